@@ -1,0 +1,231 @@
+//! The typed configuration: what the rest of the crate reads. Names follow Mimir's YAML.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::secret::Secret;
+
+/// The whole configuration of one distributor process.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Off: every request belongs to [`Config::no_auth_tenant`].
+    pub multitenancy_enabled: bool,
+    /// The tenant of every request when multitenancy is off.
+    pub no_auth_tenant: String,
+    /// Listeners, TLS, shutdown, logs.
+    pub server: ServerConfig,
+    /// Push path, HA tracker, downstream.
+    pub distributor: DistributorConfig,
+    /// Default limits of every tenant; the runtime configuration overrides them.
+    pub limits: Limits,
+    /// Where the per-tenant overrides come from.
+    pub runtime_config: RuntimeConfigSource,
+}
+
+/// `server.*`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServerConfig {
+    /// Empty in YAML means all addresses.
+    pub http_listen_address: Option<IpAddr>,
+    /// 0 asks the kernel for a free port (its number is logged).
+    pub http_listen_port: u16,
+    /// Empty in YAML means all addresses.
+    pub grpc_listen_address: Option<IpAddr>,
+    /// 0 asks the kernel for a free port.
+    pub grpc_listen_port: u16,
+    /// TLS of the HTTP listener.
+    pub http_tls_config: ServerTls,
+    /// TLS of the gRPC listener.
+    pub grpc_tls_config: ServerTls,
+    /// How long requests in flight may take after SIGTERM.
+    pub graceful_shutdown_timeout: Duration,
+    /// Log level.
+    pub log_level: LogLevel,
+    /// Log format.
+    pub log_format: LogFormat,
+}
+
+/// TLS of one listener; off when no certificate is set. Mimir's names.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ServerTls {
+    /// `cert_file`: PEM chain.
+    pub cert_file: Option<PathBuf>,
+    /// `key_file`: PEM private key.
+    pub key_file: Option<PathBuf>,
+    /// `client_ca_file`: PEM roots that client certificates are verified against.
+    pub client_ca_file: Option<PathBuf>,
+    /// `client_auth_type`.
+    pub client_auth_type: ClientAuth,
+}
+
+/// `client_auth_type`, with the names of Go's crypto/tls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClientAuth {
+    /// `NoClientCert`: the default.
+    #[default]
+    NoClientCert,
+    /// `VerifyClientCertIfGiven`.
+    VerifyClientCertIfGiven,
+    /// `RequireAndVerifyClientCert`: mutual TLS.
+    RequireAndVerifyClientCert,
+}
+
+/// `server.log_level`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    /// `debug`.
+    Debug,
+    /// `info`: the default.
+    Info,
+    /// `warn`.
+    Warn,
+    /// `error`.
+    Error,
+}
+
+/// `server.log_format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `logfmt`: the default.
+    Logfmt,
+    /// `json`.
+    Json,
+}
+
+/// `distributor.*`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DistributorConfig {
+    /// The HA tracker and its store.
+    pub ha_tracker: HaTrackerConfig,
+    /// Largest body of a push request, compressed and decoded each, bytes.
+    pub max_recv_msg_size: u64,
+    /// How long one request may wait for the downstream.
+    pub remote_timeout: Duration,
+    /// Limits of this instance, over all tenants. 0 = off.
+    pub instance_limits: InstanceLimits,
+    /// Where accepted samples go. All must answer success.
+    pub downstream: Vec<DownstreamConfig>,
+}
+
+/// `distributor.instance_limits.*`; 0 is off.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InstanceLimits {
+    /// Push requests in flight.
+    pub max_inflight_push_requests: u64,
+    /// Decoded bytes of push requests in flight.
+    pub max_inflight_push_requests_bytes: u64,
+    /// Samples per second.
+    pub max_ingestion_rate: f64,
+}
+
+/// `distributor.ha_tracker.*`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HaTrackerConfig {
+    /// Off: every sample passes with its labels untouched.
+    pub enable_ha_tracker: bool,
+    /// Adds `cortex_ha_tracker_elected_replica_status`.
+    pub enable_elected_replica_metric: bool,
+    /// Where elections live.
+    pub kvstore: KvStoreConfig,
+}
+
+/// `distributor.ha_tracker.kvstore.*`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KvStoreConfig {
+    /// Which store.
+    pub store: StoreKind,
+    /// Prefix of every key, default `ha-tracker/`.
+    pub prefix: String,
+}
+
+/// `kvstore.store`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreKind {
+    /// `inmemory`: one process only.
+    Inmemory,
+}
+
+/// One entry of `distributor.downstream`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DownstreamConfig {
+    /// Label of this downstream in metrics and logs; default: host and port of the URL.
+    pub name: String,
+    /// http or https, with the path.
+    pub url: String,
+    /// At most this long per request; also bounded by `distributor.remote_timeout`.
+    pub remote_timeout: Duration,
+    /// Added to every request.
+    pub headers: BTreeMap<String, String>,
+    /// Header that carries the tenant; default `X-Scope-OrgID`, empty = not sent.
+    pub tenant_header: String,
+    /// HTTP basic authentication.
+    pub basic_auth: Option<BasicAuth>,
+    /// Bearer token.
+    pub bearer_token: Option<Secret>,
+    /// File with a bearer token, read again when it changes.
+    pub bearer_token_file: Option<PathBuf>,
+    /// TLS to the downstream.
+    pub tls: ClientTls,
+    /// Requests in flight to this downstream; more wait within the time-out.
+    pub max_concurrency: u64,
+}
+
+/// `basic_auth` of a downstream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BasicAuth {
+    /// User name.
+    pub username: String,
+    /// Password.
+    pub password: Secret,
+}
+
+/// `tls` of a downstream.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ClientTls {
+    /// PEM roots instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// PEM client certificate chain.
+    pub cert_file: Option<PathBuf>,
+    /// PEM client key.
+    pub key_file: Option<PathBuf>,
+    /// Name to verify instead of the URL's host.
+    pub server_name: Option<String>,
+    /// Accept any certificate.
+    pub insecure_skip_verify: bool,
+}
+
+/// `limits.*`: the settings that a tenant can have of its own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    /// Deduplicate this tenant's samples.
+    pub accept_ha_samples: bool,
+    /// Label that names the cluster, default `cluster`.
+    pub ha_cluster_label: String,
+    /// Label that names the replica, default `__replica__`.
+    pub ha_replica_label: String,
+    /// Most clusters of the tenant; 0 = no limit.
+    pub ha_max_clusters: u64,
+    /// An entry younger than this is not written again.
+    pub ha_tracker_update_timeout: Duration,
+    /// Spread of the update timeout.
+    pub ha_tracker_update_timeout_jitter_max: Duration,
+    /// Silence of the elected replica after which another is elected.
+    pub ha_tracker_failover_timeout: Duration,
+    /// Additional failover condition on sample time; 0 = off.
+    pub ha_tracker_sample_failover_timeout: Duration,
+    /// Samples per second, per tenant and instance; 0 = off.
+    pub ingestion_rate: f64,
+    /// Samples that may come at once; only with `ingestion_rate`.
+    pub ingestion_burst_size: u64,
+}
+
+/// `runtime_config.*`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RuntimeConfigSource {
+    /// YAML files, comma-separated; later files win.
+    pub files: Vec<PathBuf>,
+    /// How often the files are looked at.
+    pub period: Duration,
+}
