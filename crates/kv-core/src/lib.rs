@@ -1,1 +1,29 @@
-//! Placeholder.
+//! The key-value store contract that elections live in.
+//!
+//! A [`Store`] holds typed values under string keys, changes them by compare-and-swap
+//! ([`Store::cas`]) and reports changes as streams ([`Store::watch_prefix`]). The trait is
+//! object-safe, so decorators ([`PrefixStore`], [`MetricsStore`]) and combinations of stores are
+//! stores as well.
+//!
+//! This crate knows no backend and does no I/O. It brings what backends share: the [`Codec`] of
+//! stored bytes, [`Mergeable`] for stores without a single writer, the watcher queue
+//! ([`WatchHub`]), the [`InMemoryStore`], and behind the feature `conformance` the suite that every
+//! backend has to pass.
+
+mod codec;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod memory;
+mod merge;
+mod metrics;
+mod prefix;
+mod store;
+mod watch;
+
+pub use codec::{Codec, CodecError, SnappyProtobuf};
+pub use memory::InMemoryStore;
+pub use merge::Mergeable;
+pub use metrics::{KvMetrics, MetricsStore, StoreRole};
+pub use prefix::PrefixStore;
+pub use store::{CasOutcome, CasUpdate, Store, StoreError, UpdateFn};
+pub use watch::{WatchEvent, WatchHub, WatchScope, WatchStream};

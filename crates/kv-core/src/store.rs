@@ -1,0 +1,148 @@
+//! The [`Store`] trait, its outcomes and its errors.
+
+use std::error::Error;
+
+use async_trait::async_trait;
+
+use crate::{CodecError, WatchStream};
+
+/// What a compare-and-swap function is given (the current value, `None` if the key is absent) and
+/// answers with.
+pub type UpdateFn<'a, V> = dyn FnMut(Option<&V>) -> CasUpdate<V> + Send + 'a;
+
+/// The answer of a compare-and-swap function.
+#[derive(Debug)]
+pub enum CasUpdate<V> {
+    /// Leave the key as it is; the call succeeds.
+    Keep,
+    /// Store this value if the key has not changed since it was read.
+    Put(V),
+    /// Remove the key if it has not changed since it was read.
+    Delete,
+    /// Leave the key as it is; the call fails with [`StoreError::Aborted`].
+    Abort(Box<dyn Error + Send + Sync>),
+}
+
+/// What is stored after a successful compare-and-swap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CasOutcome<V> {
+    /// This call stored the value.
+    Stored(V),
+    /// This call removed the key (or found it absent).
+    Deleted,
+    /// The function kept what was there; `None` if the key is absent.
+    Kept(Option<V>),
+}
+
+impl<V> CasOutcome<V> {
+    /// What is now stored under the key.
+    pub fn into_value(self) -> Option<V> {
+        match self {
+            CasOutcome::Stored(value) => Some(value),
+            CasOutcome::Kept(value) => value,
+            CasOutcome::Deleted => None,
+        }
+    }
+}
+
+/// Why a store could not do what it was asked.
+///
+/// Every variant names the store and the key, so that the text alone tells an operator where to
+/// look.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The store cannot be reached or did not answer in time; the same call may succeed later.
+    #[error("{store}: {operation} {key:?}: {source}")]
+    Unavailable {
+        /// Name of the store, such as `etcd`.
+        store: &'static str,
+        /// What was tried, such as `CAS`.
+        operation: &'static str,
+        /// The key or prefix.
+        key: String,
+        /// What went wrong.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The store cannot hold this key; it was refused before anything was sent.
+    #[error("{store}: cannot hold the key {key:?}: {reason}")]
+    InvalidKey {
+        /// Name of the store.
+        store: &'static str,
+        /// The refused key.
+        key: String,
+        /// The rule that it breaks.
+        reason: &'static str,
+    },
+    /// The stored bytes are no value of the expected type.
+    #[error("{store}: the value of {key:?} cannot be decoded: {source}")]
+    Decode {
+        /// Name of the store.
+        store: &'static str,
+        /// The key.
+        key: String,
+        /// What is wrong with the bytes.
+        source: CodecError,
+    },
+    /// Others changed the key at each attempt.
+    #[error("{store}: CAS {key:?}: gave up after {attempts} conflicting writes by others")]
+    Conflict {
+        /// Name of the store.
+        store: &'static str,
+        /// The key.
+        key: String,
+        /// How often it was tried.
+        attempts: u32,
+    },
+    /// The compare-and-swap function answered [`CasUpdate::Abort`].
+    #[error("{store}: CAS {key:?} was aborted: {source}")]
+    Aborted {
+        /// Name of the store.
+        store: &'static str,
+        /// The key.
+        key: String,
+        /// The error of the function.
+        source: Box<dyn Error + Send + Sync>,
+    },
+}
+
+/// A key-value store of values of type `V`.
+///
+/// # Contract
+///
+/// - **Keys** are arbitrary UTF-8. A store keeps a key byte for byte or refuses it with
+///   [`StoreError::InvalidKey`]; it never maps two keys to one.
+/// - **CAS** never overwrites a value that its function has not seen. On conflict it reads the key
+///   again and calls the function again, with jittered delays and a bounded number of attempts. A
+///   key that vanished in between is absent, not its old value. Dropping the future cancels the
+///   call; the write may or may not have happened.
+/// - **Watches** begin with what exists at the time of the call and lose nothing across a
+///   reconnect; see [`crate::WatchEvent`]. They end only when the store is shut down.
+/// - Every call has a deadline of the store's own; none hangs for ever.
+#[async_trait]
+pub trait Store<V: Send + 'static>: Send + Sync + 'static {
+    /// Short name of the backend, such as `inmemory`; the `type` label of metrics.
+    fn name(&self) -> &'static str;
+
+    /// The keys that begin with `prefix`, in no particular order.
+    async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError>;
+
+    /// The value of `key`, `None` if it is absent.
+    async fn get(&self, key: &str) -> Result<Option<V>, StoreError>;
+
+    /// Removes `key`; removing an absent key succeeds.
+    async fn delete(&self, key: &str) -> Result<(), StoreError>;
+
+    /// Changes `key` as `update` says, if nobody else changes it meanwhile. `update` can be called
+    /// several times, each time with a value read anew, and must not depend on being called once.
+    async fn cas(
+        &self,
+        key: &str,
+        update: &mut UpdateFn<'_, V>,
+    ) -> Result<CasOutcome<V>, StoreError>;
+
+    /// Events of one key.
+    fn watch_key(&self, key: &str) -> WatchStream<V>;
+
+    /// Events of all keys that begin with `prefix`.
+    fn watch_prefix(&self, prefix: &str) -> WatchStream<V>;
+}
