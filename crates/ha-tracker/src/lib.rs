@@ -1,1 +1,34 @@
-//! Placeholder.
+//! Elects one replica per (tenant, cluster) of highly available senders, and tells of each sample
+//! whether it comes from the elected one.
+//!
+//! - [`election::decide`] is the rule, a pure function.
+//! - [`HaTracker`] applies it: it answers from a cache without locks, keeps the elections in a
+//!   [`kv_core::Store`], follows what others write there, fails over when the elected replica goes
+//!   silent and cleans up after clusters that are gone.
+//!
+//! This crate knows the store contract only, never a backend, and does no network I/O of its own.
+//! Any number of trackers can live in one process; they share nothing but the store they are given.
+
+mod admission;
+mod cache;
+mod cleanup;
+mod clock;
+mod desc;
+pub mod election;
+#[allow(missing_docs, clippy::all, reason = "generated code")]
+#[rustfmt::skip]
+mod generated;
+mod limits;
+mod metrics;
+mod tracker;
+mod update;
+mod watch;
+
+pub use clock::Clock;
+pub use desc::{CODEC, parse_key};
+pub use generated::ReplicaDesc;
+pub use limits::{HaLimits, TenantLimits};
+pub use tracker::{
+    ElectedReplica, Election, HaTracker, Lookup, Outcome, Sighting, TrackerConfig, TrackerError,
+    TrackerHandle,
+};

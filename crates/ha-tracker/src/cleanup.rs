@@ -1,0 +1,138 @@
+//! Forgetting clusters that nobody sends for any more.
+
+use std::sync::Arc;
+
+use kv_core::{CasOutcome, CasUpdate, StoreError};
+
+use crate::ReplicaDesc;
+use crate::clock::saturating_ms;
+use crate::tracker::HaTracker;
+
+/// What to do with an entry of this age.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    Leave,
+    Mark,
+    Delete,
+}
+
+fn step(desc: &ReplicaDesc, now_ms: i64, age_ms: i64) -> Step {
+    if desc.is_deleted() {
+        if now_ms.saturating_sub(desc.deleted_at) > age_ms {
+            Step::Delete
+        } else {
+            Step::Leave
+        }
+    } else if now_ms.saturating_sub(desc.received_at) > age_ms {
+        Step::Mark
+    } else {
+        Step::Leave
+    }
+}
+
+impl HaTracker {
+    /// Cleans up now and then, until shutdown.
+    pub(crate) async fn keep_clean(self: Arc<Self>) {
+        loop {
+            let pause = self
+                .config
+                .cleanup_interval
+                .mul_f64(rand::random_range(0.8..1.2));
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.shutdown.cancelled() => return,
+            }
+            tokio::select! {
+                () = self.clean_up() => {}
+                () = self.shutdown.cancelled() => return,
+            }
+        }
+    }
+
+    /// Marks old entries for deletion and deletes those that were marked long ago.
+    pub(crate) async fn clean_up(&self) {
+        self.metrics.cleanup_started.inc();
+        let keys = match self.store.list("").await {
+            Ok(keys) => keys,
+            Err(error) => {
+                tracing::warn!(%error, "clean-up: cannot list the store; leaving it to the next");
+                return;
+            }
+        };
+        for key in keys {
+            self.clean_up_key(&key).await;
+        }
+    }
+
+    async fn clean_up_key(&self, key: &str) {
+        let age_ms = saturating_ms(self.config.cleanup_age);
+        let now_ms = self.config.clock.now_ms();
+        let planned = match self.store.get(key).await {
+            Ok(Some(desc)) => step(&desc, now_ms, age_ms),
+            Ok(None) => return,
+            Err(error) => return self.clean_up_failed(key, &error),
+        };
+        if planned == Step::Leave {
+            return;
+        }
+        // The step is decided again inside: an entry that came back to life meanwhile is left.
+        let mut update = |current: Option<&ReplicaDesc>| {
+            let Some(current) = current else {
+                return CasUpdate::Keep;
+            };
+            match step(current, now_ms, age_ms) {
+                Step::Leave => CasUpdate::Keep,
+                Step::Mark => CasUpdate::Put(ReplicaDesc {
+                    deleted_at: now_ms,
+                    ..current.clone()
+                }),
+                Step::Delete => CasUpdate::Delete,
+            }
+        };
+        match self.store.cas(key, &mut update).await {
+            Ok(CasOutcome::Stored(_)) => {
+                self.metrics.marked_for_deletion.inc();
+                tracing::info!(key, "clean-up: marked a cluster for deletion");
+            }
+            Ok(CasOutcome::Deleted) => {
+                self.metrics.deleted.inc();
+                tracing::info!(key, "clean-up: deleted a cluster");
+            }
+            Ok(CasOutcome::Kept(_)) => {}
+            Err(error) => {
+                if planned == Step::Delete {
+                    self.metrics.delete_failed.inc();
+                }
+                self.clean_up_failed(key, &error);
+            }
+        }
+    }
+
+    fn clean_up_failed(&self, key: &str, error: &StoreError) {
+        if matches!(error, StoreError::Decode { .. }) {
+            self.metrics.undecodable.inc();
+        }
+        tracing::warn!(key, %error, "clean-up: skipping a key");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_marked_then_deleted_each_after_the_age() {
+        let alive = ReplicaDesc {
+            received_at: 1000,
+            ..Default::default()
+        };
+        assert_eq!(step(&alive, 1100, 100), Step::Leave);
+        assert_eq!(step(&alive, 1101, 100), Step::Mark);
+        let marked = ReplicaDesc {
+            deleted_at: 2000,
+            ..alive
+        };
+        assert_eq!(step(&marked, 2100, 100), Step::Leave);
+        assert_eq!(step(&marked, 2101, 100), Step::Delete);
+    }
+}

@@ -1,0 +1,189 @@
+//! The tracker's metrics, with the names of Mimir.
+//!
+//! What belongs to a cluster is read from the cache when metrics are scraped: its series appear and
+//! disappear with its entry, and the hot path keeps no second copy.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+use crate::cache::{Cache, Cluster};
+
+/// Counters of the background tasks.
+#[derive(Debug)]
+pub(crate) struct TrackerMetrics {
+    pub(crate) propagation: Histogram,
+    pub(crate) cleanup_started: Counter,
+    pub(crate) marked_for_deletion: Counter,
+    pub(crate) deleted: Counter,
+    pub(crate) delete_failed: Counter,
+    pub(crate) undecodable: Counter,
+}
+
+impl TrackerMetrics {
+    pub(crate) fn register(
+        registry: &mut Registry,
+        cache: &Arc<Cache>,
+        elected_replica_metric: bool,
+    ) -> Self {
+        registry.register_collector(Box::new(ClusterCollector {
+            cache: Arc::clone(cache),
+            elected_replica_metric,
+        }));
+        let mut counter = |name: &str, help: &str| {
+            let counter = Counter::default();
+            registry.register(format!("cortex_ha_tracker_{name}"), help, counter.clone());
+            counter
+        };
+        let cleanup_started = counter(
+            "replicas_cleanup_started",
+            "Number of clean-ups of old clusters that began",
+        );
+        let marked_for_deletion = counter(
+            "replicas_cleanup_marked_for_deletion",
+            "Number of clusters that a clean-up marked for deletion",
+        );
+        let deleted = counter(
+            "replicas_cleanup_deleted",
+            "Number of clusters that a clean-up deleted from the store",
+        );
+        let delete_failed = counter(
+            "replicas_cleanup_delete_failed",
+            "Number of clusters that a clean-up failed to delete from the store",
+        );
+        let undecodable = counter(
+            "replica_desc_failed_type_assertions",
+            "Number of values in the store that could not be decoded as replica descriptions",
+        );
+        let propagation = Histogram::new(exponential_buckets(0.005, 2.0, 14));
+        registry.register(
+            "cortex_ha_tracker_elected_replica_change_propagation_time_seconds",
+            "Age of the recorded sample time when a change arrives from the store, in seconds",
+            propagation.clone(),
+        );
+        Self {
+            propagation,
+            cleanup_started,
+            marked_for_deletion,
+            deleted,
+            delete_failed,
+            undecodable,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct ClusterCollector {
+    cache: Arc<Cache>,
+    elected_replica_metric: bool,
+}
+
+impl ClusterCollector {
+    fn gauge(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        name: &str,
+        help: &str,
+        value: impl Fn(&Cluster) -> i64,
+    ) -> fmt::Result {
+        let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        self.series(metric, |mut encoder, cluster| {
+            encoder.encode_gauge(&value(cluster))
+        })
+    }
+
+    fn counter(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        name: &str,
+        help: &str,
+        value: impl Fn(&Cluster) -> u64,
+    ) -> fmt::Result {
+        let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        self.series(metric, |mut encoder, cluster| {
+            encoder.encode_counter::<NoLabelSet, _, u64>(&value(cluster), None)
+        })
+    }
+
+    fn series(
+        &self,
+        mut metric: MetricEncoder<'_>,
+        encode: impl Fn(MetricEncoder<'_>, &Cluster) -> fmt::Result,
+    ) -> fmt::Result {
+        let mut result = Ok(());
+        self.cache.for_each(|user, name, cluster| {
+            let labels = [("user", user), ("cluster", name)];
+            result = result.and_then(|()| encode(metric.encode_family(&labels)?, cluster));
+        });
+        result
+    }
+}
+
+impl Collector for ClusterCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let encoder = &mut encoder;
+        self.counter(
+            encoder,
+            "cortex_ha_tracker_elected_replica_changes",
+            "The total number of times the elected replica has changed for a user ID/cluster",
+            |cluster| cluster.changes.load(Ordering::Relaxed),
+        )?;
+        self.gauge(
+            encoder,
+            "cortex_ha_tracker_elected_replica_timestamp_seconds",
+            "The timestamp stored for the currently elected replica, from the store",
+            |cluster| cluster.elected().desc.received_at.div_euclid(1000),
+        )?;
+        self.gauge(
+            encoder,
+            "cortex_ha_tracker_last_election_timestamp_seconds",
+            "The timestamp of the last election for a user ID/cluster",
+            |cluster| cluster.elected().desc.elected_at.div_euclid(1000),
+        )?;
+        self.gauge(
+            encoder,
+            "cortex_ha_tracker_reelections_total",
+            "The number of reelections of a user ID/cluster, from the store",
+            |cluster| cluster.elected().desc.elected_changes,
+        )?;
+        self.counter(
+            encoder,
+            "cortex_ha_tracker_kv_store_cas",
+            "The total number of CAS calls to the store for a user ID/cluster",
+            |cluster| cluster.cas.load(Ordering::Relaxed),
+        )?;
+        self.counter(
+            encoder,
+            "cortex_distributor_deduped_samples",
+            "The total number of deduplicated samples",
+            |cluster| cluster.deduplicated_samples.load(Ordering::Relaxed),
+        )?;
+        if !self.elected_replica_metric {
+            return Ok(());
+        }
+        let mut metric = encoder.encode_descriptor(
+            "cortex_ha_tracker_elected_replica_status",
+            "1 for the replica that is elected for a user ID/cluster",
+            None,
+            MetricType::Gauge,
+        )?;
+        let mut result = Ok(());
+        self.cache.for_each(|user, name, cluster| {
+            let elected = cluster.elected();
+            let labels = [
+                ("user", user),
+                ("cluster", name),
+                ("replica", elected.desc.replica.as_str()),
+            ];
+            result = result.and_then(|()| metric.encode_family(&labels)?.encode_gauge(&1_i64));
+        });
+        result
+    }
+}

@@ -1,0 +1,304 @@
+//! [`HaTracker`]: the answers to checks, and the handle of its tasks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kv_core::{Store, StoreError};
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::admission::Admissions;
+use crate::cache::{Cache, Elected};
+use crate::metrics::TrackerMetrics;
+use crate::{Clock, ReplicaDesc, TenantLimits};
+
+/// What a tracker is made of, besides its store and its limits.
+#[derive(Debug, Clone)]
+pub struct TrackerConfig {
+    /// Adds `cortex_ha_tracker_elected_replica_status`, one series per cluster.
+    pub elected_replica_metric: bool,
+    /// Mean time between two clean-ups; each is 20 % earlier or later. Default 30 min.
+    pub cleanup_interval: Duration,
+    /// An entry not refreshed for this long is marked for deletion, and deleted this long after
+    /// that. Default 30 min.
+    pub cleanup_age: Duration,
+    /// Time source of the background tasks.
+    pub clock: Clock,
+    /// Position in the jitter range of the update timeout, in [-1, 1); `None` draws one.
+    pub jitter: Option<f64>,
+}
+
+impl Default for TrackerConfig {
+    fn default() -> Self {
+        Self {
+            elected_replica_metric: false,
+            cleanup_interval: Duration::from_secs(30 * 60),
+            cleanup_age: Duration::from_secs(30 * 60),
+            clock: Clock::System,
+            jitter: None,
+        }
+    }
+}
+
+/// A sample, or all samples of one replica in a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Sighting<'a> {
+    /// The tenant.
+    pub tenant: &'a str,
+    /// Value of the cluster label.
+    pub cluster: &'a str,
+    /// Value of the replica label.
+    pub replica: &'a str,
+    /// Earliest sample time, Unix ms.
+    pub earliest_ms: Option<i64>,
+    /// When it arrived, Unix ms.
+    pub now_ms: i64,
+}
+
+/// What the cache knows about a replica; nothing is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lookup {
+    /// It is the elected one.
+    Elected,
+    /// Another one is elected.
+    NotElected,
+    /// The cluster is unknown: only [`HaTracker::check`] can tell.
+    Unknown,
+}
+
+/// The answer to a check.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// The replica is elected: keep its samples.
+    Accepted,
+    /// Another replica is elected: drop them.
+    Deduplicated(ElectedReplica),
+    /// The tenant has as many clusters as it may, and this would be one more.
+    TooManyClusters {
+        /// The tenant's limit.
+        limit: u64,
+    },
+}
+
+/// The replica that is elected instead; a cheap reference into the cache.
+#[derive(Debug, Clone)]
+pub struct ElectedReplica(pub(crate) Arc<Elected>);
+
+impl ElectedReplica {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.0.desc.replica
+    }
+}
+
+/// Why a check has no answer. All of these can go away by themselves: the sender should retry.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum TrackerError {
+    /// The cluster is unknown here and the store failed.
+    #[error("the HA tracker's store cannot answer for a new cluster: {0}")]
+    Store(Arc<StoreError>),
+    /// The cluster's entry vanished between election and check.
+    #[error("the cluster's entry was removed while it was checked")]
+    Vanished,
+    /// The tracker is shutting down.
+    #[error("the HA tracker is shutting down")]
+    ShuttingDown,
+}
+
+/// One election, as pages and programs show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Election {
+    /// The tenant.
+    pub tenant: String,
+    /// The cluster.
+    pub cluster: String,
+    /// What is stored.
+    pub desc: ReplicaDesc,
+    /// Until the entry is due for its next update, ms; negative if overdue.
+    pub update_in_ms: i64,
+    /// Until another replica may be elected if nothing more is recorded, ms; negative if overdue.
+    pub failover_in_ms: i64,
+}
+
+/// Elects replicas; see the crate's documentation. Cheap to share behind an [`Arc`].
+pub struct HaTracker {
+    pub(crate) store: Arc<dyn Store<ReplicaDesc>>,
+    pub(crate) limits: Arc<dyn TenantLimits>,
+    pub(crate) config: TrackerConfig,
+    pub(crate) jitter: f64,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) metrics: TrackerMetrics,
+    pub(crate) admissions: Admissions,
+    pub(crate) shutdown: CancellationToken,
+    ready: watch::Sender<bool>,
+}
+
+/// Owns the tracker's background tasks. Dropping it aborts them.
+pub struct TrackerHandle {
+    shutdown: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl HaTracker {
+    /// Starts a tracker over `store`, whose keys are `<tenant>/<cluster>` (put a
+    /// [`kv_core::PrefixStore`] before it). Must be called inside a tokio runtime.
+    ///
+    /// It answers at once; [`HaTracker::ready`] tells when it knows what the store knew.
+    pub fn start(
+        store: Arc<dyn Store<ReplicaDesc>>,
+        limits: Arc<dyn TenantLimits>,
+        config: TrackerConfig,
+        registry: &mut Registry,
+    ) -> (Arc<Self>, TrackerHandle) {
+        let cache = Arc::new(Cache::default());
+        let metrics = TrackerMetrics::register(registry, &cache, config.elected_replica_metric);
+        let shutdown = CancellationToken::new();
+        let tracker = Arc::new(Self {
+            store,
+            limits,
+            jitter: config
+                .jitter
+                .unwrap_or_else(|| rand::random_range(-1.0..1.0)),
+            config,
+            cache,
+            metrics,
+            admissions: Admissions::default(),
+            shutdown: shutdown.clone(),
+            ready: watch::Sender::new(false),
+        });
+        let mut tasks = JoinSet::new();
+        let span = tracing::info_span!("ha_tracker");
+        tasks.spawn(Arc::clone(&tracker).follow_store().instrument(span.clone()));
+        tasks.spawn(Arc::clone(&tracker).keep_updated().instrument(span.clone()));
+        tasks.spawn(Arc::clone(&tracker).keep_clean().instrument(span));
+        (tracker, TrackerHandle { shutdown, tasks })
+    }
+
+    /// Whether the cache holds what the store held when the tracker started.
+    pub fn is_ready(&self) -> bool {
+        *self.ready.borrow()
+    }
+
+    /// Waits until [`HaTracker::is_ready`].
+    pub async fn ready(&self) {
+        // The sender is a field of self: it cannot be gone.
+        let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
+    }
+
+    pub(crate) fn set_ready(&self) {
+        self.ready.send_replace(true);
+    }
+
+    /// Looks a replica up without recording anything: no I/O, no lock, no allocation.
+    pub fn peek(&self, tenant: &str, cluster: &str, replica: &str) -> Lookup {
+        self.cache
+            .read(tenant, cluster, |known| {
+                if known.elected().desc.replica == replica {
+                    Lookup::Elected
+                } else {
+                    Lookup::NotElected
+                }
+            })
+            .unwrap_or(Lookup::Unknown)
+    }
+
+    /// Answers for a known cluster and remembers that the replica was seen; `None` if the cluster
+    /// is unknown. No I/O and no lock; it allocates only when the replica that is not elected is
+    /// another than the last such.
+    pub fn check_cached(&self, sighting: &Sighting<'_>) -> Option<Outcome> {
+        self.cache.read(sighting.tenant, sighting.cluster, |known| {
+            match known.observe(sighting.replica, sighting.earliest_ms, sighting.now_ms) {
+                None => Outcome::Accepted,
+                Some(elected) => Outcome::Deduplicated(ElectedReplica(elected)),
+            }
+        })
+    }
+
+    /// Answers for any cluster. An unknown one is looked up, or its replica elected, in the store
+    /// first; any number of concurrent checks of one cluster share one such call. Dropping the
+    /// future does not stop a call that has begun.
+    pub async fn check(self: &Arc<Self>, sighting: &Sighting<'_>) -> Result<Outcome, TrackerError> {
+        if let Some(outcome) = self.check_cached(sighting) {
+            return Ok(outcome);
+        }
+        if let Some(limit) = self.admit(sighting).await? {
+            return Ok(Outcome::TooManyClusters { limit });
+        }
+        self.check_cached(sighting).ok_or(TrackerError::Vanished)
+    }
+
+    /// Counts samples that were dropped because another replica is elected.
+    pub fn count_deduplicated(&self, tenant: &str, cluster: &str, samples: u64) {
+        self.cache.read(tenant, cluster, |known| {
+            known
+                .deduplicated_samples
+                .fetch_add(samples, std::sync::atomic::Ordering::Relaxed)
+        });
+    }
+
+    /// Number of tracked clusters of all tenants.
+    pub fn cluster_count(&self) -> usize {
+        self.cache
+            .tenants()
+            .iter()
+            .map(|tenant| self.cache.count(tenant))
+            .sum()
+    }
+
+    /// All elections, by tenant and cluster.
+    pub fn elections(&self, now_ms: i64) -> Vec<Election> {
+        let mut elections = Vec::new();
+        for tenant in self.cache.tenants() {
+            let limits = self.limits.ha_limits(&tenant);
+            let timeouts = limits.timeouts(self.jitter);
+            self.cache.for_each_of(&tenant, |name, cluster| {
+                let desc = cluster.elected().desc.clone();
+                let due_in = |timeout: Duration| {
+                    desc.received_at
+                        .saturating_add(crate::clock::saturating_ms(timeout))
+                        .saturating_sub(now_ms)
+                };
+                elections.push(Election {
+                    tenant: tenant.to_string(),
+                    cluster: name.to_owned(),
+                    update_in_ms: due_in(timeouts.update),
+                    failover_in_ms: due_in(timeouts.failover),
+                    desc,
+                });
+            });
+        }
+        elections.sort_by(|a, b| (&a.tenant, &a.cluster).cmp(&(&b.tenant, &b.cluster)));
+        elections
+    }
+}
+
+impl TrackerHandle {
+    /// Waits for a task that ends before [`TrackerHandle::shutdown`]: a bug, whose panic this
+    /// tells. The tracker cannot be relied on afterwards.
+    pub async fn failed(&mut self) -> String {
+        match self.tasks.join_next().await {
+            Some(Err(error)) => format!("a task of the HA tracker panicked: {error}"),
+            Some(Ok(())) => "a task of the HA tracker ended early".to_owned(),
+            None => "the HA tracker has no tasks".to_owned(),
+        }
+    }
+
+    /// Stops the tasks and waits for them.
+    pub async fn shutdown(mut self) {
+        self.shutdown.cancel();
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a task of the HA tracker panicked");
+            }
+        }
+    }
+}
+
+impl Drop for TrackerHandle {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}

@@ -1,0 +1,206 @@
+//! Writing to the store: the periodic update, and the compare-and-swap that it shares with
+//! admission.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures::StreamExt;
+use kv_core::{CasUpdate, StoreError};
+
+use crate::cache::Cluster;
+use crate::clock::saturating_ms;
+use crate::desc;
+use crate::election::{Candidate, Decision, ElectReason, Timeouts, decide};
+use crate::tracker::HaTracker;
+
+/// Compare-and-swaps of one pass that run at once.
+const CONCURRENCY: usize = 64;
+/// A pass is given up after this many failures without a success: the store is down, and the next
+/// pass will find out when it is back.
+const FAILURES_BEFORE_GIVING_UP: u32 = 2 * CONCURRENCY as u32;
+/// A cluster is looked at this many times per update timeout. More often than once, so that a
+/// failover comes soon after it is due; looking costs no I/O.
+const LOOKS_PER_UPDATE_TIMEOUT: u32 = 5;
+/// Bounds of the time between two looks.
+const SHORTEST_LOOK: Duration = Duration::from_millis(20);
+const LONGEST_LOOK: Duration = Duration::from_secs(5);
+
+impl HaTracker {
+    /// Keeps the store up to date with what was seen here, until shutdown.
+    pub(crate) async fn keep_updated(self: Arc<Self>) {
+        loop {
+            let pause = self.pause_between_looks();
+            tokio::select! {
+                () = tokio::time::sleep(pause) => self.update_due().await,
+                () = self.shutdown.cancelled() => return,
+            }
+        }
+    }
+
+    fn pause_between_looks(&self) -> Duration {
+        self.cache
+            .tenants()
+            .iter()
+            .map(|tenant| self.limits.ha_limits(tenant).update_timeout / LOOKS_PER_UPDATE_TIMEOUT)
+            .min()
+            .unwrap_or(LONGEST_LOOK / LOOKS_PER_UPDATE_TIMEOUT)
+            .clamp(SHORTEST_LOOK, LONGEST_LOOK)
+    }
+
+    /// One pass over all clusters: writes those that are due.
+    pub(crate) async fn update_due(self: &Arc<Self>) {
+        let mut due = Vec::new();
+        for tenant in self.cache.tenants() {
+            let timeouts = self.timeouts(&tenant);
+            let now_ms = self.config.clock.now_ms();
+            self.cache.for_each_of(&tenant, |name, cluster| {
+                if due_candidate(cluster, now_ms, &timeouts, |_| ()).is_some() {
+                    due.push((tenant.clone(), Box::<str>::from(name), Arc::clone(cluster)));
+                }
+            });
+        }
+        let (failed, succeeded) = (AtomicU32::new(0), AtomicU32::new(0));
+        let first_error = std::sync::OnceLock::new();
+        let writes = futures::stream::iter(due).for_each_concurrent(CONCURRENCY, |due| async {
+            let (tenant, name, cluster) = due;
+            let down = succeeded.load(Ordering::Relaxed) == 0
+                && failed.load(Ordering::Relaxed) >= FAILURES_BEFORE_GIVING_UP;
+            if down {
+                return;
+            }
+            match self.update_one(&tenant, &name, &cluster).await {
+                Ok(()) => succeeded.fetch_add(1, Ordering::Relaxed),
+                Err(error) => {
+                    let _ = first_error.set(error);
+                    failed.fetch_add(1, Ordering::Relaxed)
+                }
+            };
+        });
+        tokio::select! {
+            () = writes => {}
+            () = self.shutdown.cancelled() => return,
+        }
+        if let Some(error) = first_error.get() {
+            // One line per pass, however many clusters failed.
+            let failed = failed.load(Ordering::Relaxed);
+            tracing::warn!(failed, %error, "cannot update elections in the store; trying again");
+        }
+    }
+
+    async fn update_one(
+        &self,
+        tenant: &str,
+        name: &str,
+        cluster: &Cluster,
+    ) -> Result<(), StoreError> {
+        // Anew: the pass may have waited for a slow store since it saw that this one is due.
+        let now_ms = self.config.clock.now_ms();
+        let owned = |candidate: &Candidate<'_>| {
+            (
+                candidate.replica.to_owned(),
+                candidate.seen_ms,
+                candidate.sample_ms,
+            )
+        };
+        let Some((replica, seen_ms, sample_ms)) =
+            due_candidate(cluster, now_ms, &self.timeouts(tenant), owned)
+        else {
+            return Ok(());
+        };
+        let candidate = Candidate {
+            replica: &replica,
+            seen_ms,
+            sample_ms,
+        };
+        self.update_store(tenant, name, &candidate, now_ms).await
+    }
+
+    /// Applies the rule to what is stored, and takes the outcome into the cache.
+    pub(crate) async fn update_store(
+        &self,
+        tenant: &str,
+        cluster: &str,
+        candidate: &Candidate<'_>,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        let timeouts = self.timeouts(tenant);
+        let key = desc::key(tenant, cluster);
+        let mut changes_before = 0;
+        let mut elected: Option<(Option<String>, ElectReason)> = None;
+        let outcome = self
+            .store
+            .cas(&key, &mut |current| {
+                elected = None;
+                let decision = decide(current, candidate, now_ms, &timeouts, changes_before);
+                if let Some(alive) = current.filter(|current| !current.is_deleted()) {
+                    changes_before = alive.elected_changes;
+                }
+                match decision {
+                    Decision::Keep(_) => CasUpdate::Keep,
+                    Decision::Refresh(desc) => CasUpdate::Put(desc),
+                    Decision::Elect(desc, reason) => {
+                        elected = Some((current.map(|current| current.replica.clone()), reason));
+                        CasUpdate::Put(desc)
+                    }
+                }
+            })
+            .await;
+        if let Err(StoreError::Decode { .. }) = &outcome {
+            self.metrics.undecodable.inc();
+        }
+        if let Some(desc) = outcome?.into_value() {
+            self.cache.put(tenant, cluster, desc);
+        }
+        self.cache.read(tenant, cluster, |known| {
+            known.cas.fetch_add(1, Ordering::Relaxed)
+        });
+        if let Some((old, reason)) = elected {
+            let (old, new) = (old.as_deref().unwrap_or(""), candidate.replica);
+            tracing::info!(tenant, cluster, old, new, %reason, "elected a replica");
+        }
+        Ok(())
+    }
+
+    pub(crate) fn timeouts(&self, tenant: &str) -> Timeouts {
+        self.limits.ha_limits(tenant).timeouts(self.jitter)
+    }
+}
+
+/// Calls `take` with whom to write for this cluster now, if with anyone: the elected replica if it
+/// was seen within the update timeout, else the last other one if it was. A candidate that the rule
+/// would refuse on what the cache knows is not worth a call: the store can only be newer.
+fn due_candidate<R>(
+    cluster: &Cluster,
+    now_ms: i64,
+    timeouts: &Timeouts,
+    take: impl FnOnce(&Candidate<'_>) -> R,
+) -> Option<R> {
+    let elected = cluster.elected();
+    let update_ms = saturating_ms(timeouts.update);
+    if now_ms.saturating_sub(elected.desc.received_at) < update_ms {
+        return None;
+    }
+    let fresh = |seen_ms: i64| now_ms.saturating_sub(seen_ms) < update_ms;
+    let other = cluster.other();
+    let candidate = if fresh(elected.seen_ms()) {
+        Candidate {
+            replica: &elected.desc.replica,
+            seen_ms: elected.seen_ms(),
+            sample_ms: None,
+        }
+    } else {
+        let other = other
+            .as_ref()
+            .filter(|other| fresh(other.seen_ms()) && *other.replica != *elected.desc.replica)?;
+        Candidate {
+            replica: &other.replica,
+            seen_ms: other.seen_ms(),
+            sample_ms: other.sample_ms(),
+        }
+    };
+    match decide(Some(&elected.desc), &candidate, now_ms, timeouts, 0) {
+        Decision::Keep(_) => None,
+        Decision::Refresh(_) | Decision::Elect(..) => Some(take(&candidate)),
+    }
+}

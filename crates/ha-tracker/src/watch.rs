@@ -1,0 +1,104 @@
+//! Following the store: what others elect reaches the cache here.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use kv_core::{WatchEvent, WatchStream};
+
+use crate::ReplicaDesc;
+use crate::desc::{self, parse_key};
+use crate::tracker::HaTracker;
+
+/// Pause before a watch that ended is begun again.
+const RESUBSCRIBE_AFTER: Duration = Duration::from_secs(1);
+
+impl HaTracker {
+    /// Fills the cache and keeps it equal to the store, until shutdown.
+    pub(crate) async fn follow_store(self: Arc<Self>) {
+        let mut before: Option<HashSet<String>> = None;
+        loop {
+            let watch = self.store.watch_prefix("");
+            tokio::select! {
+                () = self.follow(watch, before.take()) => {}
+                () = self.shutdown.cancelled() => return,
+            }
+            tracing::warn!("the watch of the store ended; starting another");
+            let mut known = HashSet::new();
+            self.cache.for_each(|tenant, cluster, _| {
+                known.insert(desc::key(tenant, cluster));
+            });
+            before = Some(known);
+            tokio::select! {
+                () = tokio::time::sleep(RESUBSCRIBE_AFTER) => {}
+                () = self.shutdown.cancelled() => return,
+            }
+        }
+    }
+
+    /// Applies events until the stream ends. `before` are the keys known from an earlier watch:
+    /// those that are not stored any more are forgotten when the first picture is complete.
+    async fn follow(&self, mut watch: WatchStream<ReplicaDesc>, before: Option<HashSet<String>>) {
+        let mut gone = before.unwrap_or_default();
+        let mut synced = false;
+        while let Some(event) = watch.next().await {
+            match event {
+                WatchEvent::Put(key, desc) => {
+                    gone.remove(&key);
+                    self.put(&key, desc, synced);
+                }
+                WatchEvent::Deleted(key) => {
+                    gone.remove(&key);
+                    self.forget(&key, "deleted from the store");
+                }
+                WatchEvent::Undecodable(key, error) => {
+                    self.metrics.undecodable.inc();
+                    tracing::error!(key, %error, "the store holds a value that is no replica description; ignoring it");
+                }
+                WatchEvent::Synced => {
+                    synced = true;
+                    for key in gone.drain() {
+                        self.forget(&key, "not in the store any more");
+                    }
+                    self.set_ready();
+                }
+            }
+        }
+    }
+
+    fn put(&self, key: &str, desc: ReplicaDesc, synced: bool) {
+        let Some((tenant, cluster)) = parse_key(key) else {
+            tracing::warn!(
+                key,
+                "a key without '/' below the tracker's prefix; ignoring it"
+            );
+            return;
+        };
+        if synced && !desc.is_deleted() {
+            let age_ms = self.config.clock.now_ms().saturating_sub(desc.received_at);
+            self.metrics
+                .propagation
+                .observe(age_ms.max(0) as f64 / 1000.0);
+        }
+        let (replica, deleted) = (desc.replica.clone(), desc.is_deleted());
+        if self.cache.put(tenant, cluster, desc) {
+            tracing::debug!(
+                tenant,
+                cluster,
+                replica,
+                deleted,
+                "the store has another election"
+            );
+        }
+    }
+
+    fn forget(&self, key: &str, why: &'static str) {
+        let Some((tenant, cluster)) = parse_key(key) else {
+            return;
+        };
+        if self.cache.remove(tenant, cluster) {
+            tracing::debug!(tenant, cluster, why, "forgot a cluster");
+        }
+    }
+}
