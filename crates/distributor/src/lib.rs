@@ -1,1 +1,29 @@
-//! Placeholder.
+//! The remote-write distributor that stores each sample of highly available Prometheus pairs once.
+//!
+//! [`start`] composes the parts into a running distributor: configuration, key-value store, HA
+//! tracker, push path, downstream clients and the HTTP server. The binary is a thin wrapper around
+//! it, and tests call it too; several distributors can run in one process.
+
+mod app;
+pub mod config;
+mod downstream;
+mod http_server;
+mod log_limit;
+pub mod logging;
+mod metrics;
+mod pages;
+mod pem;
+mod push;
+mod store;
+
+pub use app::{Running, StartError, start};
+pub use downstream::{DownstreamError, Downstreams};
+pub use push::{PushAnswer, PushRequest, Pusher, Written, validate_tenant};
+
+/// Version of this build.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Revision of this build, if the builder told it in `GIT_REVISION`.
+pub const REVISION: &str = match option_env!("GIT_REVISION") {
+    Some(revision) => revision,
+    None => "unknown",
+};

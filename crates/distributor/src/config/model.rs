@@ -5,10 +5,14 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::secret::Secret;
+use serde::{Deserialize, Serialize};
+
+use super::secret::{Secret, SecretUrl};
+use super::text;
 
 /// The whole configuration of one distributor process.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Config {
     /// Off: every request belongs to [`Config::no_auth_tenant`].
     pub multitenancy_enabled: bool,
@@ -25,13 +29,16 @@ pub struct Config {
 }
 
 /// `server.*`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ServerConfig {
     /// Empty in YAML means all addresses.
+    #[serde(with = "text::optional")]
     pub http_listen_address: Option<IpAddr>,
     /// 0 asks the kernel for a free port (its number is logged).
     pub http_listen_port: u16,
     /// Empty in YAML means all addresses.
+    #[serde(with = "text::optional")]
     pub grpc_listen_address: Option<IpAddr>,
     /// 0 asks the kernel for a free port.
     pub grpc_listen_port: u16,
@@ -40,6 +47,7 @@ pub struct ServerConfig {
     /// TLS of the gRPC listener.
     pub grpc_tls_config: ServerTls,
     /// How long requests in flight may take after SIGTERM.
+    #[serde(with = "text::duration")]
     pub graceful_shutdown_timeout: Duration,
     /// Log level.
     pub log_level: LogLevel,
@@ -48,20 +56,24 @@ pub struct ServerConfig {
 }
 
 /// TLS of one listener; off when no certificate is set. Mimir's names.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ServerTls {
     /// `cert_file`: PEM chain.
+    #[serde(with = "text::optional_path")]
     pub cert_file: Option<PathBuf>,
     /// `key_file`: PEM private key.
+    #[serde(with = "text::optional_path")]
     pub key_file: Option<PathBuf>,
     /// `client_ca_file`: PEM roots that client certificates are verified against.
+    #[serde(with = "text::optional_path")]
     pub client_ca_file: Option<PathBuf>,
     /// `client_auth_type`.
     pub client_auth_type: ClientAuth,
 }
 
 /// `client_auth_type`, with the names of Go's crypto/tls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum ClientAuth {
     /// `NoClientCert`: the default.
     #[default]
@@ -73,7 +85,8 @@ pub enum ClientAuth {
 }
 
 /// `server.log_level`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum LogLevel {
     /// `debug`.
     Debug,
@@ -86,7 +99,8 @@ pub enum LogLevel {
 }
 
 /// `server.log_format`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// `logfmt`: the default.
     Logfmt,
@@ -95,13 +109,15 @@ pub enum LogFormat {
 }
 
 /// `distributor.*`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DistributorConfig {
     /// The HA tracker and its store.
     pub ha_tracker: HaTrackerConfig,
     /// Largest body of a push request, compressed and decoded each, bytes.
     pub max_recv_msg_size: u64,
     /// How long one request may wait for the downstream.
+    #[serde(with = "text::duration")]
     pub remote_timeout: Duration,
     /// Limits of this instance, over all tenants. 0 = off.
     pub instance_limits: InstanceLimits,
@@ -110,7 +126,8 @@ pub struct DistributorConfig {
 }
 
 /// `distributor.instance_limits.*`; 0 is off.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct InstanceLimits {
     /// Push requests in flight.
     pub max_inflight_push_requests: u64,
@@ -121,7 +138,8 @@ pub struct InstanceLimits {
 }
 
 /// `distributor.ha_tracker.*`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct HaTrackerConfig {
     /// Off: every sample passes with its labels untouched.
     pub enable_ha_tracker: bool,
@@ -132,7 +150,8 @@ pub struct HaTrackerConfig {
 }
 
 /// `distributor.ha_tracker.kvstore.*`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct KvStoreConfig {
     /// Which store.
     pub store: StoreKind,
@@ -141,30 +160,36 @@ pub struct KvStoreConfig {
 }
 
 /// `kvstore.store`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum StoreKind {
     /// `inmemory`: one process only.
     Inmemory,
 }
 
 /// One entry of `distributor.downstream`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DownstreamConfig {
     /// Label of this downstream in metrics and logs; default: host and port of the URL.
     pub name: String,
     /// http or https, with the path.
-    pub url: String,
+    pub url: SecretUrl,
     /// At most this long per request; also bounded by `distributor.remote_timeout`.
+    #[serde(with = "text::duration")]
     pub remote_timeout: Duration,
-    /// Added to every request.
-    pub headers: BTreeMap<String, String>,
+    /// Added to every request. Values may be credentials.
+    pub headers: BTreeMap<String, Secret>,
     /// Header that carries the tenant; default `X-Scope-OrgID`, empty = not sent.
     pub tenant_header: String,
     /// HTTP basic authentication.
+    #[serde(with = "text::optional_basic_auth")]
     pub basic_auth: Option<BasicAuth>,
     /// Bearer token.
+    #[serde(with = "text::optional_secret")]
     pub bearer_token: Option<Secret>,
     /// File with a bearer token, read again when it changes.
+    #[serde(with = "text::optional_path")]
     pub bearer_token_file: Option<PathBuf>,
     /// TLS to the downstream.
     pub tls: ClientTls,
@@ -173,7 +198,8 @@ pub struct DownstreamConfig {
 }
 
 /// `basic_auth` of a downstream.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct BasicAuth {
     /// User name.
     pub username: String,
@@ -182,22 +208,28 @@ pub struct BasicAuth {
 }
 
 /// `tls` of a downstream.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ClientTls {
     /// PEM roots instead of the system's.
+    #[serde(with = "text::optional_path")]
     pub ca_file: Option<PathBuf>,
     /// PEM client certificate chain.
+    #[serde(with = "text::optional_path")]
     pub cert_file: Option<PathBuf>,
     /// PEM client key.
+    #[serde(with = "text::optional_path")]
     pub key_file: Option<PathBuf>,
     /// Name to verify instead of the URL's host.
+    #[serde(with = "text::optional")]
     pub server_name: Option<String>,
     /// Accept any certificate.
     pub insecure_skip_verify: bool,
 }
 
 /// `limits.*`: the settings that a tenant can have of its own.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Deduplicate this tenant's samples.
     pub accept_ha_samples: bool,
@@ -208,24 +240,31 @@ pub struct Limits {
     /// Most clusters of the tenant; 0 = no limit.
     pub ha_max_clusters: u64,
     /// An entry younger than this is not written again.
+    #[serde(with = "text::duration")]
     pub ha_tracker_update_timeout: Duration,
     /// Spread of the update timeout.
+    #[serde(with = "text::duration")]
     pub ha_tracker_update_timeout_jitter_max: Duration,
     /// Silence of the elected replica after which another is elected.
+    #[serde(with = "text::duration")]
     pub ha_tracker_failover_timeout: Duration,
     /// Additional failover condition on sample time; 0 = off.
+    #[serde(with = "text::duration")]
     pub ha_tracker_sample_failover_timeout: Duration,
     /// Samples per second, per tenant and instance; 0 = off.
     pub ingestion_rate: f64,
-    /// Samples that may come at once; only with `ingestion_rate`.
+    /// Samples that may come at once when `ingestion_rate` is set; 0 = the samples of one second.
     pub ingestion_burst_size: u64,
 }
 
 /// `runtime_config.*`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RuntimeConfigSource {
     /// YAML files, comma-separated; later files win.
+    #[serde(rename = "file")]
     pub files: Vec<PathBuf>,
     /// How often the files are looked at.
+    #[serde(with = "text::duration")]
     pub period: Duration,
 }

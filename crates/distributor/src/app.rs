@@ -1,0 +1,198 @@
+//! The composition: from a configuration to a running distributor, and back.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ha_tracker::{HaLimits, HaTracker, TrackerConfig, TrackerHandle};
+use prometheus_client::registry::Registry;
+use tokio::task::JoinHandle;
+
+use crate::config::{Config, ConfigErrors, RuntimeConfig, TenantLimits};
+use crate::http_server::{HttpServer, ServeError};
+use crate::push::Pusher;
+use crate::{DownstreamError, Downstreams, metrics, store};
+
+/// Time between two looks for tenants that have been idle.
+const FORGET_IDLE_EVERY: Duration = Duration::from_secs(60);
+
+/// Why a distributor cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The runtime configuration has mistakes.
+    #[error("runtime configuration: {0}")]
+    RuntimeConfig(ConfigErrors),
+    /// A downstream cannot be used as configured.
+    #[error(transparent)]
+    Downstream(#[from] DownstreamError),
+    /// The HTTP server cannot listen.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+}
+
+/// What handlers and pages see of the distributor.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) limits: TenantLimits,
+    pub(crate) tracker: Option<Arc<HaTracker>>,
+    pub(crate) pusher: Pusher,
+    pub(crate) registry: Registry,
+    pub(crate) requests: metrics::RequestMetrics,
+    draining: AtomicBool,
+}
+
+impl Shared {
+    /// Why this instance should get no traffic; empty if it may.
+    pub(crate) fn not_ready_because(&self) -> Vec<&'static str> {
+        let mut reasons = Vec::new();
+        if self.draining.load(Ordering::Relaxed) {
+            reasons.push("shutting down");
+        }
+        if self
+            .tracker
+            .as_ref()
+            .is_some_and(|tracker| !tracker.is_ready())
+        {
+            reasons.push("the HA tracker has not read its store yet");
+        }
+        reasons
+    }
+}
+
+/// A running distributor. Dropping it stops it at once; [`Running::shutdown`] drains it first.
+pub struct Running {
+    /// Where the HTTP server listens.
+    pub http_address: SocketAddr,
+    shared: Arc<Shared>,
+    http: HttpServer,
+    runtime: RuntimeConfig,
+    tracker: Option<TrackerHandle>,
+    housekeeping: JoinHandle<()>,
+}
+
+struct RuntimeLimits(TenantLimits);
+
+impl ha_tracker::TenantLimits for RuntimeLimits {
+    fn ha_limits(&self, tenant: &str) -> HaLimits {
+        let limits = self.0.limits(tenant);
+        HaLimits {
+            max_clusters: limits.ha_max_clusters,
+            update_timeout: limits.ha_tracker_update_timeout,
+            update_timeout_jitter_max: limits.ha_tracker_update_timeout_jitter_max,
+            failover_timeout: limits.ha_tracker_failover_timeout,
+            sample_failover_timeout: limits.ha_tracker_sample_failover_timeout,
+        }
+    }
+}
+
+/// Starts a distributor. It accepts connections when this returns; `/ready` tells when it knows
+/// what the store knows.
+pub async fn start(config: Config) -> Result<Running, StartError> {
+    let mut registry = Registry::default();
+    metrics::register_process(&mut registry);
+    let runtime = RuntimeConfig::start(
+        config.runtime_config.clone(),
+        config.limits.clone(),
+        &mut registry,
+    )
+    .await
+    .map_err(StartError::RuntimeConfig)?;
+    let downstreams = Downstreams::new(&config.distributor.downstream, &mut registry)?;
+    if downstreams.is_empty() {
+        tracing::warn!(
+            "no downstream is configured (distributor.downstream): accepted samples are counted \
+             and DROPPED"
+        );
+    }
+    let ha = &config.distributor.ha_tracker;
+    let (tracker, tracker_handle) = if ha.enable_ha_tracker {
+        let store = store::open(&ha.kvstore, &mut registry);
+        let tracker_config = TrackerConfig {
+            elected_replica_metric: ha.enable_elected_replica_metric,
+            ..TrackerConfig::default()
+        };
+        let limits = Arc::new(RuntimeLimits(runtime.reader()));
+        let (tracker, handle) = HaTracker::start(store, limits, tracker_config, &mut registry);
+        (Some(tracker), Some(handle))
+    } else {
+        (None, None)
+    };
+    let pusher = Pusher::new(
+        &config,
+        runtime.reader(),
+        tracker.clone(),
+        downstreams,
+        &mut registry,
+    );
+    let requests = metrics::RequestMetrics::register(&mut registry);
+    let shared = Arc::new(Shared {
+        limits: runtime.reader(),
+        tracker,
+        pusher,
+        registry,
+        requests,
+        draining: AtomicBool::new(false),
+        config,
+    });
+    let http = HttpServer::start(Arc::clone(&shared)).await?;
+    let housekeeping = tokio::spawn(keep_house(Arc::clone(&shared)));
+    Ok(Running {
+        http_address: http.address,
+        shared,
+        http,
+        runtime,
+        tracker: tracker_handle,
+        housekeeping,
+    })
+}
+
+async fn keep_house(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(FORGET_IDLE_EVERY).await;
+        shared.pusher.forget_idle_tenants();
+    }
+}
+
+impl Running {
+    /// Waits until `/ready` says so.
+    pub fn ready(&self) -> impl Future<Output = ()> + use<> {
+        let tracker = self.shared.tracker.clone();
+        async move {
+            if let Some(tracker) = tracker {
+                tracker.ready().await;
+            }
+        }
+    }
+
+    /// Waits for a part that fails: a bug or a lost listener, after which the process should end.
+    pub async fn failed(&mut self) -> String {
+        let tracker = async {
+            match &mut self.tracker {
+                Some(tracker) => tracker.failed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            what = tracker => what,
+            what = self.http.failed() => what,
+            ended = &mut self.housekeeping => format!("housekeeping ended: {ended:?}"),
+        }
+    }
+
+    /// Drains: `/ready` says no, no new connections, requests in flight get their answers (for at
+    /// most `server.graceful_shutdown_timeout`), then the tracker stops.
+    pub async fn shutdown(self) {
+        self.shared.draining.store(true, Ordering::Relaxed);
+        self.http
+            .shutdown(self.shared.config.server.graceful_shutdown_timeout)
+            .await;
+        if let Some(tracker) = self.tracker {
+            tracker.shutdown().await;
+        }
+        self.housekeeping.abort();
+        if let Err(error) = self.runtime.shutdown().await {
+            tracing::error!(%error, "the runtime configuration's task failed");
+        }
+    }
+}

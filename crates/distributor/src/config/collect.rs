@@ -1,0 +1,293 @@
+//! From YAML to values of the table: unknown keys, types, and where each value stands.
+
+use figment::value::{Dict, Map, Value};
+use figment::{Metadata, Profile, Provider};
+
+use super::downstream;
+use super::errors::{Findings, Origin};
+use super::kind::{Kind, split_list};
+use super::secret::redact_userinfo;
+use super::setting::Setting;
+use super::table::SETTINGS;
+use super::yaml::{Content, Entry, Node, at};
+
+/// One value from one place; a figment provider of its own, so that figment knows the place of
+/// every value after all layers are merged.
+#[derive(Debug, Clone)]
+pub(super) struct Assignment {
+    /// Path with dots.
+    pub(super) path: &'static str,
+    pub(super) value: Value,
+    pub(super) origin: Origin,
+}
+
+impl Provider for Assignment {
+    fn metadata(&self) -> Metadata {
+        self.origin.metadata()
+    }
+
+    fn data(&self) -> figment::Result<Map<Profile, Dict>> {
+        let mut dict = Dict::new();
+        insert(&mut dict, self.path, self.value.clone());
+        Ok(Map::from([(Profile::Default, dict)]))
+    }
+}
+
+/// Puts `value` at the dotted `path`.
+pub(super) fn insert(dict: &mut Dict, path: &str, value: Value) {
+    let Some((head, tail)) = path.split_once('.') else {
+        dict.insert(path.to_string(), value);
+        return;
+    };
+    let mut inner = match dict.remove(head) {
+        Some(Value::Dict(_, inner)) => inner,
+        _ => Dict::new(),
+    };
+    insert(&mut inner, tail, value);
+    dict.insert(head.to_string(), Value::from(inner));
+}
+
+/// The built-in value of `setting`; its text is tested to be right.
+pub(super) fn default_value(setting: &Setting) -> Value {
+    match setting.kind {
+        Kind::Records(_) => Value::from(Vec::<Value>::new()),
+        Kind::Headers => Value::from(Dict::new()),
+        // A required value has no default of its kind.
+        kind => kind
+            .parse(setting.default)
+            .unwrap_or_else(|| Value::from(setting.default)),
+    }
+}
+
+/// Parses the text that a flag, the environment or a YAML scalar gives for `setting`. A mistake is
+/// reported with `shown` as the path.
+pub(super) fn parse_text(
+    setting: &'static Setting,
+    shown: &str,
+    text: &str,
+    origin: &Origin,
+    findings: &mut Findings,
+) -> Option<Value> {
+    if let Kind::Records(_) = setting.kind {
+        return downstream::from_urls(&split_list(text), shown, origin, findings);
+    }
+    let value = setting
+        .kind
+        .parse(text)
+        .filter(|value| !setting.nonzero || !is_zero(value));
+    if value.is_none() {
+        let got = match setting.kind {
+            _ if setting.secret => "got a value that is not shown".to_string(),
+            Kind::Url => format!("got {:?}", redact_userinfo(text)),
+            _ => format!("got {text:?}"),
+        };
+        findings.error(
+            origin,
+            shown,
+            format!("{got}; must be {}", setting.expected()),
+        );
+    }
+    value
+}
+
+fn is_zero(value: &Value) -> bool {
+    match value {
+        Value::String(_, text) => text.is_empty() || text == "0s",
+        Value::Num(_, number) => number.to_f64() == Some(0.0) || number.to_u128() == Some(0),
+        _ => false,
+    }
+}
+
+/// Walks YAML by a table.
+pub(super) struct Collector<'a> {
+    pub(super) file: &'a str,
+    pub(super) table: &'static [Setting],
+    /// Paths of Mimir's that are left out with a warning.
+    pub(super) ignores: fn(&str) -> bool,
+    pub(super) findings: &'a mut Findings,
+    /// What was found, in the order of the file.
+    pub(super) found: Vec<Assignment>,
+}
+
+impl<'a> Collector<'a> {
+    pub(super) fn new(
+        file: &'a str,
+        table: &'static [Setting],
+        ignores: fn(&str) -> bool,
+        findings: &'a mut Findings,
+    ) -> Self {
+        Self {
+            file,
+            table,
+            ignores,
+            findings,
+            found: Vec::new(),
+        }
+    }
+
+    /// Takes all `entries` of the section `prefix` (empty for the top) of the table. Messages name
+    /// it `shown`, which differs where the section stands in another place than in the table.
+    pub(super) fn section(&mut self, entries: &[Entry], prefix: &str, shown: &str) {
+        for entry in entries {
+            let path = join(prefix, &entry.key);
+            let shown = join(shown, &entry.key);
+            self.entry(entry, &path, &shown, prefix);
+        }
+    }
+
+    fn entry(&mut self, entry: &Entry, path: &str, shown: &str, prefix: &str) {
+        let origin = at(self.file, entry.line);
+        let named = |setting: &&Setting| {
+            !setting.path.is_empty() && (setting.path == path || setting.also == path)
+        };
+        if let Some(setting) = self.table.iter().find(named) {
+            if let Some(value) = self.value(setting, &entry.value, shown, &origin) {
+                self.add(setting, path, value, origin);
+            }
+            return;
+        }
+        let inside = format!("{path}.");
+        if self
+            .table
+            .iter()
+            .any(|setting| setting.path.starts_with(&inside))
+        {
+            match &entry.value.content {
+                Content::Mapping(entries) => self.section(entries, path, shown),
+                Content::Null => {}
+                other => {
+                    let problem = format!("got {}; must be a mapping", other.word());
+                    self.findings.error(&origin, shown, problem);
+                }
+            }
+            return;
+        }
+        if (self.ignores)(path) {
+            self.findings.ignored.push(path.to_string());
+            return;
+        }
+        let problem = unknown_key(self.table, prefix, &entry.key);
+        self.findings.error(&origin, shown, problem);
+    }
+
+    /// A setting may stand in one file at its own path and where an earlier Mimir had it; then its
+    /// own path counts, whichever comes first.
+    fn add(&mut self, setting: &'static Setting, path: &str, value: Value, origin: Origin) {
+        let earlier = self
+            .found
+            .iter()
+            .position(|found| found.path == setting.path);
+        match earlier {
+            Some(_) if path == setting.also => {}
+            Some(index) => {
+                self.found[index] = Assignment {
+                    path: setting.path,
+                    value,
+                    origin,
+                }
+            }
+            None => self.found.push(Assignment {
+                path: setting.path,
+                value,
+                origin,
+            }),
+        }
+    }
+
+    fn value(
+        &mut self,
+        setting: &'static Setting,
+        node: &Node,
+        shown: &str,
+        origin: &Origin,
+    ) -> Option<Value> {
+        match (&node.content, setting.kind) {
+            (Content::Null, _) => None,
+            (Content::List(items), Kind::Records(table)) => {
+                downstream::from_yaml(self.file, items, table, shown, self.findings)
+            }
+            (Content::Mapping(entries), Kind::Headers) => {
+                downstream::headers(self.file, entries, shown, self.findings)
+            }
+            (Content::List(items), Kind::List) => self.list(items, shown),
+            (Content::Text(text), kind) if !matches!(kind, Kind::Headers | Kind::Records(_)) => {
+                parse_text(setting, shown, text, origin, self.findings)
+            }
+            (other, _) => {
+                let problem = format!("got {}; must be {}", other.word(), setting.expected());
+                self.findings.error(origin, shown, problem);
+                None
+            }
+        }
+    }
+
+    fn list(&mut self, items: &[Node], shown: &str) -> Option<Value> {
+        let mut texts = Vec::new();
+        let before = self.findings.errors.len();
+        for (index, item) in items.iter().enumerate() {
+            match &item.content {
+                Content::Text(text) => texts.push(text.clone()),
+                other => {
+                    let problem = format!("got {}; must be text", other.word());
+                    let shown = format!("{shown}[{index}]");
+                    self.findings
+                        .error(&at(self.file, item.line), &shown, problem);
+                }
+            }
+        }
+        (self.findings.errors.len() == before).then(|| Value::from(texts))
+    }
+}
+
+fn join(prefix: &str, key: &str) -> String {
+    if prefix.is_empty() {
+        key.to_string()
+    } else {
+        format!("{prefix}.{key}")
+    }
+}
+
+fn unknown_key(table: &'static [Setting], prefix: &str, key: &str) -> String {
+    let mut siblings: Vec<&str> = Vec::new();
+    for setting in table {
+        let Some(inside) = setting.path.strip_prefix(prefix) else {
+            continue;
+        };
+        let inside = if prefix.is_empty() {
+            Some(inside)
+        } else {
+            inside.strip_prefix('.')
+        };
+        let Some(name) = inside.and_then(|inside| inside.split('.').next()) else {
+            continue;
+        };
+        if !siblings.contains(&name) {
+            siblings.push(name);
+        }
+    }
+    if let Some(name) = nearest(key, siblings.iter().copied()) {
+        return format!("unknown key; did you mean {name}?");
+    }
+    // Right name, wrong section.
+    let elsewhere = table
+        .iter()
+        .chain(SETTINGS)
+        .find(|s| s.path.rsplit('.').next() == Some(key));
+    if let Some(setting) = elsewhere {
+        return format!("unknown key; did you mean {}?", setting.path);
+    }
+    format!("unknown key; known here: {}", siblings.join(", "))
+}
+
+/// The candidate that `name` was probably meant to be.
+pub(super) fn nearest<'a>(
+    name: &str,
+    candidates: impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let limit = (name.chars().count() / 3).max(1);
+    candidates
+        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
+        .filter(|(distance, _)| *distance <= limit)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}

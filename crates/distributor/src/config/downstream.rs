@@ -1,0 +1,264 @@
+//! The entries of `distributor.downstream`: a list of mappings in YAML, plain URLs elsewhere.
+//! The rules of an entry are checked here, where the line of each of its values is known.
+
+use figment::value::{Dict, Value};
+use http::{HeaderName, HeaderValue};
+
+use super::collect::{Assignment, Collector, default_value, insert, parse_text};
+use super::errors::{Findings, Origin};
+use super::kind::Kind;
+use super::setting::Setting;
+use super::subtables::DOWNSTREAM;
+use super::validate::{check_file, check_tls_pair};
+use super::yaml::{Content, Entry, Node, at};
+
+/// Headers that the protocol fixes.
+const RESERVED_HEADERS: &[&str] = &[
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "host",
+    "transfer-encoding",
+    "x-prometheus-remote-write-version",
+];
+
+/// Entries that differ from the defaults by their URL only.
+pub(super) fn from_urls(
+    urls: &[String],
+    shown: &str,
+    origin: &Origin,
+    findings: &mut Findings,
+) -> Option<Value> {
+    let url_setting = DOWNSTREAM
+        .iter()
+        .find(|setting| matches!(setting.kind, Kind::Url))?;
+    let mut entries = Vec::new();
+    for (index, url) in urls.iter().enumerate() {
+        let shown = format!("{shown}[{index}]");
+        let value = parse_text(url_setting, &format!("{shown}.url"), url, origin, findings);
+        let found = value.map(|value| Assignment {
+            path: url_setting.path,
+            value,
+            origin: origin.clone(),
+        });
+        if let Some(found) = found {
+            let entry = EntryCheck::new(vec![found], origin, &shown).finish(findings);
+            entries.push((entry, origin.clone()));
+        }
+    }
+    let complete = entries.len() == urls.len();
+    finish(entries, shown, findings).filter(|_| complete)
+}
+
+/// Entries of a YAML list. `None` with any mistake, which is reported.
+pub(super) fn from_yaml(
+    file: &str,
+    items: &[Node],
+    table: &'static [Setting],
+    shown: &str,
+    findings: &mut Findings,
+) -> Option<Value> {
+    let before = findings.errors.len();
+    let mut entries = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        let shown = format!("{shown}[{index}]");
+        let origin = at(file, item.line);
+        let Content::Mapping(fields) = &item.content else {
+            let problem = format!("got {}; must be a mapping with a url", item.content.word());
+            findings.error(&origin, &shown, problem);
+            continue;
+        };
+        let mistakes = findings.errors.len();
+        let mut collector = Collector::new(file, table, |_| false, findings);
+        collector.section(fields, "", &shown);
+        let found = collector.found;
+        // The rules would judge a default where a value was refused.
+        if findings.errors.len() == mistakes {
+            let entry = EntryCheck::new(found, &origin, &shown).finish(findings);
+            entries.push((entry, origin));
+        }
+    }
+    let value = finish(entries, shown, findings);
+    value.filter(|_| findings.errors.len() == before)
+}
+
+/// The list of the entries, whose names must differ.
+fn finish(entries: Vec<(Dict, Origin)>, shown: &str, findings: &mut Findings) -> Option<Value> {
+    let before = findings.errors.len();
+    let mut names: Vec<&str> = Vec::new();
+    for (entry, origin) in &entries {
+        let Some(name) = entry.get("name").and_then(Value::as_str) else {
+            continue;
+        };
+        if names.contains(&name) {
+            let problem =
+                format!("an earlier entry has the name {name:?} too; give each a name of its own");
+            findings.error(origin, shown, problem);
+        }
+        names.push(name);
+    }
+    let entries: Vec<Dict> = entries.into_iter().map(|(entry, _)| entry).collect();
+    (findings.errors.len() == before).then(|| Value::from(entries))
+}
+
+/// `headers`: names to values. Values are not quoted in messages: they often are credentials.
+pub(super) fn headers(
+    file: &str,
+    entries: &[Entry],
+    shown: &str,
+    findings: &mut Findings,
+) -> Option<Value> {
+    let before = findings.errors.len();
+    let mut headers = Dict::new();
+    for Entry { key, line, value } in entries {
+        let origin = at(file, *line);
+        let shown = format!("{shown}.{key}");
+        if HeaderName::from_bytes(key.as_bytes()).is_err() {
+            findings.error(&origin, &shown, "must be the name of an HTTP header");
+        } else if RESERVED_HEADERS.contains(&key.to_ascii_lowercase().as_str()) {
+            findings.error(
+                &origin,
+                &shown,
+                "this header is set by the program; remove it",
+            );
+        }
+        match &value.content {
+            Content::Text(text) if HeaderValue::from_str(text).is_ok() => {
+                headers.insert(key.clone(), Value::from(text.as_str()));
+            }
+            _ => findings.error(&origin, &shown, "must be text that an HTTP header can hold"),
+        }
+    }
+    (findings.errors.len() == before).then(|| Value::from(headers))
+}
+
+/// One entry while its rules are checked.
+struct EntryCheck<'a> {
+    found: Vec<Assignment>,
+    values: Dict,
+    origin: &'a Origin,
+    shown: &'a str,
+}
+
+impl<'a> EntryCheck<'a> {
+    fn new(found: Vec<Assignment>, origin: &'a Origin, shown: &'a str) -> Self {
+        let mut values = Dict::new();
+        for setting in DOWNSTREAM {
+            insert(&mut values, setting.path, default_value(setting));
+        }
+        for assignment in &found {
+            insert(&mut values, assignment.path, assignment.value.clone());
+        }
+        Self {
+            found,
+            values,
+            origin,
+            shown,
+        }
+    }
+
+    fn text(&self, path: &str) -> String {
+        let value = Value::from(self.values.clone());
+        value
+            .find_ref(path)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_string()
+    }
+
+    /// Where `path` was set, else where the entry begins.
+    fn origin_of(&self, path: &str) -> &Origin {
+        self.found
+            .iter()
+            .find(|found| found.path == path)
+            .map_or(self.origin, |f| &f.origin)
+    }
+
+    fn error(&self, path: &str, problem: &str, findings: &mut Findings) {
+        findings.error(
+            self.origin_of(path),
+            &format!("{}.{path}", self.shown),
+            problem,
+        );
+    }
+
+    /// Checks the rules and returns the complete entry.
+    fn finish(mut self, findings: &mut Findings) -> Dict {
+        let url = self.text("url");
+        if url.is_empty() {
+            self.error("url", "missing; every downstream needs a url", findings);
+        }
+        if self.text("name").is_empty() {
+            let name = url::Url::parse(&url).ok().and_then(|url| {
+                let port = url.port_or_known_default()?;
+                Some(format!("{}:{port}", url.host_str()?))
+            });
+            self.values
+                .insert("name".to_string(), Value::from(name.unwrap_or_default()));
+        }
+        self.check_credentials(&url, findings);
+        let path = |name: &str| format!("{}.{name}", self.shown);
+        check_tls_pair(
+            (&path("tls.cert_file"), &self.text("tls.cert_file")),
+            (&path("tls.key_file"), &self.text("tls.key_file")),
+            [
+                self.origin_of("tls.cert_file"),
+                self.origin_of("tls.key_file"),
+            ],
+            findings,
+        );
+        for name in [
+            "tls.ca_file",
+            "tls.cert_file",
+            "tls.key_file",
+            "bearer_token_file",
+        ] {
+            check_file(
+                &path(name),
+                &self.text(name),
+                self.origin_of(name),
+                findings,
+            );
+        }
+        self.values
+    }
+
+    /// Only one of them can be the Authorization header.
+    fn check_credentials(&self, url: &str, findings: &mut Findings) {
+        let has = |path: &str| !self.text(path).is_empty();
+        let basic = has("basic_auth.username") || has("basic_auth.password");
+        if basic && !has("basic_auth.username") {
+            self.error(
+                "basic_auth.username",
+                "missing; basic_auth needs a username",
+                findings,
+            );
+        }
+        let in_headers = self
+            .values
+            .get("headers")
+            .and_then(Value::as_dict)
+            .is_some_and(|dict| {
+                dict.keys()
+                    .any(|name| name.eq_ignore_ascii_case("authorization"))
+            });
+        let in_url = url::Url::parse(url)
+            .is_ok_and(|url| !url.username().is_empty() || url.password().is_some());
+        let ways = [
+            ("basic_auth.username", basic),
+            ("bearer_token", has("bearer_token")),
+            ("bearer_token_file", has("bearer_token_file")),
+            ("headers", in_headers),
+            ("url", in_url),
+        ];
+        let used: Vec<&str> = ways.iter().filter(|way| way.1).map(|way| way.0).collect();
+        if let [_, .., last] = used.as_slice() {
+            let problem = format!(
+                "several ways to authenticate are set ({}); leave one of them",
+                used.join(", ")
+            );
+            self.error(last, &problem, findings);
+        }
+    }
+}

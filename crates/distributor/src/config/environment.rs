@@ -1,0 +1,67 @@
+//! Environment variables: `HA_DISTRIBUTOR_` and the path, with `__` between its levels.
+
+use std::ffi::OsString;
+
+use super::collect::{Assignment, nearest, parse_text};
+use super::errors::{Findings, Origin};
+use super::setting::{ENVIRONMENT_PREFIX, Setting, environment_name};
+use super::table::SETTINGS;
+
+pub(super) fn parse(
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+    findings: &mut Findings,
+) -> Vec<Assignment> {
+    let mut variables: Vec<(String, String)> = variables
+        .into_iter()
+        .map(|(name, value)| {
+            (
+                name.to_string_lossy().into_owned(),
+                value.to_string_lossy().into_owned(),
+            )
+        })
+        .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX))
+        .collect();
+    // The environment has no order; messages have. Besides, the names under `LIMITS` come after
+    // those that an earlier Mimir had under `DISTRIBUTOR`, and so win over them.
+    variables.sort();
+    let names: Vec<String> = SETTINGS.iter().map(Setting::environment).collect();
+    let mut found = Vec::new();
+    for (name, text) in variables {
+        let origin = Origin::Environment(name.clone());
+        let earlier =
+            |setting: &Setting| !setting.also.is_empty() && environment_name(setting.also) == name;
+        let index = names.iter().position(|known| *known == name);
+        let Some(index) = index.or_else(|| SETTINGS.iter().position(earlier)) else {
+            if !is_service_link(&name) {
+                let problem = match nearest(&name, names.iter().map(String::as_str)) {
+                    Some(near) => format!("unknown variable; did you mean {near}?"),
+                    None => "unknown variable; no setting has this name".to_string(),
+                };
+                findings.error(&origin, "", problem);
+            }
+            continue;
+        };
+        let setting = &SETTINGS[index];
+        if let Some(value) = parse_text(setting, setting.path, &text, &origin, findings) {
+            found.push(Assignment {
+                path: setting.path,
+                value,
+                origin,
+            });
+        }
+    }
+    found
+}
+
+/// Kubernetes gives each container variables for each service of its namespace; a service called
+/// `ha-distributor`, or something that begins so, makes them begin with our prefix.
+fn is_service_link(name: &str) -> bool {
+    let rest = name.trim_start_matches("HA_DISTRIBUTOR");
+    !name.contains("__")
+        && (rest.ends_with("_SERVICE_HOST")
+            || rest.contains("_SERVICE_PORT")
+            || rest.ends_with("_PORT")
+            || ["_TCP", "_UDP", "_SCTP"]
+                .iter()
+                .any(|protocol| rest.contains("_PORT_") && rest.contains(protocol)))
+}

@@ -1,0 +1,153 @@
+//! Where a value came from, and the mistakes found in a configuration.
+
+use std::fmt;
+
+use figment::Metadata;
+
+/// Where a value was set.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// Built in.
+    Default,
+    /// A YAML file, with the line counted from 1; line 0 is the file as a whole.
+    File {
+        /// As given to `-config.file`.
+        file: String,
+        /// Counted from 1.
+        line: usize,
+    },
+    /// The environment variable of this name.
+    Environment(String),
+    /// The flag of this name, without the dash.
+    Flag(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File { file, line: 0 } => f.write_str(file),
+            Self::File { file, line } => write!(f, "{file}:{line}"),
+            Self::Environment(name) => f.write_str(name),
+            Self::Flag(name) => write!(f, "-{name}"),
+        }
+    }
+}
+
+impl Origin {
+    /// What figment keeps beside a value that came from here.
+    pub(super) fn metadata(&self) -> Metadata {
+        let kind = match self {
+            Self::Default => "default",
+            Self::File { .. } => "YAML file",
+            Self::Environment(_) => "environment",
+            Self::Flag(_) => "flag",
+        };
+        Metadata::from(kind, figment::Source::Custom(self.to_string()))
+    }
+}
+
+/// One mistake: where it stands, which setting it concerns, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// Where the value was set: `file:line`, an environment variable, or a flag with its dash.
+    pub origin: String,
+    /// Path of the setting, for example `limits.ha_max_clusters`; empty where none is concerned.
+    pub path: String,
+    /// What was got, the rule, and what to do. Never holds a secret.
+    pub problem: String,
+}
+
+impl ConfigError {
+    pub(super) fn new(
+        origin: &(impl fmt::Display + ?Sized),
+        path: &str,
+        problem: impl Into<String>,
+    ) -> Self {
+        Self {
+            origin: origin.to_string(),
+            path: path.to_string(),
+            problem: problem.into(),
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.origin)?;
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.problem)
+    }
+}
+
+/// All mistakes of one configuration, in the order of the sources. The process exits with
+/// [`ConfigErrors::EXIT_CODE`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigErrors(pub Vec<ConfigError>);
+
+impl ConfigErrors {
+    /// `EX_USAGE` of sysexits.h.
+    pub const EXIT_CODE: u8 = 64;
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.len() {
+            1 => f.write_str("the configuration has 1 mistake:")?,
+            count => write!(f, "the configuration has {count} mistakes:")?,
+        }
+        for error in &self.0 {
+            write!(f, "\n  {error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// What a load finds on its way besides values.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    /// Mistakes, in the order found.
+    pub(super) errors: Vec<ConfigError>,
+    /// Paths that are Mimir's and mean nothing here.
+    pub(super) ignored: Vec<String>,
+    /// Complete sentences for the log.
+    pub(super) warnings: Vec<String>,
+}
+
+impl Findings {
+    pub(super) fn error(
+        &mut self,
+        origin: &(impl fmt::Display + ?Sized),
+        path: &str,
+        problem: impl Into<String>,
+    ) {
+        self.errors.push(ConfigError::new(origin, path, problem));
+    }
+
+    /// Whether a value of `path` was refused, so that a rule about it would judge another value.
+    pub(super) fn concerns(&self, path: &str) -> bool {
+        self.errors.iter().any(|error| error.path == path)
+    }
+
+    /// All warnings; what is ignored makes one of them, each name once.
+    pub(super) fn take_warnings(&mut self) -> Vec<String> {
+        let mut warnings = std::mem::take(&mut self.warnings);
+        let mut names: Vec<String> = Vec::new();
+        for name in self.ignored.drain(..) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        if !names.is_empty() {
+            warnings.push(format!(
+                "ignored, as these are settings of Mimir that have no effect in this program: {}",
+                names.join(", ")
+            ));
+        }
+        warnings
+    }
+}

@@ -1,0 +1,324 @@
+//! The runtime configuration: limits of single tenants, read again while the process runs.
+//!
+//! Readers take the current [`RuntimeSnapshot`] from an atomic pointer; a reload makes a new one
+//! and swaps it in. A file with a mistake changes nothing.
+
+mod snapshot;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use sha2::{Digest, Sha256};
+use tokio::sync::{Mutex, watch};
+use tokio::task::{JoinError, JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+pub use snapshot::{MultiKvOverride, RuntimeSnapshot};
+
+use super::errors::{ConfigErrors, Findings};
+use super::model::{Limits, RuntimeConfigSource};
+
+/// Owns the runtime configuration and the task that reloads it.
+#[derive(Debug)]
+pub struct RuntimeConfig {
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+    task: Option<JoinHandle<()>>,
+}
+
+/// A cheap handle for those who ask for limits; works on after the shutdown, without reloads.
+#[derive(Debug, Clone)]
+pub struct TenantLimits {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    files: Vec<PathBuf>,
+    defaults: Arc<Limits>,
+    current: ArcSwap<RuntimeSnapshot>,
+    changes: watch::Sender<Arc<RuntimeSnapshot>>,
+    /// Held during a reload, so that two of them do not overtake each other.
+    last: Mutex<LastAttempt>,
+    metrics: Metrics,
+}
+
+/// What the last reload saw: the same again needs no work and no second message.
+#[derive(Debug, Default)]
+struct LastAttempt {
+    content: Option<[u8; 32]>,
+    mistakes: Option<ConfigErrors>,
+    warnings: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Metrics {
+    last_reload_successful: Gauge,
+    hash: Family<HashLabels, Gauge>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HashLabels {
+    sha256: String,
+}
+
+impl Metrics {
+    fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register(
+            "cortex_runtime_config_last_reload_successful",
+            "Whether the last reload of the runtime configuration was successful",
+            metrics.last_reload_successful.clone(),
+        );
+        registry.register(
+            "cortex_runtime_config_hash",
+            "Hash of the currently active runtime configuration, merged from all its files",
+            metrics.hash.clone(),
+        );
+        metrics
+    }
+}
+
+impl RuntimeConfig {
+    /// Loads the files of `source` and, when there are any, starts to look for changes in them
+    /// every `source.period`. What a tenant does not override has the value of `defaults`.
+    ///
+    /// Must be called in a tokio runtime.
+    ///
+    /// # Errors
+    /// All mistakes in the files, or that one cannot be read: a process does not start with other
+    /// limits than it was given.
+    pub async fn start(
+        source: RuntimeConfigSource,
+        defaults: Limits,
+        registry: &mut Registry,
+    ) -> Result<Self, ConfigErrors> {
+        let defaults = Arc::new(defaults);
+        let empty = Arc::new(RuntimeSnapshot::empty(Arc::clone(&defaults)));
+        let shared = Arc::new(Shared {
+            files: source.files,
+            defaults,
+            current: ArcSwap::new(Arc::clone(&empty)),
+            changes: watch::Sender::new(empty),
+            last: Mutex::default(),
+            metrics: Metrics::register(registry),
+        });
+        let stop = CancellationToken::new();
+        if shared.files.is_empty() {
+            shared.metrics.last_reload_successful.set(1);
+            return Ok(Self {
+                shared,
+                stop,
+                task: None,
+            });
+        }
+        shared.reload().await?;
+        let work = watch_files(Arc::clone(&shared), source.period, stop.clone());
+        let task = tokio::spawn(work.instrument(tracing::info_span!("runtime_config")));
+        Ok(Self {
+            shared,
+            stop,
+            task: Some(task),
+        })
+    }
+
+    /// The limits of `tenant`, as [`TenantLimits::limits`].
+    pub fn limits(&self, tenant: &str) -> Arc<Limits> {
+        self.shared.limits(tenant)
+    }
+
+    /// What is in effect now.
+    pub fn snapshot(&self) -> Arc<RuntimeSnapshot> {
+        self.shared.current.load_full()
+    }
+
+    /// A handle to give to others.
+    pub fn reader(&self) -> TenantLimits {
+        TenantLimits {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    /// Sees every later snapshot, or the last of several; begins with the present one as seen.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<RuntimeSnapshot>> {
+        self.shared.changes.subscribe()
+    }
+
+    /// Looks at the files now. `true` when something changed.
+    ///
+    /// # Errors
+    /// All mistakes in the files, also when an earlier reload met the same; nothing has changed
+    /// then.
+    pub async fn reload_now(&self) -> Result<bool, ConfigErrors> {
+        self.shared.reload().await
+    }
+
+    /// Stops the reloads and waits for the task's end.
+    ///
+    /// # Errors
+    /// The panic of the task, if it panicked.
+    pub async fn shutdown(mut self) -> Result<(), JoinError> {
+        self.stop.cancel();
+        match self.task.take() {
+            Some(task) => task.await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for RuntimeConfig {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl TenantLimits {
+    /// The limits of `tenant`: its overrides, else the defaults. Takes no lock and allocates
+    /// nothing.
+    pub fn limits(&self, tenant: &str) -> Arc<Limits> {
+        self.shared.limits(tenant)
+    }
+
+    /// What is in effect now.
+    pub fn snapshot(&self) -> Arc<RuntimeSnapshot> {
+        self.shared.current.load_full()
+    }
+
+    /// As [`RuntimeConfig::subscribe`].
+    pub fn subscribe(&self) -> watch::Receiver<Arc<RuntimeSnapshot>> {
+        self.shared.changes.subscribe()
+    }
+}
+
+async fn watch_files(shared: Arc<Shared>, period: Duration, stop: CancellationToken) {
+    while stop
+        .run_until_cancelled(tokio::time::sleep(period))
+        .await
+        .is_some()
+    {
+        // The outcome is in the log and in the metrics.
+        let _ = shared.reload().await;
+    }
+}
+
+impl Shared {
+    fn limits(&self, tenant: &str) -> Arc<Limits> {
+        Arc::clone(self.current.load().limits(tenant))
+    }
+
+    async fn reload(&self) -> Result<bool, ConfigErrors> {
+        if self.files.is_empty() {
+            return Ok(false);
+        }
+        let mut last = self.last.lock().await;
+        let mut findings = Findings::default();
+        let mut texts = Vec::with_capacity(self.files.len());
+        for path in &self.files {
+            let file = path.display().to_string();
+            match tokio::fs::read_to_string(path).await {
+                Ok(text) => texts.push((file, text)),
+                Err(error) => {
+                    let problem = format!("cannot be read: {error}; check runtime_config.file");
+                    findings.error(&file, "", problem);
+                }
+            }
+        }
+        let readable = findings.errors.is_empty();
+        let hash = content_hash(&texts);
+        if readable && last.content == Some(hash) {
+            return last.mistakes.clone().map_or(Ok(false), Err);
+        }
+        // Readable again with the content of before is a change from unreadable.
+        last.content = readable.then_some(hash);
+        let (snapshot, mut findings) = self.parse(texts, hash, findings).await;
+        let Some(snapshot) = snapshot.filter(|_| findings.errors.is_empty()) else {
+            return Err(self.refuse(&mut last, findings));
+        };
+        last.mistakes = None;
+        let warnings = findings.take_warnings();
+        if warnings != last.warnings {
+            for warning in &warnings {
+                tracing::warn!(warning = %warning, "runtime configuration");
+            }
+            last.warnings = warnings;
+        }
+        self.accept(snapshot);
+        Ok(true)
+    }
+
+    /// Thousands of tenants take long enough to hold up other tasks of the thread.
+    async fn parse(
+        &self,
+        texts: Vec<(String, String)>,
+        hash: [u8; 32],
+        mut findings: Findings,
+    ) -> (Option<RuntimeSnapshot>, Findings) {
+        let defaults = Arc::clone(&self.defaults);
+        let work = tokio::task::spawn_blocking(move || {
+            let snapshot = RuntimeSnapshot::parse(&texts, &defaults, hex(&hash), &mut findings);
+            (snapshot, findings)
+        });
+        work.await.unwrap_or_else(|error| {
+            let mut findings = Findings::default();
+            findings.error(
+                "runtime configuration",
+                "",
+                format!("was not parsed: {error}"),
+            );
+            (None, findings)
+        })
+    }
+
+    fn refuse(&self, last: &mut LastAttempt, findings: Findings) -> ConfigErrors {
+        let mistakes = ConfigErrors(findings.errors);
+        self.metrics.last_reload_successful.set(0);
+        if last.mistakes.as_ref() != Some(&mistakes) {
+            tracing::error!(
+                err = %mistakes,
+                "runtime configuration refused; what was loaded before stays in effect"
+            );
+            last.mistakes = Some(mistakes.clone());
+        }
+        mistakes
+    }
+
+    fn accept(&self, snapshot: RuntimeSnapshot) {
+        self.metrics.last_reload_successful.set(1);
+        self.metrics.hash.clear();
+        let labels = HashLabels {
+            sha256: snapshot.sha256().to_string(),
+        };
+        self.metrics.hash.get_or_create(&labels).set(1);
+        tracing::info!(
+            tenants = snapshot.tenants().count(),
+            sha256 = snapshot.sha256(),
+            "runtime configuration loaded"
+        );
+        let snapshot = Arc::new(snapshot);
+        self.current.store(Arc::clone(&snapshot));
+        self.changes.send_replace(snapshot);
+    }
+}
+
+/// The lengths keep apart texts whose concatenation is the same.
+fn content_hash(texts: &[(String, String)]) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    for (_, text) in texts {
+        if texts.len() > 1 {
+            hasher.update(text.len().to_le_bytes());
+        }
+        hasher.update(text);
+    }
+    hasher.finalize().into()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,87 @@
+//! Tests of the configuration: each source, each rule, and the exact words of the messages.
+
+mod downstream;
+mod mimir;
+mod mistakes;
+mod output;
+mod runtime;
+mod sources;
+mod table;
+mod values;
+mod yaml;
+
+use std::ffi::OsString;
+use std::io;
+
+use super::errors::ConfigErrors;
+use super::{Config, Invocation, Loaded, load_with};
+
+/// One process with its files (name, content), environment and flags.
+#[derive(Default)]
+struct Process<'a> {
+    files: &'a [(&'a str, &'a str)],
+    variables: &'a [(&'a str, &'a str)],
+    flags: &'a [&'a str],
+}
+
+impl Process<'_> {
+    fn start(&self) -> Result<Invocation, ConfigErrors> {
+        let files = self
+            .files
+            .iter()
+            .map(|(name, _)| format!("-config.file={name}"));
+        let flags = self.flags.iter().map(ToString::to_string);
+        let variables = self
+            .variables
+            .iter()
+            .map(|(n, v)| (OsString::from(n), OsString::from(v)));
+        load_with(files.chain(flags).map(OsString::from), variables, &|path| {
+            let file = self.files.iter().find(|(name, _)| *name == path);
+            file.map(|(_, text)| (*text).to_string())
+                .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such file"))
+        })
+    }
+
+    fn loaded(&self) -> Loaded {
+        match self.start() {
+            Ok(Invocation::Run(loaded)) => *loaded,
+            Ok(other) => panic!("not to be run: {other:?}"),
+            Err(errors) => panic!("{errors}"),
+        }
+    }
+
+    fn config(&self) -> Config {
+        self.loaded().config
+    }
+
+    fn mistakes(&self) -> String {
+        match self.start() {
+            Ok(invocation) => panic!("no mistake found: {invocation:?}"),
+            Err(errors) => errors.to_string(),
+        }
+    }
+}
+
+fn from_yaml(text: &str) -> Config {
+    Process {
+        files: &[("c.yaml", text)],
+        ..Process::default()
+    }
+    .config()
+}
+
+fn yaml_mistakes(text: &str) -> String {
+    Process {
+        files: &[("c.yaml", text)],
+        ..Process::default()
+    }
+    .mistakes()
+}
+
+fn flag_mistakes(flags: &[&str]) -> String {
+    Process {
+        flags,
+        ..Process::default()
+    }
+    .mistakes()
+}

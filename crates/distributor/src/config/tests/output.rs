@@ -1,0 +1,237 @@
+//! `/config` and `-help`.
+
+use expect_test::expect;
+use serde_json::json;
+
+use super::{Process, from_yaml};
+use crate::config::{Invocation, Mode, render_json, render_yaml};
+
+const CHANGED: &str = "\
+server: {http_listen_port: 1, http_listen_address: 127.0.0.1}
+distributor:
+  remote_timeout: 90s
+  downstream: [{url: 'http://u:p@a/', headers: {A: b}, basic_auth: {username: ''}}]
+limits: {ingestion_rate: 1.5, ha_tracker_sample_failover_timeout: 500ms}
+runtime_config: {file: 'a.yaml,b.yaml'}
+";
+
+#[test]
+fn full_yaml() {
+    expect![[r#"
+        multitenancy_enabled: true
+        no_auth_tenant: anonymous
+        server:
+          http_listen_address: 127.0.0.1
+          http_listen_port: 1
+          grpc_listen_address: ""
+          grpc_listen_port: 9095
+          http_tls_config:
+            cert_file: ""
+            key_file: ""
+            client_ca_file: ""
+            client_auth_type: NoClientCert
+          grpc_tls_config:
+            cert_file: ""
+            key_file: ""
+            client_ca_file: ""
+            client_auth_type: NoClientCert
+          graceful_shutdown_timeout: 30s
+          log_level: info
+          log_format: logfmt
+        distributor:
+          ha_tracker:
+            enable_ha_tracker: false
+            enable_elected_replica_metric: false
+            kvstore:
+              store: inmemory
+              prefix: ha-tracker/
+          max_recv_msg_size: 104857600
+          remote_timeout: 1m30s
+          instance_limits:
+            max_inflight_push_requests: 2000
+            max_inflight_push_requests_bytes: 0
+            max_ingestion_rate: 0
+          downstream:
+            - name: "a:80"
+              url: "http://********@a/"
+              remote_timeout: 20s
+              headers:
+                A: "********"
+              tenant_header: X-Scope-OrgID
+              basic_auth:
+                username: ""
+                password: ""
+              bearer_token: ""
+              bearer_token_file: ""
+              tls:
+                ca_file: ""
+                cert_file: ""
+                key_file: ""
+                server_name: ""
+                insecure_skip_verify: false
+              max_concurrency: 256
+        limits:
+          accept_ha_samples: false
+          ha_cluster_label: cluster
+          ha_replica_label: __replica__
+          ha_max_clusters: 100
+          ha_tracker_update_timeout: 15s
+          ha_tracker_update_timeout_jitter_max: 5s
+          ha_tracker_failover_timeout: 30s
+          ha_tracker_sample_failover_timeout: 500ms
+          ingestion_rate: 1.5
+          ingestion_burst_size: 0
+        runtime_config:
+          file:
+            - a.yaml
+            - b.yaml
+          period: 10s
+    "#]]
+    .assert_eq(&render_yaml(&from_yaml(CHANGED), Mode::Full));
+}
+
+#[test]
+fn differences_only() {
+    let config = from_yaml(CHANGED);
+    expect![[r#"
+        server:
+          http_listen_address: 127.0.0.1
+          http_listen_port: 1
+        distributor:
+          remote_timeout: 1m30s
+          downstream:
+            - name: "a:80"
+              url: "http://********@a/"
+              remote_timeout: 20s
+              headers:
+                A: "********"
+              tenant_header: X-Scope-OrgID
+              basic_auth:
+                username: ""
+                password: ""
+              bearer_token: ""
+              bearer_token_file: ""
+              tls:
+                ca_file: ""
+                cert_file: ""
+                key_file: ""
+                server_name: ""
+                insecure_skip_verify: false
+              max_concurrency: 256
+        limits:
+          ha_tracker_sample_failover_timeout: 500ms
+          ingestion_rate: 1.5
+        runtime_config:
+          file:
+            - a.yaml
+            - b.yaml
+    "#]]
+    .assert_eq(&render_yaml(&config, Mode::Diff));
+    let json = render_json(&config, Mode::Diff);
+    assert_eq!(
+        json["limits"],
+        json!({
+            "ha_tracker_sample_failover_timeout": "500ms",
+            "ingestion_rate": 1.5,
+        })
+    );
+    assert_eq!(
+        render_yaml(&Process::default().config(), Mode::Diff),
+        "{}\n"
+    );
+}
+
+#[test]
+fn the_defaults_are_the_same_whatever_is_configured() {
+    let defaults = Process::default().config();
+    let rendered = render_yaml(&from_yaml(CHANGED), Mode::Defaults);
+    assert_eq!(rendered, render_yaml(&defaults, Mode::Full));
+    assert_eq!(
+        render_json(&defaults, Mode::Defaults),
+        render_json(&defaults, Mode::Full)
+    );
+}
+
+#[test]
+fn what_is_rendered_loads_again() {
+    let text = "\
+no_auth_tenant: 'true'
+server: {http_listen_address: '::1', graceful_shutdown_timeout: 1h2m3.5s}
+limits: {ha_cluster_label: '# \"it''s: a label\"', ha_replica_label: '123', ha_max_clusters: 0}
+distributor: {downstream: [{url: 'http://a/', name: 'a: b'}]}
+";
+    let config = from_yaml(text);
+    for mode in [Mode::Full, Mode::Diff] {
+        assert_eq!(from_yaml(&render_yaml(&config, mode)), config);
+    }
+}
+
+#[test]
+fn help_shows_the_basic_flags() {
+    let Ok(Invocation::Help(text)) = (Process {
+        flags: &["-help"],
+        ..Process::default()
+    })
+    .start() else {
+        panic!("help was asked for");
+    };
+    expect![[r#"
+        Usage of distributor:
+          -auth.multitenancy-enabled
+            	Take the tenant of a request from its X-Scope-OrgID header. When false, every request belongs to no_auth_tenant. (default true)
+          -config.check
+            	Check the configuration, report every mistake, and exit: status 0, or 64 with mistakes.
+          -config.expand-env
+            	Replace ${VAR}, ${VAR:default} and $VAR in the YAML files by the environment's value; $$ stands for one $.
+          -config.file list of strings
+            	YAML file with the configuration. Several, with commas or by repeating the flag, are merged; later ones win.
+          -distributor.downstream.url list
+            	Where accepted samples are sent by remote write; every one must accept them. As a flag: the URLs, with commas or by repeating the flag. Without any, samples are counted and dropped.
+          -distributor.ha-tracker.cluster string
+            	Label that names the HA cluster of a series. (default cluster)
+          -distributor.ha-tracker.enable
+            	Deduplicate the samples of HA pairs, for the tenants whose accept_ha_samples is true.
+          -distributor.ha-tracker.enable-for-all-users
+            	Deduplicate the samples of this tenant; needs the HA tracker to be enabled.
+          -distributor.ha-tracker.replica string
+            	Label that names the replica of a series; removed from what is accepted. (default __replica__)
+          -distributor.ha-tracker.store string
+            	Store of the elections. inmemory serves a single process. (default inmemory)
+          -help
+            	Print the basic flags and exit.
+          -help-all
+            	Print all flags and exit.
+          -log.format string
+            	Format of the log: logfmt or json. (default logfmt)
+          -log.level string
+            	Log only what is at least this severe: debug, info, warn or error. (default info)
+          -runtime-config.file list of strings
+            	YAML files with per-tenant overrides of the limits, read again when they change; later files win.
+          -server.grpc-listen-port int
+            	Port of the gRPC server; 0 for a free one. (default 9095)
+          -server.http-listen-port int
+            	Port of the HTTP server; 0 for a free one. (default 8080)
+          -version
+            	Print the version and exit.
+
+        -help-all lists all flags. Every setting can also stand in a YAML file and in the environment.
+    "#]].assert_eq(&text);
+}
+
+#[test]
+fn help_all_shows_every_flag() {
+    let Ok(Invocation::Help(text)) = (Process {
+        flags: &["-help-all", "-nonsense"],
+        ..Process::default()
+    })
+    .start() else {
+        panic!("help was asked for");
+    };
+    for setting in crate::config::table::SETTINGS {
+        assert!(
+            text.contains(&format!("  -{}", setting.flag)),
+            "{}",
+            setting.flag
+        );
+    }
+}

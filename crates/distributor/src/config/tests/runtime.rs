@@ -1,0 +1,296 @@
+//! The runtime configuration: loading, refusing, reloading.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use expect_test::expect;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::Process;
+use crate::config::{Limits, Mode, MultiKvOverride, RuntimeConfig, RuntimeConfigSource};
+
+const PERIOD: Duration = Duration::from_secs(10);
+
+const GOOD: &str = "\
+overrides:
+  one:
+    ha_max_clusters: 7
+    ha_tracker_update_timeout: 10s
+    ruler_max_rules_per_rule_group: 20
+  two.with-dots: {accept_ha_samples: true}
+  empty:
+ingester_limits: {}
+multi_kv_config:
+  primary: memberlist
+  mirror_enabled: true
+";
+
+struct Files {
+    folder: TempDir,
+    registry: Registry,
+}
+
+impl Files {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let files_of_test = Self {
+            folder: TempDir::new().unwrap(),
+            registry: Registry::default(),
+        };
+        for (name, text) in files {
+            files_of_test.write(name, text);
+        }
+        files_of_test
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    fn source(&self, names: &[&str]) -> RuntimeConfigSource {
+        let files = names.iter().map(|name| self.path(name)).collect();
+        RuntimeConfigSource {
+            files,
+            period: PERIOD,
+        }
+    }
+
+    async fn start(&mut self, names: &[&str]) -> RuntimeConfig {
+        let source = self.source(names);
+        RuntimeConfig::start(source, defaults(), &mut self.registry)
+            .await
+            .unwrap()
+    }
+
+    async fn mistakes(&mut self, names: &[&str]) -> String {
+        let source = self.source(names);
+        let started = RuntimeConfig::start(source, defaults(), &mut self.registry).await;
+        self.without_folder(&started.unwrap_err().to_string())
+    }
+
+    fn without_folder(&self, text: &str) -> String {
+        text.replace(&format!("{}/", self.folder.path().display()), "")
+    }
+
+    fn metrics(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).unwrap();
+        text.lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(|line| format!("{line}\n"))
+            .collect()
+    }
+}
+
+fn defaults() -> Limits {
+    Process::default().config().limits
+}
+
+#[tokio::test]
+async fn overrides_apply_to_their_tenant() {
+    let mut files = Files::new(&[("a.yaml", GOOD)]);
+    let runtime = files.start(&["a.yaml"]).await;
+    let one = runtime.limits("one");
+    assert_eq!(one.ha_max_clusters, 7);
+    assert_eq!(one.ha_tracker_update_timeout, Duration::from_secs(10));
+    assert_eq!(
+        one.ha_tracker_failover_timeout,
+        Duration::from_secs(30),
+        "from the defaults"
+    );
+    assert!(runtime.reader().limits("two.with-dots").accept_ha_samples);
+    assert_eq!(*runtime.limits("other"), defaults());
+    assert!(Arc::ptr_eq(
+        &runtime.limits("other"),
+        &runtime.limits("empty")
+    ));
+    let multi = MultiKvOverride {
+        primary: Some("memberlist".into()),
+        mirror_enabled: Some(true),
+    };
+    assert_eq!(runtime.snapshot().multi_kv_config(), Some(&multi));
+    runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn without_files_all_tenants_have_the_defaults() {
+    let mut files = Files::new(&[]);
+    let runtime = files.start(&[]).await;
+    assert_eq!(*runtime.limits("any"), defaults());
+    assert_eq!(runtime.reload_now().await, Ok(false));
+    assert_eq!(runtime.snapshot().multi_kv_config(), None);
+    runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn later_files_win_by_key() {
+    let mut files = Files::new(&[
+        (
+            "a.yaml",
+            "overrides: {t: {ha_max_clusters: 1, ingestion_rate: 2}}",
+        ),
+        (
+            "b.yaml",
+            "overrides: {t: {ha_max_clusters: 3}}\nmulti_kv_config: {mirror_enabled: false}",
+        ),
+    ]);
+    let runtime = files.start(&["a.yaml", "b.yaml"]).await;
+    let limits = runtime.limits("t");
+    assert_eq!(limits.ha_max_clusters, 3);
+    assert!((limits.ingestion_rate - 2.0).abs() < f64::EPSILON);
+    let multi = MultiKvOverride {
+        primary: None,
+        mirror_enabled: Some(false),
+    };
+    assert_eq!(runtime.snapshot().multi_kv_config(), Some(&multi));
+    runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn all_mistakes_are_reported_and_the_start_fails() {
+    let text = "\
+override: {}
+overrides:
+  one:
+    ha_max_cluster: 1
+    ha_tracker_failover_timeout: 10s
+    server: {}
+  two: 5
+  three:
+    ha_replica_label: cluster
+    ingestion_rate: fast
+multi_kv_config: {primry: x}
+limits: {}
+";
+    let mut files = Files::new(&[("a.yaml", text)]);
+    expect![[r#"
+        the configuration has 10 mistakes:
+          missing.yaml: cannot be read: No such file or directory (os error 2); check runtime_config.file
+          a.yaml:1: override: unknown key; did you mean overrides?
+          a.yaml:11: multi_kv_config.primry: unknown key; did you mean primary?
+          a.yaml:12: limits: unknown key; known here: overrides, multi_kv_config
+          a.yaml:4: overrides.one.ha_max_cluster: unknown key; did you mean ha_max_clusters?
+          a.yaml:6: overrides.one.server: unknown key; known here: accept_ha_samples, ha_cluster_label, ha_replica_label, ha_max_clusters, ha_tracker_update_timeout, ha_tracker_update_timeout_jitter_max, ha_tracker_failover_timeout, ha_tracker_sample_failover_timeout, ingestion_rate, ingestion_burst_size
+          a.yaml:7: overrides.two: got a single value; must be a mapping
+          a.yaml:10: overrides.three.ingestion_rate: got "fast"; must be a number from 0
+          a.yaml:5: overrides.one.ha_tracker_failover_timeout: got 10s; must be at least 21s: the sum of ha_tracker_update_timeout 15s (default), ha_tracker_update_timeout_jitter_max 5s (default) and 1s; raise it, or lower these
+          a.yaml:9: overrides.three.ha_replica_label: got "cluster", which is also ha_cluster_label (default); they must be different labels"#]].assert_eq(&files.mistakes(&["a.yaml", "missing.yaml"]).await);
+    expect![[r#"
+        the configuration has 9 mistakes:
+          a.yaml:1: override: unknown key; did you mean overrides?
+          a.yaml:11: multi_kv_config.primry: unknown key; did you mean primary?
+          a.yaml:12: limits: unknown key; known here: overrides, multi_kv_config
+          a.yaml:4: overrides.one.ha_max_cluster: unknown key; did you mean ha_max_clusters?
+          a.yaml:6: overrides.one.server: unknown key; known here: accept_ha_samples, ha_cluster_label, ha_replica_label, ha_max_clusters, ha_tracker_update_timeout, ha_tracker_update_timeout_jitter_max, ha_tracker_failover_timeout, ha_tracker_sample_failover_timeout, ingestion_rate, ingestion_burst_size
+          a.yaml:7: overrides.two: got a single value; must be a mapping
+          a.yaml:10: overrides.three.ingestion_rate: got "fast"; must be a number from 0
+          a.yaml:5: overrides.one.ha_tracker_failover_timeout: got 10s; must be at least 21s: the sum of ha_tracker_update_timeout 15s (default), ha_tracker_update_timeout_jitter_max 5s (default) and 1s; raise it, or lower these
+          a.yaml:9: overrides.three.ha_replica_label: got "cluster", which is also ha_cluster_label (default); they must be different labels"#]].assert_eq(&files.mistakes(&["a.yaml"]).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_are_seen_and_broken_files_change_nothing() {
+    let mut files = Files::new(&[("a.yaml", "overrides: {t: {ha_max_clusters: 1}}")]);
+    let runtime = files.start(&["a.yaml"]).await;
+    let mut changes = runtime.subscribe();
+    expect![[r#"
+        cortex_runtime_config_last_reload_successful 1
+        cortex_runtime_config_hash{sha256="be22642bba7e133828efc3b121943cf1c8ad298bdda6d98f9aa620a24ac115d9"} 1
+    "#]].assert_eq(&files.metrics());
+
+    files.write("a.yaml", "overrides: {t: {ha_max_clusters: 2}}");
+    changes.changed().await.unwrap();
+    assert_eq!(changes.borrow_and_update().limits("t").ha_max_clusters, 2);
+    assert_eq!(runtime.limits("t").ha_max_clusters, 2);
+
+    files.write("a.yaml", "overrides: {t: {ha_max_clusters: many}}");
+    let mistakes = runtime.reload_now().await.unwrap_err().to_string();
+    expect![[r#"
+        the configuration has 1 mistake:
+          a.yaml:1: overrides.t.ha_max_clusters: got "many"; must be a whole number from 0"#]]
+    .assert_eq(&files.without_folder(&mistakes));
+    assert_eq!(
+        runtime.reload_now().await.unwrap_err().to_string(),
+        mistakes,
+        "still broken"
+    );
+    assert_eq!(
+        runtime.limits("t").ha_max_clusters,
+        2,
+        "the last good one stays"
+    );
+    assert!(files.metrics().contains("last_reload_successful 0"));
+
+    files.write("a.yaml", "overrides: {t: {ha_max_clusters: 2}}");
+    assert_eq!(runtime.reload_now().await, Ok(true));
+    assert!(files.metrics().contains("last_reload_successful 1"));
+    assert_eq!(
+        runtime.reload_now().await,
+        Ok(false),
+        "the same again is no change"
+    );
+
+    std::fs::remove_file(files.path("a.yaml")).unwrap();
+    assert!(runtime.reload_now().await.is_err());
+    assert_eq!(runtime.limits("t").ha_max_clusters, 2);
+    files.write("a.yaml", "overrides: {t: {ha_max_clusters: 2}}");
+    runtime.reload_now().await.unwrap();
+    assert!(files.metrics().contains("last_reload_successful 1"));
+
+    let reader = runtime.reader();
+    runtime.shutdown().await.unwrap();
+    assert_eq!(
+        reader.limits("t").ha_max_clusters,
+        2,
+        "readers outlive the shutdown"
+    );
+}
+
+#[tokio::test]
+async fn rendering() {
+    let mut files = Files::new(&[("a.yaml", GOOD)]);
+    let runtime = files.start(&["a.yaml"]).await;
+    let snapshot = runtime.snapshot();
+    expect![[r#"
+        overrides:
+          one:
+            ha_max_clusters: 7
+            ha_tracker_update_timeout: 10s
+          two.with-dots:
+            accept_ha_samples: true
+        multi_kv_config:
+          primary: memberlist
+          mirror_enabled: true
+    "#]]
+    .assert_eq(&snapshot.render_yaml(Mode::Diff));
+    assert_eq!(
+        snapshot.render_json(Mode::Diff)["overrides"]["one"],
+        json!({"ha_max_clusters": 7, "ha_tracker_update_timeout": "10s"})
+    );
+    let full = snapshot.render_json(Mode::Full);
+    assert_eq!(
+        full["overrides"]["one"]["ha_tracker_failover_timeout"],
+        "30s"
+    );
+    assert_eq!(full["multi_kv_config"]["primary"], "memberlist");
+    assert_eq!(
+        snapshot.render_json(Mode::Defaults)["limits"]["ha_max_clusters"],
+        100
+    );
+
+    files.write("again.yaml", &snapshot.render_yaml(Mode::Diff));
+    let again = files.start(&["again.yaml"]).await;
+    for (tenant, limits) in snapshot.tenants() {
+        assert_eq!(again.limits(tenant), *limits);
+    }
+    assert!(Path::new(&files.path("again.yaml")).exists());
+    runtime.shutdown().await.unwrap();
+    again.shutdown().await.unwrap();
+}

@@ -1,0 +1,225 @@
+//! The rules about settings together. Each names every value it is about and where that was set.
+
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::errors::{Findings, Origin};
+use super::model::{ClientAuth, Config, Limits, ServerConfig, ServerTls};
+use super::units::format_duration;
+
+/// Longest name of a tenant, in bytes, as in Mimir.
+const MAX_TENANT_LENGTH: usize = 150;
+
+/// Where the value of a path was set, as [`Origin`] displays it.
+pub(super) type OriginOf<'a> = &'a dyn Fn(&str) -> String;
+
+/// Checks a complete configuration.
+pub(super) fn check(config: &Config, origin_of: OriginOf<'_>, findings: &mut Findings) {
+    if !findings.concerns("no_auth_tenant") {
+        check_tenant(
+            &config.no_auth_tenant,
+            &origin_of("no_auth_tenant"),
+            findings,
+        );
+    }
+    check_listeners(&config.server, origin_of, findings);
+    for (section, tls) in [
+        ("server.http_tls_config", &config.server.http_tls_config),
+        ("server.grpc_tls_config", &config.server.grpc_tls_config),
+    ] {
+        check_server_tls(section, tls, origin_of, findings);
+    }
+    check_limits(&config.limits, "limits", origin_of, findings);
+}
+
+fn check_tenant(tenant: &str, origin: &str, findings: &mut Findings) {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "!-_.*'()".contains(c);
+    if tenant.len() > MAX_TENANT_LENGTH
+        || !tenant.chars().all(allowed)
+        || matches!(tenant, "." | ".." | "__mimir_cluster")
+    {
+        let problem = format!(
+            "got {tenant:?}; must be a tenant: at most {MAX_TENANT_LENGTH} of letters, digits and \
+             !-_.*'(), and not . or .."
+        );
+        findings.error(origin, "no_auth_tenant", problem);
+    }
+}
+
+fn check_listeners(server: &ServerConfig, origin_of: OriginOf<'_>, findings: &mut Findings) {
+    let paths = ["server.http_listen_port", "server.grpc_listen_port"];
+    let same_address = match (server.http_listen_address, server.grpc_listen_address) {
+        (Some(http), Some(grpc)) => http == grpc,
+        _ => true,
+    };
+    let port = server.http_listen_port;
+    if port != 0
+        && port == server.grpc_listen_port
+        && same_address
+        && !paths.iter().any(|path| findings.concerns(path))
+    {
+        let problem = format!(
+            "got {port}, which is also server.http_listen_port ({}); the two servers need \
+             different ports",
+            origin_of(paths[0])
+        );
+        findings.error(&set_one(&paths, origin_of), paths[1], problem);
+    }
+}
+
+fn check_server_tls(
+    section: &str,
+    tls: &ServerTls,
+    origin_of: OriginOf<'_>,
+    findings: &mut Findings,
+) {
+    let path = |name: &str| format!("{section}.{name}");
+    let (cert, key) = (path("cert_file"), path("key_file"));
+    let (ca, auth) = (path("client_ca_file"), path("client_auth_type"));
+    let text = |file: &Option<PathBuf>| {
+        file.as_ref()
+            .map(|file| file.display().to_string())
+            .unwrap_or_default()
+    };
+    check_tls_pair(
+        (&cert, &text(&tls.cert_file)),
+        (&key, &text(&tls.key_file)),
+        [&origin_of(&cert), &origin_of(&key)],
+        findings,
+    );
+    for (path, file) in [
+        (&cert, &tls.cert_file),
+        (&key, &tls.key_file),
+        (&ca, &tls.client_ca_file),
+    ] {
+        check_file(path, &text(file), &origin_of(path), findings);
+    }
+    let verifies = tls.client_auth_type != ClientAuth::NoClientCert;
+    if findings.concerns(&auth) {
+        return;
+    }
+    if verifies && tls.client_ca_file.is_none() {
+        let problem = format!(
+            "client certificates cannot be verified without authorities; set {ca}, or \
+             NoClientCert"
+        );
+        findings.error(&origin_of(&auth), &auth, problem);
+    } else if tls.client_ca_file.is_some() && !verifies {
+        let problem = format!(
+            "has no effect while client certificates are not asked for; set {auth} to \
+             RequireAndVerifyClientCert, or remove it"
+        );
+        findings.error(&origin_of(&ca), &ca, problem);
+    } else if verifies && tls.cert_file.is_none() {
+        let problem = format!("client certificates need TLS; set {cert} and {key}");
+        findings.error(&origin_of(&auth), &auth, problem);
+    }
+}
+
+/// A certificate needs its key, and the other way round. Each is a path and its value.
+pub(super) fn check_tls_pair(
+    cert: (&str, &str),
+    key: (&str, &str),
+    origins: [&dyn Display; 2],
+    findings: &mut Findings,
+) {
+    let (missing, present, origin) = match (cert.1.is_empty(), key.1.is_empty()) {
+        (false, true) => (key.0, cert.0, origins[0]),
+        (true, false) => (cert.0, key.0, origins[1]),
+        _ => return,
+    };
+    findings.error(origin, present, format!("is set alone; set {missing} too"));
+}
+
+/// A file that is named must be readable now: finding out at the first request is too late.
+pub(super) fn check_file(path: &str, file: &str, origin: &dyn Display, findings: &mut Findings) {
+    if file.is_empty() {
+        return;
+    }
+    let problem = match std::fs::metadata(file) {
+        Ok(metadata) if metadata.is_dir() => "it is a folder".to_string(),
+        Ok(_) => match std::fs::File::open(file) {
+            Ok(_) => return,
+            Err(error) => error.to_string(),
+        },
+        Err(error) => error.to_string(),
+    };
+    findings.error(
+        origin,
+        path,
+        format!("got {file:?}; must be a readable file: {problem}"),
+    );
+}
+
+/// The rules of the limits, which the overrides of a tenant must keep too. `section` is where they
+/// stand: `limits`, or `overrides.<tenant>`.
+pub(super) fn check_limits(
+    limits: &Limits,
+    section: &str,
+    origin_of: OriginOf<'_>,
+    findings: &mut Findings,
+) {
+    let path = |name: &str| format!("{section}.{name}");
+    let update_path = path("ha_tracker_update_timeout");
+    let jitter_path = path("ha_tracker_update_timeout_jitter_max");
+    let failover_path = path("ha_tracker_failover_timeout");
+    let described = |path: &str, value: Duration| {
+        let name = path.rsplit('.').next().unwrap_or(path);
+        format!("{name} {} ({})", format_duration(value), origin_of(path))
+    };
+    let update = limits.ha_tracker_update_timeout;
+    let jitter = limits.ha_tracker_update_timeout_jitter_max;
+    let failover = limits.ha_tracker_failover_timeout;
+    let known =
+        |paths: &[&String], findings: &Findings| !paths.iter().any(|path| findings.concerns(path));
+    if known(&[&update_path, &jitter_path], findings) && jitter >= update {
+        let problem = format!(
+            "got {}; must be less than {}",
+            format_duration(jitter),
+            described(&update_path, update)
+        );
+        findings.error(
+            &set_one(&[&jitter_path, &update_path], origin_of),
+            &jitter_path,
+            problem,
+        );
+    }
+    let least = update
+        .saturating_add(jitter)
+        .saturating_add(Duration::from_secs(1));
+    if known(&[&update_path, &jitter_path, &failover_path], findings) && failover < least {
+        let problem = format!(
+            "got {}; must be at least {}: the sum of {}, {} and 1s; raise it, or lower these",
+            format_duration(failover),
+            format_duration(least),
+            described(&update_path, update),
+            described(&jitter_path, jitter),
+        );
+        let origin = set_one(&[&failover_path, &update_path, &jitter_path], origin_of);
+        findings.error(&origin, &failover_path, problem);
+    }
+    let cluster_path = path("ha_cluster_label");
+    let replica_path = path("ha_replica_label");
+    if known(&[&cluster_path, &replica_path], findings)
+        && limits.ha_cluster_label == limits.ha_replica_label
+    {
+        let problem = format!(
+            "got {:?}, which is also ha_cluster_label ({}); they must be different labels",
+            limits.ha_replica_label,
+            origin_of(&cluster_path)
+        );
+        findings.error(
+            &set_one(&[&replica_path, &cluster_path], origin_of),
+            &replica_path,
+            problem,
+        );
+    }
+}
+
+/// Where the first of `paths` that is not left at its default was set: that is what to change.
+fn set_one(paths: &[impl AsRef<str>], origin_of: OriginOf<'_>) -> String {
+    let default = Origin::Default.to_string();
+    let mut origins = paths.iter().map(|path| origin_of(path.as_ref()));
+    origins.find(|origin| *origin != default).unwrap_or(default)
+}

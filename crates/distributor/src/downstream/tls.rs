@@ -1,0 +1,162 @@
+//! TLS towards a downstream.
+
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+use crate::config::ClientTls;
+use crate::pem::{self, PemError};
+
+/// Why TLS cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TlsError {
+    #[error(transparent)]
+    Pem(#[from] PemError),
+    #[error("ca_file: {0}")]
+    Roots(rustls::Error),
+    #[error("the system's root certificates: {0}")]
+    SystemRoots(rustls::Error),
+    #[error("ca_file: {0}")]
+    Verifier(#[from] rustls::client::VerifierBuilderError),
+    #[error("cert_file and key_file: {0}")]
+    Identity(rustls::Error),
+    #[error("server_name: {0}")]
+    ServerName(#[from] rustls::pki_types::InvalidDnsNameError),
+    #[error("{0}")]
+    Versions(rustls::Error),
+}
+
+pub(super) fn client_config(tls: &ClientTls) -> Result<ClientConfig, TlsError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = verifier(tls, &provider)?;
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Versions)?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
+    match (&tls.cert_file, &tls.key_file) {
+        (Some(cert), Some(key)) => builder
+            .with_client_auth_cert(pem::certificates(cert)?, pem::private_key(key)?)
+            .map_err(TlsError::Identity),
+        _ => Ok(builder.with_no_client_auth()),
+    }
+}
+
+fn verifier(
+    tls: &ClientTls,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
+    if tls.insecure_skip_verify {
+        return Ok(Arc::new(AnyCertificate(Arc::clone(provider))));
+    }
+    let inner: Arc<dyn ServerCertVerifier> = match &tls.ca_file {
+        None => Arc::new(
+            rustls_platform_verifier::Verifier::new(Arc::clone(provider))
+                .map_err(TlsError::SystemRoots)?,
+        ),
+        Some(path) => {
+            let mut roots = RootCertStore::empty();
+            for certificate in pem::certificates(path)? {
+                roots.add(certificate).map_err(TlsError::Roots)?;
+            }
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+                .build()?
+        }
+    };
+    Ok(match &tls.server_name {
+        None => inner,
+        Some(name) => Arc::new(OtherName {
+            inner,
+            name: ServerName::try_from(name.clone())?,
+        }),
+    })
+}
+
+/// Verifies the certificate against a configured name instead of the URL's host.
+#[derive(Debug)]
+struct OtherName {
+    inner: Arc<dyn ServerCertVerifier>,
+    name: ServerName<'static>,
+}
+
+impl ServerCertVerifier for OtherName {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.inner
+            .verify_server_cert(end_entity, intermediates, &self.name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
+/// `insecure_skip_verify`: any certificate, but the peer must hold its key.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

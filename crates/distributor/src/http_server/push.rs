@@ -1,0 +1,192 @@
+//! `POST /api/v1/push`: remote write over HTTP.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::{ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, Request, StatusCode};
+use axum::response::Response;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+
+use super::text;
+use crate::app::Shared;
+use crate::downstream::{WRITTEN_EXEMPLARS, WRITTEN_HISTOGRAMS, WRITTEN_SAMPLES};
+use crate::push::{PushAnswer, PushRequest, validate_tenant};
+
+const TENANT: HeaderName = HeaderName::from_static("x-scope-orgid");
+/// How long a sender may take to send a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Memory reserved for a body before its bytes arrive, whatever its declared length.
+const FIRST_RESERVATION: u64 = 256 << 10;
+/// Of a body that will be refused anyway, this much is read, so that a sender that is still writing
+/// gets to read the answer.
+const DRAIN: usize = 1 << 20;
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+
+pub(super) async fn push(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Response {
+    let (parts, mut body) = request.into_parts();
+    let answer = match accept(&shared, parts, &mut body).await {
+        Ok(answer) => answer,
+        Err(refused) => {
+            drain(body).await;
+            refused
+        }
+    };
+    respond(answer)
+}
+
+pub(super) async fn method_not_allowed() -> Response {
+    let mut response = text(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "remote write is a POST; use that method",
+    );
+    response
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static("POST"));
+    response
+}
+
+/// An error means that the body has not been read to its end.
+async fn accept(shared: &Shared, parts: Parts, body: &mut Body) -> Result<PushAnswer, PushAnswer> {
+    let headers = parts.headers;
+    let bytes_of = |name| headers.get(name).map(HeaderValue::as_bytes);
+    let unsupported =
+        |error| PushAnswer::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("{error}"));
+    let version =
+        remote_write::version_of_content_type(bytes_of(CONTENT_TYPE)).map_err(unsupported)?;
+    remote_write::check_content_encoding(bytes_of(CONTENT_ENCODING)).map_err(unsupported)?;
+    let tenant = tenant(shared, headers.get(TENANT))?.to_owned();
+    let _in_flight = shared.pusher.enter()?;
+    let declared = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok())
+        .and_then(|length| length.parse().ok());
+    let limit = shared.config.distributor.max_recv_msg_size;
+    let body = tokio::time::timeout(BODY_TIMEOUT, read(body, declared, limit))
+        .await
+        .map_err(|_| {
+            PushAnswer::unavailable(format!(
+                "the request body did not arrive within {BODY_TIMEOUT:?}; retry"
+            ))
+        })??;
+    Ok(shared
+        .pusher
+        .push(PushRequest {
+            tenant: &tenant,
+            version,
+            body,
+            headers,
+        })
+        .await)
+}
+
+fn tenant<'a>(shared: &'a Shared, header: Option<&'a HeaderValue>) -> Result<&'a str, PushAnswer> {
+    if !shared.config.multitenancy_enabled {
+        return Ok(&shared.config.no_auth_tenant);
+    }
+    let Some(header) = header.filter(|header| !header.is_empty()) else {
+        return Err(PushAnswer::new(
+            StatusCode::UNAUTHORIZED,
+            "no org id: the header X-Scope-OrgID that names the tenant is missing; set it in the \
+             sender, or turn multitenancy off (multitenancy_enabled: false)",
+        ));
+    };
+    let name = header.to_str().map_err(|_| {
+        PushAnswer::bad_request(
+            "the header X-Scope-OrgID contains other than visible ASCII characters; fix the sender",
+        )
+    })?;
+    validate_tenant(name).map_err(|problem| {
+        PushAnswer::bad_request(format!("header X-Scope-OrgID: {problem}; fix the sender"))
+    })?;
+    Ok(name)
+}
+
+/// Reads the body; memory grows with the bytes that arrive, not with what was declared.
+async fn read(body: &mut Body, declared: Option<u64>, limit: u64) -> Result<Bytes, PushAnswer> {
+    let too_large = |size: u64, how: &str| {
+        PushAnswer::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!(
+                "the request body has {how}{size} bytes, more than the limit of {limit} bytes \
+                 (distributor.max_recv_msg_size); send smaller batches (max_samples_per_send) or \
+                 raise the limit"
+            ),
+        )
+    };
+    if let Some(size) = declared.filter(|size| *size > limit) {
+        return Err(too_large(size, ""));
+    }
+    let mut first: Option<Bytes> = None;
+    let mut collected = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            PushAnswer::unavailable(format!("the request body ended early: {error}; retry"))
+        })?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        let size = first.as_ref().map_or(collected.len(), Bytes::len) + data.len();
+        if size as u64 > limit {
+            return Err(too_large(size as u64, "at least "));
+        }
+        // Most bodies come in one piece, which needs no copy.
+        if collected.is_empty() && first.is_none() {
+            first = Some(data);
+            continue;
+        }
+        if let Some(first) = first.take() {
+            let expected = declared.unwrap_or(0).min(FIRST_RESERVATION) as usize;
+            collected.reserve(expected.max(first.len() + data.len()));
+            collected.extend_from_slice(&first);
+        }
+        collected.extend_from_slice(&data);
+    }
+    Ok(first.unwrap_or_else(|| collected.freeze()))
+}
+
+async fn drain(mut body: Body) {
+    let reading = async {
+        let mut left = DRAIN;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // Whoever is slower than that has to live with a closed connection.
+    let _ = tokio::time::timeout(DRAIN_TIMEOUT, reading).await;
+}
+
+fn respond(answer: PushAnswer) -> Response {
+    let PushAnswer {
+        status,
+        message,
+        written,
+        retry_after,
+    } = answer;
+    let mut response = if message.is_empty() {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = status;
+        response
+    } else {
+        text(status, message)
+    };
+    let headers = response.headers_mut();
+    if let Some(written) = written {
+        headers.insert(WRITTEN_SAMPLES, written.samples.into());
+        headers.insert(WRITTEN_HISTOGRAMS, written.histograms.into());
+        headers.insert(WRITTEN_EXEMPLARS, written.exemplars.into());
+    }
+    if let Some(wait) = retry_after {
+        // Whole seconds, rounded up.
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        headers.insert(RETRY_AFTER, seconds.into());
+    }
+    response
+}

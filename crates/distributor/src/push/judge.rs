@@ -1,0 +1,243 @@
+//! From the tracker's answers to what is dropped and what the sender is told.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use ha_tracker::{HaTracker, Lookup, Outcome, Sighting, TrackerError};
+use http::StatusCode;
+use remote_write::{Counts, Group, Scan, Verdict, Version};
+use tokio::time::Instant;
+
+use super::answer::{PushAnswer, Written};
+use super::tenants::{Discarded, Tenant};
+
+/// Longest cluster and replica that is tracked, bytes: the key must fit every store, and both are
+/// kept in memory.
+const MAX_LABEL_VALUE: usize = 1024;
+/// New clusters of one request that are looked up at once.
+const CONCURRENT_LOOKUPS: usize = 16;
+
+/// What the tracker said of a request.
+#[derive(Default)]
+pub(super) struct Judged {
+    /// Groups to take out after the scan.
+    pub(super) discard: Vec<usize>,
+    /// What was dropped because its replica is not elected.
+    pub(super) deduplicated: Counts,
+    deduplicated_groups: Vec<usize>,
+    /// The first group of those, with who is elected instead.
+    first_deduplicated: Option<(String, String, String)>,
+    /// Groups refused for good, and why.
+    refused: Vec<(usize, Discarded)>,
+    first_refusal: Option<String>,
+}
+
+/// The verdict during the scan: from the cache, without recording anything.
+pub(super) fn peek(tracker: &HaTracker, tenant: &str, cluster: &str, replica: &str) -> Verdict {
+    if too_long(cluster, replica) {
+        return Verdict::Later;
+    }
+    match tracker.peek(tenant, cluster, replica) {
+        Lookup::Elected => Verdict::Keep,
+        Lookup::NotElected => Verdict::Drop,
+        Lookup::Unknown => Verdict::Later,
+    }
+}
+
+/// Records every replica of the request as seen, and settles what the scan left open. An error
+/// refuses the whole request before anything of it is forwarded.
+pub(super) async fn judge(
+    tracker: &Arc<HaTracker>,
+    tenant: &str,
+    scan: &Scan,
+    deadline: Instant,
+) -> Result<Judged, PushAnswer> {
+    let now_ms = ha_tracker::Clock::System.now_ms();
+    let mut judged = Judged::default();
+    let mut open = Vec::new();
+    for (index, group) in scan.groups.iter().enumerate() {
+        if too_long(&group.cluster, &group.replica) {
+            judged.refuse(index, Discarded::LabelValueTooLong, || {
+                format!(
+                    "a cluster or replica label has more than {MAX_LABEL_VALUE} bytes \
+                     (cluster {:.40?}…, replica {:.40?}…); shorten it",
+                    group.cluster, group.replica
+                )
+            });
+            continue;
+        }
+        let sighting = sighting(tenant, group, now_ms);
+        match (group.verdict, tracker.check_cached(&sighting)) {
+            (Verdict::Keep, Some(Outcome::Accepted)) => {}
+            (Verdict::Drop, Some(Outcome::Deduplicated(elected))) => {
+                judged.deduplicate(index, group, elected.name());
+            }
+            (Verdict::Later, Some(outcome)) => judged.settle(tenant, index, group, &outcome),
+            (Verdict::Later, None) => open.push((index, group, sighting)),
+            // An election between scan and now. The sender's retry finds it settled.
+            (Verdict::Keep | Verdict::Drop, _) => {
+                return Err(PushAnswer::unavailable(format!(
+                    "the elected replica of cluster {:?} changed while the request was processed; \
+                     retry",
+                    group.cluster
+                )));
+            }
+        }
+    }
+    if open.is_empty() {
+        return Ok(judged);
+    }
+    // Boxed: the compiler cannot see through a stream of borrowing futures. Only requests of new
+    // clusters come here.
+    let lookups: Vec<BoxFuture<'_, Result<_, TrackerError>>> = open
+        .into_iter()
+        .map(|(index, group, sighting)| {
+            async move { Ok((index, group, tracker.check(&sighting).await?)) }.boxed()
+        })
+        .collect();
+    let lookups = futures::stream::iter(lookups)
+        .buffer_unordered(CONCURRENT_LOOKUPS)
+        .try_collect::<Vec<_>>();
+    let settled = tokio::time::timeout_at(deadline, lookups)
+        .await
+        .map_err(|_| {
+            PushAnswer::unavailable(
+                "the HA tracker's store did not answer for a new cluster in time; retry later",
+            )
+        })?
+        .map_err(|error| PushAnswer::unavailable(format!("{error}; retry later")))?;
+    for (index, group, outcome) in settled {
+        judged.settle(tenant, index, group, &outcome);
+    }
+    Ok(judged)
+}
+
+fn too_long(cluster: &str, replica: &str) -> bool {
+    cluster.len() > MAX_LABEL_VALUE || replica.len() > MAX_LABEL_VALUE
+}
+
+fn sighting<'a>(tenant: &'a str, group: &'a Group, now_ms: i64) -> Sighting<'a> {
+    Sighting {
+        tenant,
+        cluster: &group.cluster,
+        replica: &group.replica,
+        earliest_ms: group.earliest_ms,
+        now_ms,
+    }
+}
+
+/// Samples and histograms, which is what Mimir counts as samples.
+fn samples(counts: Counts) -> u64 {
+    counts.samples + counts.histograms
+}
+
+/// `total` without `part`.
+pub(super) fn minus(total: Counts, part: Counts) -> Counts {
+    Counts {
+        series: total.series - part.series,
+        samples: total.samples - part.samples,
+        histograms: total.histograms - part.histograms,
+        exemplars: total.exemplars - part.exemplars,
+    }
+}
+
+impl Judged {
+    fn settle(&mut self, tenant: &str, index: usize, group: &Group, outcome: &Outcome) {
+        match outcome {
+            Outcome::Accepted => {}
+            Outcome::Deduplicated(elected) => {
+                self.discard.push(index);
+                self.deduplicate(index, group, elected.name());
+            }
+            Outcome::TooManyClusters { limit } => {
+                self.refuse(index, Discarded::TooManyHaClusters, || {
+                    format!(
+                        "tenant {tenant:?} has reached its limit of {limit} HA clusters \
+                         (limits.ha_max_clusters); samples of the new cluster {:?} were dropped: \
+                         raise the limit or fix the cluster label",
+                        group.cluster
+                    )
+                });
+            }
+        }
+    }
+
+    fn deduplicate(&mut self, index: usize, group: &Group, elected: &str) {
+        self.deduplicated += group.counts;
+        self.deduplicated_groups.push(index);
+        self.first_deduplicated.get_or_insert_with(|| {
+            (
+                group.cluster.clone(),
+                group.replica.clone(),
+                elected.to_owned(),
+            )
+        });
+    }
+
+    fn refuse(&mut self, index: usize, reason: Discarded, message: impl FnOnce() -> String) {
+        self.discard.push(index);
+        self.refused.push((index, reason));
+        self.first_refusal.get_or_insert_with(message);
+    }
+
+    /// Counts what was dropped; to be called once the request is settled.
+    pub(super) fn count(
+        &self,
+        tracker: Option<&Arc<HaTracker>>,
+        tenant_name: &str,
+        tenant: &Tenant,
+        scan: &Scan,
+    ) {
+        for (index, reason) in &self.refused {
+            if let Some(group) = scan.groups.get(*index) {
+                tenant.discard(*reason, samples(group.counts));
+            }
+        }
+        let Some(tracker) = tracker else {
+            return;
+        };
+        for index in &self.deduplicated_groups {
+            if let Some(group) = scan.groups.get(*index) {
+                tracker.count_deduplicated(tenant_name, &group.cluster, samples(group.counts));
+            }
+        }
+    }
+
+    /// The answer to a request of which everything that was accepted has been stored.
+    pub(super) fn answer(
+        &self,
+        version: Version,
+        all_dropped: bool,
+        written: Option<Written>,
+    ) -> PushAnswer {
+        let answer = if let Some(refusal) = &self.first_refusal {
+            PushAnswer::bad_request(refusal.clone())
+        } else if all_dropped {
+            PushAnswer::new(StatusCode::ACCEPTED, self.deduplication_message())
+        } else {
+            let status = match version {
+                Version::V1 => StatusCode::OK,
+                Version::V2 => StatusCode::NO_CONTENT,
+            };
+            PushAnswer::new(status, "")
+        };
+        PushAnswer { written, ..answer }
+    }
+
+    fn deduplication_message(&self) -> String {
+        let Some((cluster, replica, elected)) = &self.first_deduplicated else {
+            return String::new();
+        };
+        let mut message = format!(
+            "deduplicated: replica {replica:?} of cluster {cluster:?} is not elected, \
+             {elected:?} is"
+        );
+        if self.deduplicated_groups.len() > 1 {
+            // Writing to a string cannot fail.
+            let _ = write!(message, " (and others)");
+        }
+        message
+    }
+}

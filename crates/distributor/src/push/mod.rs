@@ -1,0 +1,378 @@
+//! The push path: bytes in, one scan, the tracker's answers, bytes out to the downstream.
+//!
+//! It knows no protocol: HTTP handlers (and others) turn what they receive into a [`PushRequest`]
+//! and a [`PushAnswer`] into what they send. The answer comes after the downstream's: nothing that
+//! was acknowledged is only in our memory.
+
+mod answer;
+mod buffers;
+mod judge;
+mod rate;
+mod tenants;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ha_tracker::HaTracker;
+use http::StatusCode;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use remote_write::{DecompressError, HaLabelNames, Scan, Version};
+use tokio::time::Instant;
+
+use crate::config::{Config, Limits, TenantLimits};
+use crate::downstream::{Downstreams, Forward};
+use crate::log_limit::LogLimit;
+
+pub(crate) use answer::RETRY_AFTER;
+pub use answer::{PushAnswer, Written};
+use buffers::{BufferPool, PooledBuffer};
+pub(crate) use rate::InFlightGuard;
+use rate::{InFlight, TokenBucket};
+pub use tenants::validate_tenant;
+use tenants::{Discarded, TenantCollector, Tenants, add};
+
+/// Requests that decode to more than this are worked on where they do not hold up other requests
+/// of the same thread, bytes.
+const LONG_WORK: usize = 2 << 20;
+
+/// One push request, its headers understood and its body read.
+#[derive(Debug)]
+pub struct PushRequest<'a> {
+    /// The tenant, valid by [`validate_tenant`].
+    pub tenant: &'a str,
+    /// Schema of the body.
+    pub version: Version,
+    /// A snappy block, at most `max_recv_msg_size` bytes.
+    pub body: Bytes,
+    /// Headers that the downstream gets to see as well.
+    pub headers: http::HeaderMap,
+}
+
+/// Everything a push needs, shared by all requests.
+pub struct Pusher {
+    tracker: Option<Arc<HaTracker>>,
+    limits: TenantLimits,
+    downstreams: Downstreams,
+    tenants: Arc<Tenants>,
+    buffers: BufferPool,
+    requests: InFlight,
+    bytes: InFlight,
+    instance_rate: TokenBucket,
+    max_ingestion_rate: f64,
+    max_recv_msg_size: u64,
+    remote_timeout: Duration,
+    inflight: Gauge,
+    complaints: LogLimit,
+}
+
+/// A request after the scan.
+struct Scanned {
+    scan: Scan,
+    decoded: PooledBuffer,
+}
+
+impl Pusher {
+    /// Builds the push path. Without a tracker every sample passes with its labels untouched.
+    pub fn new(
+        config: &Config,
+        limits: TenantLimits,
+        tracker: Option<Arc<HaTracker>>,
+        downstreams: Downstreams,
+        registry: &mut Registry,
+    ) -> Self {
+        let tenants = Arc::new(Tenants::new());
+        registry.register_collector(Box::new(TenantCollector(Arc::clone(&tenants))));
+        let inflight = Gauge::default();
+        registry.register(
+            "cortex_distributor_inflight_push_requests",
+            "Current number of inflight push requests in distributor",
+            inflight.clone(),
+        );
+        let instance = &config.distributor.instance_limits;
+        Self {
+            tracker,
+            limits,
+            downstreams,
+            tenants,
+            buffers: BufferPool::default(),
+            requests: InFlight::new(instance.max_inflight_push_requests),
+            bytes: InFlight::new(instance.max_inflight_push_requests_bytes),
+            instance_rate: TokenBucket::default(),
+            max_ingestion_rate: instance.max_ingestion_rate,
+            max_recv_msg_size: config.distributor.max_recv_msg_size,
+            remote_timeout: config.distributor.remote_timeout,
+            inflight,
+            complaints: LogLimit::new(),
+        }
+    }
+
+    /// To be called before a request's body is read, and held until it is answered.
+    pub(crate) fn enter(&self) -> Result<InFlightRequest<'_>, PushAnswer> {
+        let Some(guard) = self.requests.enter(1) else {
+            return Err(PushAnswer::unavailable(format!(
+                "this instance has {} push requests in flight, its limit \
+                 (distributor.instance_limits.max_inflight_push_requests); retry later",
+                self.requests.limit(),
+            )));
+        };
+        self.inflight
+            .set(i64::try_from(self.requests.current()).unwrap_or(i64::MAX));
+        Ok(InFlightRequest {
+            _guard: guard,
+            pusher: self,
+        })
+    }
+
+    /// Forgets what is known of tenants that have been idle; to be called now and then.
+    pub(crate) fn forget_idle_tenants(&self) {
+        self.tenants.forget_idle();
+    }
+
+    /// Deduplicates and forwards one request.
+    pub async fn push(&self, request: PushRequest<'_>) -> PushAnswer {
+        let answer = self.push_or_refuse(request).await;
+        let answer = answer.unwrap_or_else(|refused| refused);
+        if answer.status.is_server_error()
+            && let Some(suppressed) = self.complaints.admit()
+        {
+            tracing::warn!(
+                status = answer.status.as_u16(),
+                suppressed,
+                "push requests fail: {}",
+                answer.message
+            );
+        }
+        answer
+    }
+
+    async fn push_or_refuse(&self, request: PushRequest<'_>) -> Result<PushAnswer, PushAnswer> {
+        let deadline = Instant::now() + self.remote_timeout;
+        let Some(tenant) = self.tenants.get(request.tenant) else {
+            return Err(PushAnswer::unavailable(
+                "this instance knows too many tenants to take another; retry later",
+            ));
+        };
+        tenant.count_request(request.version);
+        let tracker = self.tracker.as_ref();
+        if tracker.is_some_and(|tracker| !tracker.is_ready()) {
+            return Err(PushAnswer::unavailable(
+                "starting: the HA tracker has not read its store yet; retry later",
+            ));
+        }
+        let limits = self.limits.limits(request.tenant);
+        let tracker = tracker.filter(|_| limits.accept_ha_samples);
+        let _bytes = self.enter_bytes(&request.body)?;
+        let Scanned {
+            mut scan,
+            mut decoded,
+        } = self.scan(&request, tracker, &limits)?;
+        let total = scan.total();
+        let samples_in = total.samples + total.histograms;
+        add(&tenant.samples_in, samples_in);
+        if let Err(wait) = self
+            .instance_rate
+            .take(samples_in, self.max_ingestion_rate, 0)
+        {
+            return Err(PushAnswer {
+                retry_after: Some(wait),
+                ..PushAnswer::unavailable(format!(
+                    "this instance receives more than {} samples/s, its limit \
+                     (distributor.instance_limits.max_ingestion_rate); retry later",
+                    self.max_ingestion_rate,
+                ))
+            });
+        }
+        let judged = match tracker {
+            Some(tracker) => {
+                let judged = judge::judge(tracker, request.tenant, &scan, deadline).await?;
+                scan.discard(&mut decoded.bytes, &judged.discard);
+                add(
+                    &tenant.non_ha_samples,
+                    scan.other.samples + scan.other.histograms,
+                );
+                judged
+            }
+            None => judge::Judged::default(),
+        };
+        let dropped = scan.dropped();
+        let kept = samples_in - dropped.samples - dropped.histograms;
+        if let Err(wait) =
+            tenant
+                .rate
+                .take(kept, limits.ingestion_rate, limits.ingestion_burst_size)
+        {
+            tenant.discard(Discarded::RateLimited, kept);
+            return Err(PushAnswer {
+                retry_after: Some(wait),
+                ..PushAnswer::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    format!(
+                        "tenant {:?} sends more than {} samples/s, its limit \
+                         (limits.ingestion_rate); retry later",
+                        request.tenant, limits.ingestion_rate,
+                    ),
+                )
+            });
+        }
+        let all_dropped = scan.kept_series() == 0 && total.series > 0;
+        let deduplicated = Written::from(judged.deduplicated);
+        let mut written = Some(deduplicated);
+        if !all_dropped && !decoded.bytes.is_empty() {
+            add(&tenant.received_requests, 1);
+            add(&tenant.received_samples, kept);
+            let kept_counts = judge::minus(total, dropped);
+            let stored = self
+                .forward(&request, &scan, decoded, kept_counts, deadline)
+                .await;
+            // A downstream that confirms nothing is not made to seem as if it did.
+            written = match stored.written {
+                Some(stored) => Some(stored.plus(deduplicated)),
+                None => Some(deduplicated).filter(|counts| *counts != Written::default()),
+            };
+            if !stored.status.is_success() {
+                return Err(PushAnswer { written, ..stored });
+            }
+        }
+        let written = written.filter(|_| request.version == Version::V2);
+        judged.count(tracker, request.tenant, &tenant, &scan);
+        Ok(judged.answer(request.version, all_dropped, written))
+    }
+
+    /// Counts the decoded size against the instance's limit before memory is taken for it.
+    fn enter_bytes(&self, body: &[u8]) -> Result<InFlightGuard<'_>, PushAnswer> {
+        // What cannot be read is refused by the decoder, with a better message.
+        let declared = remote_write::declared_size(body)
+            .unwrap_or(0)
+            .min(self.max_recv_msg_size);
+        self.bytes.enter(declared).ok_or_else(|| {
+            PushAnswer::unavailable(format!(
+                "push requests of {} bytes are in flight on this instance; {declared} more would \
+                 exceed its limit of {} (distributor.instance_limits.\
+                 max_inflight_push_requests_bytes); retry later",
+                self.bytes.current(),
+                self.bytes.limit(),
+            ))
+        })
+    }
+
+    fn scan(
+        &self,
+        request: &PushRequest<'_>,
+        tracker: Option<&Arc<HaTracker>>,
+        limits: &Limits,
+    ) -> Result<Scanned, PushAnswer> {
+        let declared = remote_write::declared_size(&request.body).unwrap_or(0);
+        in_place(usize::try_from(declared).unwrap_or(usize::MAX), || {
+            let mut decoded = self.buffers.buffer();
+            remote_write::decompress_into(
+                &request.body,
+                self.max_recv_msg_size,
+                &mut decoded.bytes,
+            )
+            .map_err(|error| refuse_body(&error))?;
+            let mut memory = self.buffers.scratch();
+            let names = tracker.map(|_| HaLabelNames {
+                cluster: &limits.ha_cluster_label,
+                replica: &limits.ha_replica_label,
+            });
+            let scan = remote_write::scan(
+                request.version,
+                &mut decoded.bytes,
+                names,
+                &mut memory.scratch,
+                &mut |cluster, replica| match tracker {
+                    Some(tracker) => judge::peek(tracker, request.tenant, cluster, replica),
+                    None => remote_write::Verdict::Keep,
+                },
+            )
+            .map_err(|error| {
+                PushAnswer::bad_request(format!(
+                    "the body is not a valid remote write {} request: {error}; fix the sender",
+                    request.version.header(),
+                ))
+            })?;
+            Ok(Scanned { scan, decoded })
+        })
+    }
+
+    async fn forward(
+        &self,
+        request: &PushRequest<'_>,
+        scan: &Scan,
+        decoded: PooledBuffer,
+        kept: remote_write::Counts,
+        deadline: Instant,
+    ) -> PushAnswer {
+        if self.downstreams.is_empty() {
+            return PushAnswer {
+                written: Some(kept.into()),
+                ..PushAnswer::new(StatusCode::OK, "")
+            };
+        }
+        let body = if scan.modified {
+            let mut compressed = self.buffers.buffer();
+            let raw = &decoded.bytes;
+            let len = in_place(raw.len(), || {
+                remote_write::compress_to(raw, &mut compressed.bytes)
+            });
+            compressed.freeze(len)
+        } else {
+            request.body.clone()
+        };
+        drop(decoded);
+        let forward = Forward {
+            body,
+            version: request.version,
+            tenant: request.tenant,
+            headers: &request.headers,
+            deadline,
+        };
+        self.downstreams.send(&forward).await
+    }
+}
+
+/// One request in flight, until dropped.
+pub(crate) struct InFlightRequest<'a> {
+    _guard: InFlightGuard<'a>,
+    pusher: &'a Pusher,
+}
+
+impl Drop for InFlightRequest<'_> {
+    fn drop(&mut self) {
+        // The guard is dropped after this: it still counts itself.
+        let others = self.pusher.requests.current().saturating_sub(1);
+        self.pusher
+            .inflight
+            .set(i64::try_from(others).unwrap_or(i64::MAX));
+    }
+}
+
+fn refuse_body(error: &DecompressError) -> PushAnswer {
+    match error {
+        DecompressError::TooLarge { .. } => PushAnswer::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!(
+                "{error} (distributor.max_recv_msg_size); send smaller batches \
+                 (max_samples_per_send) or raise the limit"
+            ),
+        ),
+        DecompressError::Empty | DecompressError::Corrupt(_) => {
+            PushAnswer::bad_request(format!("{error}; fix the sender"))
+        }
+    }
+}
+
+/// Does work on so many bytes; if they are many, so that other requests of this thread go on
+/// elsewhere.
+fn in_place<R>(bytes: usize, work: impl FnOnce() -> R) -> R {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    if bytes <= LONG_WORK {
+        return work();
+    }
+    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
+    }
+}

@@ -1,0 +1,149 @@
+//! Rate limits and the instance's bounds on what is in flight.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// A token bucket. What it lets through may be larger than what it holds: it then stays closed
+/// until the debt is paid, so that a request larger than the burst is delayed, never refused for
+/// ever.
+#[derive(Debug)]
+pub(crate) struct TokenBucket(Mutex<Bucket>);
+
+#[derive(Debug)]
+struct Bucket {
+    tokens: f64,
+    /// `None` before the first use: the bucket is then full.
+    filled_at: Option<Instant>,
+}
+
+impl Default for TokenBucket {
+    fn default() -> Self {
+        Self(Mutex::new(Bucket {
+            tokens: 0.0,
+            filled_at: None,
+        }))
+    }
+}
+
+impl TokenBucket {
+    /// Takes `amount`, or says how long until it could. `rate` is per second; `burst` is what can
+    /// come at once (one second's worth if 0). A `rate` of 0 is no limit.
+    pub(crate) fn take(&self, amount: u64, rate: f64, burst: u64) -> Result<(), Duration> {
+        if rate <= 0.0 || amount == 0 {
+            return Ok(());
+        }
+        let burst = if burst == 0 { rate } else { burst as f64 };
+        let amount = amount as f64;
+        let now = Instant::now();
+        let mut bucket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        bucket.tokens = match bucket.filled_at {
+            None => burst,
+            Some(filled_at) => {
+                let gained = now.saturating_duration_since(filled_at).as_secs_f64() * rate;
+                (bucket.tokens + gained).min(burst)
+            }
+        };
+        bucket.filled_at = Some(now);
+        let needed = amount.min(burst);
+        if bucket.tokens < needed {
+            let wait = (needed - bucket.tokens) / rate;
+            return Err(Duration::try_from_secs_f64(wait).unwrap_or(Duration::MAX));
+        }
+        bucket.tokens -= amount;
+        Ok(())
+    }
+}
+
+/// Something of which only so much may be in flight.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    current: AtomicU64,
+    /// 0 = no limit.
+    limit: u64,
+}
+
+/// Counts in flight until dropped.
+#[derive(Debug)]
+pub(crate) struct InFlightGuard<'a>(&'a InFlight, u64);
+
+impl InFlight {
+    pub(crate) fn new(limit: u64) -> Self {
+        Self {
+            current: AtomicU64::new(0),
+            limit,
+        }
+    }
+
+    /// Adds `amount` unless that would exceed the limit. One that alone exceeds it is let through
+    /// when nothing else is in flight, else it could never succeed.
+    pub(crate) fn enter(&self, amount: u64) -> Option<InFlightGuard<'_>> {
+        let before = self.current.fetch_add(amount, Ordering::Relaxed);
+        let guard = InFlightGuard(self, amount);
+        if self.limit > 0 && before > 0 && before.saturating_add(amount) > self.limit {
+            return None;
+        }
+        Some(guard)
+    }
+
+    pub(crate) fn current(&self) -> u64 {
+        self.current.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit
+    }
+}
+
+impl Drop for InFlightGuard<'_> {
+    fn drop(&mut self) {
+        self.0.current.fetch_sub(self.1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bucket_lets_its_burst_through_and_then_its_rate() {
+        let bucket = TokenBucket::default();
+        assert_eq!(bucket.take(100, 10.0, 100), Ok(()));
+        let wait = bucket.take(10, 10.0, 100).unwrap_err();
+        assert_eq!(wait.as_millis(), 1000);
+        tokio::time::advance(wait).await;
+        assert_eq!(bucket.take(10, 10.0, 100), Ok(()));
+        assert!(bucket.take(1, 10.0, 100).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn more_than_the_burst_is_let_through_at_once_and_paid_for_later() {
+        let bucket = TokenBucket::default();
+        assert_eq!(bucket.take(250, 10.0, 100), Ok(()));
+        let wait = bucket.take(100, 10.0, 100).unwrap_err();
+        assert_eq!(wait.as_secs(), 25);
+    }
+
+    #[tokio::test]
+    async fn no_rate_is_no_limit() {
+        let bucket = TokenBucket::default();
+        for _ in 0..100 {
+            assert_eq!(bucket.take(u64::MAX, 0.0, 0), Ok(()));
+        }
+    }
+
+    #[test]
+    fn what_is_in_flight_is_bounded_and_given_back() {
+        let bytes = InFlight::new(100);
+        let first = bytes.enter(60).unwrap();
+        assert!(bytes.enter(60).is_none());
+        assert_eq!(bytes.current(), 60);
+        drop(first);
+        let alone = bytes.enter(1000).expect("alone, it may exceed the limit");
+        assert!(bytes.enter(1).is_none());
+        drop(alone);
+        assert_eq!(bytes.current(), 0);
+    }
+}
