@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ha_tracker::{HaLimits, HaTracker, TrackerConfig, TrackerHandle};
+use ha_tracker::{HaLimits, HaTracker, ReplicaDesc, TrackerConfig, TrackerHandle};
+use kv_core::Store;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
 
@@ -89,6 +90,15 @@ impl ha_tracker::TenantLimits for RuntimeLimits {
 /// Starts a distributor. It accepts connections when this returns; `/ready` tells when it knows
 /// what the store knows.
 pub async fn start(config: Config) -> Result<Running, StartError> {
+    let backend = store::backend(&config.distributor.ha_tracker.kvstore);
+    start_with_store(config, backend).await
+}
+
+/// As [`start`], with a store of the caller's own for the elections.
+pub async fn start_with_store(
+    config: Config,
+    backend: Arc<dyn Store<ReplicaDesc>>,
+) -> Result<Running, StartError> {
     let mut registry = Registry::default();
     metrics::register_process(&mut registry);
     let runtime = RuntimeConfig::start(
@@ -107,7 +117,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     }
     let ha = &config.distributor.ha_tracker;
     let (tracker, tracker_handle) = if ha.enable_ha_tracker {
-        let store = store::open(&ha.kvstore, &mut registry);
+        let store = store::decorate(backend, &ha.kvstore.prefix, &mut registry);
         let tracker_config = TrackerConfig {
             elected_replica_metric: ha.enable_elected_replica_metric,
             ..TrackerConfig::default()
@@ -163,6 +173,10 @@ impl Running {
                 tracker.ready().await;
             }
         }
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// Waits for a part that fails: a bug or a lost listener, after which the process should end.

@@ -14,9 +14,10 @@ mod metrics;
 mod pages;
 mod pem;
 mod push;
+pub mod reference;
 mod store;
 
-pub use app::{Running, StartError, start};
+pub use app::{Running, StartError, start, start_with_store};
 pub use downstream::{DownstreamError, Downstreams};
 pub use push::{PushAnswer, PushRequest, Pusher, Written, validate_tenant};
 

@@ -1,8 +1,17 @@
-//! Structured logs on standard error: logfmt or JSON.
+//! Structured logs on standard error, one line per event: logfmt or JSON, both with `ts`, `level`,
+//! `msg` and the event's fields.
 
+use std::fmt::{self, Write as _};
+use std::time::SystemTime;
+
+use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::{LogFormat, LogLevel, ServerConfig};
 
@@ -18,23 +27,156 @@ pub fn init(server: &ServerConfig) -> Result<(), tracing::subscriber::SetGlobalD
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Error => LevelFilter::ERROR,
     };
-    let lines = match server.log_format {
-        LogFormat::Logfmt => tracing_logfmt::builder()
-            .with_target(false)
-            .with_span_name(false)
-            .layer()
-            .with_writer(std::io::stderr)
-            .boxed(),
-        LogFormat::Json => tracing_subscriber::fmt::layer()
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .with_span_list(false)
-            .with_target(false)
-            .with_writer(std::io::stderr)
-            .boxed(),
-    };
-    tracing::subscriber::set_global_default(
-        tracing_subscriber::registry().with(lines.with_filter(level)),
-    )
+    let lines = tracing_subscriber::fmt::layer()
+        .event_format(Lines(server.log_format))
+        .with_writer(std::io::stderr)
+        .with_filter(level);
+    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines))
+}
+
+struct Lines(LogFormat);
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let ts = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
+        let line = fields.line(self.0, &ts, *event.metadata().level());
+        writer.write_str(&line)
+    }
+}
+
+/// The fields of one event, in their order; the message apart.
+#[derive(Default)]
+struct Fields {
+    message: String,
+    others: Vec<(&'static str, serde_json::Value)>,
+}
+
+impl Fields {
+    fn line(self, format: LogFormat, ts: &str, level: Level) -> String {
+        let level = match level {
+            Level::ERROR => "error",
+            Level::WARN => "warn",
+            Level::INFO => "info",
+            _ => "debug",
+        };
+        let head = [("ts", ts), ("level", level), ("msg", self.message.as_str())]
+            .map(|(key, value)| (key, serde_json::Value::from(value)));
+        let fields = head.into_iter().chain(self.others);
+        let mut line = match format {
+            LogFormat::Json => {
+                // A map would lose the order.
+                let members: Vec<String> = fields
+                    .map(|(key, value)| format!("{}:{value}", serde_json::Value::from(key)))
+                    .collect();
+                format!("{{{}}}", members.join(","))
+            }
+            LogFormat::Logfmt => {
+                let pairs: Vec<String> = fields
+                    .map(|(key, value)| format!("{key}={}", logfmt(&value)))
+                    .collect();
+                pairs.join(" ")
+            }
+        };
+        line.push('\n');
+        line
+    }
+
+    fn add(&mut self, field: &Field, value: impl Into<serde_json::Value>) {
+        self.others.push((field.name(), value.into()));
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{value:?}");
+        self.record_str(field, &text);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            value.clone_into(&mut self.message);
+        } else {
+            self.add(field, value);
+        }
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.add(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.add(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.add(field, value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.add(field, value);
+    }
+}
+
+/// Bare where that is unambiguous, else quoted as in JSON, which keeps it on one line.
+fn logfmt(value: &serde_json::Value) -> String {
+    match value.as_str() {
+        Some(text)
+            if !text.is_empty()
+                && text
+                    .chars()
+                    .all(|c| c > ' ' && !matches!(c, '"' | '=' | '\\' | '\u{7f}')) =>
+        {
+            text.to_owned()
+        }
+        _ => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> Fields {
+        Fields {
+            message: "elected a replica".into(),
+            others: vec![
+                ("tenant", "t1".into()),
+                ("cluster", "eu west\n\"1\"".into()),
+                ("old", "".into()),
+                ("silent_ms", 30_012.into()),
+            ],
+        }
+    }
+
+    #[test]
+    fn logfmt_quotes_what_is_ambiguous() {
+        assert_eq!(
+            example().line(LogFormat::Logfmt, "2026-01-01T00:00:00Z", Level::INFO),
+            "ts=2026-01-01T00:00:00Z level=info msg=\"elected a replica\" tenant=t1 \
+             cluster=\"eu west\\n\\\"1\\\"\" old=\"\" silent_ms=30012\n"
+        );
+    }
+
+    #[test]
+    fn json_keeps_the_order_and_one_line() {
+        let line = example().line(LogFormat::Json, "2026-01-01T00:00:00Z", Level::WARN);
+        assert!(line.starts_with("{\"ts\":\"2026-01-01T00:00:00Z\",\"level\":\"warn\",\"msg\":"));
+        let parsed: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(parsed["cluster"], "eu west\n\"1\"");
+        assert_eq!(parsed["silent_ms"], 30_012);
+        assert_eq!(line.matches('\n').count(), 1);
+    }
 }

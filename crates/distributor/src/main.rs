@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use distributor::config::{ConfigErrors, Invocation, Loaded};
-use distributor::{REVISION, VERSION, config, logging};
+use distributor::{REVISION, VERSION, config, logging, reference};
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
@@ -41,8 +41,20 @@ fn main() -> ExitCode {
 fn print_docs(which: Option<&str>) -> ExitCode {
     match which {
         Some("configuration") => print!("{}", config::reference_markdown()),
+        Some("metrics") => {
+            let page = tokio::runtime::Runtime::new()
+                .map_err(Into::into)
+                .and_then(|runtime| runtime.block_on(reference::metrics_markdown()));
+            match page {
+                Ok(page) => print!("{page}"),
+                Err(error) => {
+                    eprintln!("cannot make the metrics reference: {error}");
+                    return ExitCode::FAILURE;
+                }
+            }
+        }
         _ => {
-            eprintln!("usage: distributor docs configuration");
+            eprintln!("usage: distributor docs configuration|metrics");
             return ExitCode::from(2);
         }
     }

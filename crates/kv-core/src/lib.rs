@@ -7,12 +7,14 @@
 //!
 //! This crate knows no backend and does no I/O. It brings what backends share: the [`Codec`] of
 //! stored bytes, [`Mergeable`] for stores without a single writer, the watcher queue
-//! ([`WatchHub`]), the [`InMemoryStore`], and behind the feature `conformance` the suite that every
-//! backend has to pass.
+//! ([`WatchHub`]), the [`InMemoryStore`], and behind the feature `testing` the suite that every
+//! backend has to pass, and a store that fails on demand.
 
 mod codec;
-#[cfg(feature = "conformance")]
+#[cfg(feature = "testing")]
 pub mod conformance;
+#[cfg(feature = "testing")]
+pub mod faults;
 mod memory;
 mod merge;
 mod metrics;

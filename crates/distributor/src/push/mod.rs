@@ -50,6 +50,18 @@ pub struct PushRequest<'a> {
     pub headers: http::HeaderMap,
 }
 
+impl PushRequest<'_> {
+    /// The second part of a W3C `traceparent` header.
+    fn trace_id(&self) -> Option<&str> {
+        self.headers
+            .get("traceparent")?
+            .to_str()
+            .ok()?
+            .split('-')
+            .nth(1)
+    }
+}
+
 /// Everything a push needs, shared by all requests.
 pub struct Pusher {
     tracker: Option<Arc<HaTracker>>,
@@ -132,12 +144,14 @@ impl Pusher {
 
     /// Deduplicates and forwards one request.
     pub async fn push(&self, request: PushRequest<'_>) -> PushAnswer {
-        let answer = self.push_or_refuse(request).await;
+        let answer = self.push_or_refuse(&request).await;
         let answer = answer.unwrap_or_else(|refused| refused);
         if answer.status.is_server_error()
             && let Some(suppressed) = self.complaints.admit()
         {
             tracing::warn!(
+                tenant = request.tenant,
+                trace_id = request.trace_id(),
                 status = answer.status.as_u16(),
                 suppressed,
                 "push requests fail: {}",
@@ -147,7 +161,7 @@ impl Pusher {
         answer
     }
 
-    async fn push_or_refuse(&self, request: PushRequest<'_>) -> Result<PushAnswer, PushAnswer> {
+    async fn push_or_refuse(&self, request: &PushRequest<'_>) -> Result<PushAnswer, PushAnswer> {
         let deadline = Instant::now() + self.remote_timeout;
         let Some(tenant) = self.tenants.get(request.tenant) else {
             return Err(PushAnswer::unavailable(
@@ -167,7 +181,7 @@ impl Pusher {
         let Scanned {
             mut scan,
             mut decoded,
-        } = self.scan(&request, tracker, &limits)?;
+        } = self.scan(request, tracker, &limits)?;
         let total = scan.total();
         let samples_in = total.samples + total.histograms;
         add(&tenant.samples_in, samples_in);

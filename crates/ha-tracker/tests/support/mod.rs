@@ -2,15 +2,14 @@
 #![allow(unreachable_pub, clippy::unwrap_used, reason = "test support")]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use ha_tracker::{
     Clock, HaLimits, HaTracker, Outcome, ReplicaDesc, Sighting, TenantLimits, TrackerConfig,
     TrackerError, TrackerHandle,
 };
-use kv_core::{CasOutcome, InMemoryStore, Store, StoreError, UpdateFn, WatchStream};
+use kv_core::InMemoryStore;
+use kv_core::faults::{Faults, FaultyStore};
 use prometheus_client::registry::Registry;
 
 /// What the paused clock shows at the start.
@@ -37,83 +36,6 @@ impl TenantLimits for PerTenant {
             };
         }
         self.0
-    }
-}
-
-#[derive(Default)]
-pub struct Faults {
-    failing: AtomicBool,
-    delay_ms: AtomicU64,
-    cas_calls: AtomicU64,
-}
-
-impl Faults {
-    pub fn fail(&self, failing: bool) {
-        self.failing.store(failing, Ordering::Relaxed);
-    }
-
-    pub fn delay(&self, delay: Duration) {
-        self.delay_ms
-            .store(delay.as_millis() as u64, Ordering::Relaxed);
-    }
-
-    pub fn cas_calls(&self) -> u64 {
-        self.cas_calls.load(Ordering::Relaxed)
-    }
-
-    async fn apply(&self, operation: &'static str, key: &str) -> Result<(), StoreError> {
-        tokio::time::sleep(Duration::from_millis(self.delay_ms.load(Ordering::Relaxed))).await;
-        if self.failing.load(Ordering::Relaxed) {
-            return Err(StoreError::Unavailable {
-                store: "faulty",
-                operation,
-                key: key.to_owned(),
-                source: "switched off by the test".into(),
-            });
-        }
-        Ok(())
-    }
-}
-
-struct FaultyStore(InMemoryStore<ReplicaDesc>, Arc<Faults>);
-
-#[async_trait]
-impl Store<ReplicaDesc> for FaultyStore {
-    fn name(&self) -> &'static str {
-        "faulty"
-    }
-
-    async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
-        self.1.apply("List", prefix).await?;
-        self.0.list(prefix).await
-    }
-
-    async fn get(&self, key: &str) -> Result<Option<ReplicaDesc>, StoreError> {
-        self.1.apply("GET", key).await?;
-        self.0.get(key).await
-    }
-
-    async fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.1.apply("Delete", key).await?;
-        self.0.delete(key).await
-    }
-
-    async fn cas(
-        &self,
-        key: &str,
-        update: &mut UpdateFn<'_, ReplicaDesc>,
-    ) -> Result<CasOutcome<ReplicaDesc>, StoreError> {
-        self.1.apply("CAS", key).await?;
-        self.1.cas_calls.fetch_add(1, Ordering::Relaxed);
-        self.0.cas(key, update).await
-    }
-
-    fn watch_key(&self, key: &str) -> WatchStream<ReplicaDesc> {
-        self.0.watch_key(key)
-    }
-
-    fn watch_prefix(&self, prefix: &str) -> WatchStream<ReplicaDesc> {
-        self.0.watch_prefix(prefix)
     }
 }
 
@@ -159,7 +81,7 @@ impl Fleet {
     }
 
     fn tracker(&self, registry: &mut Registry) -> (Arc<HaTracker>, TrackerHandle) {
-        let store = FaultyStore(self.store.clone(), Arc::clone(&self.faults));
+        let store = FaultyStore::new(Arc::new(self.store.clone()), Arc::clone(&self.faults));
         let config = TrackerConfig {
             elected_replica_metric: true,
             clock: self.clock.clone(),
