@@ -1,1 +1,42 @@
-//! End-to-end tests.
+//! Harness of the end-to-end tests.
+//!
+//! Real processes ([`Distributor`], [`Prometheus`]) and in-test peers with real sockets
+//! ([`Target`] is scraped, [`Sink`] receives remote write, [`Sender`] sends it). Everything binds
+//! to loopback, lives in a temporary folder of its own, and is gone when its handle is dropped.
+//! Tests wait for conditions ([`wait_for`]), never for time to pass.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a harness fails its test by panicking"
+)]
+
+mod distributor;
+mod exposition;
+mod http_client;
+mod metrics;
+mod ports;
+mod process;
+mod prometheus;
+mod sender;
+mod series;
+mod serve;
+mod sink;
+mod target;
+mod wait;
+
+pub use distributor::Distributor;
+pub use exposition::{Exemplar as TargetExemplar, Histogram as TargetHistogram};
+pub use http_client::{Answer, get, http_client};
+pub use metrics::Metrics;
+pub use ports::Port;
+pub use process::{Process, Recipe};
+pub use prometheus::{Prometheus, PrometheusConfig, PrometheusVersion, RemoteWrite};
+pub use remote_write::Version;
+pub use remote_write::proto::{v1, v2};
+pub use sender::Sender;
+pub use series::{Exemplar, Labels, MetricMetadata, STALE_NAN_BITS, Sample, Series, labels};
+pub use sink::{Fault, ReceivedRequest, Sink};
+pub use target::Target;
+pub use wait::{LONG, SHORT, wait_for};

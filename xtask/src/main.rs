@@ -1,2 +1,65 @@
-//! x
-fn main() {}
+//! Developer commands: `cargo xtask <command>`.
+//!
+//! Everything that a developer or CI runs lives here, so that both run the same thing. Nothing
+//! in this crate ships.
+
+mod apt;
+mod bench;
+mod codegen;
+mod fuzz;
+mod peers;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use workspace::Workspace;
+
+const HELP: &str = "\
+Developer commands. Usage: cargo xtask <command> [arguments]
+
+  test [--no-lint] [-- CARGO TEST ARGUMENTS]
+                            everything CI runs: peers, formatting, build, generated files, tidy,
+                            clippy, tests. --no-lint: peers, build and tests only
+  peers [NAME...]           put the real servers that tests talk to under target/peers
+  bench [--quick]           run the benchmarks (release), write target/bench.json and the table
+                            in docs/performance.md
+  codegen [--check] [protos|docs]
+                            write generated code and documentation; --check only compares
+  fuzz [--seconds N] [TARGET...]
+                            run fuzz targets, N seconds in all (default 60)
+  tidy                      check what compilers do not: manifests, links, licences, leftovers
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some((command, rest)) = arguments.split_first() else {
+        print!("{HELP}");
+        return ExitCode::SUCCESS;
+    };
+    match dispatch(command, rest) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask {command}: error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: &str, arguments: &[String]) -> anyhow::Result<()> {
+    let workspace = Workspace::find()?;
+    match command {
+        "test" => test::run(&workspace, arguments),
+        "peers" => peers::run(&workspace, arguments),
+        "bench" => bench::run(&workspace, arguments),
+        "codegen" => codegen::run(&workspace, arguments),
+        "fuzz" => fuzz::run(&workspace, arguments),
+        "tidy" => tidy::run(&workspace, arguments),
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(())
+        }
+        other => anyhow::bail!("no such command: {other}\n\n{HELP}"),
+    }
+}

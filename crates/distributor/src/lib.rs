@@ -6,6 +6,7 @@
 
 mod app;
 pub mod config;
+pub mod demo;
 mod downstream;
 mod http_server;
 mod log_limit;

@@ -1,6 +1,10 @@
 //! A whole distributor whose store fails or is slow: known clusters are served from the cache,
 //! unknown ones are to be sent again.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failed step fails the test"
+)]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +36,9 @@ impl Setup {
         };
         let faults = Arc::<Faults>::default();
         let store = FaultyStore::new(Arc::new(InMemoryStore::default()), Arc::clone(&faults));
-        let running = start_with_store(loaded.config, Arc::new(store)).await.unwrap();
+        let running = start_with_store(loaded.config, Arc::new(store))
+            .await
+            .unwrap();
         running.ready().await;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = rustls::ClientConfig::builder_with_provider(provider)
@@ -45,7 +51,11 @@ impl Setup {
             .no_proxy()
             .build()
             .unwrap();
-        Self { running, faults, client }
+        Self {
+            running,
+            faults,
+            client,
+        }
     }
 
     /// Status, `Retry-After`, text.
@@ -53,24 +63,47 @@ impl Setup {
         let series = pairs
             .iter()
             .map(|(cluster, replica)| TimeSeries {
-                labels: [("__name__", "up"), ("__replica__", *replica), ("cluster", *cluster)]
-                    .map(|(name, value)| Label { name: name.into(), value: value.into() })
-                    .into(),
-                samples: vec![Sample { value: 1.0, timestamp: 1_700_000_000_000 }],
+                labels: [
+                    ("__name__", "up"),
+                    ("__replica__", *replica),
+                    ("cluster", *cluster),
+                ]
+                .map(|(name, value)| Label {
+                    name: name.into(),
+                    value: value.into(),
+                })
+                .into(),
+                samples: vec![Sample {
+                    value: 1.0,
+                    timestamp: 1_700_000_000_000,
+                }],
                 ..Default::default()
             })
             .collect();
-        let request = WriteRequest { timeseries: series, ..Default::default() };
+        let request = WriteRequest {
+            timeseries: series,
+            ..Default::default()
+        };
         let mut body = Vec::new();
         remote_write::compress_into(&prost::Message::encode_to_vec(&request), &mut body);
         let url = format!("http://{}/api/v1/push", self.running.http_address);
-        let response =
-            self.client.post(url).header("X-Scope-OrgID", "t").body(body).send().await.unwrap();
+        let response = self
+            .client
+            .post(url)
+            .header("X-Scope-OrgID", "t")
+            .body(body)
+            .send()
+            .await
+            .unwrap();
         let retry_after = response
             .headers()
             .get("retry-after")
             .map(|value| value.to_str().unwrap().to_owned());
-        (response.status().as_u16(), retry_after, response.text().await.unwrap())
+        (
+            response.status().as_u16(),
+            retry_after,
+            response.text().await.unwrap(),
+        )
     }
 }
 
@@ -83,11 +116,20 @@ async fn known_clusters_are_served_while_the_store_fails_and_unknown_ones_retrie
     assert_eq!(setup.push(&[("known", "r2")]).await.0, 202);
     let (status, retry_after, text) = setup.push(&[("unknown", "r1")]).await;
     assert_eq!((status, retry_after.as_deref()), (503, Some("1")));
-    assert!(text.contains("ha-tracker/t/unknown") && text.contains("retry later"), "{text}");
+    assert!(
+        text.contains("ha-tracker/t/unknown") && text.contains("retry later"),
+        "{text}"
+    );
     // One unknown cluster holds back its whole request: nothing of it may be acknowledged.
-    assert_eq!(setup.push(&[("known", "r1"), ("unknown", "r1")]).await.0, 503);
+    assert_eq!(
+        setup.push(&[("known", "r1"), ("unknown", "r1")]).await.0,
+        503
+    );
     setup.faults.fail(false);
-    assert_eq!(setup.push(&[("known", "r1"), ("unknown", "r1")]).await.0, 200);
+    assert_eq!(
+        setup.push(&[("known", "r1"), ("unknown", "r1")]).await.0,
+        200
+    );
     setup.running.shutdown().await;
 }
 
@@ -103,5 +145,7 @@ async fn a_store_slower_than_the_time_out_is_a_retry_and_slows_known_clusters_by
     let (status, retry_after, text) = setup.push(&[("unknown", "r1")]).await;
     assert_eq!((status, retry_after.as_deref()), (503, Some("1")), "{text}");
     assert!(text.contains("in time"), "{text}");
-    tokio::time::timeout(Duration::from_secs(10), setup.running.shutdown()).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), setup.running.shutdown())
+        .await
+        .unwrap();
 }

@@ -1,1 +1,42 @@
-//! Placeholder.
+//! Prometheus remote write 1.0 and 2.0 as bytes: which version a request is, its snappy block,
+//! and one scan that finds the HA labels of every series, counts, and cuts the replica label out
+//! in place.
+//!
+//! It never builds a tree of strings and vectors, never does I/O, knows no clock and no election:
+//! the caller judges each distinct (cluster, replica). Work is proportional to the bytes of the
+//! request, and heap allocations do not grow with its number of series.
+//!
+//! ```
+//! use remote_write::{HaLabelNames, Scratch, Verdict, Version};
+//!
+//! // One series {__replica__="a", cluster="c"} without samples.
+//! let mut request = b"\x0a\x21\x0a\x10\x0a\x0b__replica__\x12\x01a\x0a\x0d\x0a\x07cluster\x12\x02c1".to_vec();
+//! let names = HaLabelNames { cluster: "cluster", replica: "__replica__" };
+//! let mut scratch = Scratch::default();
+//! let scan = remote_write::scan(Version::V1, &mut request, Some(names), &mut scratch, &mut |_, _| {
+//!     Verdict::Keep
+//! })?;
+//! assert_eq!((scan.groups[0].cluster.as_str(), scan.groups[0].replica.as_str()), ("c1", "a"));
+//! assert_eq!(request, b"\x0a\x0f\x0a\x0d\x0a\x07cluster\x12\x02c1");
+//! # Ok::<(), remote_write::ScanError>(())
+//! ```
+
+mod block;
+mod canonical;
+mod error;
+mod groups;
+mod media;
+mod mover;
+#[cfg(any(test, feature = "proto"))]
+pub mod proto;
+mod scan;
+mod schema;
+mod symbols;
+mod v1;
+mod v2;
+mod wire;
+
+pub use block::{DecompressError, compress_into, compress_to, declared_size, decompress_into};
+pub use error::{Problem, ScanError};
+pub use media::{UnsupportedMediaType, Version, check_content_encoding, version_of_content_type};
+pub use scan::{Counts, Group, HaLabelNames, Scan, Scratch, Verdict, scan};

@@ -158,7 +158,9 @@ mod tests {
         assert_eq!(decoded[0].len(), SERIES);
         assert_eq!(decoded[0][7].timestamps, [1_700_000_000_123]);
         let has = |name: &str, value: &str| {
-            decoded[0][7].labels.contains(&(name.to_owned(), value.to_owned()))
+            decoded[0][7]
+                .labels
+                .contains(&(name.to_owned(), value.to_owned()))
         };
         assert!(has(REPLICA_LABEL, "r1") && has(CLUSTER_LABEL, CLUSTER));
         assert!(has("instance", "service-007:8080"));

@@ -222,7 +222,10 @@ struct Shipper {
 /// What an answer tells the sender to do.
 enum Next {
     GoOn,
-    Retry { why: String, after: Option<Duration> },
+    Retry {
+        why: String,
+        after: Option<Duration>,
+    },
 }
 
 impl Shipper {
@@ -244,7 +247,7 @@ impl Shipper {
                 Next::Retry { why, after } => (why, after),
             };
             if attempt == 0 {
-                self.tell(format!("{why}; trying again"));
+                self.tell(&format!("{why}; trying again"));
             }
             add(&self.stats.retries, 1);
             tokio::time::sleep(after.unwrap_or(backoff).min(MAX_BACKOFF)).await;
@@ -299,12 +302,12 @@ impl Shipper {
             return Next::Retry { why, after };
         } else {
             add(&self.stats.refused, all);
-            self.tell(format!("{status}: {message}; given up"));
+            self.tell(&format!("{status}: {message}; given up"));
         }
         Next::GoOn
     }
 
-    fn tell(&self, what: String) {
+    fn tell(&self, what: &str) {
         // Without room there are enough troubles to look at.
         let _ = self
             .troubles

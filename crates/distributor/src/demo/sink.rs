@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use tokio::net::TcpListener;
@@ -82,7 +82,7 @@ async fn push(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let content_type = headers.get(CONTENT_TYPE).map(|value| value.as_bytes());
+    let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     let version = match remote_write::version_of_content_type(content_type) {
         Ok(version) => version,
         Err(error) => {
@@ -108,4 +108,55 @@ async fn push(
         [(WRITTEN_SAMPLES, samples.to_string())],
     )
         .into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use remote_write::Version;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::demo::payload::{REPLICA_LABEL, SERIES};
+    use crate::demo::sender::{Sender, SenderConfig};
+    use crate::demo::stage::client;
+
+    /// What the demo would show of a distributor that deduplicates nothing.
+    #[tokio::test]
+    async fn senders_without_a_distributor_are_seen_to_double() {
+        let interval = Duration::from_millis(20);
+        let sink = Sink::start(Checker::new(20, REPLICA_LABEL)).await.unwrap();
+        let (troubles, mut told) = mpsc::channel(8);
+        let mut senders =
+            [("r1", Version::V1, 2), ("r2", Version::V2, 12)].map(|(name, version, offset_ms)| {
+                let config = SenderConfig {
+                    name,
+                    version,
+                    interval,
+                    offset: Duration::from_millis(offset_ms),
+                    url: sink.url(),
+                    tenant: "t",
+                };
+                let mut sender = Sender::new(config, client().unwrap(), troubles.clone());
+                sender.start();
+                sender
+            });
+        let mut looks = tokio::time::interval(Duration::from_millis(5));
+        while sink.checker().counts().doubled() < 3 * SERIES as u64 {
+            looks.tick().await;
+        }
+        for sender in &mut senders {
+            sender.finish().await;
+            let counts = sender.counts();
+            assert_eq!((counts.accepted, counts.deduplicated), (counts.sent, 0));
+        }
+        let checker = sink.checker();
+        let counts = checker.counts();
+        assert_eq!(counts.labelled, counts.stored);
+        assert_eq!(counts.repeated, 0);
+        let acknowledged = senders.iter().flat_map(Sender::acknowledged);
+        assert_eq!(checker.lost(acknowledged), 0);
+        assert!(told.try_recv().is_err(), "no trouble");
+    }
 }

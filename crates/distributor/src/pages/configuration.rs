@@ -20,15 +20,15 @@ pub(crate) struct Parameters {
 }
 
 impl Parameters {
-    fn mode(&self) -> Result<Mode, Response> {
+    fn mode(&self) -> Result<Mode, Box<Response>> {
         match self.mode.as_deref() {
             None | Some("") => Ok(Mode::Full),
             Some("diff") => Ok(Mode::Diff),
             Some("defaults") => Ok(Mode::Defaults),
-            Some(other) => Err(text(
+            Some(other) => Err(Box::new(text(
                 StatusCode::BAD_REQUEST,
                 format!("unknown mode {other:?}; use diff or defaults, or leave it out"),
-            )),
+            ))),
         }
     }
 }
@@ -40,7 +40,7 @@ pub(crate) async fn config(
 ) -> Response {
     let mode = match parameters.mode() {
         Ok(mode) => mode,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     if wants_json(&headers) {
         return json(&render_json(&shared.config, mode));
@@ -55,7 +55,7 @@ pub(crate) async fn runtime_config(
 ) -> Response {
     let mode = match parameters.mode() {
         Ok(mode) => mode,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     let snapshot = shared.limits.snapshot();
     if wants_json(&headers) {

@@ -145,7 +145,15 @@ impl Pusher {
     /// Deduplicates and forwards one request.
     pub async fn push(&self, request: PushRequest<'_>) -> PushAnswer {
         let answer = self.push_or_refuse(&request).await;
-        let answer = answer.unwrap_or_else(|refused| refused);
+        let mut answer = answer.unwrap_or_else(|refused| refused);
+        match request.version {
+            Version::V1 => answer.written = None,
+            Version::V2 if answer.status.is_success() => {}
+            // A failure has counts as well.
+            Version::V2 => {
+                answer.written.get_or_insert_default();
+            }
+        }
         if answer.status.is_server_error()
             && let Some(suppressed) = self.complaints.admit()
         {
@@ -238,7 +246,7 @@ impl Pusher {
             add(&tenant.received_samples, kept);
             let kept_counts = judge::minus(total, dropped);
             let stored = self
-                .forward(&request, &scan, decoded, kept_counts, deadline)
+                .forward(request, &scan, decoded, kept_counts, deadline)
                 .await;
             // A downstream that confirms nothing is not made to seem as if it did.
             written = match stored.written {
@@ -249,7 +257,6 @@ impl Pusher {
                 return Err(PushAnswer { written, ..stored });
             }
         }
-        let written = written.filter(|_| request.version == Version::V2);
         judged.count(tracker, request.tenant, &tenant, &scan);
         Ok(judged.answer(request.version, all_dropped, written))
     }

@@ -1,0 +1,169 @@
+//! The whole push path without the network: tenant, limits, tracker, scan, answer.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use distributor::config::{self, Config, Invocation, RuntimeConfig};
+use distributor::{Downstreams, PushAnswer, PushRequest, Pusher};
+use ha_tracker::{HaLimits, HaTracker, TrackerConfig, TrackerHandle};
+use http::HeaderMap;
+use kv_core::InMemoryStore;
+use prometheus_client::registry::Registry;
+use remote_write::{Version, compress_into, decompress_into};
+use tokio::runtime::Runtime;
+
+use crate::generate::{Shape, request};
+use crate::measure::{Effort, interleaved};
+use crate::report::{Constant, Report, Target, Timing, thousands};
+
+const SECTION: &str = "push path";
+
+/// Times of a deduplicated request against decompressing its body, and allocations.
+pub fn run(effort: Effort, report: &mut Report) -> Result<()> {
+    let path = PushPath::start()?;
+    for (version, number) in [(Version::V1, "1.0"), (Version::V2, "2.0")] {
+        let mut counts = Vec::new();
+        for series in [1_000, 10_000] {
+            let body = body(version, series, LOSING);
+            let (mut raw, limit) = (Vec::new(), 100 << 20);
+            let times = interleaved(
+                effort,
+                &mut [
+                    &mut || drop(decompress_into(&body, limit, &mut raw)),
+                    &mut || drop(path.push(version, &body)),
+                ],
+            );
+            report.timings.push(Timing {
+                section: SECTION,
+                case: format!("{number}, {} series", thousands(series as u64)),
+                ours: "deduplicated request, body to answer",
+                ours_ns: times.seconds(1) * 1e9,
+                reference: "decompress",
+                reference_ns: times.seconds(0) * 1e9,
+                ratio: times.ratio(1, 0),
+                target: Some(Target::AtMost(2.5)),
+            });
+        }
+        for series in [100, 1_000, 10_000] {
+            counts.push((series as u64, path.allocations(version, series)?));
+        }
+        report.constants.push(Constant {
+            section: SECTION,
+            case: format!("{number}: deduplicated request, body to answer"),
+            counts,
+        });
+    }
+    Ok(())
+}
+
+/// The pair of [`Shape::usual`], which is elected, and its other replica.
+const LOSING: &[(&str, &str)] = &[("production-eu-west-1", "prometheus-1")];
+
+fn body(version: Version, series: usize, pairs: &[(&str, &str)]) -> Bytes {
+    let shape = Shape {
+        pairs,
+        ..Shape::usual(series)
+    };
+    let mut compressed = Vec::new();
+    compress_into(&request(version, shape), &mut compressed);
+    Bytes::from(compressed)
+}
+
+struct PushPath {
+    pusher: Pusher,
+    runtime: Runtime,
+    _tracker: TrackerHandle,
+}
+
+impl PushPath {
+    /// A push path on which the usual replica is elected.
+    fn start() -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()?;
+        let (pusher, tracker) = runtime.block_on(async {
+            let mut registry = Registry::default();
+            let config = configuration()?;
+            let limits = RuntimeConfig::start(
+                config.runtime_config.clone(),
+                config.limits.clone(),
+                &mut registry,
+            )
+            .await?;
+            let (tracker, handle) = HaTracker::start(
+                Arc::new(InMemoryStore::default()),
+                Arc::new(HaLimits::default()),
+                TrackerConfig::default(),
+                &mut registry,
+            );
+            tracker.ready().await;
+            let pusher = Pusher::new(
+                &config,
+                limits.reader(),
+                Some(tracker),
+                Downstreams::default(),
+                &mut registry,
+            );
+            anyhow::Ok((pusher, handle))
+        })?;
+        let path = Self {
+            pusher,
+            runtime,
+            _tracker: tracker,
+        };
+        let elected = path.push(Version::V1, &body(Version::V1, 1, Shape::usual(1).pairs));
+        anyhow::ensure!(elected.status == 200, "{elected:?}");
+        Ok(path)
+    }
+
+    fn push(&self, version: Version, body: &Bytes) -> PushAnswer {
+        let request = PushRequest {
+            tenant: "tenant-1",
+            version,
+            body: body.clone(),
+            headers: HeaderMap::new(),
+        };
+        self.runtime.block_on(self.pusher.push(request))
+    }
+
+    fn allocations(&self, version: Version, series: usize) -> Result<u64> {
+        let body = body(version, series, LOSING);
+        self.push(version, &body);
+        let mut answer = None;
+        let counted = allocation_counter::measure(|| answer = Some(self.push(version, &body)));
+        let answer = answer.context("nothing was measured")?;
+        anyhow::ensure!(answer.status == 202, "{answer:?}");
+        Ok(counted.count_total)
+    }
+}
+
+fn configuration() -> Result<Config> {
+    let flags = [
+        "-distributor.ha-tracker.enable",
+        "-distributor.ha-tracker.enable-for-all-users",
+    ];
+    match config::load(flags.map(Into::into), [])? {
+        Invocation::Run(loaded) => Ok(loaded.config),
+        other => bail!("{other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deduplicated_request_allocates_the_same_whatever_its_size() {
+        let path = PushPath::start().unwrap();
+        for version in [Version::V1, Version::V2] {
+            let counts =
+                [100, 1_000, 10_000].map(|series| path.allocations(version, series).unwrap());
+            assert!(
+                counts.windows(2).all(|pair| pair[0] == pair[1]),
+                "{version:?}: {counts:?}"
+            );
+            assert!(counts[0] < 40, "{version:?}: {counts:?}");
+        }
+    }
+}

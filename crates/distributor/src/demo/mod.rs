@@ -1,0 +1,174 @@
+//! `distributor demo`: the real distributor between two senders of an HA pair and a sink that
+//! checks every sample, in one process on loopback, with one failover on the way.
+//!
+//! Everything between the three goes over HTTP, and the numbers come from where they arise: the
+//! distributor's pages, the answers that the senders got, the sink's own count.
+
+mod board;
+mod checker;
+mod observe;
+mod payload;
+mod plain;
+mod screen;
+mod script;
+mod sender;
+mod sink;
+mod stage;
+mod summary;
+mod view;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::StartError;
+use crate::config::ConfigErrors;
+use screen::Screen;
+use script::Script;
+use stage::Stage;
+use summary::{Ending, Summary};
+
+const USAGE: &str = "\
+Usage: distributor demo [--quick] [--plain]
+
+Shows the distributor at work, in about half a minute and without any other software: two senders
+of an HA pair push by remote write to a distributor on a loopback port, which forwards to a sink
+that checks what it gets. The elected sender is stopped, the other one is elected, the first one
+comes back.
+
+  --quick    all of it in about 8 seconds
+  --plain    lines instead of the live view, as when the output is no terminal
+
+Exit status: 0 if no sample was doubled and none lost, else 1; 2 for a wrong command line; 130 if
+it was interrupted.
+";
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Options {
+    quick: bool,
+    plain: bool,
+    help: bool,
+}
+
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Options, String> {
+    let mut options = Options::default();
+    for argument in arguments {
+        match argument.to_str() {
+            Some("--quick" | "-quick") => options.quick = true,
+            Some("--plain" | "-plain") => options.plain = true,
+            Some("--help" | "-help" | "-h") => options.help = true,
+            _ => return Err(format!("unknown argument {argument:?}")),
+        }
+    }
+    Ok(options)
+}
+
+/// Why the demo cannot begin.
+#[derive(Debug, thiserror::Error)]
+enum DemoError {
+    #[error("its configuration has mistakes: {0}")]
+    Config(ConfigErrors),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("the sink cannot listen: {0}")]
+    Sink(io::Error),
+    #[error("no HTTP client: {0}")]
+    Client(#[from] reqwest::Error),
+    #[error("no TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Runs the demo with the arguments after the word `demo`, on standard output. For the binary: it
+/// makes its own runtime and takes the process's signals.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let options = match parse(arguments) {
+        Ok(options) => options,
+        Err(error) => {
+            eprint!("{error}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    if options.help {
+        return print(USAGE, 0);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let played = runtime
+        .map_err(DemoError::Io)
+        .and_then(|runtime| runtime.block_on(play(&options)));
+    match played {
+        Ok(summary) => print(&format!("\n{}", summary.text()), summary.exit_code()),
+        Err(error) => {
+            eprintln!("the demo cannot start: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A reader who has gone has not read the verdict, so that is no success.
+fn print(text: &str, exit_code: u8) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::from(exit_code),
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+async fn play(options: &Options) -> Result<Summary, DemoError> {
+    let script = if options.quick {
+        Script::QUICK
+    } else {
+        Script::FULL
+    };
+    let mut signals = Signals::listen()?;
+    let mut stage = Stage::set(script).await?;
+    let mut screen = Screen::open(options.plain);
+    let ending = tokio::select! {
+        ending = stage.play(&mut screen) => ending,
+        () = signals.any() => Ending::Interrupted,
+    };
+    Ok(stage.end(&mut screen, ending).await)
+}
+
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self([
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+        ]))
+    }
+
+    async fn any(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_checked() {
+        let parse = |arguments: &[&str]| parse(arguments.iter().map(OsString::from));
+        assert_eq!(parse(&[]), Ok(Options::default()));
+        let both = Options {
+            quick: true,
+            plain: true,
+            help: false,
+        };
+        assert_eq!(parse(&["--plain", "-quick"]), Ok(both));
+        assert!(parse(&["--fast"]).is_err());
+    }
+}

@@ -1,0 +1,141 @@
+//! What happens when: the phases of the demo. Pure: no clock inside.
+
+use std::time::Duration;
+
+/// The phases, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    /// Both replicas send; one is elected.
+    BothSend,
+    /// The elected sender was killed; the other's samples are still deduplicated.
+    Stopped,
+    /// The other one was elected.
+    FailedOver,
+    /// The first one is back; nothing changes.
+    Returned,
+    /// Everything in flight is finished.
+    Draining,
+}
+
+impl Phase {
+    /// All of them.
+    pub(super) const ALL: [Self; 5] = [
+        Self::BothSend,
+        Self::Stopped,
+        Self::FailedOver,
+        Self::Returned,
+        Self::Draining,
+    ];
+
+    /// Two or three words.
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Self::BothSend => "both send",
+            Self::Stopped => "elected stopped",
+            Self::FailedOver => "failed over",
+            Self::Returned => "first is back",
+            Self::Draining => "drain",
+        }
+    }
+}
+
+/// How long everything takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Script {
+    /// Of both senders.
+    pub(super) scrape_interval: Duration,
+    pub(super) update_timeout: Duration,
+    /// At least the update timeout and 1 s: the configuration's rule.
+    pub(super) failover_timeout: Duration,
+    both_send: Duration,
+    failed_over: Duration,
+    returned: Duration,
+}
+
+/// A phase that waits for the distributor is given up after its expected time and this much.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Script {
+    /// For people.
+    pub(super) const FULL: Self = Self {
+        scrape_interval: Duration::from_millis(250),
+        update_timeout: Duration::from_secs(1),
+        failover_timeout: Duration::from_secs(4),
+        both_send: Duration::from_secs(10),
+        failed_over: Duration::from_secs(8),
+        returned: Duration::from_secs(6),
+    };
+
+    /// `--quick`.
+    pub(super) const QUICK: Self = Self {
+        scrape_interval: Duration::from_millis(250),
+        update_timeout: Duration::from_millis(500),
+        failover_timeout: Duration::from_millis(2000),
+        both_send: Duration::from_millis(2500),
+        failed_over: Duration::from_millis(2000),
+        returned: Duration::from_millis(1500),
+    };
+
+    /// About how long all of it takes.
+    pub(super) fn total(&self) -> Duration {
+        self.both_send + self.failover_timeout + self.failed_over + self.returned
+    }
+
+    /// Whether it is time for the next phase: `since` is the age of this one, `is_done` whether
+    /// the distributor did what the phase waits for (an election, a failover).
+    ///
+    /// # Errors
+    /// What the distributor did not do in time.
+    pub(super) fn is_over(
+        &self,
+        phase: Phase,
+        since: Duration,
+        is_done: bool,
+    ) -> Result<bool, &'static str> {
+        let (least, most, missing) = match phase {
+            Phase::BothSend => (self.both_send, PATIENCE, "no replica was elected"),
+            Phase::Stopped => (
+                Duration::ZERO,
+                self.failover_timeout + PATIENCE,
+                "there was no failover",
+            ),
+            Phase::FailedOver => return Ok(since >= self.failed_over),
+            Phase::Returned => return Ok(since >= self.returned),
+            Phase::Draining => return Ok(true),
+        };
+        if !is_done && since >= least + most {
+            return Err(missing);
+        }
+        Ok(is_done && since >= least)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_rule_holds() {
+        for script in [Script::FULL, Script::QUICK] {
+            assert!(script.failover_timeout >= script.update_timeout + Duration::from_secs(1));
+        }
+        assert!(Script::FULL.total() < Duration::from_secs(40));
+        assert!(Script::QUICK.total() < Duration::from_secs(12));
+    }
+
+    #[test]
+    fn phases_wait_for_the_distributor_but_not_forever() {
+        let script = Script::FULL;
+        let over =
+            |phase, seconds, is_done| script.is_over(phase, Duration::from_secs(seconds), is_done);
+        assert_eq!(over(Phase::BothSend, 9, true), Ok(false));
+        assert_eq!(over(Phase::BothSend, 10, true), Ok(true));
+        assert_eq!(over(Phase::BothSend, 15, false), Ok(false));
+        assert!(over(Phase::BothSend, 20, false).is_err());
+        assert_eq!(over(Phase::Stopped, 4, false), Ok(false));
+        assert_eq!(over(Phase::Stopped, 4, true), Ok(true));
+        assert!(over(Phase::Stopped, 14, false).is_err());
+        assert_eq!(over(Phase::FailedOver, 8, false), Ok(true));
+        assert_eq!(over(Phase::Returned, 5, true), Ok(false));
+    }
+}

@@ -1,0 +1,362 @@
+//! The demo itself: sets everything up, follows the script, and sums up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ha_tracker::Clock;
+use remote_write::Version;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::DemoError;
+use super::board::{Board, Kind, SenderRow, SinkRow};
+use super::checker::Checker;
+use super::observe::{self, Observation, Observer};
+use super::payload::{CLUSTER_LABEL, REPLICA_LABEL, SERIES};
+use super::screen::Screen;
+use super::script::{Phase, Script};
+use super::sender::{Sender, SenderConfig};
+use super::sink::Sink;
+use super::summary::{Ending, Summary};
+use crate::config::{self, Config, Invocation};
+use crate::{Running, start};
+
+const TENANT: &str = "demo";
+/// Name, version, and when in each scrape interval it scrapes, as a part of the interval.
+const SENDERS: [(&str, Version, f64); 2] = [
+    ("prometheus-0", Version::V1, 0.1),
+    ("prometheus-1", Version::V2, 0.6),
+];
+/// Time between two looks at everything; a part of the scrape interval, which keeps rates steady.
+const TICK: Duration = Duration::from_millis(125);
+/// Of any request of the demo.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// For the senders to finish what they have in hand.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Messages of the senders that wait to be shown.
+const TROUBLES: usize = 32;
+
+/// Everything that takes part.
+pub(super) struct Stage {
+    script: Script,
+    distributor: Running,
+    sink: Sink,
+    senders: Vec<Sender>,
+    observer: Observer,
+    troubles: mpsc::Receiver<String>,
+    board: Board,
+    begun: Instant,
+    phase_begun: Instant,
+    stopped: Option<Stopped>,
+    is_blind: bool,
+}
+
+/// The sender that was killed.
+struct Stopped {
+    index: usize,
+    /// Unix ms.
+    at_ms: i64,
+}
+
+impl Stage {
+    /// Starts the sink, the distributor and the senders.
+    pub(super) async fn set(script: Script) -> Result<Self, DemoError> {
+        let interval_ms = i64::try_from(script.scrape_interval.as_millis()).unwrap_or(i64::MAX);
+        let sink = Sink::start(Checker::new(interval_ms, REPLICA_LABEL))
+            .await
+            .map_err(DemoError::Sink)?;
+        let config = configuration(&script, &sink.url())?;
+        let distributor = start(config).await?;
+        distributor.ready().await;
+        let address = distributor.http_address;
+        let client = client()?;
+        let (sender_troubles, troubles) = mpsc::channel(TROUBLES);
+        let senders = SENDERS.map(|(name, version, part)| {
+            let config = SenderConfig {
+                name,
+                version,
+                interval: script.scrape_interval,
+                offset: script.scrape_interval.mul_f64(part),
+                url: format!("http://{address}/api/v1/push"),
+                tenant: TENANT,
+            };
+            let mut sender = Sender::new(config, client.clone(), sender_troubles.clone());
+            sender.start();
+            sender
+        });
+        let now = Instant::now();
+        let mut board = Board::new(script, observe::page_url(address));
+        board.log(
+            Kind::Step,
+            format!(
+                "two replicas of one HA pair send {SERIES} series every {:?}",
+                script.scrape_interval
+            ),
+        );
+        Ok(Self {
+            script,
+            distributor,
+            sink,
+            senders: senders.into(),
+            observer: Observer::new(client, address),
+            troubles,
+            board,
+            begun: now,
+            phase_begun: now,
+            stopped: None,
+            is_blind: false,
+        })
+    }
+
+    /// Follows the script to its end. May be dropped at any time; [`Stage::end`] sums up.
+    pub(super) async fn play(&mut self, screen: &mut Screen) -> Ending {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                what = self.distributor.failed() => return Ending::Broken(what),
+            }
+            if self.sink.has_failed() {
+                return Ending::Broken("the sink ended".to_owned());
+            }
+            if let Some(failed) = self.senders.iter().find(|sender| sender.has_failed()) {
+                return Ending::Broken(format!("{} ended by itself", failed.name()));
+            }
+            self.look().await;
+            match screen
+                .show(&self.board)
+                .and_then(|()| screen.is_quit_wanted())
+            {
+                Ok(false) => {}
+                Ok(true) | Err(_) => return Ending::Interrupted,
+            }
+            match self.follow_script() {
+                Ok(Phase::Draining) => return Ending::Complete,
+                Ok(_) => {}
+                Err(missing) => return Ending::Broken(missing.to_owned()),
+            }
+        }
+    }
+
+    /// Brings the board up to date.
+    async fn look(&mut self) {
+        let seen = self.observer.observe().await;
+        self.board.elapsed = self.begun.elapsed();
+        match seen {
+            Ok(seen) => {
+                self.is_blind = false;
+                self.take(seen);
+            }
+            Err(error) => {
+                // Once, not at every look.
+                if !self.is_blind {
+                    self.board.log(Kind::Trouble, error);
+                }
+                self.is_blind = true;
+            }
+        }
+        while let Ok(what) = self.troubles.try_recv() {
+            self.board.log(Kind::Trouble, what);
+        }
+        self.board.senders = self.sender_rows();
+        self.board.sink = self.sink_row();
+    }
+
+    /// Takes what the distributor said, and logs who was elected.
+    fn take(&mut self, seen: Observation) {
+        if let Some(new) = &seen.elected
+            && self.board.elected() != Some(&new.replica)
+        {
+            let why = match &self.stopped {
+                Some(stopped) => {
+                    let silence_ms = new.since_ms.saturating_sub(stopped.at_ms);
+                    let name = self.senders[stopped.index].name();
+                    format!("{:.1} s after {name} stopped", silence_ms as f64 / 1000.0)
+                }
+                None => "the first to send".to_owned(),
+            };
+            let text = format!("{} is elected: {why}", new.replica);
+            self.board.log(Kind::Election, text);
+        }
+        self.board.seen = seen;
+        self.board.step_rates();
+    }
+
+    fn sender_rows(&self) -> Vec<SenderRow> {
+        self.senders
+            .iter()
+            .map(|sender| SenderRow {
+                name: sender.name(),
+                protocol: match sender.version() {
+                    Version::V1 => "1.0",
+                    Version::V2 => "2.0",
+                },
+                is_running: sender.is_running(),
+                counts: sender.counts(),
+            })
+            .collect()
+    }
+
+    fn sink_row(&self) -> SinkRow {
+        let checker = self.sink.checker();
+        let now_ms = Clock::System.now_ms();
+        let silence_ms = checker
+            .latest_ms()
+            .map_or(0, |latest| now_ms.saturating_sub(latest).max(0));
+        SinkRow {
+            counts: checker.counts(),
+            gaps: checker.gaps(),
+            silence: Duration::from_millis(silence_ms.unsigned_abs()),
+        }
+    }
+
+    /// Goes on to the next phase if it is time, and tells which one it is then.
+    fn follow_script(&mut self) -> Result<Phase, &'static str> {
+        let elected = self
+            .senders
+            .iter()
+            .position(|sender| Some(sender.name()) == self.board.elected());
+        let stopped = self.stopped.as_ref().map(|stopped| stopped.index);
+        let is_done = elected.is_some() && elected != stopped;
+        let phase = self.board.phase;
+        let since = self.phase_begun.elapsed();
+        if !self.script.is_over(phase, since, is_done)? {
+            return Ok(phase);
+        }
+        let next = match phase {
+            Phase::BothSend => {
+                self.stop(elected.ok_or("no replica was elected")?);
+                Phase::Stopped
+            }
+            Phase::Stopped => Phase::FailedOver,
+            Phase::FailedOver => {
+                self.bring_back();
+                Phase::Returned
+            }
+            Phase::Returned | Phase::Draining => Phase::Draining,
+        };
+        self.phase_begun = Instant::now();
+        self.board.phase = next;
+        Ok(next)
+    }
+
+    fn stop(&mut self, index: usize) {
+        self.senders[index].kill();
+        self.stopped = Some(Stopped {
+            index,
+            at_ms: Clock::System.now_ms(),
+        });
+        let text = format!(
+            "{} is stopped like a crash; failover after {:?} of silence",
+            self.senders[index].name(),
+            self.script.failover_timeout
+        );
+        self.board.log(Kind::Step, text);
+    }
+
+    fn bring_back(&mut self) {
+        if let Some(stopped) = &self.stopped {
+            let sender = &mut self.senders[stopped.index];
+            sender.start();
+            let text = format!(
+                "{} is back: its samples are deduplicated, nothing changes",
+                sender.name()
+            );
+            self.board.log(Kind::Step, text);
+        }
+    }
+
+    /// Lets the senders finish what they have in hand, stops everything, and sums up.
+    pub(super) async fn end(mut self, screen: &mut Screen, ending: Ending) -> Summary {
+        self.board.phase = Phase::Draining;
+        let finish = futures::future::join_all(self.senders.iter_mut().map(Sender::finish));
+        let is_drained = tokio::time::timeout(DRAIN_TIMEOUT, finish).await.is_ok();
+        self.look().await;
+        self.board.log(
+            Kind::Step,
+            "the senders have finished what they had in hand".to_owned(),
+        );
+        // Whoever looked may be gone; the verdict stands all the same.
+        let _ = screen.show(&self.board);
+        let ending = if is_drained || ending != Ending::Complete {
+            ending
+        } else {
+            Ending::Broken(format!(
+                "the senders got no answer within {DRAIN_TIMEOUT:?}"
+            ))
+        };
+        self.distributor.shutdown().await;
+        let acknowledged = self.senders.iter().flat_map(Sender::acknowledged);
+        let checker = self.sink.checker();
+        Summary {
+            lost: checker.lost(acknowledged),
+            counts: checker.counts(),
+            gaps: checker.gaps(),
+            senders: self.board.senders,
+            seen: self.board.seen,
+            ending,
+        }
+    }
+}
+
+/// As a user would configure it, by flags, with timeouts short enough to watch.
+fn configuration(script: &Script, downstream: &str) -> Result<Config, DemoError> {
+    let update = script.update_timeout.as_millis();
+    let failover = script.failover_timeout.as_millis();
+    let flags = [
+        "-server.http-listen-address=127.0.0.1".to_owned(),
+        "-server.http-listen-port=0".to_owned(),
+        "-server.grpc-listen-address=127.0.0.1".to_owned(),
+        "-server.grpc-listen-port=0".to_owned(),
+        "-distributor.ha-tracker.enable".to_owned(),
+        "-distributor.ha-tracker.enable-for-all-users".to_owned(),
+        "-distributor.ha-tracker.store=inmemory".to_owned(),
+        format!("-distributor.ha-tracker.cluster={CLUSTER_LABEL}"),
+        format!("-distributor.ha-tracker.replica={REPLICA_LABEL}"),
+        format!("-distributor.ha-tracker.update-timeout={update}ms"),
+        "-distributor.ha-tracker.update-timeout-jitter-max=0s".to_owned(),
+        format!("-distributor.ha-tracker.failover-timeout={failover}ms"),
+        format!("-distributor.downstream.url={downstream}"),
+    ];
+    // Not the environment: the demo is the same everywhere.
+    let no_variables = std::iter::empty();
+    match config::load(flags.map(Into::into), no_variables).map_err(DemoError::Config)? {
+        Invocation::Run(loaded) | Invocation::Check(loaded) => Ok(loaded.config),
+        Invocation::Help(_) | Invocation::Version => {
+            Err(DemoError::Config(config::ConfigErrors(Vec::new())))
+        }
+    }
+}
+
+/// For plain HTTP on loopback. The TLS of the client has to be there, but trusts nobody.
+pub(super) fn client() -> Result<reqwest::Client, DemoError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    Ok(reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .no_proxy()
+        .timeout(REQUEST_TIMEOUT)
+        .build()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_has_no_mistakes() {
+        for script in [Script::FULL, Script::QUICK] {
+            let config = configuration(&script, "http://127.0.0.1:9/api/v1/push").unwrap();
+            assert!(config.distributor.ha_tracker.enable_ha_tracker);
+            assert!(config.limits.accept_ha_samples);
+            assert_eq!(
+                config.limits.ha_tracker_failover_timeout,
+                script.failover_timeout
+            );
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! How the demo ended: the table, the verdict, the exit status.
+
+use std::fmt::Write as _;
+
+use super::board::{SenderRow, thousands};
+use super::checker::{Counts, Gap};
+use super::observe::Observation;
+
+/// Everything that counts in the end.
+#[derive(Debug, Clone)]
+pub(super) struct Summary {
+    pub(super) senders: Vec<SenderRow>,
+    pub(super) seen: Observation,
+    pub(super) counts: Counts,
+    pub(super) gaps: Vec<Gap>,
+    /// Samples acknowledged as stored that the sink does not have.
+    pub(super) lost: u64,
+    pub(super) ending: Ending,
+}
+
+/// How far it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// To its end.
+    Complete,
+    /// The user or a signal ended it.
+    Interrupted,
+    /// Something broke, or did not happen.
+    Broken(String),
+}
+
+impl Summary {
+    /// What is wrong; empty if all is right.
+    pub(super) fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let mut fault = |is_wrong: bool, text: String| {
+            if is_wrong {
+                faults.push(text);
+            }
+        };
+        let refused: u64 = self.senders.iter().map(|row| row.counts.refused).sum();
+        let samples = |number: u64| format!("{} samples", thousands(number));
+        fault(
+            self.counts.doubled() > 0,
+            format!("{} were doubled", samples(self.counts.doubled())),
+        );
+        fault(
+            self.lost > 0,
+            format!("{} were acknowledged and are lost", samples(self.lost)),
+        );
+        fault(
+            self.counts.labelled > 0,
+            format!("{} kept their replica label", samples(self.counts.labelled)),
+        );
+        fault(refused > 0, format!("{} were refused", samples(refused)));
+        match &self.ending {
+            Ending::Interrupted => {}
+            Ending::Broken(why) => fault(true, why.clone()),
+            Ending::Complete => {
+                fault(self.counts.stored == 0, "nothing was stored".to_owned());
+                fault(
+                    self.seen.failovers != 1,
+                    format!("there were {} failovers instead of 1", self.seen.failovers),
+                );
+            }
+        }
+        faults
+    }
+
+    /// 0 only if it ran to its end and nothing is wrong; 130 if that can not be told.
+    pub(super) fn exit_code(&self) -> u8 {
+        if !self.faults().is_empty() {
+            1
+        } else if self.ending == Ending::Interrupted {
+            130
+        } else {
+            0
+        }
+    }
+
+    /// The table and the verdict.
+    pub(super) fn text(&self) -> String {
+        let mut text = String::new();
+        let mut line = |title: &str, values: &[String], note: &str| {
+            let cells: String = values.iter().map(|value| format!("{value:>16}")).collect();
+            let row = format!("{title:<28}{cells}  {note}");
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{}", row.trim_end());
+        };
+        let each = |value: &dyn Fn(&SenderRow) -> String| -> Vec<String> {
+            self.senders.iter().map(value).collect()
+        };
+        line("sender", &each(&|row| row.name.to_owned()), "");
+        line("remote write", &each(&|row| row.protocol.to_owned()), "");
+        line("samples sent", &each(&|row| thousands(row.counts.sent)), "");
+        line(
+            "  accepted",
+            &each(&|row| thousands(row.counts.accepted)),
+            "",
+        );
+        let deduplicated = each(&|row| thousands(row.counts.deduplicated));
+        line("  deduplicated", &deduplicated, "");
+        if self.senders.iter().any(|row| row.counts.refused > 0) {
+            line("  refused", &each(&|row| thousands(row.counts.refused)), "");
+        }
+        if self.senders.iter().any(|row| row.counts.unanswered() > 0) {
+            let unanswered = each(&|row| thousands(row.counts.unanswered()));
+            line("  no answer when stopped", &unanswered, "");
+        }
+        if self.senders.iter().any(|row| row.counts.retries > 0) {
+            let retries = each(&|row| thousands(row.counts.retries));
+            line("requests sent again", &retries, "");
+        }
+        line("", &[], "");
+        let one = |number: u64| [thousands(number)];
+        let gap_lengths: Vec<String> = self
+            .gaps
+            .iter()
+            .map(|gap| format!("{:.1} s ({} scrapes)", gap.seconds(), gap.scrapes))
+            .collect();
+        line("stored at the sink", &one(self.counts.stored), "");
+        line("doubled", &one(self.counts.doubled()), "");
+        line("lost", &one(self.lost), "acknowledged, but not at the sink");
+        let elected = match &self.seen.elected {
+            Some(elected) => format!("{} is elected now", elected.replica),
+            None => String::new(),
+        };
+        line("failovers", &one(self.seen.failovers), &elected);
+        line(
+            "gaps",
+            &one(self.gaps.len() as u64),
+            &gap_lengths.join(", "),
+        );
+        line("", &[], "");
+        let faults = self.faults();
+        let verdict = if !faults.is_empty() {
+            format!("FAILED: {}.", faults.join("; "))
+        } else if self.ending == Ending::Interrupted {
+            "Interrupted before its end; nothing wrong so far.".to_owned()
+        } else {
+            "OK: every accepted sample is stored, and stored once.".to_owned()
+        };
+        line(&verdict, &[], "");
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::demo::observe::Elected;
+    use crate::demo::sender::SenderCounts;
+
+    fn good() -> Summary {
+        let row = |name, protocol, [sent, accepted, deduplicated]: [u64; 3]| SenderRow {
+            name,
+            protocol,
+            is_running: false,
+            counts: SenderCounts {
+                sent,
+                accepted,
+                deduplicated,
+                ..Default::default()
+            },
+        };
+        Summary {
+            senders: vec![
+                row("prometheus-0", "1.0", [12_800, 8000, 4800]),
+                row("prometheus-1", "2.0", [24_000, 11_200, 12_800]),
+            ],
+            seen: Observation {
+                elected: Some(Elected {
+                    replica: "prometheus-1".to_owned(),
+                    since_ms: 0,
+                }),
+                failovers: 1,
+                ..Default::default()
+            },
+            counts: Counts {
+                stored: 19_200,
+                ..Default::default()
+            },
+            gaps: vec![Gap {
+                after_ms: 1000,
+                until_ms: 5300,
+                scrapes: 16,
+            }],
+            lost: 0,
+            ending: Ending::Complete,
+        }
+    }
+
+    #[test]
+    fn a_good_end() {
+        assert_eq!(good().faults(), Vec::<String>::new());
+        assert_eq!(good().exit_code(), 0);
+        expect![[r#"
+            sender                          prometheus-0    prometheus-1
+            remote write                             1.0             2.0
+            samples sent                          12,800          24,000
+              accepted                             8,000          11,200
+              deduplicated                         4,800          12,800
+
+            stored at the sink                    19,200
+            doubled                                    0
+            lost                                       0  acknowledged, but not at the sink
+            failovers                                  1  prometheus-1 is elected now
+            gaps                                       1  4.3 s (16 scrapes)
+
+            OK: every accepted sample is stored, and stored once.
+        "#]]
+        .assert_eq(&good().text());
+    }
+
+    #[test]
+    fn an_interrupted_one_has_no_verdict() {
+        let mut summary = good();
+        summary.ending = Ending::Interrupted;
+        summary.seen.failovers = 0;
+        assert_eq!(summary.exit_code(), 130);
+        assert!(summary.text().contains("Interrupted before its end"));
+        summary.lost = 1;
+        assert_eq!(summary.exit_code(), 1);
+    }
+
+    #[test]
+    fn each_fault_is_named() {
+        let with = |change: &dyn Fn(&mut Summary)| {
+            let mut summary = good();
+            change(&mut summary);
+            assert!(summary.text().contains("FAILED: "));
+            assert_eq!(summary.exit_code(), 1);
+            summary.faults().join("; ")
+        };
+        let texts = [
+            with(&|summary| summary.counts.overlapping = 1200),
+            with(&|summary| summary.counts.repeated = 2),
+            with(&|summary| summary.lost = 3),
+            with(&|summary| summary.counts.labelled = 4),
+            with(&|summary| summary.senders[0].counts.refused = 200),
+            with(&|summary| summary.seen.failovers = 0),
+            with(&|summary| summary.counts.stored = 0),
+            with(&|summary| summary.ending = Ending::Broken("the sink ended".to_owned())),
+        ];
+        expect![[r#"
+            1,200 samples were doubled
+            2 samples were doubled
+            3 samples were acknowledged and are lost
+            4 samples kept their replica label
+            200 samples were refused
+            there were 0 failovers instead of 1
+            nothing was stored
+            the sink ended"#]]
+        .assert_eq(&texts.join("\n"));
+    }
+}

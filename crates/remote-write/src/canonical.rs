@@ -1,0 +1,284 @@
+//! Fast readers for the encodings that every known sender writes. Whatever is unusual they leave
+//! to the readers that take anything legal; whatever they accept, those accept with the same
+//! result.
+//!
+//! They look at a fixed window of the whole request, beyond the end of the message if need be, so
+//! that one comparison stands for the bounds checks of every byte in it.
+
+mod series_v2;
+
+pub(crate) use series_v2::{NEVER, SeriesReader, ShortSeries, short_series};
+
+use crate::wire::Span;
+
+const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+
+#[inline(always)]
+fn word<const N: usize>(window: &[u8; N], at: usize) -> u64 {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&window[at..at + 8]);
+    u64::from_le_bytes(bytes)
+}
+
+/// A label name to look for: most others differ in length or in the first sixteen bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Name<'a> {
+    text: &'a [u8],
+    /// Longer than any name if there is nothing to look for.
+    length: usize,
+    start: [u64; 2],
+    mask: [u64; 2],
+}
+
+impl<'a> Name<'a> {
+    fn new(text: Option<&'a [u8]>) -> Self {
+        let length = text.map_or(usize::MAX, <[u8]>::len);
+        let text = text.unwrap_or_default();
+        let (mut start, mut mask) = ([0; 16], [0; 16]);
+        for ((byte, start), mask) in text.iter().zip(&mut start).zip(&mut mask) {
+            (*start, *mask) = (*byte, 0xff);
+        }
+        let words = |bytes: [u8; 16]| [word(&bytes, 0), word(&bytes, 8)];
+        Self {
+            text,
+            length,
+            start: words(start),
+            mask: words(mask),
+        }
+    }
+
+    pub(crate) fn is(&self, name: &[u8]) -> bool {
+        name.len() == self.length && name == self.text
+    }
+
+    /// Whether it is the name of this name's length after the four bytes of header in `window`.
+    #[inline(always)]
+    fn is_in(&self, window: &[u8; 136]) -> bool {
+        word(window, 4) & self.mask[0] == self.start[0]
+            && word(window, 12) & self.mask[1] == self.start[1]
+            && (self.length <= 16 || self.ends_in(window))
+    }
+
+    #[cold]
+    fn ends_in(&self, window: &[u8; 136]) -> bool {
+        window.get(4..4 + self.length) == Some(self.text)
+    }
+}
+
+/// The HA label names, or nothing to look for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Names<'a> {
+    pub(crate) cluster: Name<'a>,
+    pub(crate) replica: Name<'a>,
+}
+
+impl<'a> Names<'a> {
+    pub(crate) fn new(names: Option<(&'a [u8], &'a [u8])>) -> Self {
+        Self {
+            cluster: Name::new(names.map(|(cluster, _)| cluster)),
+            replica: Name::new(names.map(|(_, replica)| replica)),
+        }
+    }
+}
+
+/// The HA labels of a 1.0 series: their last values, and the last replica label, whole; empty where
+/// there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct HaValues {
+    pub(crate) cluster: Span,
+    pub(crate) replica: Span,
+    pub(crate) cut: Span,
+}
+
+/// Where the content of the 1.0 series at `pos` starts and ends, if its length takes two bytes, as
+/// it does with more than a few labels.
+#[inline(always)]
+pub(crate) fn series_v1(request: &[u8], pos: usize) -> Option<(usize, usize)> {
+    let (&[0x0a, low @ 0x80..=0xff, high @ ..0x80], content) =
+        request.get(pos..)?.split_first_chunk()?
+    else {
+        return None;
+    };
+    let length = usize::from(low & 0x7f) | usize::from(high) << 7;
+    (length <= content.len()).then_some((pos + 3, pos + 3 + length))
+}
+
+/// Reads labels from `pos` on, as long as each is a name, then a value, both shorter than 128
+/// bytes, and nothing else, and not another replica label. Answers where it stopped.
+///
+/// Not inlined: this is the hottest loop of all, and needs the registers for itself.
+#[inline(never)]
+pub(crate) fn labels(
+    request: &[u8],
+    mut pos: usize,
+    end: usize,
+    names: &Names<'_>,
+    values: &mut HaValues,
+) -> usize {
+    let (cluster_length, replica_length) = (names.cluster.length, names.replica.length);
+    while let Some(window) = request
+        .get(pos..)
+        .and_then(|rest| rest.first_chunk::<136>())
+    {
+        let header = word(window, 0) as u32;
+        let (length, name_length) = (usize::from(window[1]), (header >> 24 & 0x7f) as usize);
+        let value_header = u16::from_le_bytes([window[4 + name_length], window[5 + name_length]]);
+        // Wraps to what no value length can be if the name is too long.
+        let value_length = (length as u32).wrapping_sub(name_length as u32 + 4);
+        let next = pos + 2 + length;
+        // Both keys, and no high bit in either length.
+        if header & 0x80ff_80ff != 0x000a_000a
+            || u32::from(value_header) != value_length << 8 | 0x12
+            || next > end
+        {
+            break;
+        }
+        if name_length == cluster_length && names.cluster.is_in(window) {
+            values.cluster = Span::new(pos + 6 + name_length, next);
+        }
+        if name_length == replica_length && names.replica.is_in(window) {
+            if !values.cut.is_empty() {
+                break;
+            }
+            values.replica = Span::new(pos + 6 + name_length, next);
+            values.cut = Span::new(pos, next);
+        }
+        pos = next;
+    }
+    pos
+}
+
+/// A sample: value unless zero, then timestamp unless zero, and nothing else. Answers the
+/// timestamp and the length of the field.
+#[inline(always)]
+pub(crate) fn sample(request: &[u8], pos: usize, end: usize) -> Option<(u64, usize)> {
+    let window: &[u8; 24] = request.get(pos..)?.first_chunk()?;
+    let [0x12, length, first_key, ..] = *window else {
+        return None;
+    };
+    let (key, varint, at) = match first_key {
+        0x09 => (window[11], word(window, 12), 12),
+        key => (key, word(window, 3), 3),
+    };
+    let stops = !varint & HIGH_BITS;
+    // Nine bytes and more, as negative timestamps have, go the long way.
+    if key != 0x10 || stops == 0 {
+        return None;
+    }
+    let used = at + 1 + (stops.trailing_zeros() / 8) as usize;
+    if used != usize::from(length) + 2 || pos + used > end {
+        return None;
+    }
+    let bits = varint & (stops ^ stops.wrapping_sub(1)) & !HIGH_BITS;
+    let bits = (bits & 0x007f_007f_007f_007f) | ((bits & 0x7f00_7f00_7f00_7f00) >> 1);
+    let bits = (bits & 0x0000_3fff_0000_3fff) | ((bits & 0x3fff_0000_3fff_0000) >> 2);
+    let bits = (bits & 0x0fff_ffff) | ((bits & 0x0fff_ffff_0000_0000) >> 4);
+    Some((bits, used))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Windows need bytes after the message.
+    fn padded(bytes: &[u8]) -> Vec<u8> {
+        [bytes, &[0xff; 200]].concat()
+    }
+
+    fn read(bytes: &[u8], end: usize) -> (usize, HaValues) {
+        let names = Names::new(Some((b"abc", b"__replica__")));
+        let mut values = HaValues::default();
+        (labels(bytes, 0, end, &names, &mut values), values)
+    }
+
+    #[test]
+    fn labels_until_something_else() {
+        let text = [
+            &b"\x0a\x08\x0a\x03abc\x12\x01x"[..],
+            b"\x0a\x08\x0a\x03abd\x12\x01y",
+            b"\x0a\x10\x0a\x0b__replica__\x12\x01r",
+            b"\x0a\x10\x0a\x0b__replica_x\x12\x01s",
+            b"\x0a\x04\x0a\x00\x12\x00",
+            b"\x12\x00",
+        ];
+        let labels_end = text.concat().len() - 2;
+        let values = HaValues {
+            cluster: Span::new(9, 10),
+            replica: Span::new(37, 38),
+            cut: Span::new(20, 38),
+        };
+        let request = padded(&text.concat());
+        assert_eq!(read(&request, labels_end + 2), (labels_end, values));
+        assert_eq!(read(&request, 40), (38, values));
+        assert_eq!(read(&request, 9), (0, HaValues::default()));
+        assert_eq!(read(&request[..100], 10).0, 0);
+        let mut none = HaValues::default();
+        let stopped = labels(&request, 0, labels_end, &Names::new(None), &mut none);
+        assert_eq!((stopped, none), (labels_end, HaValues::default()));
+        // A second replica label is left to the caller.
+        let twice = padded(&[text[2], text[2]].concat());
+        assert_eq!(read(&twice, 36).0, 18);
+        for odd in [
+            &b"\x0a\x08\x0a\x06abc\x12\x01x"[..],
+            b"\x0a\x08\x12\x03abc\x0a\x01x",
+            b"\x0a\x08\x0a\x03abc\x12\x02x",
+            b"\x0a\x02\x0a\x00",
+            b"\x0a\x00",
+        ] {
+            assert_eq!(read(&padded(odd), odd.len()).0, 0, "{odd:x?}");
+        }
+    }
+
+    #[test]
+    fn names_may_be_long_or_empty() {
+        for name in [
+            "",
+            "eight678",
+            "nine56789",
+            "sixteen890123456",
+            "seventeen01234567",
+        ] {
+            let names = Names::new(Some((name.as_bytes(), b"other")));
+            let length = name.len() as u8;
+            let header = [0x0a, length + 5, 0x0a, length];
+            let mut label = [&header, name.as_bytes(), &[0x12, 1, b'v']].concat();
+            let end = label.len();
+            let mut values = HaValues::default();
+            labels(&padded(&label), 0, end, &names, &mut values);
+            assert_eq!(values.cluster, Span::new(end - 1, end), "{name}");
+            assert!(names.cluster.is(name.as_bytes()) && !names.replica.is(name.as_bytes()));
+            if length > 0 {
+                label[usize::from(length) + 3] ^= 1;
+                let mut values = HaValues::default();
+                assert_eq!(labels(&padded(&label), 0, end, &names, &mut values), end);
+                assert_eq!(values, HaValues::default(), "{name}");
+            }
+        }
+        assert!(!Names::new(None).cluster.is(b""));
+    }
+
+    #[test]
+    fn samples() {
+        let value = [
+            &[0x12, 16, 0x09][..],
+            &[7; 8],
+            &[0x10, 0x80, 0x81, 0x82, 0x83, 0x84, 0x05],
+        ];
+        let value = value.concat();
+        let timestamp = 1 << 7 | 2 << 14 | 3 << 21 | 4 << 28 | 5u64 << 35;
+        assert_eq!(sample(&padded(&value), 0, 18), Some((timestamp, 18)));
+        assert_eq!(sample(&padded(&value), 0, 17), None);
+        let zero = [0x12, 4, 0x10, 0xff, 0xff, 0x7f];
+        assert_eq!(sample(&padded(&zero), 0, 6), Some(((1 << 21) - 1, 6)));
+        for odd in [
+            &[0x12, 0][..],
+            &[0x12, 9, 0x09, 1, 2, 3, 4, 5, 6, 7, 8],
+            &[0x12, 5, 0x10, 0xff, 0xff, 0x7f, 0x18],
+            &[
+                0x12, 11, 0x10, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1,
+            ],
+        ] {
+            assert_eq!(sample(&padded(odd), 0, odd.len()), None, "{odd:x?}");
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! 2.0 series: one run of references, one sample, metadata.
+
+use wide::u8x16;
+
+use super::{sample, word};
+use crate::wire::Span;
+
+/// A reference that no request can hold: a table that long would not fit into 4 GiB.
+pub(crate) const NEVER: u32 = u32::MAX;
+
+/// The end of the 2.0 series at `pos`, if its content is shorter than 128 bytes.
+#[inline(always)]
+pub(crate) fn short_series(request: &[u8], pos: usize) -> Option<usize> {
+    let rest = request.get(pos..)?;
+    let [0x2a, length @ ..0x80, content @ ..] = rest else {
+        return None;
+    };
+    (content.len() >= usize::from(*length)).then_some(pos + 2 + usize::from(*length))
+}
+
+/// Reads series of tables of 128 symbols and more, in which each HA label has at most one symbol,
+/// one of the first 128.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SeriesReader {
+    symbols: u32,
+    /// The only byte of the references to the label names.
+    cluster: u8x16,
+    replica: u8x16,
+    /// What makes a high bit of the second byte of a reference that may be too large.
+    limit: u8x16,
+}
+
+/// What a run refers to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RunLabels {
+    /// References to the values of the HA labels; [`NEVER`] where there is none.
+    pub(crate) cluster: u32,
+    pub(crate) replica: u32,
+    /// The pair that is to be cut out.
+    pub(crate) cut: Span,
+}
+
+impl RunLabels {
+    const NONE: Self = Self {
+        cluster: NEVER,
+        replica: NEVER,
+        cut: Span { start: 0, end: 0 },
+    };
+}
+
+/// A series of one run of references, one sample, and perhaps metadata.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ShortSeries {
+    /// Where the series ends.
+    pub(crate) end: usize,
+    pub(crate) labels: RunLabels,
+    /// Content of the run, whose field is the first.
+    pub(crate) run: Span,
+    /// Of the sample.
+    pub(crate) timestamp: u64,
+}
+
+/// One bit for each byte of a window.
+struct Bits {
+    /// More bytes of the reference follow.
+    firsts: u64,
+    /// The same as the references to the label names.
+    cluster: u64,
+    replica: u64,
+    /// Too large, perhaps, if it is the second byte of a reference.
+    large: u64,
+}
+
+impl SeriesReader {
+    /// `None` for a table that it is not for. A name without symbol is [`NEVER`].
+    pub(crate) fn new(symbols: usize, cluster: u32, replica: u32) -> Option<Self> {
+        let symbols = u32::try_from(symbols)
+            .ok()
+            .filter(|&symbols| symbols >= 128)?;
+        let byte = |reference| match reference {
+            // No reference of one byte looks like this.
+            NEVER => Some(u8x16::splat(0xff)),
+            0..0x80 => Some(u8x16::splat(reference as u8)),
+            _ => None,
+        };
+        Some(Self {
+            symbols,
+            cluster: byte(cluster)?,
+            replica: byte(replica)?,
+            limit: u8x16::splat(0x80 - (symbols >> 7).min(0x80) as u8),
+        })
+    }
+
+    /// Reads the series at `pos` if it has the usual fields in the usual order and less than 128
+    /// bytes.
+    #[inline]
+    pub(crate) fn series(&self, request: &[u8], pos: usize) -> Option<ShortSeries> {
+        let window: &[u8; 192] = request.get(pos..)?.first_chunk()?;
+        // Both keys, and no high bit in either length.
+        if word(window, 0) as u32 & 0x80ff_80ff != 0x000a_002a {
+            return None;
+        }
+        let (end, run_end) = (2 + usize::from(window[1]), 4 + usize::from(window[3]));
+        let (timestamp, length) = sample(window, run_end, end)?;
+        let after = run_end + length;
+        if after != end && self.metadata(window, after)? != end {
+            return None;
+        }
+        let run = Span::new(pos + 4, pos + run_end);
+        let labels = self.run(request, pos + 4, pos + run_end)?;
+        Some(ShortSeries {
+            end: pos + end,
+            labels,
+            run,
+            timestamp,
+        })
+    }
+
+    /// The end of metadata at `pos`: type and references of one or two bytes, all in range.
+    #[inline]
+    fn metadata(&self, request: &[u8; 192], pos: usize) -> Option<usize> {
+        let window: &[u8; 32] = request.get(pos..)?.first_chunk()?;
+        let [0x2a, length @ ..20, ..] = *window else {
+            return None;
+        };
+        let end = 2 + usize::from(length);
+        let mut at = 2;
+        while at < end {
+            let [key, low, high] = [window[at], window[at + 1], window[at + 2]];
+            let (value, used) = match (low, high) {
+                (..0x80, _) => (u32::from(low), 2),
+                (_, ..0x80) => (u32::from(low & 0x7f) | u32::from(high) << 7, 3),
+                _ => return None,
+            };
+            // Type, help and unit.
+            if key != 0x08 && (key != 0x18 && key != 0x20 || value >= self.symbols) {
+                return None;
+            }
+            at += used;
+        }
+        (at == end).then_some(pos + end)
+    }
+
+    /// Reads the run `start..end`: whole pairs of references of one or two bytes, all in range,
+    /// with each HA label at most once. `None` for any other, which may be legal or not.
+    #[inline]
+    pub(crate) fn run(&self, request: &[u8], start: usize, end: usize) -> Option<RunLabels> {
+        let mut labels = RunLabels::NONE;
+        // One bit for each byte of a window. These carry over to the next window: whether its
+        // first byte is a second one, and all ones if an odd number of references comes before.
+        let (mut carried, mut odd) = (0u64, 0u64);
+        let mut pos = start;
+        while pos < end {
+            let window: &[u8; 64] = request.get(pos..)?.first_chunk()?;
+            let left = end - pos;
+            let valid = if left < 64 {
+                !(u64::MAX << left)
+            } else {
+                u64::MAX
+            };
+            let bits = self.bits(window, left);
+            let firsts = bits.firsts & valid;
+            let seconds = firsts << 1 | carried;
+            // A third byte, or a run that ends within a reference.
+            if firsts & seconds != 0 || seconds & !valid != 0 {
+                return None;
+            }
+            let mut doubtful = bits.large & seconds;
+            while doubtful != 0 {
+                let at = pos + doubtful.trailing_zeros() as usize;
+                let (low, high) = (*request.get(at.checked_sub(1)?)?, *request.get(at)?);
+                if u32::from(low & 0x7f) | u32::from(high) << 7 >= self.symbols {
+                    return None;
+                }
+                doubtful &= doubtful - 1;
+            }
+            // Whether the number of references that end here or before is odd.
+            let parity = prefix_xor(!firsts & valid) ^ odd;
+            let names = !(parity << 1 | odd & 1) & !seconds & !firsts & valid;
+            let cluster = bits.cluster & names;
+            if cluster != 0 {
+                if !cluster.is_power_of_two() || labels.cluster != NEVER {
+                    return None;
+                }
+                let at = pos + cluster.trailing_zeros() as usize;
+                (labels.cluster, _) = short_reference(request, at + 1)?;
+            }
+            let replica = bits.replica & names;
+            if replica != 0 {
+                if !replica.is_power_of_two() || labels.replica != NEVER {
+                    return None;
+                }
+                let at = pos + replica.trailing_zeros() as usize;
+                let (value, value_end) = short_reference(request, at + 1)?;
+                (labels.replica, labels.cut) = (value, Span::new(at, value_end));
+            }
+            carried = firsts >> 63;
+            odd = 0u64.wrapping_sub(parity >> 63);
+            pos += 64;
+        }
+        (carried == 0 && odd == 0).then_some(labels)
+    }
+
+    #[inline(always)]
+    fn bits(&self, window: &[u8; 64], left: usize) -> Bits {
+        let mut bits = Bits {
+            firsts: 0,
+            cluster: 0,
+            replica: 0,
+            large: 0,
+        };
+        for (index, lane) in window.as_chunks::<16>().0.iter().enumerate() {
+            if 16 * index >= left {
+                break;
+            }
+            let bytes = u8x16::new(*lane);
+            let shifted = |lane: u8x16| u64::from(lane.to_bitmask()) << (16 * index);
+            bits.firsts |= shifted(bytes);
+            bits.cluster |= shifted(bytes.simd_eq(self.cluster));
+            bits.replica |= shifted(bytes.simd_eq(self.replica));
+            bits.large |= shifted(bytes.saturating_add(self.limit));
+        }
+        bits
+    }
+}
+
+/// Each bit: whether the number of ones up to it is odd.
+#[inline(always)]
+fn prefix_xor(mut bits: u64) -> u64 {
+    for shift in [1, 2, 4, 8, 16, 32] {
+        bits ^= bits << shift;
+    }
+    bits
+}
+
+/// A reference of one or two bytes, and where it ends.
+#[inline(always)]
+fn short_reference(request: &[u8], at: usize) -> Option<(u32, usize)> {
+    let first = *request.get(at)?;
+    if first < 0x80 {
+        return Some((u32::from(first), at + 1));
+    }
+    let second = *request.get(at + 1)?;
+    (second < 0x80).then_some((u32::from(first & 0x7f) | u32::from(second) << 7, at + 2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Windows need bytes after the message.
+    fn padded(bytes: &[u8]) -> Vec<u8> {
+        [bytes, &[0xff; 200]].concat()
+    }
+
+    #[test]
+    fn runs() {
+        let reader = SeriesReader::new(300, 3, 100).unwrap();
+        let labels = |cluster, replica, start, end| {
+            Some(RunLabels {
+                cluster,
+                replica,
+                cut: Span::new(start, end),
+            })
+        };
+        // Pairs (1, 2), (100, 299), (3, 4), (5, 3).
+        let run = [1, 2, 100, 0xab, 0x02, 3, 4, 5, 3];
+        assert_eq!(
+            reader.run(&padded(&run), 0, run.len()),
+            labels(4, 299, 2, 5)
+        );
+        assert_eq!(reader.run(&padded(&run), 3, 3), Some(RunLabels::NONE));
+        let refused: [&[u8]; 10] = [
+            &run[..8],
+            &run[..4],
+            // 300, out of range.
+            &[1, 0xac, 0x02],
+            // Three bytes, and across words.
+            &[1, 0x81, 0x80, 0x00],
+            &[1, 2, 3, 4, 5, 6, 7, 0x81, 0x81, 0x00],
+            // The cluster twice.
+            &[3, 1, 3, 2],
+            &[1, 2, 3, 4, 5, 6, 7, 0x81],
+            &[[1; 63].as_slice(), &[0x81, 0x81, 0x00]].concat(),
+            &[[1; 63].as_slice(), &[0x81]].concat(),
+            &[1; 65],
+        ];
+        for run in refused {
+            assert_eq!(reader.run(&padded(run), 0, run.len()), None, "{run:x?}");
+        }
+        // A pair and a reference that straddle two windows.
+        let long = [[1; 62].as_slice(), &[100, 0xc8, 0x01, 3, 9], &[1; 70]].concat();
+        for at in [60, 62] {
+            let run = &long[62 - at..];
+            assert_eq!(
+                reader.run(&padded(run), 0, run.len()),
+                labels(9, 200, at, at + 3)
+            );
+        }
+        let straddling = [&[0x81, 0x00], &[1; 61][..], &[100, 0xc8, 0x01]].concat();
+        let found = reader.run(&padded(&straddling), 0, straddling.len());
+        assert_eq!(found, labels(NEVER, 200, 63, 66));
+        assert!(SeriesReader::new(127, 3, 100).is_none());
+        assert!(SeriesReader::new(300, 3, 128).is_none());
+        assert!(SeriesReader::new(300, 128, 3).is_none());
+        let wide = SeriesReader::new(1 << 20, NEVER, NEVER).unwrap();
+        let run = [0xff, 0x7f, 0xff, 0x7f];
+        assert_eq!(wide.run(&padded(&run), 0, 4), Some(RunLabels::NONE));
+    }
+
+    #[test]
+    fn series() {
+        let reader = SeriesReader::new(300, 3, 5).unwrap();
+        let short = [0x2a, 10, 0x0a, 4, 3, 7, 5, 8, 0x12, 2, 0x10, 9];
+        let expected = ShortSeries {
+            end: 12,
+            labels: RunLabels {
+                cluster: 7,
+                replica: 8,
+                cut: Span::new(6, 8),
+            },
+            run: Span::new(4, 8),
+            timestamp: 9,
+        };
+        assert_eq!(reader.series(&padded(&short), 0), Some(expected));
+        assert_eq!(reader.series(&short, 0), None);
+        let with = |metadata: &[u8]| {
+            let mut series = [&short[..], &[0x2a, metadata.len() as u8], metadata].concat();
+            series[1] = series.len() as u8 - 2;
+            reader.series(&padded(&series), 0).map(|series| series.end)
+        };
+        assert_eq!(with(&[]), Some(14));
+        assert_eq!(with(&[0x08, 1, 0x18, 7]), Some(18));
+        assert_eq!(with(&[0x18, 0xab, 0x02, 0x20, 0xab, 0x02]), Some(20));
+        for odd in [
+            &[0x18, 0xac, 0x02][..],
+            &[0x20, 0xac, 0x02],
+            &[0x18, 0x80, 0x80, 0x00],
+            &[0x18],
+            &[0x18, 0x81],
+            &[0x10, 1],
+            &[
+                0x20, 0, 0x20, 0, 0x20, 0, 0x20, 0, 0x20, 0, 0x20, 0, 0x20, 0, 0x20, 0, 0x20, 0, 8,
+                0,
+            ],
+        ] {
+            assert_eq!(with(odd), None, "{odd:x?}");
+        }
+        assert_eq!(short_series(&short, 0), Some(12));
+        assert_eq!(short_series(&short[..11], 0), None);
+        assert_eq!(short_series(&[0x2a, 0x80, 0], 0), None);
+    }
+}

@@ -1,0 +1,298 @@
+//! [`crate::scan`] by the book: decode everything, filter, strip, encode. The scanner must agree.
+
+use std::collections::HashMap;
+
+use prost::{DecodeError, Message};
+
+use super::{v1, v2};
+use crate::{Counts, Group, HaLabelNames, Problem, Scratch, Verdict, Version, scan};
+
+/// What [`crate::Scan`] and the edited request should say.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reference {
+    /// The edited request, as prost encodes it.
+    pub output: Vec<u8>,
+    /// As in [`crate::Scan`].
+    pub groups: Vec<Group>,
+    /// As in [`crate::Scan`].
+    pub other: Counts,
+    /// As in [`crate::Scan`].
+    pub metadata: u64,
+    /// Why a 2.0 request that prost accepts must be refused.
+    pub illegal: Option<&'static str>,
+}
+
+/// Decodes, filters, strips and encodes. [`Verdict::Later`] counts as [`Verdict::Keep`].
+pub fn filter(
+    version: Version,
+    request: &[u8],
+    names: Option<HaLabelNames<'_>>,
+    judge: &mut dyn FnMut(&str, &str) -> Verdict,
+) -> Result<Reference, DecodeError> {
+    let mut groups = Groups {
+        list: Vec::new(),
+        by_name: HashMap::new(),
+        other: Counts::default(),
+    };
+    let mut illegal = None;
+    let (output, metadata) = match version {
+        Version::V1 => {
+            let mut request = v1::WriteRequest::decode(request)?;
+            request
+                .timeseries
+                .retain_mut(|series| groups.keep_v1(series, names, judge));
+            (request.encode_to_vec(), request.metadata.len() as u64)
+        }
+        Version::V2 => {
+            let mut request = v2::Request::decode(request)?;
+            illegal = illegality(&request);
+            let v2::Request {
+                symbols,
+                timeseries,
+            } = &mut request;
+            if illegal.is_none() {
+                timeseries.retain_mut(|series| groups.keep_v2(series, symbols, names, judge));
+            }
+            (request.encode_to_vec(), 0)
+        }
+    };
+    Ok(Reference {
+        output,
+        groups: groups.list,
+        other: groups.other,
+        metadata,
+        illegal,
+    })
+}
+
+fn illegality(request: &v2::Request) -> Option<&'static str> {
+    match request.symbols.first() {
+        None if !request.timeseries.is_empty() => return Some("series without symbols"),
+        Some(first) if !first.is_empty() => return Some("first symbol not empty"),
+        _ => {}
+    }
+    let symbols = request.symbols.len();
+    let is_known = |reference: &u32| (*reference as usize) < symbols;
+    for series in &request.timeseries {
+        let lists = series
+            .exemplars
+            .iter()
+            .map(|exemplar| &exemplar.labels_refs)
+            .chain(std::iter::once(&series.labels_refs));
+        for list in lists {
+            if list.len() % 2 != 0 {
+                return Some("odd number of references");
+            }
+            if !list.iter().all(is_known) {
+                return Some("reference out of range");
+            }
+        }
+        if let Some(metadata) = &series.metadata
+            && !(is_known(&metadata.help_ref) && is_known(&metadata.unit_ref))
+        {
+            return Some("metadata reference out of range");
+        }
+    }
+    None
+}
+
+struct Groups {
+    list: Vec<Group>,
+    by_name: HashMap<(String, String), usize>,
+    other: Counts,
+}
+
+type Judge<'j> = dyn FnMut(&str, &str) -> Verdict + 'j;
+
+impl Groups {
+    fn keep_v1(
+        &mut self,
+        series: &mut v1::TimeSeries,
+        names: Option<HaLabelNames<'_>>,
+        judge: &mut Judge<'_>,
+    ) -> bool {
+        let counts = Counts {
+            series: 1,
+            samples: series.samples.len() as u64,
+            histograms: series.histograms.len() as u64,
+            exemplars: series.exemplars.len() as u64,
+        };
+        let times = series.samples.iter().map(|sample| sample.timestamp);
+        let earliest = times
+            .chain(series.histograms.iter().map(|h| h.timestamp))
+            .min();
+        let last = |name: &str| {
+            let label = series.labels.iter().rfind(|label| label.name == name);
+            label
+                .map(|label| label.value.clone())
+                .filter(|value| !value.is_empty())
+        };
+        let pair = names.and_then(|names| last(names.cluster).zip(last(names.replica)));
+        let (Some(names), Some(pair)) = (names, pair) else {
+            self.other += counts;
+            return true;
+        };
+        let kept = self.count(pair, counts, earliest, judge);
+        series.labels.retain(|label| label.name != names.replica);
+        kept
+    }
+
+    fn keep_v2(
+        &mut self,
+        series: &mut v2::TimeSeries,
+        symbols: &[String],
+        names: Option<HaLabelNames<'_>>,
+        judge: &mut Judge<'_>,
+    ) -> bool {
+        let counts = Counts {
+            series: 1,
+            samples: series.samples.len() as u64,
+            histograms: series.histograms.len() as u64,
+            exemplars: series.exemplars.len() as u64,
+        };
+        let times = series.samples.iter().map(|sample| sample.timestamp);
+        let earliest = times
+            .chain(series.histograms.iter().map(|h| h.timestamp))
+            .min();
+        let pairs = series.labels_refs.as_chunks::<2>().0;
+        let last = |name: &str| {
+            let pair = pairs.iter().rfind(|pair| symbols[pair[0] as usize] == name);
+            pair.map(|pair| symbols[pair[1] as usize].clone())
+                .filter(|value| !value.is_empty())
+        };
+        let pair = names.and_then(|names| last(names.cluster).zip(last(names.replica)));
+        let (Some(names), Some(pair)) = (names, pair) else {
+            self.other += counts;
+            return true;
+        };
+        let kept = self.count(pair, counts, earliest, judge);
+        let left = pairs
+            .iter()
+            .filter(|pair| symbols[pair[0] as usize] != names.replica);
+        series.labels_refs = left.flatten().copied().collect();
+        kept
+    }
+
+    fn count(
+        &mut self,
+        pair: (String, String),
+        counts: Counts,
+        earliest_ms: Option<i64>,
+        judge: &mut Judge<'_>,
+    ) -> bool {
+        let list = &mut self.list;
+        let index = *self
+            .by_name
+            .entry(pair)
+            .or_insert_with_key(|(cluster, replica)| {
+                list.push(Group {
+                    cluster: cluster.clone(),
+                    replica: replica.clone(),
+                    verdict: judge(cluster, replica),
+                    counts: Counts::default(),
+                    earliest_ms: None,
+                });
+                list.len() - 1
+            });
+        let group = &mut list[index];
+        group.counts += counts;
+        group.earliest_ms = group.earliest_ms.into_iter().chain(earliest_ms).min();
+        group.verdict != Verdict::Drop
+    }
+}
+
+/// Runs the scanner and the reference over the same bytes, whatever they are, and answers how
+/// they disagree. Agreement is what the documentation of [`crate::scan`] promises.
+pub fn disagreement(
+    version: Version,
+    request: &[u8],
+    names: HaLabelNames<'_>,
+    scratch: &mut Scratch,
+    verdict: &dyn Fn(&str, &str) -> Verdict,
+) -> Option<String> {
+    let mut ours = request.to_vec();
+    let scanned = scan(
+        version,
+        &mut ours,
+        Some(names),
+        scratch,
+        &mut |cluster, replica| verdict(cluster, replica),
+    );
+    let expected = filter(version, request, Some(names), &mut |cluster, replica| {
+        verdict(cluster, replica)
+    });
+    let mut untouched = request.to_vec();
+    let passed = scan(version, &mut untouched, None, scratch, &mut |_, _| {
+        Verdict::Drop
+    });
+    if let Ok(passed) = &passed
+        && (untouched != request || passed.modified || !passed.groups.is_empty())
+    {
+        return Some(format!("pass-through changed the request: {passed:?}"));
+    }
+    let scanned = match (scanned, &expected) {
+        (Err(_), Err(_)) => return None,
+        (Err(error), Ok(expected)) => {
+            return (expected.illegal.is_none() && !is_stricter(error.problem))
+                .then(|| format!("prost accepts, the scanner says: {error}"));
+        }
+        (Ok(scanned), _) => scanned,
+    };
+    match &passed {
+        Err(error) => return Some(format!("pass-through alone refuses: {error}")),
+        Ok(passed) if passed.total() != scanned.total() => {
+            return Some(format!(
+                "pass-through counts {passed:?}, the scan {scanned:?}"
+            ));
+        }
+        Ok(_) => {}
+    }
+    if ours.len() > request.len() || scanned.modified != (ours != request) {
+        return Some(format!(
+            "{} bytes became {}, {scanned:?}",
+            request.len(),
+            ours.len()
+        ));
+    }
+    let mut later = request.to_vec();
+    let discarded = scan(version, &mut later, Some(names), scratch, &mut |_, _| {
+        Verdict::Later
+    })
+    .map(|mut scan| {
+        let dropped: Vec<usize> = (0..scan.groups.len())
+            .filter(|&index| scanned.groups[index].verdict == Verdict::Drop)
+            .collect();
+        scan.discard(&mut later, &dropped);
+        (scan.total(), scan.kept_series(), scan.modified)
+    });
+    if discarded != Ok((scanned.total(), scanned.kept_series(), scanned.modified)) || later != ours
+    {
+        return Some(format!(
+            "deciding later differs: {discarded:?}, {scanned:?}"
+        ));
+    }
+    match expected {
+        Err(error) if error.to_string().contains("UTF-8") => None,
+        Err(error) => Some(format!("the scanner accepts, prost says: {error}")),
+        Ok(Reference {
+            illegal: Some(why), ..
+        }) => Some(format!("the scanner accepts: {why}")),
+        Ok(expected) => {
+            let output = filter(version, &ours, None, &mut |_, _| Verdict::Keep);
+            let is_same = output.is_ok_and(|output| output.output == expected.output)
+                && (&expected.groups, expected.other, expected.metadata)
+                    == (&scanned.groups, scanned.other, scanned.metadata);
+            (!is_same).then(|| format!("expected {expected:?}, got {scanned:?} and {ours:02x?}"))
+        }
+    }
+}
+
+/// Where the scanner refuses on purpose what prost accepts.
+fn is_stricter(problem: Problem) -> bool {
+    matches!(
+        problem,
+        Problem::UnsupportedWireType { wire_type: 3 | 4 }
+            | Problem::ReferenceTooLarge { .. }
+            | Problem::TooManyGroups { .. }
+    )
+}

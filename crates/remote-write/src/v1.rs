@@ -1,0 +1,224 @@
+//! Remote write 1.0: labels are in the series, as text.
+
+use crate::canonical::{self, HaValues, Names};
+use crate::groups::Pair;
+use crate::mover::{keep_without, write_header};
+use crate::scan::{Found, Parts, Progress, Verdict};
+use crate::schema::{
+    self, EXEMPLAR_V1, HISTOGRAM_TIMESTAMP, HISTOGRAM_V1, METRIC_METADATA, NOTHING,
+    SAMPLE_TIMESTAMP, SAMPLE_V1,
+};
+use crate::wire::{BYTES, Cursor, Result, Span};
+
+const TIMESERIES_KEY: u8 = 0x0a;
+
+pub(crate) fn scan(
+    buf: &mut [u8],
+    names: Option<(&[u8], &[u8])>,
+    parts: &mut Parts,
+    progress: &mut Progress<'_, '_>,
+) -> Result<()> {
+    let names = Names::new(names);
+    let mut pos = 0;
+    while pos < buf.len() {
+        let start = pos;
+        if let Some((content, end)) = canonical::series_v1(buf, start) {
+            series(buf, Span::new(start, end), content, &names, parts, progress)
+                .map_err(|error| error.in_series(progress.series))?;
+            pos = end;
+            continue;
+        }
+        let mut request = Cursor {
+            bytes: buf,
+            pos,
+            field: "WriteRequest",
+        };
+        let (number, wire_type) = request.key()?;
+        match number {
+            1 => {
+                request.expect(wire_type, BYTES)?;
+                let body = request.nested("TimeSeries")?;
+                let (content, end) = (body.pos, request.pos);
+                series(buf, Span::new(start, end), content, &names, parts, progress)
+                    .map_err(|error| error.in_series(progress.series))?;
+                pos = end;
+            }
+            3 => {
+                request.expect(wire_type, BYTES)?;
+                schema::check(&METRIC_METADATA, request.nested("MetricMetadata")?, NOTHING)?;
+                pos = request.pos;
+                progress.metadata += 1;
+                progress.mover.keep(buf, start, pos);
+            }
+            _ => {
+                request.skip(wire_type)?;
+                pos = request.pos;
+                progress.mover.keep(buf, start, pos);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads one series, whose field is `whole` and whose content starts at `content`, and moves,
+/// strips or leaves it out.
+#[inline]
+fn series(
+    buf: &mut [u8],
+    whole: Span,
+    content: usize,
+    names: &Names<'_>,
+    parts: &mut Parts,
+    progress: &mut Progress<'_, '_>,
+) -> Result<()> {
+    let (start, end) = (whole.start as usize, whole.end as usize);
+    let mut values = HaValues::default();
+    let stopped = canonical::labels(buf, content, end, names, &mut values);
+    let one_sample = canonical::sample(buf, stopped, end)
+        .filter(|(_, length)| stopped + length == end)
+        .map(|(timestamp, _)| timestamp);
+    let found = match one_sample {
+        Some(timestamp) => Found::one_sample(timestamp),
+        None => {
+            let body = Cursor {
+                bytes: &buf[..end],
+                pos: stopped,
+                field: "TimeSeries",
+            };
+            parts.cuts.clear();
+            if !values.cut.is_empty() {
+                parts.cuts.push(values.cut);
+            }
+            read(buf, body, names, &mut values, &mut parts.cuts)?
+        }
+    };
+    let group = if values.cluster.is_empty() || values.replica.is_empty() {
+        None
+    } else {
+        let (cluster, replica) = (values.cluster.of(buf), values.replica.of(buf));
+        Some(progress.groups.of_text(Pair {
+            cluster,
+            replica,
+            offset: start,
+        })?)
+    };
+    let verdict = match (one_sample, group) {
+        (Some(timestamp), Some(group)) => progress.count_sample(group, timestamp),
+        _ => progress.count(group, &found),
+    };
+    match (verdict, group) {
+        (None, _) | (_, None) => progress.mover.keep(buf, start, end),
+        (Some(Verdict::Drop), _) => {}
+        (Some(verdict), Some(group)) => {
+            let cuts = match one_sample {
+                Some(_) => std::slice::from_ref(&values.cut),
+                None => &parts.cuts,
+            };
+            let cut: usize = cuts.iter().map(|cut| cut.len()).sum();
+            let header = write_header(buf, TIMESERIES_KEY, content, end - content - cut);
+            let before = progress.mover.position();
+            keep_without(&mut progress.mover, buf, header, end, cuts);
+            if verdict == Verdict::Later {
+                progress.note_run(group, before);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads the rest of the content of one series of `request`.
+#[inline(never)]
+fn read(
+    request: &[u8],
+    mut body: Cursor<'_>,
+    names: &Names<'_>,
+    values: &mut HaValues,
+    cuts: &mut Vec<Span>,
+) -> Result<Found> {
+    let mut found = Found::NOTHING;
+    let end = body.bytes.len();
+    while !body.is_at_end() {
+        if let Some((timestamp, length)) = canonical::sample(request, body.pos, end) {
+            found.sample(timestamp);
+            body.pos += length;
+        } else {
+            read_field(&mut body, names, values, &mut found, cuts)?;
+        }
+        let cut = values.cut;
+        body.pos = canonical::labels(request, body.pos, end, names, values);
+        if values.cut != cut {
+            cuts.push(values.cut);
+        }
+    }
+    Ok(found)
+}
+
+/// Reads any legal field.
+fn read_field(
+    body: &mut Cursor<'_>,
+    names: &Names<'_>,
+    values: &mut HaValues,
+    found: &mut Found,
+    cuts: &mut Vec<Span>,
+) -> Result<()> {
+    let start = body.pos;
+    let (number, wire_type) = body.key()?;
+    if !matches!(number, 1..=4) {
+        return body.skip(wire_type);
+    }
+    body.expect(wire_type, BYTES)?;
+    match number {
+        1 => {
+            let (name, value) = label(body.nested("Label")?)?;
+            let name = name.of(body.bytes);
+            if names.cluster.is(name) {
+                values.cluster = value;
+            }
+            if names.replica.is(name) {
+                values.replica = value;
+                values.cut = Span::new(start, body.pos);
+                cuts.push(values.cut);
+            }
+        }
+        2 => found.sample(schema::check(
+            &SAMPLE_V1,
+            body.nested("Sample")?,
+            SAMPLE_TIMESTAMP,
+        )?),
+        3 => {
+            schema::check(&EXEMPLAR_V1, body.nested("Exemplar")?, NOTHING)?;
+            found.exemplar();
+        }
+        _ => {
+            let histogram = body.nested("Histogram")?;
+            found.histogram(schema::check(
+                &HISTOGRAM_V1,
+                histogram,
+                HISTOGRAM_TIMESTAMP,
+            )?);
+        }
+    }
+    Ok(())
+}
+
+/// Any legal label: fields in any order, repeated (the last wins), absent, or unknown.
+fn label(mut message: Cursor<'_>) -> Result<(Span, Span)> {
+    let (mut name, mut value) = (Span::default(), Span::default());
+    while !message.is_at_end() {
+        let (number, wire_type) = message.key()?;
+        let (target, field) = match number {
+            1 => (&mut name, "Label.name"),
+            2 => (&mut value, "Label.value"),
+            _ => {
+                message.skip(wire_type)?;
+                continue;
+            }
+        };
+        message.field = field;
+        message.expect(wire_type, BYTES)?;
+        let text = message.nested(field)?;
+        *target = Span::new(text.pos, message.pos);
+        message.field = "Label";
+    }
+    Ok((name, value))
+}

@@ -1,0 +1,74 @@
+//! The scanner against a full decoder, over legal encodings of any shape and over broken ones.
+
+mod encoding;
+
+use proptest::prelude::*;
+use remote_write::proto::reference::disagreement;
+use remote_write::{HaLabelNames, Scratch, Verdict, Version};
+
+use encoding::{mutated, request_v1, request_v2};
+
+const NAMES: HaLabelNames<'_> = HaLabelNames {
+    cluster: "cluster",
+    replica: "__replica__",
+};
+
+/// Any rule will do that keeps some groups and drops others.
+fn verdict(cluster: &str, replica: &str) -> Verdict {
+    match (cluster.len() + 2 * replica.len()) % 3 {
+        0 => Verdict::Drop,
+        1 => Verdict::Keep,
+        _ => Verdict::Later,
+    }
+}
+
+fn agree(version: Version, request: &[u8]) -> Result<(), TestCaseError> {
+    let mut scratch = Scratch::default();
+    match disagreement(version, request, NAMES, &mut scratch, &verdict) {
+        None => Ok(()),
+        Some(how) => Err(TestCaseError::fail(how)),
+    }
+}
+
+/// A legal request must not only be judged the same, but accepted.
+fn accepted(version: Version, request: &[u8]) -> Result<(), TestCaseError> {
+    let scanned = remote_write::scan(
+        version,
+        &mut request.to_vec(),
+        Some(NAMES),
+        &mut Scratch::default(),
+        &mut |_, _| Verdict::Keep,
+    );
+    prop_assert!(scanned.is_ok(), "{scanned:?}");
+    agree(version, request)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn legal_requests_of_1_0(request in request_v1()) {
+        accepted(Version::V1, &request)?;
+    }
+
+    #[test]
+    fn legal_requests_of_2_0(request in request_v2()) {
+        accepted(Version::V2, &request)?;
+    }
+
+    #[test]
+    fn broken_requests_of_1_0(request in mutated(request_v1())) {
+        agree(Version::V1, &request)?;
+    }
+
+    #[test]
+    fn broken_requests_of_2_0(request in mutated(request_v2())) {
+        agree(Version::V2, &request)?;
+    }
+
+    #[test]
+    fn any_bytes(request in prop::collection::vec(any::<u8>(), 0..200)) {
+        agree(Version::V1, &request)?;
+        agree(Version::V2, &request)?;
+    }
+}

@@ -1,0 +1,188 @@
+//! [`Distributor`]: our own binary.
+
+use std::env;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::prometheus::target_folder;
+use crate::{Answer, LONG, Metrics, Port, Process, Recipe, Sender, get, wait_for};
+
+/// A running distributor.
+#[derive(Debug)]
+pub struct Distributor {
+    /// Its process.
+    pub process: Process,
+    http: Port,
+    grpc: Port,
+}
+
+impl Distributor {
+    /// Starts one on reserved loopback ports with this configuration, and waits until `/ready`
+    /// says 200.
+    ///
+    /// # Panics
+    /// When it exits or does not get ready.
+    pub async fn start(name: &str, yaml: &str) -> Self {
+        let mut distributor = Self::launch(name, yaml);
+        distributor.wait_ready().await;
+        distributor
+    }
+
+    /// Starts one and waits for nothing: for those that are not to become ready.
+    pub fn launch(name: &str, yaml: &str) -> Self {
+        Self::launch_with(name, yaml, &[], &[])
+    }
+
+    /// [`Distributor::launch`] with more flags and environment variables.
+    pub fn launch_with(
+        name: &str,
+        yaml: &str,
+        flags: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let (http, grpc) = (Port::reserve(), Port::reserve());
+        let folder = Process::folder_for(name);
+        fs::write(folder.path().join("config.yaml"), yaml).unwrap();
+        let mut arguments = vec![
+            "-config.file=config.yaml".to_owned(),
+            "-server.http-listen-address=127.0.0.1".to_owned(),
+            format!("-server.http-listen-port={}", http.number()),
+            "-server.grpc-listen-address=127.0.0.1".to_owned(),
+            format!("-server.grpc-listen-port={}", grpc.number()),
+        ];
+        arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        let recipe = Recipe {
+            program: binary(),
+            arguments: arguments.into_iter().map(Into::into).collect(),
+            environment: environment
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+        };
+        Self {
+            process: Process::start(name, folder, recipe),
+            http,
+            grpc,
+        }
+    }
+
+    /// Waits until `/ready` says 200.
+    ///
+    /// # Panics
+    /// When it exits or takes longer than [`LONG`].
+    pub async fn wait_ready(&mut self) {
+        let url = self.url("/ready");
+        let name = self.process.name().to_owned();
+        let process = std::cell::RefCell::new(&mut self.process);
+        wait_for(&format!("{name} to be ready"), LONG, || async {
+            if let Some(status) = process.borrow_mut().exit_status() {
+                panic!("{name} exited: {status}");
+            }
+            match get(&url, None).await {
+                Ok(answer) if answer.status == 200 => Ok(()),
+                Ok(answer) => Err(format!("{}: {}", answer.status, answer.body)),
+                Err(error) => Err(error),
+            }
+        })
+        .await;
+    }
+
+    /// Kills it and starts it again on the same ports; returns when it is ready.
+    pub async fn restart(&mut self) {
+        self.process.restart();
+        self.wait_ready().await;
+    }
+
+    /// Writes a file into its folder, which is its working directory, in one step: whoever
+    /// watches the file never sees half of it.
+    pub fn write_file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.process.folder().join(name);
+        let temporary = path.with_extension("new");
+        fs::write(&temporary, text).unwrap();
+        fs::rename(&temporary, &path).unwrap();
+        path
+    }
+
+    /// A URL of it.
+    pub fn url(&self, path_and_query: &str) -> String {
+        format!("http://{}{path_and_query}", self.http.address())
+    }
+
+    /// Where its HTTP server listens.
+    pub fn http_address(&self) -> SocketAddr {
+        self.http.address()
+    }
+
+    /// Where senders write to.
+    pub fn push_url(&self) -> String {
+        self.url("/api/v1/push")
+    }
+
+    /// `host:port` of its gRPC server.
+    pub fn grpc_address(&self) -> String {
+        self.grpc.address().to_string()
+    }
+
+    /// A sender to it, for a tenant.
+    pub fn sender(&self, tenant: &str) -> Sender {
+        Sender::new(&self.push_url()).tenant(tenant)
+    }
+
+    /// `GET` of a page, as a person sees it.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn get(&self, path_and_query: &str) -> Result<Answer, String> {
+        get(&self.url(path_and_query), None).await
+    }
+
+    /// `GET` of a page as JSON.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn get_json(&self, path_and_query: &str) -> Result<serde_json::Value, String> {
+        let answer = get(&self.url(path_and_query), Some("application/json")).await?;
+        serde_json::from_str(&answer.body).map_err(|e| format!("{e}: {}", answer.body))
+    }
+
+    /// Its metrics.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn metrics(&self) -> Result<Metrics, String> {
+        Ok(Metrics::parse(&self.get("/metrics").await?.body))
+    }
+}
+
+/// `DISTRIBUTOR_BIN`, or built once from the workspace, in the test's own profile.
+fn binary() -> PathBuf {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY
+        .get_or_init(|| match env::var_os("DISTRIBUTOR_BIN") {
+            Some(path) => path.into(),
+            None => build(),
+        })
+        .clone()
+}
+
+fn build() -> PathBuf {
+    let target = target_folder();
+    let status = Command::new(env!("CARGO"))
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            "distributor",
+            "--bin",
+            "distributor",
+        ])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("CARGO_TARGET_DIR", &target)
+        .status()
+        .unwrap();
+    assert!(status.success(), "cargo build of the distributor: {status}");
+    target.join("debug/distributor")
+}

@@ -1,0 +1,189 @@
+//! `cargo xtask codegen`: checked-in files that are made from other files.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::workspace::{Workspace, stdout_of};
+
+/// Rust made from a .proto file: source in `proto/`, then where the messages go.
+const PROTOS: &[(&str, &str)] = &[
+    (
+        "remote_write_v1.proto",
+        "crates/remote-write/src/proto/v1.rs",
+    ),
+    (
+        "remote_write_v2.proto",
+        "crates/remote-write/src/proto/v2.rs",
+    ),
+    ("ha_tracker.proto", "crates/ha-tracker/src/generated.rs"),
+];
+
+/// Pages that the distributor prints about itself: `distributor docs <name>`.
+const DOCS: &[(&str, &str)] = &[
+    ("configuration", "docs/configuration.md"),
+    ("metrics", "docs/metrics.md"),
+];
+
+/// `codegen [--check] [protos|docs]`.
+pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
+    let mut check = false;
+    let (mut protos, mut docs) = (false, false);
+    for argument in arguments {
+        match argument.as_str() {
+            "--check" => check = true,
+            "protos" => protos = true,
+            "docs" => docs = true,
+            other => bail!("unknown argument {other}"),
+        }
+    }
+    let all = !protos && !docs;
+    let mut files = Vec::new();
+    if protos || all {
+        files.append(&mut rust_from_protos(workspace)?);
+    }
+    if docs || all {
+        files.append(&mut pages(workspace)?);
+    }
+    if check {
+        compare(workspace, &files)
+    } else {
+        write(workspace, &files)
+    }
+}
+
+/// Fails, naming every stale file.
+pub(crate) fn check(workspace: &Workspace) -> Result<()> {
+    run(workspace, &["--check".to_owned()])
+}
+
+/// The files that this command writes, relative to the root.
+pub(crate) fn generated() -> impl Iterator<Item = &'static str> {
+    PROTOS.iter().chain(DOCS).map(|(_, file)| *file)
+}
+
+struct Generated {
+    file: &'static str,
+    text: String,
+}
+
+fn compare(workspace: &Workspace, files: &[Generated]) -> Result<()> {
+    let stale: Vec<&str> = files
+        .iter()
+        .filter(|generated| workspace.read(generated.file).ok().as_ref() != Some(&generated.text))
+        .map(|generated| generated.file)
+        .collect();
+    if !stale.is_empty() {
+        bail!("stale: {}; run `cargo xtask codegen`", stale.join(", "));
+    }
+    println!("{} generated files are up to date", files.len());
+    Ok(())
+}
+
+fn write(workspace: &Workspace, files: &[Generated]) -> Result<()> {
+    for Generated { file, text } in files {
+        if workspace.read(file).ok().as_ref() == Some(text) {
+            continue;
+        }
+        let path = workspace.root.join(file);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        fs::write(&path, text)?;
+        println!("written: {file}");
+    }
+    Ok(())
+}
+
+fn rust_from_protos(workspace: &Workspace) -> Result<Vec<Generated>> {
+    let listed: Vec<PathBuf> = PROTOS
+        .iter()
+        .map(|(source, _)| Path::new("proto").join(source))
+        .collect();
+    let unlisted: Vec<String> = workspace
+        .files()?
+        .into_iter()
+        .filter(|file| {
+            file.extension()
+                .is_some_and(|extension| extension == "proto")
+        })
+        .filter(|file| file.starts_with("proto") && !listed.contains(file))
+        .map(|file| file.display().to_string())
+        .collect();
+    if !unlisted.is_empty() {
+        bail!(
+            "not in the table of xtask/src/codegen.rs: {}",
+            unlisted.join(", ")
+        );
+    }
+    PROTOS
+        .iter()
+        .map(|(source, file)| rust_from_proto(workspace, source, file))
+        .collect()
+}
+
+fn rust_from_proto(workspace: &Workspace, source: &str, file: &'static str) -> Result<Generated> {
+    let descriptors = protox::compile([source], [workspace.root.join("proto")])
+        .with_context(|| format!("compiling proto/{source}"))?;
+    let folder = tempfile::tempdir()?;
+    prost_build::Config::new()
+        .out_dir(folder.path())
+        .compile_fds(descriptors)
+        .with_context(|| format!("generating Rust from proto/{source}"))?;
+    let outputs: Vec<PathBuf> = fs::read_dir(folder.path())?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<std::io::Result<_>>()?;
+    let [output] = outputs.as_slice() else {
+        bail!(
+            "proto/{source} and its imports must make one package, not {}",
+            outputs.len()
+        );
+    };
+    let text = format!(
+        "//! Generated from proto/{source} by `cargo xtask codegen`; do not edit.\n\
+         #![allow(clippy::all, missing_docs, unreachable_pub, unused_qualifications)]\n\n{}",
+        fs::read_to_string(output)?
+    );
+    Ok(Generated {
+        file,
+        text: rustfmt(workspace, &text)?,
+    })
+}
+
+fn rustfmt(workspace: &Workspace, text: &str) -> Result<String> {
+    let mut child = Command::new("rustfmt")
+        .arg("--config-path")
+        .arg(&workspace.root)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("starting rustfmt")?;
+    let mut stdin = child
+        .stdin
+        .take()
+        .context("rustfmt has no standard input")?;
+    // rustfmt reads all before it prints, so this cannot block on its output.
+    stdin.write_all(text.as_bytes())?;
+    drop(stdin);
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        bail!("rustfmt failed on generated code: {}", output.status);
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+fn pages(workspace: &Workspace) -> Result<Vec<Generated>> {
+    DOCS.iter()
+        .map(|(name, file)| {
+            let mut command = workspace.distributor()?;
+            command.args(["docs", name]);
+            Ok(Generated {
+                file,
+                text: stdout_of(&mut command)?,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,157 @@
+//! The real servers that end-to-end tests talk to.
+//!
+//! Each peer ends as `<target>/peers/<name>/<binary>`; the test harness looks there. One that
+//! cannot be provided leaves `<target>/peers/<name>.failed` with the reason, which the tests
+//! that need it print.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+use anyhow::{Context, Result, bail};
+
+use crate::apt;
+use crate::workspace::{Workspace, in_ci, stdout_of};
+
+/// One server, and where it comes from.
+struct Peer {
+    /// The folder under `peers/`.
+    name: &'static str,
+    /// The program's file name, on PATH and in the peer's folder.
+    binary: &'static str,
+    /// What its version must begin with.
+    version: &'static str,
+    /// The Debian package, and the releases to take it from, first choice first.
+    package: &'static str,
+    suites: &'static [&'static str],
+    /// The program's path in the package.
+    path: &'static str,
+}
+
+const PEERS: &[Peer] = &[
+    Peer {
+        name: "prometheus-2",
+        binary: "prometheus",
+        version: "2.",
+        package: "prometheus",
+        suites: &["bookworm"],
+        path: "usr/bin/prometheus",
+    },
+    Peer {
+        name: "prometheus-3",
+        binary: "prometheus",
+        version: "3.",
+        package: "prometheus",
+        suites: &["forky", "sid"],
+        path: "usr/bin/prometheus",
+    },
+];
+
+/// `cargo xtask peers [NAME...]`: all of them without a name.
+pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
+    if let Some(unknown) = arguments
+        .iter()
+        .find(|name| !PEERS.iter().any(|peer| peer.name == **name))
+    {
+        let known: Vec<&str> = PEERS.iter().map(|peer| peer.name).collect();
+        bail!("no such peer: {unknown} (known: {})", known.join(", "));
+    }
+    let folder = folder(workspace);
+    fs::create_dir_all(&folder)?;
+    let mut missing = Vec::new();
+    println!("{:<14} {:<12} path", "peer", "version");
+    for peer in PEERS {
+        if !arguments.is_empty() && !arguments.iter().any(|name| name == peer.name) {
+            continue;
+        }
+        let failure = folder.join(format!("{}.failed", peer.name));
+        match provide(peer, &folder) {
+            Ok((version, path)) => {
+                println!("{:<14} {version:<12} {}", peer.name, path.display());
+                let _ = fs::remove_file(&failure);
+            }
+            Err(error) => {
+                println!("{:<14} {:<12} {error:#}", peer.name, "MISSING");
+                fs::write(&failure, format!("{error:#}\n"))?;
+                missing.push(peer.name);
+            }
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "cannot provide {}: tests that need it will fail",
+        missing.join(", ")
+    );
+    if in_ci() {
+        bail!(message);
+    }
+    eprintln!("\nWARNING: {message}\n");
+    Ok(())
+}
+
+/// Where peers live.
+pub(crate) fn folder(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("peers")
+}
+
+fn provide(peer: &Peer, folder: &Path) -> Result<(String, PathBuf)> {
+    let place = folder.join(peer.name).join(peer.binary);
+    if let Ok(version) = usable(peer, &place) {
+        return Ok((version, place));
+    }
+    let _ = fs::remove_dir_all(folder.join(peer.name));
+    fs::create_dir_all(folder.join(peer.name))?;
+    for candidate in on_path(peer.binary) {
+        if let Ok(version) = usable(peer, &candidate) {
+            std::os::unix::fs::symlink(&candidate, &place)?;
+            return Ok((version, place));
+        }
+    }
+    let mut failures = Vec::new();
+    for suite in peer.suites {
+        match fetch(peer, suite, &place) {
+            Ok(version) => return Ok((version, place)),
+            Err(error) => failures.push(format!("from {suite}: {error:#}")),
+        }
+    }
+    bail!(
+        "{} {} is not on PATH; {}",
+        peer.binary,
+        peer.version,
+        failures.join("; ")
+    );
+}
+
+fn fetch(peer: &Peer, suite: &str, place: &Path) -> Result<String> {
+    let unpacked = place.with_file_name("package");
+    let _ = fs::remove_dir_all(&unpacked);
+    fs::create_dir_all(&unpacked)?;
+    apt::unpack(suite, peer.package, &unpacked)?;
+    fs::rename(unpacked.join(peer.path), place)
+        .with_context(|| format!("the package has no {}", peer.path))?;
+    fs::remove_dir_all(&unpacked)?;
+    usable(peer, place)
+}
+
+fn on_path(binary: &str) -> Vec<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .map(|folder| folder.join(binary))
+        .filter(|file| file.is_file())
+        .collect()
+}
+
+/// The version of a binary that runs here and is of the wanted line.
+fn usable(peer: &Peer, binary: &Path) -> Result<String> {
+    let printed = stdout_of(Command::new(binary).arg("--version"))?;
+    let version = printed
+        .split(|c: char| c.is_whitespace() || c == ',')
+        .find(|word| word.starts_with(|c: char| c.is_ascii_digit()))
+        .with_context(|| format!("{} prints no version", binary.display()))?;
+    if !version.starts_with(peer.version) {
+        bail!("{} is {version}, not {}x", binary.display(), peer.version);
+    }
+    Ok(version.to_owned())
+}

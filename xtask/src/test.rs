@@ -1,0 +1,89 @@
+//! `cargo xtask test`: what CI runs.
+
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+
+use crate::workspace::{Workspace, run as run_command};
+use crate::{codegen, fuzz, peers, tidy};
+
+/// `test [--no-lint] [-- CARGO TEST ARGUMENTS]`.
+pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
+    let mut lint = true;
+    for (index, argument) in arguments.iter().enumerate() {
+        match argument.as_str() {
+            "--no-lint" => lint = false,
+            "--" => return steps(workspace, lint, &arguments[index + 1..]),
+            other => bail!("unknown argument {other}; arguments of cargo test come after --"),
+        }
+    }
+    steps(workspace, lint, &[])
+}
+
+/// Cheap checks first, tests last, so that their counts close the output.
+fn steps(workspace: &Workspace, lint: bool, test_arguments: &[String]) -> Result<()> {
+    timed("peers", || peers::run(workspace, &[]))?;
+    if lint {
+        timed("fmt", || {
+            run_command(&mut workspace.cargo(&["fmt", "--all", "--", "--check"]))
+        })?;
+    }
+    // Tests and binaries in one build: alone, the distributor would resolve to other features,
+    // and many dependencies would be compiled twice.
+    timed("build", || {
+        run_command(&mut workspace.cargo(&["build", "--workspace", "--bins", "--tests"]))
+    })?;
+    let workspace = &Workspace {
+        root: workspace.root.clone(),
+        target: workspace.target.clone(),
+        built: true,
+    };
+    if lint {
+        timed("codegen", || codegen::check(workspace))?;
+        timed("tidy", || tidy::run(workspace, &[]))?;
+        timed("clippy", || {
+            let mut clippy = workspace.cargo(&["clippy", "--workspace", "--all-targets"]);
+            run_command(clippy.args(["--", "-D", "warnings"]))
+        })?;
+        timed("fuzz targets build", || fuzz::build(workspace))?;
+    }
+    timed("test", || {
+        // Beside `--workspace`, cargo ignores a choice of packages.
+        let chosen = test_arguments
+            .iter()
+            .any(|a| a.starts_with("-p") || a.starts_with("--pack"));
+        let mut tests = workspace.cargo(if chosen {
+            &["test"]
+        } else {
+            &["test", "--workspace"]
+        });
+        tests
+            .args(test_arguments)
+            .env(
+                "DISTRIBUTOR_BIN",
+                workspace.target.join("debug/distributor"),
+            )
+            .env("PEERS_DIR", peers::folder(workspace));
+        if std::env::var_os("RUST_TEST_THREADS").is_none() {
+            // End-to-end tests wait for real servers more than they compute.
+            let cores = std::thread::available_parallelism().map_or(2, usize::from);
+            tests.env("RUST_TEST_THREADS", (3 * cores).to_string());
+        }
+        run_command(&mut tests)
+    })
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "wall time for a person; there is no runtime here"
+)]
+fn timed(step: &str, run: impl FnOnce() -> Result<()>) -> Result<()> {
+    let start = Instant::now();
+    let outcome = run();
+    let verdict = if outcome.is_ok() { "done" } else { "FAILED" };
+    println!(
+        "-- {step}: {verdict} in {:.1} s",
+        start.elapsed().as_secs_f64()
+    );
+    outcome
+}
