@@ -80,11 +80,11 @@ impl HaTracker {
         if let Some(progress) = pending.get(cluster) {
             return Some(progress.clone());
         }
-        if limit > 0 && self.cache.get(tenant, cluster).is_none() {
+        if limit > 0 && !self.cache.knows(tenant, cluster) {
             // Those already cached but not yet off the list must not count twice.
             let coming = pending
                 .keys()
-                .filter(|c| self.cache.get(tenant, c).is_none())
+                .filter(|c| !self.cache.knows(tenant, c))
                 .count();
             if (self.cache.count(tenant) + coming) as u64 >= limit {
                 if pending.is_empty() {
@@ -110,11 +110,12 @@ impl HaTracker {
                 sample_ms,
             };
             let tracker = &admission.tracker;
+            let update =
+                tracker.update_store(&admission.tenant, &admission.cluster, &candidate, seen_ms);
             let updated = tokio::select! {
-                updated = tracker.update_store(&admission.tenant, &admission.cluster, &candidate, seen_ms) => {
-                    updated.map_err(|error| TrackerError::Store(Arc::new(error)))
-                }
+                biased;
                 () = tracker.shutdown.cancelled() => Err(TrackerError::ShuttingDown),
+                updated = update => updated.map_err(|error| TrackerError::Store(Arc::new(error))),
             };
             // First off the list: who comes after the report starts a new call.
             drop(admission);

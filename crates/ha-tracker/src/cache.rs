@@ -2,6 +2,9 @@
 //!
 //! Readers (one per checked request) touch no shared lock and write only two times of the cluster
 //! they are about. Writers (elections, store events) are rare and take one mutex.
+//!
+//! With many clusters a check costs what its cache misses cost. So names up to 23 bytes are kept
+//! where they are compared, and clusters where the map finds them, not behind further pointers.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,9 +12,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ahash::RandomState;
 use arc_swap::{ArcSwap, ArcSwapOption};
 
+use smol_str::SmolStr;
+
 use crate::ReplicaDesc;
 
-type Map<V> = papaya::HashMap<Box<str>, V, RandomState>;
+type Map<V> = papaya::HashMap<SmolStr, V, RandomState>;
 
 /// Unix ms of something that has not happened.
 pub(crate) const NEVER: i64 = 0;
@@ -21,14 +26,14 @@ const NO_SAMPLE: i64 = i64::MIN;
 /// All tenants' clusters.
 #[derive(Debug, Default)]
 pub(crate) struct Cache {
-    tenants: Map<Arc<TenantClusters>>,
+    tenants: Map<TenantClusters>,
     /// Held by every writer, so that a tenant is not removed while a cluster is added to it.
     write: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct TenantClusters {
-    clusters: Map<Arc<Cluster>>,
+    clusters: Map<Cluster>,
 }
 
 /// One tracked cluster.
@@ -49,18 +54,48 @@ pub(crate) struct Cluster {
 /// of one replica is never taken for one of its successor.
 #[derive(Debug)]
 pub(crate) struct Elected {
-    pub(crate) desc: ReplicaDesc,
+    pub(crate) replica: SmolStr,
     seen_ms: AtomicI64,
+    pub(crate) received_at: i64,
+    pub(crate) elected_at: i64,
+    pub(crate) elected_changes: i64,
 }
 
 #[derive(Debug)]
 pub(crate) struct OtherReplica {
-    pub(crate) replica: Box<str>,
+    pub(crate) replica: SmolStr,
     seen_ms: AtomicI64,
     sample_ms: AtomicI64,
 }
 
 impl Elected {
+    fn new(desc: &ReplicaDesc, seen_ms: i64) -> Self {
+        Self {
+            replica: desc.replica.as_str().into(),
+            seen_ms: AtomicI64::new(seen_ms),
+            received_at: desc.received_at,
+            elected_at: desc.elected_at,
+            elected_changes: desc.elected_changes,
+        }
+    }
+
+    /// What is stored. Entries marked for deletion are not in the cache.
+    pub(crate) fn desc(&self) -> ReplicaDesc {
+        ReplicaDesc {
+            replica: self.replica.to_string(),
+            received_at: self.received_at,
+            deleted_at: 0,
+            elected_at: self.elected_at,
+            elected_changes: self.elected_changes,
+        }
+    }
+
+    fn holds(&self, desc: &ReplicaDesc) -> bool {
+        self.replica == desc.replica
+            && (self.received_at, self.elected_at, self.elected_changes)
+                == (desc.received_at, desc.elected_at, desc.elected_changes)
+    }
+
     pub(crate) fn seen_ms(&self) -> i64 {
         self.seen_ms.load(Ordering::Relaxed)
     }
@@ -85,12 +120,9 @@ impl OtherReplica {
 }
 
 impl Cluster {
-    fn new(desc: ReplicaDesc) -> Self {
+    fn new(desc: &ReplicaDesc) -> Self {
         Self {
-            elected: ArcSwap::from_pointee(Elected {
-                desc,
-                seen_ms: AtomicI64::new(NEVER),
-            }),
+            elected: ArcSwap::from_pointee(Elected::new(desc, NEVER)),
             other: ArcSwapOption::empty(),
             changes: AtomicU64::new(1),
             cas: AtomicU64::new(0),
@@ -114,13 +146,13 @@ impl Cluster {
         now_ms: i64,
     ) -> Option<Arc<Elected>> {
         let elected = self.elected.load();
-        if elected.desc.replica == replica {
+        if elected.replica == replica {
             elected.see(now_ms);
             return None;
         }
         let sample_ms = sample_ms.unwrap_or(NO_SAMPLE);
         match &*self.other.load() {
-            Some(other) if &*other.replica == replica => {
+            Some(other) if other.replica == replica => {
                 other.seen_ms.store(now_ms, Ordering::Relaxed);
                 other.sample_ms.store(sample_ms, Ordering::Relaxed);
             }
@@ -134,27 +166,24 @@ impl Cluster {
     }
 
     /// Takes what is stored. The caller holds the cache's write lock.
-    fn update(&self, desc: ReplicaDesc) -> bool {
+    fn update(&self, desc: &ReplicaDesc) -> bool {
         let before = self.elected.load();
-        if before.desc == desc {
+        if before.holds(desc) {
             return false;
         }
-        let changed = before.desc.replica != desc.replica;
+        let changed = before.replica != desc.replica;
         let seen_ms = if !changed {
             before.seen_ms()
         } else {
             match &*self.other.load() {
-                Some(other) if *other.replica == *desc.replica => other.seen_ms(),
+                Some(other) if other.replica == desc.replica => other.seen_ms(),
                 _ => NEVER,
             }
         };
         if changed {
             self.changes.fetch_add(1, Ordering::Relaxed);
         }
-        self.elected.store(Arc::new(Elected {
-            desc,
-            seen_ms: AtomicI64::new(seen_ms),
-        }));
+        self.elected.store(Arc::new(Elected::new(desc, seen_ms)));
         changed
     }
 }
@@ -165,15 +194,15 @@ impl Cache {
         &self,
         tenant: &str,
         cluster: &str,
-        read: impl FnOnce(&Arc<Cluster>) -> R,
+        read: impl FnOnce(&Cluster) -> R,
     ) -> Option<R> {
         let tenants = self.tenants.pin();
         let clusters = tenants.get(tenant)?.clusters.pin();
         clusters.get(cluster).map(read)
     }
 
-    pub(crate) fn get(&self, tenant: &str, cluster: &str) -> Option<Arc<Cluster>> {
-        self.read(tenant, cluster, Arc::clone)
+    pub(crate) fn knows(&self, tenant: &str, cluster: &str) -> bool {
+        self.read(tenant, cluster, |_| ()).is_some()
     }
 
     /// How many clusters the tenant has.
@@ -185,7 +214,7 @@ impl Cache {
     }
 
     /// Takes what the store holds; true if the elected replica is another than before.
-    pub(crate) fn put(&self, tenant: &str, cluster: &str, desc: ReplicaDesc) -> bool {
+    pub(crate) fn put(&self, tenant: &str, cluster: &str, desc: &ReplicaDesc) -> bool {
         if desc.is_deleted() {
             return self.remove(tenant, cluster);
         }
@@ -193,13 +222,13 @@ impl Cache {
         let tenants = self.tenants.pin();
         let clusters = match tenants.get(tenant) {
             Some(clusters) => clusters,
-            None => tenants.get_or_insert_with(tenant.into(), Arc::default),
+            None => tenants.get_or_insert_with(tenant.into(), TenantClusters::default),
         };
         let clusters = clusters.clusters.pin();
         match clusters.get(cluster) {
             Some(known) => known.update(desc),
             None => {
-                clusters.insert(cluster.into(), Arc::new(Cluster::new(desc)));
+                clusters.insert(cluster.into(), Cluster::new(desc));
                 true
             }
         }
@@ -220,12 +249,12 @@ impl Cache {
     }
 
     /// Names of the tenants that have clusters.
-    pub(crate) fn tenants(&self) -> Vec<Box<str>> {
+    pub(crate) fn tenants(&self) -> Vec<SmolStr> {
         self.tenants.pin().keys().cloned().collect()
     }
 
     /// Calls `visit` for each cluster of a tenant. Clusters that come or go meanwhile may be missed.
-    pub(crate) fn for_each_of(&self, tenant: &str, mut visit: impl FnMut(&str, &Arc<Cluster>)) {
+    pub(crate) fn for_each_of(&self, tenant: &str, mut visit: impl FnMut(&str, &Cluster)) {
         if let Some(clusters) = self.tenants.pin().get(tenant) {
             for (name, cluster) in &clusters.clusters.pin() {
                 visit(name, cluster);
@@ -234,7 +263,7 @@ impl Cache {
     }
 
     /// Calls `visit` with tenant, cluster name and cluster, for all.
-    pub(crate) fn for_each(&self, mut visit: impl FnMut(&str, &str, &Arc<Cluster>)) {
+    pub(crate) fn for_each(&self, mut visit: impl FnMut(&str, &str, &Cluster)) {
         for (tenant, clusters) in &self.tenants.pin() {
             for (name, cluster) in &clusters.clusters.pin() {
                 visit(tenant, name, cluster);
@@ -258,41 +287,66 @@ mod tests {
     #[test]
     fn a_new_elected_replica_keeps_the_time_it_was_seen_as_the_other() {
         let cache = Cache::default();
-        assert!(cache.put("t", "c", desc("r1", 1)));
-        let cluster = cache.get("t", "c").unwrap();
-        assert!(cluster.observe("r1", None, 100).is_none());
+        assert!(cache.put("t", "c", &desc("r1", 1)));
+        let observe = |replica, sample_ms, now_ms| {
+            cache
+                .read("t", "c", |known| known.observe(replica, sample_ms, now_ms))
+                .unwrap()
+        };
+        let seen_ms = || {
+            cache
+                .read("t", "c", |known| known.elected().seen_ms())
+                .unwrap()
+        };
+        assert!(observe("r1", None, 100).is_none());
+        assert_eq!(observe("r2", Some(90), 110).unwrap().replica, "r1");
+        assert!(cache.put("t", "c", &desc("r2", 105)));
+        assert_eq!(seen_ms(), 110);
+        assert!(cache.put("t", "c", &desc("r3", 106)));
+        assert_eq!(seen_ms(), NEVER, "r3 was never seen here");
         assert_eq!(
-            cluster.observe("r2", Some(90), 110).unwrap().desc.replica,
-            "r1"
+            cache
+                .read("t", "c", |known| known.changes.load(Ordering::Relaxed))
+                .unwrap(),
+            3
         );
-        assert!(cache.put("t", "c", desc("r2", 105)));
-        assert_eq!(cluster.elected().seen_ms(), 110);
-        assert!(cache.put("t", "c", desc("r3", 106)));
-        assert_eq!(cluster.elected().seen_ms(), NEVER, "r3 was never seen here");
-        assert_eq!(cluster.changes.load(Ordering::Relaxed), 3);
     }
 
     #[test]
     fn a_refresh_keeps_the_sighting() {
         let cache = Cache::default();
-        cache.put("t", "c", desc("r1", 1));
-        let cluster = cache.get("t", "c").unwrap();
-        cluster.observe("r1", None, 100);
-        assert!(!cache.put("t", "c", desc("r1", 50)));
-        assert_eq!(cluster.elected().seen_ms(), 100);
-        assert_eq!(cluster.elected().desc.received_at, 50);
+        cache.put("t", "c", &desc("r1", 1));
+        let observe = |replica, sample_ms, now_ms| {
+            cache
+                .read("t", "c", |known| known.observe(replica, sample_ms, now_ms))
+                .unwrap()
+        };
+        let seen_ms = || {
+            cache
+                .read("t", "c", |known| known.elected().seen_ms())
+                .unwrap()
+        };
+        observe("r1", None, 100);
+        assert!(!cache.put("t", "c", &desc("r1", 50)));
+        assert_eq!(seen_ms(), 100);
+        assert_eq!(
+            cache
+                .read("t", "c", |known| known.elected().received_at)
+                .unwrap(),
+            50
+        );
     }
 
     #[test]
     fn a_deleted_entry_is_forgotten_and_its_tenant_with_it() {
         let cache = Cache::default();
-        cache.put("t", "c1", desc("r1", 1));
-        cache.put("t", "c2", desc("r1", 1));
+        cache.put("t", "c1", &desc("r1", 1));
+        cache.put("t", "c2", &desc("r1", 1));
         assert_eq!(cache.count("t"), 2);
         assert!(cache.put(
             "t",
             "c1",
-            ReplicaDesc {
+            &ReplicaDesc {
                 deleted_at: 5,
                 ..desc("r1", 1)
             }

@@ -139,19 +139,19 @@ impl Collector for ClusterCollector {
             encoder,
             "cortex_ha_tracker_elected_replica_timestamp_seconds",
             "The timestamp stored for the currently elected replica, from the store",
-            |cluster| cluster.elected().desc.received_at.div_euclid(1000),
+            |cluster| cluster.elected().received_at.div_euclid(1000),
         )?;
         self.gauge(
             encoder,
             "cortex_ha_tracker_last_election_timestamp_seconds",
             "The timestamp of the last election for a user ID/cluster",
-            |cluster| cluster.elected().desc.elected_at.div_euclid(1000),
+            |cluster| cluster.elected().elected_at.div_euclid(1000),
         )?;
         self.gauge(
             encoder,
             "cortex_ha_tracker_reelections_total",
             "The number of reelections of a user ID/cluster, from the store",
-            |cluster| cluster.elected().desc.elected_changes,
+            |cluster| cluster.elected().elected_changes,
         )?;
         self.counter(
             encoder,
@@ -180,7 +180,7 @@ impl Collector for ClusterCollector {
             let labels = [
                 ("user", user),
                 ("cluster", name),
-                ("replica", elected.desc.replica.as_str()),
+                ("replica", elected.replica.as_str()),
             ];
             result = result.and_then(|()| metric.encode_family(&labels)?.encode_gauge(&1_i64));
         });

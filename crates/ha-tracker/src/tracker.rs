@@ -90,7 +90,7 @@ pub struct ElectedReplica(pub(crate) Arc<Elected>);
 impl ElectedReplica {
     /// Its name.
     pub fn name(&self) -> &str {
-        &self.0.desc.replica
+        &self.0.replica
     }
 }
 
@@ -196,7 +196,7 @@ impl HaTracker {
     pub fn peek(&self, tenant: &str, cluster: &str, replica: &str) -> Lookup {
         self.cache
             .read(tenant, cluster, |known| {
-                if known.elected().desc.replica == replica {
+                if known.elected().replica == replica {
                     Lookup::Elected
                 } else {
                     Lookup::NotElected
@@ -255,7 +255,7 @@ impl HaTracker {
             let limits = self.limits.ha_limits(&tenant);
             let timeouts = limits.timeouts(self.jitter);
             self.cache.for_each_of(&tenant, |name, cluster| {
-                let desc = cluster.elected().desc.clone();
+                let desc = cluster.elected().desc();
                 let due_in = |timeout: Duration| {
                     desc.received_at
                         .saturating_add(crate::clock::saturating_ms(timeout))

@@ -56,20 +56,20 @@ impl HaTracker {
             let now_ms = self.config.clock.now_ms();
             self.cache.for_each_of(&tenant, |name, cluster| {
                 if due_candidate(cluster, now_ms, &timeouts, |_| ()).is_some() {
-                    due.push((tenant.clone(), Box::<str>::from(name), Arc::clone(cluster)));
+                    due.push((tenant.clone(), Box::<str>::from(name)));
                 }
             });
         }
         let (failed, succeeded) = (AtomicU32::new(0), AtomicU32::new(0));
         let first_error = std::sync::OnceLock::new();
         let writes = futures::stream::iter(due).for_each_concurrent(CONCURRENCY, |due| async {
-            let (tenant, name, cluster) = due;
+            let (tenant, name) = due;
             let down = succeeded.load(Ordering::Relaxed) == 0
                 && failed.load(Ordering::Relaxed) >= FAILURES_BEFORE_GIVING_UP;
             if down {
                 return;
             }
-            match self.update_one(&tenant, &name, &cluster).await {
+            match self.update_one(&tenant, &name).await {
                 Ok(()) => succeeded.fetch_add(1, Ordering::Relaxed),
                 Err(error) => {
                     let _ = first_error.set(error);
@@ -88,14 +88,10 @@ impl HaTracker {
         }
     }
 
-    async fn update_one(
-        &self,
-        tenant: &str,
-        name: &str,
-        cluster: &Cluster,
-    ) -> Result<(), StoreError> {
+    async fn update_one(&self, tenant: &str, name: &str) -> Result<(), StoreError> {
         // Anew: the pass may have waited for a slow store since it saw that this one is due.
         let now_ms = self.config.clock.now_ms();
+        let timeouts = self.timeouts(tenant);
         let owned = |candidate: &Candidate<'_>| {
             (
                 candidate.replica.to_owned(),
@@ -103,9 +99,13 @@ impl HaTracker {
                 candidate.sample_ms,
             )
         };
-        let Some((replica, seen_ms, sample_ms)) =
-            due_candidate(cluster, now_ms, &self.timeouts(tenant), owned)
-        else {
+        let due = self
+            .cache
+            .read(tenant, name, |cluster| {
+                due_candidate(cluster, now_ms, &timeouts, owned)
+            })
+            .flatten();
+        let Some((replica, seen_ms, sample_ms)) = due else {
             return Ok(());
         };
         let candidate = Candidate {
@@ -150,7 +150,7 @@ impl HaTracker {
             self.metrics.undecodable.inc();
         }
         if let Some(desc) = outcome?.into_value() {
-            self.cache.put(tenant, cluster, desc);
+            self.cache.put(tenant, cluster, &desc);
         }
         self.cache.read(tenant, cluster, |known| {
             known.cas.fetch_add(1, Ordering::Relaxed)
@@ -178,28 +178,28 @@ fn due_candidate<R>(
 ) -> Option<R> {
     let elected = cluster.elected();
     let update_ms = saturating_ms(timeouts.update);
-    if now_ms.saturating_sub(elected.desc.received_at) < update_ms {
+    if now_ms.saturating_sub(elected.received_at) < update_ms {
         return None;
     }
     let fresh = |seen_ms: i64| now_ms.saturating_sub(seen_ms) < update_ms;
     let other = cluster.other();
     let candidate = if fresh(elected.seen_ms()) {
         Candidate {
-            replica: &elected.desc.replica,
+            replica: &elected.replica,
             seen_ms: elected.seen_ms(),
             sample_ms: None,
         }
     } else {
         let other = other
             .as_ref()
-            .filter(|other| fresh(other.seen_ms()) && *other.replica != *elected.desc.replica)?;
+            .filter(|other| fresh(other.seen_ms()) && other.replica != elected.replica)?;
         Candidate {
             replica: &other.replica,
             seen_ms: other.seen_ms(),
             sample_ms: other.sample_ms(),
         }
     };
-    match decide(Some(&elected.desc), &candidate, now_ms, timeouts, 0) {
+    match decide(Some(&elected.desc()), &candidate, now_ms, timeouts, 0) {
         Decision::Keep(_) => None,
         Decision::Refresh(_) | Decision::Elect(..) => Some(take(&candidate)),
     }

@@ -46,7 +46,7 @@ impl HaTracker {
             match event {
                 WatchEvent::Put(key, desc) => {
                     gone.remove(&key);
-                    self.put(&key, desc, synced);
+                    self.put(&key, &desc, synced);
                 }
                 WatchEvent::Deleted(key) => {
                     gone.remove(&key);
@@ -67,7 +67,7 @@ impl HaTracker {
         }
     }
 
-    fn put(&self, key: &str, desc: ReplicaDesc, synced: bool) {
+    fn put(&self, key: &str, desc: &ReplicaDesc, synced: bool) {
         let Some((tenant, cluster)) = parse_key(key) else {
             tracing::warn!(
                 key,
@@ -81,8 +81,8 @@ impl HaTracker {
                 .propagation
                 .observe(age_ms.max(0) as f64 / 1000.0);
         }
-        let (replica, deleted) = (desc.replica.clone(), desc.is_deleted());
         if self.cache.put(tenant, cluster, desc) {
+            let (replica, deleted) = (desc.replica.as_str(), desc.is_deleted());
             tracing::debug!(
                 tenant,
                 cluster,

@@ -286,28 +286,27 @@ async fn a_store_that_was_down_longer_than_the_failover_timeout_changes_nothing(
 async fn clusters_that_nobody_sends_for_are_marked_then_deleted() {
     let fleet = Fleet::start(1, limits()).await;
     fleet.send(0, "gone", "r1").await;
-    fleet.send(0, "alive", "r1").await;
-    for _ in 0..(45 * 4) {
-        fleet.advance(Duration::from_secs(15)).await;
-        fleet.send(0, "alive", "r1").await;
-    }
-    // 30 min old, and a clean-up at least every 36 min.
-    fleet
-        .advance_sending(Duration::from_secs(25 * 60), "alive", "r1")
-        .await;
-    assert!(
+    // Clean-ups are 24 to 36 minutes apart: the first that finds it older than 30 minutes comes
+    // within 66, and so does the one that deletes it, counted from then.
+    let mut minute = 0;
+    let mut marked = None;
+    while let Some(entry) = fleet.store.get("t/gone").await.unwrap() {
+        if entry.is_deleted() {
+            marked.get_or_insert(minute);
+            assert_eq!(fleet.trackers[0].peek("t", "gone", "r1"), Lookup::Unknown);
+        }
         fleet
-            .store
-            .get("t/gone")
-            .await
-            .unwrap()
-            .unwrap()
-            .is_deleted()
+            .advance_sending(Duration::from_secs(60), "alive", "r1")
+            .await;
+        minute += 1;
+    }
+    let marked = marked.expect("marked before it was deleted");
+    assert!((30..=67).contains(&marked), "marked after {marked} minutes");
+    let deleted = minute - marked;
+    assert!(
+        (30..=67).contains(&deleted),
+        "deleted {deleted} minutes later"
     );
-    assert_eq!(fleet.trackers[0].peek("t", "gone", "r1"), Lookup::Unknown);
-    fleet
-        .advance_sending(Duration::from_secs(72 * 60), "alive", "r1")
-        .await;
     assert_eq!(fleet.store.list("").await.unwrap(), ["t/alive"]);
     let metrics = fleet.metrics(0);
     assert!(metrics.contains("cortex_ha_tracker_replicas_cleanup_marked_for_deletion_total 1\n"));
