@@ -64,7 +64,7 @@ fn series(shape: Shape<'_>) -> impl Iterator<Item = Series> + '_ {
     // Any full-period generator will do: values must not compress.
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     (0..shape.series).map(move |index| {
-        let node = index / 64;
+        let node = index / 24;
         let pair = shape.pairs.get(index % shape.pairs.len().max(1)).copied();
         let (cluster, replica) = pair.unwrap_or(("", ""));
         state = state
@@ -79,7 +79,7 @@ fn series(shape: Shape<'_>) -> impl Iterator<Item = Series> + '_ {
                 ("__replica__", replica.to_owned()),
                 ("cluster", cluster.to_owned()),
                 ("cpu", (index / 8 % 64).to_string()),
-                ("endpoint", "https-metrics".to_owned()),
+                ("endpoint", "metrics".to_owned()),
                 (
                     "instance",
                     format!("10.{}.{}.7:9100", node / 200, node % 200),
@@ -87,10 +87,11 @@ fn series(shape: Shape<'_>) -> impl Iterator<Item = Series> + '_ {
                 ("job", "node-exporter".to_owned()),
                 ("mode", mode.to_owned()),
                 ("namespace", "monitoring".to_owned()),
-                ("pod", format!("node-exporter-{pod_hash:05x}")),
+                ("pod", format!("prometheus-node-exporter-{pod_hash:05x}")),
                 ("service", "node-exporter".to_owned()),
             ],
-            value: (state >> 20) as f64 / 1024.0,
+            // Seconds with two decimals, as counters of CPU time are.
+            value: (state >> 24) as f64 / 100.0,
             timestamp_ms: shape.timestamp_ms + (node % 15) as i64,
         }
     })

@@ -129,7 +129,7 @@ mod tests {
         let timings = interleaved(
             Effort::Quick,
             &mut [&mut || first = std::hint::black_box(first + 1), &mut || {
-                second += 1
+                second += 1;
             }],
         );
         assert!(

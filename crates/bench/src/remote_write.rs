@@ -3,7 +3,10 @@
 use anyhow::{Context, Result};
 use prost::Message as _;
 use remote_write::proto::{v1, v2};
-use remote_write::{HaLabelNames, Scratch, Verdict, Version, compress_into, decompress_into, scan};
+use remote_write::{
+    HaLabelNames, Scratch, Verdict, Version, compress_into, compress_to, decompress_to,
+    scan_in_place,
+};
 
 use crate::generate::{HA_LABELS, Shape, request};
 use crate::measure::{Effort, interleaved};
@@ -27,14 +30,13 @@ fn measure(effort: Effort, version: Version, series: usize, report: &mut Report)
     let mut compressed = Vec::new();
     compress_into(&raw, &mut compressed);
     let mut stripped = raw.clone();
-    scanned(
+    let kept = scanned(
         version,
         &mut stripped,
         &mut Scratch::default(),
         Verdict::Keep,
     )?;
-    let mut stripped_compressed = Vec::new();
-    compress_into(&stripped, &mut stripped_compressed);
+    stripped.truncate(kept);
     anyhow::ensure!(
         full_decode(version, &raw, HA_LABELS)? == stripped,
         "the results differ"
@@ -47,26 +49,22 @@ fn measure(effort: Effort, version: Version, series: usize, report: &mut Report)
         effort,
         &mut [
             &mut || {
-                checked(decompress_into(&compressed, LIMIT, &mut decompress.raw));
+                checked(decompress_to(&compressed, LIMIT, &mut decompress.raw));
             },
             &mut || {
-                checked(decompress_into(&compressed, LIMIT, &mut drop_all.raw));
-                checked(scanned(
-                    version,
-                    &mut drop_all.raw,
-                    &mut drop_all.scratch,
-                    Verdict::Drop,
-                ));
+                let Buffers { raw, scratch, .. } = &mut *drop_all;
+                let length = checked(decompress_to(&compressed, LIMIT, raw));
+                checked(scanned(version, &mut raw[..length], scratch, Verdict::Drop));
             },
             &mut || {
-                checked(decompress_into(&compressed, LIMIT, &mut round_trip.raw));
-                compress_into(&stripped, &mut round_trip.out);
+                checked(decompress_to(&compressed, LIMIT, &mut round_trip.raw));
+                compress_to(&stripped, &mut round_trip.out);
             },
             &mut || {
                 let Buffers { raw, out, scratch } = &mut *strip_all;
-                checked(decompress_into(&compressed, LIMIT, raw));
-                checked(scanned(version, raw, scratch, Verdict::Keep));
-                compress_into(raw, out);
+                let length = checked(decompress_to(&compressed, LIMIT, raw));
+                let kept = checked(scanned(version, &mut raw[..length], scratch, Verdict::Keep));
+                compress_to(&raw[..kept], out);
             },
             &mut || {
                 // The scan edits in place, so its input has to be copied for every call.
@@ -141,13 +139,12 @@ struct Buffers {
 
 fn scanned(
     version: Version,
-    raw: &mut Vec<u8>,
+    raw: &mut [u8],
     scratch: &mut Scratch,
     verdict: Verdict,
-) -> Result<()> {
-    let found = scan(version, raw, Some(HA_LABELS), scratch, &mut |_, _| verdict)?;
-    std::hint::black_box(found);
-    Ok(())
+) -> Result<usize> {
+    let found = scan_in_place(version, raw, Some(HA_LABELS), scratch, &mut |_, _| verdict)?;
+    Ok(std::hint::black_box(found).length)
 }
 
 /// A generated request is valid; if not, the numbers would mean nothing.

@@ -24,17 +24,28 @@ pub enum DecompressError {
     Corrupt(String),
 }
 
-/// Replaces `out` by the decompressed block.
-///
-/// No memory is taken for a block that declares more than `max` bytes, or more than its compressed
-/// size can expand to. The capacity of `out` is reused; what it held is overwritten, not cleared,
-/// so leave its length as it was: only bytes that it grows by are zeroed first.
-/// After an error `out` holds unspecified bytes.
+/// Replaces `out` by the decompressed block: [`decompress_to`], then cuts off what is left of
+/// longer earlier content, which therefore has to be zeroed when the buffer grows again.
 pub fn decompress_into(
     compressed: &[u8],
     max: u64,
     out: &mut Vec<u8>,
 ) -> Result<(), DecompressError> {
+    let length = decompress_to(compressed, max, out)?;
+    out.truncate(length);
+    Ok(())
+}
+
+/// Decompresses a block into the beginning of `out` and returns its decompressed length. `out` is
+/// only ever grown: a buffer that is used again is not zeroed again.
+///
+/// No memory is taken for a block that declares more than `max` bytes, or more than its compressed
+/// size can expand to. After an error `out` holds unspecified bytes.
+pub fn decompress_to(
+    compressed: &[u8],
+    max: u64,
+    out: &mut Vec<u8>,
+) -> Result<usize, DecompressError> {
     if compressed.is_empty() {
         return Err(DecompressError::Empty);
     }
@@ -64,12 +75,14 @@ pub fn decompress_into(
             compressed.len()
         )));
     }
-    out.resize(size, 0);
-    let written = Decoder::new()
-        .decompress(compressed, out)
-        .map_err(corrupt)?;
-    out.truncate(written);
-    Ok(())
+    if out.len() < size {
+        out.resize(size, 0);
+    }
+    // Exactly its size: what does not fill it is corrupt.
+    let target = out.get_mut(..size).unwrap_or_default();
+    Decoder::new()
+        .decompress(compressed, target)
+        .map_err(corrupt)
 }
 
 /// The decompressed size that a block declares, bytes; `None` if it does not begin like a block.
@@ -115,8 +128,11 @@ mod tests {
             .flat_map(|n| (n / 7).to_le_bytes())
             .collect();
         let (mut compressed, mut out) = (Vec::new(), Vec::new());
+        let mut grown = Vec::new();
         for part in [&raw[..], &raw[..1000], &[], &raw[..]] {
             compress_into(part, &mut compressed);
+            let length = decompress_to(&compressed, LIMIT, &mut grown).unwrap();
+            assert_eq!((&grown[..length], grown.len()), (part, raw.len()));
             decompress_into(&compressed, LIMIT, &mut out).unwrap();
             assert_eq!(out, part);
         }

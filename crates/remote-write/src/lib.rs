@@ -36,7 +36,9 @@ mod v1;
 mod v2;
 mod wire;
 
-pub use block::{DecompressError, compress_into, compress_to, declared_size, decompress_into};
+pub use block::{
+    DecompressError, compress_into, compress_to, declared_size, decompress_into, decompress_to,
+};
 pub use error::{Problem, ScanError};
 pub use media::{UnsupportedMediaType, Version, check_content_encoding, version_of_content_type};
-pub use scan::{Counts, Group, HaLabelNames, Scan, Scratch, Verdict, scan};
+pub use scan::{Counts, Group, HaLabelNames, Scan, Scratch, Verdict, scan, scan_in_place};

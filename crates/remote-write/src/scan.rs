@@ -75,8 +75,10 @@ pub struct Scan {
     pub other: Counts,
     /// 1.0 metadata entries. Always 0 for 2.0, where metadata belongs to its series.
     pub metadata: u64,
-    /// Whether the request differs from what came in. If not, so does its compressed form.
+    /// Whether the request differs from what came in. If not, its compressed form is still good.
     pub modified: bool,
+    /// Bytes of the edited request.
+    pub length: usize,
     /// Where the output holds series of groups with [`Verdict::Later`].
     runs: Vec<Run>,
 }
@@ -120,6 +122,12 @@ impl Scan {
     /// Only groups judged [`Verdict::Later`] can be discarded; other indexes are ignored. What is
     /// not discarded stays. Costs one copy for each gap between runs of series of one group.
     pub fn discard(&mut self, buf: &mut Vec<u8>, group_indexes: &[usize]) {
+        self.discard_in_place(buf, group_indexes);
+        buf.truncate(self.length);
+    }
+
+    /// The same for the buffer of [`scan_in_place`].
+    pub fn discard_in_place(&mut self, buf: &mut [u8], group_indexes: &[usize]) {
         for &index in group_indexes {
             if let Some(group) = self.groups.get_mut(index)
                 && group.verdict == Verdict::Later
@@ -129,7 +137,7 @@ impl Scan {
         }
         let groups = &self.groups;
         let mut mover = Mover::default();
-        let length = buf.len();
+        let length = self.length.min(buf.len());
         let mut from = 0;
         self.runs.retain_mut(|run| {
             let start = length.min(run.output.start as usize);
@@ -149,7 +157,7 @@ impl Scan {
         mover.keep(buf, from, length);
         let kept = mover.finish(buf);
         self.modified |= kept < length;
-        buf.truncate(kept);
+        self.length = kept;
     }
 }
 
@@ -217,6 +225,22 @@ pub fn scan(
     scratch: &mut Scratch,
     judge: &mut dyn FnMut(&str, &str) -> Verdict,
 ) -> Result<Scan, ScanError> {
+    let found = scan_in_place(version, buf, names, scratch, judge)?;
+    buf.truncate(found.length);
+    Ok(found)
+}
+
+/// [`scan`] of all of `buf`, whose first [`Scan::length`] bytes are the edited request afterwards.
+///
+/// For a buffer that is used again: one that has been truncated must be zeroed as it grows, which
+/// is not nothing beside the scan.
+pub fn scan_in_place(
+    version: Version,
+    buf: &mut [u8],
+    names: Option<HaLabelNames<'_>>,
+    scratch: &mut Scratch,
+    judge: &mut dyn FnMut(&str, &str) -> Verdict,
+) -> Result<Scan, ScanError> {
     let length = buf.len();
     if u32::try_from(length).is_err() {
         let problem = Problem::RequestTooLarge { length };
@@ -250,12 +274,12 @@ pub fn scan(
     } = progress;
     let groups = groups.list;
     let kept = mover.finish(buf);
-    buf.truncate(kept);
     Ok(Scan {
         groups,
         other,
         metadata,
         modified: kept < length,
+        length: kept,
         runs,
     })
 }

@@ -15,7 +15,10 @@ pub(super) fn help(all: bool) -> String {
         .filter(|setting| !setting.flag.is_empty() && (all || setting.basic))
         .collect();
     flags.sort_by_key(|setting| setting.flag);
-    let mut text = String::from("Usage of distributor:\n");
+    let mut text = String::from(
+        "Usage of distributor:\n  distributor [flags]      run the distributor\n  \
+         distributor demo [flags] see it work, without any other software (demo -help)\n\nFlags:\n",
+    );
     for setting in flags {
         // Writing to a String cannot fail.
         let _ = match setting.kind {

@@ -82,14 +82,18 @@ impl Serialize for SecretUrl {
     }
 }
 
-/// Replaces `user:password@` in the authority of `url`. Works on what is no valid URL too, since
-/// a mistyped URL is quoted in an error.
+/// Replaces `user:password@` in the authority of `url`, and the query, which may hold a token.
+/// Works on what is no valid URL too, since a mistyped URL is quoted in an error.
 pub(super) fn redact_userinfo(url: &str) -> String {
     let authority = url.find("://").map_or(0, |at| at + "://".len());
     // A password may itself hold an unescaped `/`, `?`, `#` or `@`, so everything up to the last
     // `@` goes; at worst a path with an `@` is shown shortened.
-    let Some(at) = url.rfind('@').filter(|at| *at >= authority) else {
-        return url.to_string();
+    let (head, tail) = match url.rfind('@').filter(|at| *at >= authority) {
+        Some(at) => (format!("{}{REDACTED}", &url[..authority]), &url[at..]),
+        None => (String::new(), url),
     };
-    format!("{}{REDACTED}{}", &url[..authority], &url[at..])
+    match tail.split_once('?') {
+        Some((path, query)) if !query.is_empty() => format!("{head}{path}?{REDACTED}"),
+        _ => head + tail,
+    }
 }

@@ -8,9 +8,6 @@ use super::errors::{Findings, Origin};
 use super::model::{ClientAuth, Config, Limits, ServerConfig, ServerTls};
 use super::units::format_duration;
 
-/// Longest name of a tenant, in bytes, as in Mimir.
-const MAX_TENANT_LENGTH: usize = 150;
-
 /// Where the value of a path was set, as [`Origin`] displays it.
 pub(super) type OriginOf<'a> = &'a dyn Fn(&str) -> String;
 
@@ -31,19 +28,33 @@ pub(super) fn check(config: &Config, origin_of: OriginOf<'_>, findings: &mut Fin
         check_server_tls(section, tls, origin_of, findings);
     }
     check_limits(&config.limits, "limits", origin_of, findings);
+    warn_of_slow_downstream(config, findings);
 }
 
 fn check_tenant(tenant: &str, origin: &str, findings: &mut Findings) {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "!-_.*'()".contains(c);
-    if tenant.len() > MAX_TENANT_LENGTH
-        || !tenant.chars().all(allowed)
-        || matches!(tenant, "." | ".." | "__mimir_cluster")
-    {
-        let problem = format!(
-            "got {tenant:?}; must be a tenant: at most {MAX_TENANT_LENGTH} of letters, digits and \
-             !-_.*'(), and not . or .."
+    if let Err(problem) = crate::push::validate_tenant(tenant) {
+        findings.error(
+            origin,
+            "no_auth_tenant",
+            format!("got {tenant:?}; {problem}"),
         );
-        findings.error(origin, "no_auth_tenant", problem);
+    }
+}
+
+/// A sender that waits for a downstream that hangs sends nothing else: it must not look silent.
+fn warn_of_slow_downstream(config: &Config, findings: &mut Findings) {
+    let (timeout, failover) = (
+        config.distributor.remote_timeout,
+        config.limits.ha_tracker_failover_timeout,
+    );
+    if config.distributor.ha_tracker.enable_ha_tracker && timeout >= failover {
+        findings.warnings.push(format!(
+            "distributor.remote_timeout ({}) is not less than limits.ha_tracker_failover_timeout \
+             ({}): while the downstream hangs, the elected replica waits for it and looks silent, \
+             and elections may change back and forth; lower the one or raise the other",
+            format_duration(timeout),
+            format_duration(failover),
+        ));
     }
 }
 

@@ -209,7 +209,7 @@ impl Pusher {
         let judged = match tracker {
             Some(tracker) => {
                 let judged = judge::judge(tracker, request.tenant, &scan, deadline).await?;
-                scan.discard(&mut decoded.bytes, &judged.discard);
+                scan.discard_in_place(&mut decoded.bytes, &judged.discard);
                 add(
                     &tenant.non_ha_samples,
                     scan.other.samples + scan.other.histograms,
@@ -241,7 +241,7 @@ impl Pusher {
         let all_dropped = scan.kept_series() == 0 && total.series > 0;
         let deduplicated = Written::from(judged.deduplicated);
         let mut written = Some(deduplicated);
-        if !all_dropped && !decoded.bytes.is_empty() {
+        if !all_dropped && scan.length > 0 {
             add(&tenant.received_requests, 1);
             add(&tenant.received_samples, kept);
             let kept_counts = judge::minus(total, dropped);
@@ -287,7 +287,7 @@ impl Pusher {
         let declared = remote_write::declared_size(&request.body).unwrap_or(0);
         in_place(usize::try_from(declared).unwrap_or(usize::MAX), || {
             let mut decoded = self.buffers.buffer();
-            remote_write::decompress_into(
+            let length = remote_write::decompress_to(
                 &request.body,
                 self.max_recv_msg_size,
                 &mut decoded.bytes,
@@ -298,9 +298,9 @@ impl Pusher {
                 cluster: &limits.ha_cluster_label,
                 replica: &limits.ha_replica_label,
             });
-            let scan = remote_write::scan(
+            let scan = remote_write::scan_in_place(
                 request.version,
-                &mut decoded.bytes,
+                decoded.bytes.get_mut(..length).unwrap_or_default(),
                 names,
                 &mut memory.scratch,
                 &mut |cluster, replica| match tracker {
@@ -334,7 +334,7 @@ impl Pusher {
         }
         let body = if scan.modified {
             let mut compressed = self.buffers.buffer();
-            let raw = &decoded.bytes;
+            let raw = decoded.bytes.get(..scan.length).unwrap_or_default();
             let len = in_place(raw.len(), || {
                 remote_write::compress_to(raw, &mut compressed.bytes)
             });

@@ -36,7 +36,7 @@ limits:
           c.yaml:12: distributor.max_recv_msg_size: got "100MX"; must be a size in bytes, or with a unit such as 100MiB or 1GB; more than 0
           c.yaml:14: distributor.downstream[0].url: got "gopher://x"; must be an http:// or https:// URL with a host
           c.yaml:17: limits.ha_max_clusters: got "-1"; must be a whole number from 0
-          c.yaml:2: no_auth_tenant: got "a/b"; must be a tenant: at most 150 of letters, digits and !-_.*'(), and not . or ..
+          c.yaml:2: no_auth_tenant: got "a/b"; the tenant ID "a/b" contains '/'; allowed are letters, digits and !-_.*'()
           c.yaml:16: limits.ha_tracker_failover_timeout: got 10s; must be at least 21s: the sum of ha_tracker_update_timeout 15s (default), ha_tracker_update_timeout_jitter_max 5s (default) and 1s; raise it, or lower these"#]]
     .assert_eq(&yaml_mistakes(text));
 }

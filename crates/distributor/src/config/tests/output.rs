@@ -177,6 +177,10 @@ fn help_shows_the_basic_flags() {
     };
     expect![[r#"
         Usage of distributor:
+          distributor [flags]      run the distributor
+          distributor demo [flags] see it work, without any other software (demo -help)
+
+        Flags:
           -auth.multitenancy-enabled
             	Take the tenant of a request from its X-Scope-OrgID header. When false, every request belongs to no_auth_tenant. (default true)
           -config.check

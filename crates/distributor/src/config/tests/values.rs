@@ -137,7 +137,7 @@ fn secrets_show_only_on_demand() {
     );
 
     let url = SecretUrl::new("http://user:p@ss/word@host/path?x=1");
-    assert_eq!(format!("{url}"), "http://********@host/path?x=1");
+    assert_eq!(format!("{url}"), "http://********@host/path?********");
     assert_eq!(
         format!("{:?}", SecretUrl::new("http://host/path")),
         "http://host/path"
