@@ -191,6 +191,18 @@ fn series_v1() -> BoxedStrategy<Field> {
         .boxed()
 }
 
+/// The same request, sometimes with so much after it that the fast readers see all of it.
+fn padded(request: BoxedStrategy<Vec<u8>>) -> BoxedStrategy<Vec<u8>> {
+    let padding = [&[0x82, 0x7d, 0xc8, 0x01][..], &[0xff; 200]].concat();
+    prop_oneof![Just(Vec::new()), Just(padding)]
+        .prop_flat_map(move |padding| {
+            request
+                .clone()
+                .prop_map(move |request| [&request[..], &padding].concat())
+        })
+        .boxed()
+}
+
 /// A legal request of remote write 1.0.
 pub(crate) fn request_v1() -> BoxedStrategy<Vec<u8>> {
     let metadata = submessage(
@@ -202,7 +214,9 @@ pub(crate) fn request_v1() -> BoxedStrategy<Vec<u8>> {
             text(5, LABEL_VALUES),
         ],
     );
-    message(vec(prop_oneof![5 => series_v1(), 1 => metadata], 0..8).boxed())
+    padded(message(
+        vec(prop_oneof![5 => series_v1(), 1 => metadata], 0..8).boxed(),
+    ))
 }
 
 const SYMBOLS: &[&str] = &[
@@ -216,10 +230,13 @@ const SYMBOLS: &[&str] = &[
     "",
 ];
 
+/// None of which is a name twice, so that tables of many stay usual.
+const OTHER_SYMBOLS: &[&str] = &["a", "b", "cc", "__name__", "job", ""];
+
 /// References of one series or exemplar: one run, several that split pairs, or not packed.
 fn references(symbols: u32) -> BoxedStrategy<Vec<Field>> {
     // Low references are the HA labels more often than not.
-    let one = move || prop_oneof![2 => 0..symbols.min(4), 1 => 0..symbols];
+    let one = move || prop_oneof![3 => 0..symbols.min(4), 1 => 0..symbols];
     let pairs = vec((one(), one()), 0..6).prop_map(|pairs| {
         pairs
             .into_iter()
@@ -285,12 +302,16 @@ fn series_v2(symbols: u32) -> BoxedStrategy<Field> {
 
 /// A legal request of remote write 2.0.
 pub(crate) fn request_v2() -> BoxedStrategy<Vec<u8>> {
-    let symbols = vec(select(SYMBOLS), 0..12).prop_map(|rest| {
+    let more = prop_oneof![
+        vec(select(SYMBOLS), 0..12),
+        vec(select(OTHER_SYMBOLS), 120..140)
+    ];
+    let symbols = more.prop_map(|more| {
         let mut symbols = vec!["", "cluster", "__replica__", "a"];
-        symbols.extend(rest);
+        symbols.extend(more);
         symbols
     });
-    (symbols, 0..4u8)
+    let request = (symbols, 0..4u8)
         .prop_flat_map(|(symbols, order)| {
             let series = vec(
                 prop_oneof![6 => series_v2(symbols.len() as u32), 1 => unknown()],
@@ -313,7 +334,8 @@ pub(crate) fn request_v2() -> BoxedStrategy<Vec<u8>> {
             };
             parts.concat().concat()
         })
-        .boxed()
+        .boxed();
+    padded(request)
 }
 
 /// The same with a few bytes changed, cut out, doubled, or the end missing.
