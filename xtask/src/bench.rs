@@ -21,7 +21,13 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     };
     let json = workspace.target.join("bench.json");
     // The bench starts it, and looks at its size.
-    crate::workspace::run(&mut workspace.cargo(&["build", "--release", "--quiet", "--package", "distributor"]))?;
+    crate::workspace::run(&mut workspace.cargo(&[
+        "build",
+        "--release",
+        "--quiet",
+        "--package",
+        "distributor",
+    ]))?;
     let mut command: Command =
         workspace.cargo(&["run", "--release", "--quiet", "--package", "bench", "--"]);
     command.arg("--json").arg(&json);

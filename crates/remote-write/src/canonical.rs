@@ -129,7 +129,7 @@ pub(crate) fn labels(
         // Both keys, and no high bit in either length.
         if header & 0x80ff_80ff != 0x000a_000a
             || u32::from(value_header) != value_length << 8 | 0x12
-            || next > end + 40
+            || next > end
         {
             break;
         }

@@ -255,6 +255,31 @@ fn numbers_longer_than_they_have_to_be() {
 }
 
 #[test]
+fn long_references_in_a_large_table() {
+    // The fast reader of such tables looks for the label names as one byte.
+    let mut table = usual_symbols();
+    for number in 0..200 {
+        table.extend(field(4, format!("value-{number}").as_bytes()));
+    }
+    let padding = field(100, &[0; 200]);
+    let request = |run: Vec<u8>| [&table[..], &series_v2(&[run, sample(1)]), &padding].concat();
+    let kept = request(refs(&[5, 6, 1, 140]));
+    v2(
+        &request(refs(&[3, 4, 5, 6, 1, 140])),
+        &kept,
+        &[("c1", "r1")],
+    );
+    v2(
+        &request(field(1, &[0x83, 0x00, 4, 5, 6, 1, 140, 1])),
+        &kept,
+        &[("c1", "r1")],
+    );
+    let long_cluster = [0x85, 0x00, 6, 1, 140, 1];
+    let sent = request(field(1, &[&[3, 4], &long_cluster[..]].concat()));
+    v2(&sent, &request(field(1, &long_cluster)), &[("c1", "r1")]);
+}
+
+#[test]
 fn negative_timestamps_take_ten_bytes() {
     let labels = [label("__replica__", "r1"), label("cluster", "c1")].concat();
     let sent = series(&[labels.clone(), sample(3), sample(-7), sample(5)]);

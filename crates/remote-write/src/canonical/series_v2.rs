@@ -26,7 +26,7 @@ pub(crate) struct SeriesReader {
     /// The only byte of the references to the label names.
     cluster: u8x16,
     replica: u8x16,
-    /// What makes a high bit of the second byte of a reference that may be too large.
+    /// What makes a high bit of the second byte of a reference that may be too large, less one.
     limit: u8x16,
 }
 
@@ -67,8 +67,8 @@ struct Bits {
     /// The same as the references to the label names.
     cluster: u64,
     replica: u64,
-    /// Too large, perhaps, if it is the second byte of a reference.
-    large: u64,
+    /// Zero or too large, perhaps, if it is the second byte of a reference.
+    doubtful: u64,
 }
 
 impl SeriesReader {
@@ -87,7 +87,7 @@ impl SeriesReader {
             symbols,
             cluster: byte(cluster)?,
             replica: byte(replica)?,
-            limit: u8x16::splat(0x80 - (symbols >> 7).min(0x80) as u8),
+            limit: u8x16::splat(0x81 - (symbols >> 7).min(0x80) as u8),
         })
     }
 
@@ -141,8 +141,8 @@ impl SeriesReader {
         (at == end).then_some(pos + end)
     }
 
-    /// Reads the run `start..end`: whole pairs of references of one or two bytes, all in range,
-    /// with each HA label at most once. `None` for any other, which may be legal or not.
+    /// Reads the run `start..end`: whole pairs of references of one or two bytes and no more than
+    /// they need, all in range, with each HA label at most once. `None` for any other, which may be legal or not.
     #[inline]
     pub(crate) fn run(&self, request: &[u8], start: usize, end: usize) -> Option<RunLabels> {
         let mut labels = RunLabels::NONE;
@@ -165,11 +165,12 @@ impl SeriesReader {
             if firsts & seconds != 0 || seconds & !valid != 0 {
                 return None;
             }
-            let mut doubtful = bits.large & seconds;
+            let mut doubtful = bits.doubtful & seconds;
             while doubtful != 0 {
                 let at = pos + doubtful.trailing_zeros() as usize;
                 let (low, high) = (*request.get(at.checked_sub(1)?)?, *request.get(at)?);
-                if u32::from(low & 0x7f) | u32::from(high) << 7 >= self.symbols {
+                // A zero makes two bytes of what could be one, which may be a label name.
+                if high == 0 || u32::from(low & 0x7f) | u32::from(high) << 7 >= self.symbols {
                     return None;
                 }
                 doubtful &= doubtful - 1;
@@ -207,7 +208,7 @@ impl SeriesReader {
             firsts: 0,
             cluster: 0,
             replica: 0,
-            large: 0,
+            doubtful: 0,
         };
         for (index, lane) in window.as_chunks::<16>().0.iter().enumerate() {
             if 16 * index >= left {
@@ -218,7 +219,8 @@ impl SeriesReader {
             bits.firsts |= shifted(bytes);
             bits.cluster |= shifted(bytes.simd_eq(self.cluster));
             bits.replica |= shifted(bytes.simd_eq(self.replica));
-            bits.large |= shifted(bytes.saturating_add(self.limit));
+            // Less one, zero is the largest of all.
+            bits.doubtful |= shifted((bytes - u8x16::splat(1)).saturating_add(self.limit));
         }
         bits
     }
@@ -270,18 +272,20 @@ mod tests {
             labels(4, 299, 2, 5)
         );
         assert_eq!(reader.run(&padded(&run), 3, 3), Some(RunLabels::NONE));
-        let refused: [&[u8]; 10] = [
+        let refused: [&[u8]; 11] = [
             &run[..8],
             &run[..4],
             // 300, out of range.
             &[1, 0xac, 0x02],
+            // Two bytes for what could be one.
+            &[0x83, 0x00, 1, 2],
             // Three bytes, and across words.
             &[1, 0x81, 0x80, 0x00],
-            &[1, 2, 3, 4, 5, 6, 7, 0x81, 0x81, 0x00],
+            &[1, 2, 3, 4, 5, 6, 7, 0x81, 0x81, 0x01],
             // The cluster twice.
             &[3, 1, 3, 2],
             &[1, 2, 3, 4, 5, 6, 7, 0x81],
-            &[[1; 63].as_slice(), &[0x81, 0x81, 0x00]].concat(),
+            &[[1; 63].as_slice(), &[0x81, 0x81, 0x01]].concat(),
             &[[1; 63].as_slice(), &[0x81]].concat(),
             &[1; 65],
         ];
@@ -297,7 +301,7 @@ mod tests {
                 labels(9, 200, at, at + 3)
             );
         }
-        let straddling = [&[0x81, 0x00], &[1; 61][..], &[100, 0xc8, 0x01]].concat();
+        let straddling = [&[0x81, 0x01], &[1; 61][..], &[100, 0xc8, 0x01]].concat();
         let found = reader.run(&padded(&straddling), 0, straddling.len());
         assert_eq!(found, labels(NEVER, 200, 63, 66));
         assert!(SeriesReader::new(127, 3, 100).is_none());
