@@ -234,26 +234,28 @@ fn two_threads(first: &(dyn Fn() + Sync), second: &(dyn Fn() + Sync)) -> Result<
     })
 }
 
+/// A tracker that has seen both replicas of each cluster.
+fn filled_and_seen(clusters: usize) -> Result<Filled> {
+    let filled = filled(clusters)?;
+    for index in 0..clusters {
+        for replica in ["prometheus-0", "prometheus-1"] {
+            let (tenant, cluster) = (tenant(index), cluster(index));
+            let sighting = Sighting {
+                tenant: &tenant,
+                cluster: &cluster,
+                replica,
+                earliest_ms: Some(NOW_MS),
+                now_ms: NOW_MS,
+            };
+            filled.tracker.check_cached(&sighting);
+        }
+    }
+    Ok(filled)
+}
+
 fn memory_per_cluster(clusters: usize) -> Result<f64> {
     let mut kept = None;
-    let counted = allocation_counter::measure(|| {
-        kept = Some(filled(clusters).map(|filled| {
-            for index in 0..clusters {
-                for replica in ["prometheus-0", "prometheus-1"] {
-                    let (tenant, cluster) = (tenant(index), cluster(index));
-                    let sighting = Sighting {
-                        tenant: &tenant,
-                        cluster: &cluster,
-                        replica,
-                        earliest_ms: Some(NOW_MS),
-                        now_ms: NOW_MS,
-                    };
-                    filled.tracker.check_cached(&sighting);
-                }
-            }
-            filled
-        }));
-    });
+    let counted = allocation_counter::measure(|| kept = Some(filled_and_seen(clusters)));
     kept.context("nothing was measured")??;
     Ok(counted.bytes_current as f64 / clusters as f64)
 }

@@ -136,6 +136,13 @@ fn a_nested_length_must_fit_its_message() {
         refused(Version::V1, &request).problem,
         Problem::LengthBeyondEnd { length: 7, left: 6 }
     ));
+    // A series that ends within its last label, which looks whole in what follows.
+    let whole = series(&[label("cluster", "c1"), label("__replica__", "r1")]);
+    for cut in 1..18 {
+        let mut request = [&whole[..], &series(&[]).repeat(100)].concat();
+        request[1] -= cut;
+        refused(Version::V1, &request);
+    }
     let request = &ha_series("c1", "r1");
     for end in 1..request.len() {
         refused(Version::V1, &request[..end]);

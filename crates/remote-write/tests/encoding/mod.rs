@@ -304,7 +304,7 @@ fn series_v2(symbols: u32) -> BoxedStrategy<Field> {
 pub(crate) fn request_v2() -> BoxedStrategy<Vec<u8>> {
     let more = prop_oneof![
         vec(select(SYMBOLS), 0..12),
-        vec(select(OTHER_SYMBOLS), 120..140)
+        vec(select(OTHER_SYMBOLS), 120..400)
     ];
     let symbols = more.prop_map(|more| {
         let mut symbols = vec!["", "cluster", "__replica__", "a"];
