@@ -100,12 +100,19 @@ impl Elected {
         self.seen_ms.load(Ordering::Relaxed)
     }
 
-    /// Only ever forwards, and without a write where nothing changes: many requests of one
-    /// millisecond then share the cache line.
+    /// Only ever forwards.
     fn see(&self, now_ms: i64) {
         if self.seen_ms() < now_ms {
             self.seen_ms.store(now_ms, Ordering::Relaxed);
         }
+    }
+}
+
+/// Stores without a write where nothing changes: many requests of one millisecond then share the
+/// cache line, with neighbours in memory too.
+fn set(time: &AtomicI64, value: i64) {
+    if time.load(Ordering::Relaxed) != value {
+        time.store(value, Ordering::Relaxed);
     }
 }
 
@@ -138,13 +145,14 @@ impl Cluster {
         self.other.load()
     }
 
-    /// Records a sample of `replica`; `None` if it is the elected one, else the elected one.
+    /// Records a sample of `replica`; `None` if it is the elected one, else the name of the
+    /// elected one (a copy, so that no reference count is shared between threads).
     pub(crate) fn observe(
         &self,
         replica: &str,
         sample_ms: Option<i64>,
         now_ms: i64,
-    ) -> Option<Arc<Elected>> {
+    ) -> Option<SmolStr> {
         let elected = self.elected.load();
         if elected.replica == replica {
             elected.see(now_ms);
@@ -153,8 +161,8 @@ impl Cluster {
         let sample_ms = sample_ms.unwrap_or(NO_SAMPLE);
         match &*self.other.load() {
             Some(other) if other.replica == replica => {
-                other.seen_ms.store(now_ms, Ordering::Relaxed);
-                other.sample_ms.store(sample_ms, Ordering::Relaxed);
+                set(&other.seen_ms, now_ms);
+                set(&other.sample_ms, sample_ms);
             }
             _ => self.other.store(Some(Arc::new(OtherReplica {
                 replica: replica.into(),
@@ -162,7 +170,7 @@ impl Cluster {
                 sample_ms: AtomicI64::new(sample_ms),
             }))),
         }
-        Some(arc_swap::Guard::into_inner(elected))
+        Some(elected.replica.clone())
     }
 
     /// Takes what is stored. The caller holds the cache's write lock.
@@ -299,7 +307,7 @@ mod tests {
                 .unwrap()
         };
         assert!(observe("r1", None, 100).is_none());
-        assert_eq!(observe("r2", Some(90), 110).unwrap().replica, "r1");
+        assert_eq!(observe("r2", Some(90), 110).unwrap(), "r1");
         assert!(cache.put("t", "c", &desc("r2", 105)));
         assert_eq!(seen_ms(), 110);
         assert!(cache.put("t", "c", &desc("r3", 106)));

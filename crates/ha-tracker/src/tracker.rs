@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use kv_core::{Store, StoreError};
 use prometheus_client::registry::Registry;
+use smol_str::SmolStr;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::admission::Admissions;
-use crate::cache::{Cache, Elected};
+use crate::cache::Cache;
 use crate::metrics::TrackerMetrics;
 use crate::{Clock, ReplicaDesc, TenantLimits};
 
@@ -83,14 +84,14 @@ pub enum Outcome {
     },
 }
 
-/// The replica that is elected instead; a cheap reference into the cache.
+/// The replica that is elected instead.
 #[derive(Debug, Clone)]
-pub struct ElectedReplica(pub(crate) Arc<Elected>);
+pub struct ElectedReplica(SmolStr);
 
 impl ElectedReplica {
     /// Its name.
     pub fn name(&self) -> &str {
-        &self.0.replica
+        &self.0
     }
 }
 
