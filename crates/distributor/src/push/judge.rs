@@ -1,11 +1,10 @@
 //! From the tracker's answers to what is dropped and what the sender is told.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt};
-use ha_tracker::{HaTracker, Lookup, Outcome, Sighting, TrackerError};
+use ha_tracker::{ElectedReplica, HaTracker, Lookup, Outcome, Sighting, TrackerError};
 use http::StatusCode;
 use remote_write::{Counts, Group, Scan, Verdict, Version};
 use tokio::time::Instant;
@@ -27,8 +26,8 @@ pub(super) struct Judged {
     /// What was dropped because its replica is not elected.
     pub(super) deduplicated: Counts,
     deduplicated_groups: Vec<usize>,
-    /// The first group of those, with who is elected instead.
-    first_deduplicated: Option<(String, String, String)>,
+    /// Who is elected instead of the first of those groups.
+    first_elected: Option<ElectedReplica>,
     /// Groups refused for good, and why.
     refused: Vec<(usize, Discarded)>,
     first_refusal: Option<String>,
@@ -72,9 +71,9 @@ pub(super) async fn judge(
         match (group.verdict, tracker.check_cached(&sighting)) {
             (Verdict::Keep, Some(Outcome::Accepted)) => {}
             (Verdict::Drop, Some(Outcome::Deduplicated(elected))) => {
-                judged.deduplicate(index, group, elected.name());
+                judged.deduplicate(index, group, elected);
             }
-            (Verdict::Later, Some(outcome)) => judged.settle(tenant, index, group, &outcome),
+            (Verdict::Later, Some(outcome)) => judged.settle(tenant, index, group, outcome),
             (Verdict::Later, None) => open.push((index, group, sighting)),
             // An election between scan and now. The sender's retry finds it settled.
             (Verdict::Keep | Verdict::Drop, _) => {
@@ -109,7 +108,7 @@ pub(super) async fn judge(
         })?
         .map_err(|error| PushAnswer::unavailable(format!("{error}; retry later")))?;
     for (index, group, outcome) in settled {
-        judged.settle(tenant, index, group, &outcome);
+        judged.settle(tenant, index, group, outcome);
     }
     Ok(judged)
 }
@@ -144,12 +143,12 @@ pub(super) fn minus(total: Counts, part: Counts) -> Counts {
 }
 
 impl Judged {
-    fn settle(&mut self, tenant: &str, index: usize, group: &Group, outcome: &Outcome) {
+    fn settle(&mut self, tenant: &str, index: usize, group: &Group, outcome: Outcome) {
         match outcome {
             Outcome::Accepted => {}
             Outcome::Deduplicated(elected) => {
                 self.discard.push(index);
-                self.deduplicate(index, group, elected.name());
+                self.deduplicate(index, group, elected);
             }
             Outcome::TooManyClusters { limit } => {
                 self.refuse(index, Discarded::TooManyHaClusters, || {
@@ -164,16 +163,10 @@ impl Judged {
         }
     }
 
-    fn deduplicate(&mut self, index: usize, group: &Group, elected: &str) {
+    fn deduplicate(&mut self, index: usize, group: &Group, elected: ElectedReplica) {
         self.deduplicated += group.counts;
         self.deduplicated_groups.push(index);
-        self.first_deduplicated.get_or_insert_with(|| {
-            (
-                group.cluster.clone(),
-                group.replica.clone(),
-                elected.to_owned(),
-            )
-        });
+        self.first_elected.get_or_insert(elected);
     }
 
     fn refuse(&mut self, index: usize, reason: Discarded, message: impl FnOnce() -> String) {
@@ -209,13 +202,14 @@ impl Judged {
     pub(super) fn answer(
         &self,
         version: Version,
+        scan: &Scan,
         all_dropped: bool,
         written: Option<Written>,
     ) -> PushAnswer {
         let answer = if let Some(refusal) = &self.first_refusal {
             PushAnswer::bad_request(refusal.clone())
         } else if all_dropped {
-            PushAnswer::new(StatusCode::ACCEPTED, self.deduplication_message())
+            PushAnswer::new(StatusCode::ACCEPTED, self.deduplication_message(scan))
         } else {
             let status = match version {
                 Version::V1 => StatusCode::OK,
@@ -226,18 +220,24 @@ impl Judged {
         PushAnswer { written, ..answer }
     }
 
-    fn deduplication_message(&self) -> String {
-        let Some((cluster, replica, elected)) = &self.first_deduplicated else {
+    fn deduplication_message(&self, scan: &Scan) -> String {
+        let first = self
+            .deduplicated_groups
+            .first()
+            .and_then(|index| scan.groups.get(*index));
+        let (Some(group), Some(elected)) = (first, &self.first_elected) else {
             return String::new();
         };
-        let mut message = format!(
-            "deduplicated: replica {replica:?} of cluster {cluster:?} is not elected, \
-             {elected:?} is"
-        );
-        if self.deduplicated_groups.len() > 1 {
-            // Writing to a string cannot fail.
-            let _ = write!(message, " (and others)");
-        }
-        message
+        let more = if self.deduplicated_groups.len() > 1 {
+            " (and others)"
+        } else {
+            ""
+        };
+        format!(
+            "deduplicated: replica {:?} of cluster {:?} is not elected, {:?} is{more}",
+            group.replica,
+            group.cluster,
+            elected.name(),
+        )
     }
 }

@@ -258,7 +258,7 @@ impl Pusher {
             }
         }
         judged.count(tracker, request.tenant, &tenant, &scan);
-        Ok(judged.answer(request.version, all_dropped, written))
+        Ok(judged.answer(request.version, &scan, all_dropped, written))
     }
 
     /// Counts the decoded size against the instance's limit before memory is taken for it.
