@@ -101,9 +101,9 @@ fn table(elections: &[Election], now_ms: i64) -> Markup {
             tbody {
                 @for election in elections.iter().take(MAX_ROWS) {
                     tr {
-                        td { (election.tenant) }
-                        td { (election.cluster) }
-                        td { (election.desc.replica) }
+                        td.name title=(election.tenant) { (election.tenant) }
+                        td.name title=(election.cluster) { (election.cluster) }
+                        td.name title=(election.desc.replica) { (election.desc.replica) }
                         td.num title=(rfc3339(election.desc.elected_at)) { (ago(now_ms, election.desc.elected_at)) }
                         td.num { (election.desc.elected_changes) }
                         td.num title=(rfc3339(election.desc.received_at)) { (ago(now_ms, election.desc.received_at)) }

@@ -22,6 +22,7 @@ p.warn { border-left: 4px solid var(--bad); background: var(--soft); padding: .6
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: .35rem .9rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { font-weight: 600; white-space: nowrap; } td.num { font-variant-numeric: tabular-nums; white-space: nowrap; }
+td.name { white-space: nowrap; max-width: 22rem; overflow: hidden; text-overflow: ellipsis; }
 td.bad { color: var(--bad); } code, pre { font: 13px/1.5 ui-monospace, monospace; }
 pre { background: var(--soft); padding: .9rem; overflow-x: auto; border-radius: 6px; }
 form { display: flex; gap: .6rem; flex-wrap: wrap; margin: .6rem 0 1rem; } input { font: inherit; padding: .2rem .5rem; }
