@@ -242,6 +242,18 @@ impl Cache {
         }
     }
 
+    /// Takes the outcome of a compare-and-swap, unless what others wrote since has arrived already.
+    /// What comes from the store's watch is always taken: it may go back, as when a store is
+    /// restored from a backup.
+    pub(crate) fn put_outcome(&self, tenant: &str, cluster: &str, desc: &ReplicaDesc) -> bool {
+        let overtaken = self
+            .read(tenant, cluster, |known| {
+                known.elected().desc().is_superseding(desc)
+            })
+            .unwrap_or(false);
+        !overtaken && self.put(tenant, cluster, desc)
+    }
+
     /// Forgets the cluster, and the tenant with its last one; true if it was known.
     pub(crate) fn remove(&self, tenant: &str, cluster: &str) -> bool {
         let _write = self.write.lock().unwrap_or_else(PoisonError::into_inner);
@@ -343,6 +355,27 @@ mod tests {
                 .unwrap(),
             50
         );
+    }
+
+    #[test]
+    fn an_outcome_that_was_overtaken_is_ignored_and_a_store_that_goes_back_is_not() {
+        let elected_at = |replica: &str, elected_at| ReplicaDesc {
+            elected_at,
+            ..desc(replica, elected_at)
+        };
+        let cache = Cache::default();
+        let replica = || {
+            cache
+                .read("t", "c", |known| known.elected().replica.clone())
+                .unwrap()
+        };
+        assert!(cache.put_outcome("t", "c", &elected_at("r1", 10)));
+        assert!(cache.put("t", "c", &elected_at("r2", 20)));
+        assert!(!cache.put_outcome("t", "c", &elected_at("r1", 15)));
+        assert_eq!(replica(), "r2");
+        assert!(cache.put_outcome("t", "c", &elected_at("r3", 30)));
+        assert!(cache.put("t", "c", &elected_at("r1", 10)));
+        assert_eq!(replica(), "r1");
     }
 
     #[test]

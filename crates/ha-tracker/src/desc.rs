@@ -26,6 +26,11 @@ impl ReplicaDesc {
         self.deleted_at > 0
     }
 
+    /// Whether this entry wins over `other`.
+    pub(crate) fn is_superseding(&self, other: &Self) -> bool {
+        self.precedence(other) == Ordering::Greater
+    }
+
     /// The total order that [`Mergeable::merge`] takes the maximum of.
     ///
     /// Between different replicas the later election wins, then the later sample; for one replica

@@ -149,12 +149,19 @@ impl HaTracker {
         if let Err(StoreError::Decode { .. }) = &outcome {
             self.metrics.undecodable.inc();
         }
-        if let Some(desc) = outcome?.into_value() {
-            self.cache.put(tenant, cluster, &desc);
+        let count = || {
+            self.cache.read(tenant, cluster, |known| {
+                known.cas.fetch_add(1, Ordering::Relaxed)
+            })
+        };
+        // A failed call counts too, if the cluster is known; a first one once it is.
+        let outcome = outcome.inspect_err(|_| {
+            count();
+        })?;
+        if let Some(desc) = outcome.into_value() {
+            self.cache.put_outcome(tenant, cluster, &desc);
         }
-        self.cache.read(tenant, cluster, |known| {
-            known.cas.fetch_add(1, Ordering::Relaxed)
-        });
+        count();
         if let Some((old, reason)) = elected {
             let (old, new) = (old.as_deref().unwrap_or(""), candidate.replica);
             tracing::info!(tenant, cluster, old, new, %reason, "elected a replica");

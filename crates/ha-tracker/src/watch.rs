@@ -53,6 +53,8 @@ impl HaTracker {
                     self.forget(&key, "deleted from the store");
                 }
                 WatchEvent::Undecodable(key, error) => {
+                    // Known clusters go on being served by their last election.
+                    gone.remove(&key);
                     self.metrics.undecodable.inc();
                     tracing::error!(key, %error, "the store holds a value that is no replica description; ignoring it");
                 }

@@ -95,6 +95,13 @@ pub fn declared_size(compressed: &[u8]) -> Option<u64> {
     }
 }
 
+/// The decompressed size that a block declares, but no more than it can expand to, bytes; 0 if it
+/// does not begin like a block.
+pub fn plausible_size(compressed: &[u8]) -> u64 {
+    let possible = (compressed.len() as u64).saturating_mul(MAX_EXPANSION);
+    declared_size(compressed).unwrap_or(0).min(possible)
+}
+
 /// Compresses `raw` into the beginning of `out` and returns the block's length. `out` is only ever
 /// grown: a buffer that is used again is not zeroed again.
 ///

@@ -7,7 +7,7 @@
 
 mod series_v2;
 
-pub(crate) use series_v2::{NEVER, SeriesReader, ShortSeries, short_series};
+pub(crate) use series_v2::{LastMetadata, NEVER, SeriesReader, ShortSeries, short_series};
 
 use crate::wire::Span;
 

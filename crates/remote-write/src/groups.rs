@@ -87,16 +87,20 @@ impl<'s, 'j> Groups<'s, 'j> {
         }
     }
 
-    /// The group of a 1.0 series.
+    /// The group of the 1.0 series before, if it had the same names.
     #[inline]
+    pub(crate) fn of_same_text(&self, cluster: &[u8], replica: &[u8]) -> Option<usize> {
+        let group = self.list.get(self.last)?;
+        (group.cluster.as_bytes() == cluster && group.replica.as_bytes() == replica)
+            .then_some(self.last)
+    }
+
+    /// The group of a 1.0 series.
     pub(crate) fn of_text(&mut self, pair: Pair<'_>) -> Result<usize> {
-        if let Some(group) = self.list.get(self.last)
-            && group.cluster.as_bytes() == pair.cluster
-            && group.replica.as_bytes() == pair.replica
-        {
-            return Ok(self.last);
-        }
-        self.last = self.find_text(pair)?;
+        self.last = match self.of_same_text(pair.cluster, pair.replica) {
+            Some(group) => group,
+            None => self.find_text(pair)?,
+        };
         Ok(self.last)
     }
 

@@ -38,6 +38,7 @@ mod wire;
 
 pub use block::{
     DecompressError, compress_into, compress_to, declared_size, decompress_into, decompress_to,
+    plausible_size,
 };
 pub use error::{Problem, ScanError};
 pub use media::{UnsupportedMediaType, Version, check_content_encoding, version_of_content_type};

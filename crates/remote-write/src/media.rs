@@ -40,13 +40,13 @@ pub enum UnsupportedMediaType {
          {MEDIA_TYPE};proto={V1_MESSAGE} and {MEDIA_TYPE};proto={V2_MESSAGE}"
     )]
     ContentType {
-        /// The header value, at most [`SHOWN`] bytes of it.
+        /// The header value, at most 200 bytes of it.
         got: String,
     },
     /// The compression.
     #[error("unsupported Content-Encoding {got:?}: supported is snappy")]
     ContentEncoding {
-        /// The header value, at most [`SHOWN`] bytes of it.
+        /// The header value, at most 200 bytes of it.
         got: String,
     },
 }

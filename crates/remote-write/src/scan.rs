@@ -370,16 +370,6 @@ impl Found {
     };
 
     #[inline]
-    pub(crate) fn one_sample(timestamp: u64) -> Self {
-        Self {
-            samples: 1,
-            histograms: 0,
-            exemplars: 0,
-            earliest_ms: timestamp as i64,
-        }
-    }
-
-    #[inline]
     pub(crate) fn sample(&mut self, timestamp: u64) {
         self.samples += 1;
         self.earliest_ms = self.earliest_ms.min(timestamp as i64);

@@ -23,8 +23,10 @@ pub(crate) fn scan(
     while pos < buf.len() {
         let start = pos;
         if let Some((content, end)) = canonical::series_v1(buf, start) {
-            series(buf, Span::new(start, end), content, &names, parts, progress)
-                .map_err(|error| error.in_series(progress.series))?;
+            if !short_series(buf, start, content, end, &names, progress) {
+                series(buf, Span::new(start, end), content, &names, parts, progress)
+                    .map_err(|error| error.in_series(progress.series))?;
+            }
             pos = end;
             continue;
         }
@@ -60,9 +62,52 @@ pub(crate) fn scan(
     Ok(())
 }
 
-/// Reads one series, whose field is `whole` and whose content starts at `content`, and moves,
-/// strips or leaves it out.
+/// Reads a series of usual labels and then one sample, which belongs to the same group as the one
+/// before, or to none, and moves, strips or leaves it out. Answers false, and does nothing, for any
+/// other.
 #[inline]
+fn short_series(
+    buf: &mut [u8],
+    start: usize,
+    content: usize,
+    end: usize,
+    names: &Names<'_>,
+    progress: &mut Progress<'_, '_>,
+) -> bool {
+    let mut values = HaValues::default();
+    let stopped = canonical::labels(buf, content, end, names, &mut values);
+    let timestamp = match canonical::sample(buf, stopped, end) {
+        Some((timestamp, length)) if stopped + length == end => timestamp,
+        _ => return false,
+    };
+    if values.cluster.is_empty() || values.replica.is_empty() {
+        progress.count_sample_of_none();
+        progress.mover.keep(buf, start, end);
+        return true;
+    }
+    let (cluster, replica) = (values.cluster.of(buf), values.replica.of(buf));
+    let Some(group) = progress.groups.of_same_text(cluster, replica) else {
+        return false;
+    };
+    let Some(verdict) = progress.count_sample(group, timestamp) else {
+        return false;
+    };
+    if verdict != Verdict::Drop {
+        let before = progress.mover.position();
+        let length = end - content - values.cut.len();
+        let header = write_header(buf, TIMESERIES_KEY, content, length);
+        progress.mover.keep(buf, header, values.cut.start as usize);
+        progress.mover.keep(buf, values.cut.end as usize, end);
+        if verdict == Verdict::Later {
+            progress.note_run(group, before);
+        }
+    }
+    true
+}
+
+/// Reads any legal series, whose field is `whole` and whose content starts at `content`, and
+/// moves, strips or leaves it out.
+#[inline(never)]
 fn series(
     buf: &mut [u8],
     whole: Span,
@@ -72,26 +117,13 @@ fn series(
     progress: &mut Progress<'_, '_>,
 ) -> Result<()> {
     let (start, end) = (whole.start as usize, whole.end as usize);
-    let mut values = HaValues::default();
-    let stopped = canonical::labels(buf, content, end, names, &mut values);
-    let one_sample = canonical::sample(buf, stopped, end)
-        .filter(|(_, length)| stopped + length == end)
-        .map(|(timestamp, _)| timestamp);
-    let found = match one_sample {
-        Some(timestamp) => Found::one_sample(timestamp),
-        None => {
-            let body = Cursor {
-                bytes: &buf[..end],
-                pos: stopped,
-                field: "TimeSeries",
-            };
-            parts.cuts.clear();
-            if !values.cut.is_empty() {
-                parts.cuts.push(values.cut);
-            }
-            read(buf, body, names, &mut values, &mut parts.cuts)?
-        }
+    let body = Cursor {
+        bytes: &buf[..end],
+        pos: content,
+        field: "TimeSeries",
     };
+    parts.cuts.clear();
+    let (values, found) = read(buf, body, names, &mut parts.cuts)?;
     let group = if values.cluster.is_empty() || values.replica.is_empty() {
         None
     } else {
@@ -102,22 +134,15 @@ fn series(
             offset: start,
         })?)
     };
-    let verdict = match (one_sample, group) {
-        (Some(timestamp), Some(group)) => progress.count_sample(group, timestamp),
-        _ => progress.count(group, &found),
-    };
+    let verdict = progress.count(group, &found);
     match (verdict, group) {
         (None, _) | (_, None) => progress.mover.keep(buf, start, end),
         (Some(Verdict::Drop), _) => {}
         (Some(verdict), Some(group)) => {
-            let cuts = match one_sample {
-                Some(_) => std::slice::from_ref(&values.cut),
-                None => &parts.cuts,
-            };
-            let cut: usize = cuts.iter().map(|cut| cut.len()).sum();
+            let cut: usize = parts.cuts.iter().map(|cut| cut.len()).sum();
             let header = write_header(buf, TIMESERIES_KEY, content, end - content - cut);
             let before = progress.mover.position();
-            keep_without(&mut progress.mover, buf, header, end, cuts);
+            keep_without(&mut progress.mover, buf, header, end, &parts.cuts);
             if verdict == Verdict::Later {
                 progress.note_run(group, before);
             }
@@ -126,31 +151,32 @@ fn series(
     Ok(())
 }
 
-/// Reads the rest of the content of one series of `request`.
-#[inline(never)]
+/// Reads the content of one series of `request`.
 fn read(
     request: &[u8],
     mut body: Cursor<'_>,
     names: &Names<'_>,
-    values: &mut HaValues,
     cuts: &mut Vec<Span>,
-) -> Result<Found> {
+) -> Result<(HaValues, Found)> {
+    let mut values = HaValues::default();
     let mut found = Found::NOTHING;
     let end = body.bytes.len();
-    while !body.is_at_end() {
+    loop {
+        let cut = values.cut;
+        body.pos = canonical::labels(request, body.pos, end, names, &mut values);
+        if values.cut != cut {
+            cuts.push(values.cut);
+        }
+        if body.is_at_end() {
+            return Ok((values, found));
+        }
         if let Some((timestamp, length)) = canonical::sample(request, body.pos, end) {
             found.sample(timestamp);
             body.pos += length;
         } else {
-            read_field(&mut body, names, values, &mut found, cuts)?;
-        }
-        let cut = values.cut;
-        body.pos = canonical::labels(request, body.pos, end, names, values);
-        if values.cut != cut {
-            cuts.push(values.cut);
+            read_field(&mut body, names, &mut values, &mut found, cuts)?;
         }
     }
-    Ok(found)
 }
 
 /// Reads any legal field.

@@ -2,7 +2,7 @@
 
 mod read;
 
-use crate::canonical::{self, NEVER, SeriesReader, ShortSeries};
+use crate::canonical::{self, LastMetadata, NEVER, SeriesReader, ShortSeries};
 use crate::error::Problem;
 use crate::mover::{keep_without, write_header};
 use crate::scan::{Parts, Progress, Verdict};
@@ -24,9 +24,10 @@ pub(crate) fn scan(
     progress.mover.keep(buf, 0, pos);
     let reader = parts.symbols.series_reader();
     let reader = reader.as_ref();
+    let mut last = LastMetadata::NONE;
     while pos < buf.len() {
         let start = pos;
-        if let Some(series) = reader.and_then(|reader| reader.series(buf, start))
+        if let Some(series) = reader.and_then(|reader| reader.series(buf, start, &mut last))
             && short_series(buf, start, &series, progress)
         {
             pos = series.end;

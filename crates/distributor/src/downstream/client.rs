@@ -19,8 +19,6 @@ use crate::push::{PushAnswer, Written};
 
 /// Longest text of a downstream's refusal that is passed on, bytes.
 const MAX_MESSAGE: usize = 1024;
-/// Longest wait that a downstream can ask the senders for.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
 /// How long an idle connection is kept.
 const IDLE_CONNECTION: Duration = Duration::from_secs(60);
 
@@ -312,7 +310,7 @@ fn written(headers: &HeaderMap) -> Option<Written> {
 /// Seconds; the form with a date, which no remote-write backend sends, counts as not given.
 fn retry_after(value: &HeaderValue) -> Option<Duration> {
     let seconds = value.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
+    Some(Duration::from_secs(seconds))
 }
 
 fn one_line(message: &[u8]) -> String {
@@ -361,10 +359,10 @@ mod tests {
     }
 
     #[test]
-    fn waits_are_bounded() {
+    fn waits_are_whole_seconds() {
         let parse = |text| retry_after(&HeaderValue::from_static(text));
         assert_eq!(parse("7"), Some(Duration::from_secs(7)));
-        assert_eq!(parse("99999999"), Some(MAX_RETRY_AFTER));
+        assert_eq!(parse("-1"), None);
         assert_eq!(parse("Wed, 21 Oct 2015 07:28:00 GMT"), None);
     }
 }

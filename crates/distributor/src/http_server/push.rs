@@ -11,11 +11,12 @@ use axum::http::{HeaderName, HeaderValue, Request, StatusCode};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use remote_write::{UnsupportedMediaType, Version};
 
 use super::text;
 use crate::app::Shared;
 use crate::downstream::{WRITTEN_EXEMPLARS, WRITTEN_HISTOGRAMS, WRITTEN_SAMPLES};
-use crate::push::{PushAnswer, PushRequest, validate_tenant};
+use crate::push::{MAX_RETRY_AFTER, PushAnswer, PushRequest, validate_tenant};
 
 const TENANT: HeaderName = HeaderName::from_static("x-scope-orgid");
 /// How long a sender may take to send a body.
@@ -29,10 +30,16 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) async fn push(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Response {
     let (parts, mut body) = request.into_parts();
-    let answer = match accept(&shared, parts, &mut body).await {
+    let content_type = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let version = remote_write::version_of_content_type(content_type);
+    let is_v2 = matches!(version, Ok(Version::V2));
+    let answer = match accept(&shared, version, parts, &mut body).await {
         Ok(answer) => answer,
-        Err(refused) => {
+        Err(mut refused) => {
             drain(body).await;
+            if is_v2 {
+                refused.written.get_or_insert_default();
+            }
             refused
         }
     };
@@ -51,13 +58,17 @@ pub(super) async fn method_not_allowed() -> Response {
 }
 
 /// An error means that the body has not been read to its end.
-async fn accept(shared: &Shared, parts: Parts, body: &mut Body) -> Result<PushAnswer, PushAnswer> {
+async fn accept(
+    shared: &Shared,
+    version: Result<Version, UnsupportedMediaType>,
+    parts: Parts,
+    body: &mut Body,
+) -> Result<PushAnswer, PushAnswer> {
     let headers = parts.headers;
     let bytes_of = |name| headers.get(name).map(HeaderValue::as_bytes);
     let unsupported =
         |error| PushAnswer::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("{error}"));
-    let version =
-        remote_write::version_of_content_type(bytes_of(CONTENT_TYPE)).map_err(unsupported)?;
+    let version = version.map_err(unsupported)?;
     remote_write::check_content_encoding(bytes_of(CONTENT_ENCODING)).map_err(unsupported)?;
     let tenant = tenant(shared, headers.get(TENANT))?.to_owned();
     let _in_flight = shared.pusher.enter()?;
@@ -66,13 +77,17 @@ async fn accept(shared: &Shared, parts: Parts, body: &mut Body) -> Result<PushAn
         .and_then(|length| length.to_str().ok())
         .and_then(|length| length.parse().ok());
     let limit = shared.config.distributor.max_recv_msg_size;
-    let body = tokio::time::timeout(BODY_TIMEOUT, read(body, declared, limit))
-        .await
-        .map_err(|_| {
-            PushAnswer::unavailable(format!(
-                "the request body did not arrive within {BODY_TIMEOUT:?}; retry"
-            ))
-        })??;
+    let body = {
+        let expected = declared.unwrap_or(FIRST_RESERVATION);
+        let _bytes = shared.pusher.enter_bytes(expected)?;
+        tokio::time::timeout(BODY_TIMEOUT, read(body, declared, limit))
+            .await
+            .map_err(|_| {
+                PushAnswer::unavailable(format!(
+                    "the request body did not arrive within {BODY_TIMEOUT:?}; retry"
+                ))
+            })??
+    };
     Ok(shared
         .pusher
         .push(PushRequest {
@@ -184,6 +199,7 @@ fn respond(answer: PushAnswer) -> Response {
         headers.insert(WRITTEN_EXEMPLARS, written.exemplars.into());
     }
     if let Some(wait) = retry_after {
+        let wait = wait.min(MAX_RETRY_AFTER);
         // Whole seconds, rounded up.
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         headers.insert(RETRY_AFTER, seconds.into());

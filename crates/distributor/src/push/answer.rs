@@ -7,6 +7,9 @@ use remote_write::Counts;
 
 /// How long a sender should wait before it tries again, where nothing better is known.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Longest wait that a sender is asked for, whatever the downstream or a rate limit would like: a
+/// replica that waits looks silent to the HA tracker, and must not lose its election by it.
+pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The answer to a push request.
 #[derive(Debug, Clone, PartialEq, Eq)]

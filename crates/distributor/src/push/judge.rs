@@ -59,10 +59,12 @@ pub(super) async fn judge(
     for (index, group) in scan.groups.iter().enumerate() {
         if too_long(&group.cluster, &group.replica) {
             judged.refuse(index, Discarded::LabelValueTooLong, || {
+                let start_of = |text: &str| text.chars().take(40).collect::<String>();
                 format!(
                     "a cluster or replica label has more than {MAX_LABEL_VALUE} bytes \
-                     (cluster {:.40?}…, replica {:.40?}…); shorten it",
-                    group.cluster, group.replica
+                     (cluster {:?}…, replica {:?}…); shorten it",
+                    start_of(&group.cluster),
+                    start_of(&group.replica),
                 )
             });
             continue;

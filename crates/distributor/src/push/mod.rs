@@ -25,13 +25,13 @@ use crate::config::{Config, Limits, TenantLimits};
 use crate::downstream::{Downstreams, Forward};
 use crate::log_limit::LogLimit;
 
-pub(crate) use answer::RETRY_AFTER;
+pub(crate) use answer::{MAX_RETRY_AFTER, RETRY_AFTER};
 pub use answer::{PushAnswer, Written};
 use buffers::{BufferPool, PooledBuffer};
 pub(crate) use rate::InFlightGuard;
 use rate::{InFlight, TokenBucket};
 pub use tenants::validate_tenant;
-use tenants::{Discarded, TenantCollector, Tenants, add};
+use tenants::{Discarded, Tenant, TenantCollector, Tenants, add};
 
 /// Requests that decode to more than this are worked on where they do not hold up other requests
 /// of the same thread, bytes.
@@ -129,8 +129,7 @@ impl Pusher {
                 self.requests.limit(),
             )));
         };
-        self.inflight
-            .set(i64::try_from(self.requests.current()).unwrap_or(i64::MAX));
+        self.inflight.inc();
         Ok(InFlightRequest {
             _guard: guard,
             pusher: self,
@@ -185,7 +184,7 @@ impl Pusher {
         }
         let limits = self.limits.limits(request.tenant);
         let tracker = tracker.filter(|_| limits.accept_ha_samples);
-        let _bytes = self.enter_bytes(&request.body)?;
+        let _bytes = self.enter_bytes(remote_write::plausible_size(&request.body))?;
         let Scanned {
             mut scan,
             mut decoded,
@@ -193,19 +192,6 @@ impl Pusher {
         let total = scan.total();
         let samples_in = total.samples + total.histograms;
         add(&tenant.samples_in, samples_in);
-        if let Err(wait) = self
-            .instance_rate
-            .take(samples_in, self.max_ingestion_rate, 0)
-        {
-            return Err(PushAnswer {
-                retry_after: Some(wait),
-                ..PushAnswer::unavailable(format!(
-                    "this instance receives more than {} samples/s, its limit \
-                     (distributor.instance_limits.max_ingestion_rate); retry later",
-                    self.max_ingestion_rate,
-                ))
-            });
-        }
         let judged = match tracker {
             Some(tracker) => {
                 let judged = judge::judge(tracker, request.tenant, &scan, deadline).await?;
@@ -220,24 +206,7 @@ impl Pusher {
         };
         let dropped = scan.dropped();
         let kept = samples_in - dropped.samples - dropped.histograms;
-        if let Err(wait) =
-            tenant
-                .rate
-                .take(kept, limits.ingestion_rate, limits.ingestion_burst_size)
-        {
-            tenant.discard(Discarded::RateLimited, kept);
-            return Err(PushAnswer {
-                retry_after: Some(wait),
-                ..PushAnswer::new(
-                    StatusCode::TOO_MANY_REQUESTS,
-                    format!(
-                        "tenant {:?} sends more than {} samples/s, its limit \
-                         (limits.ingestion_rate); retry later",
-                        request.tenant, limits.ingestion_rate,
-                    ),
-                )
-            });
-        }
+        self.charge(request.tenant, &tenant, &limits, kept)?;
         let all_dropped = scan.kept_series() == 0 && total.series > 0;
         let deduplicated = Written::from(judged.deduplicated);
         let mut written = Some(deduplicated);
@@ -253,7 +222,13 @@ impl Pusher {
                 Some(stored) => Some(stored.plus(deduplicated)),
                 None => Some(deduplicated).filter(|counts| *counts != Written::default()),
             };
+            if stored.is_retryable() {
+                tenant.rate.give_back(kept);
+                self.instance_rate.give_back(kept);
+                return Err(PushAnswer { written, ..stored });
+            }
             if !stored.status.is_success() {
+                judged.count(tracker, request.tenant, &tenant, &scan);
                 return Err(PushAnswer { written, ..stored });
             }
         }
@@ -261,15 +236,53 @@ impl Pusher {
         Ok(judged.answer(request.version, &scan, all_dropped, written))
     }
 
-    /// Counts the decoded size against the instance's limit before memory is taken for it.
-    fn enter_bytes(&self, body: &[u8]) -> Result<InFlightGuard<'_>, PushAnswer> {
-        // What cannot be read is refused by the decoder, with a better message.
-        let declared = remote_write::declared_size(body)
-            .unwrap_or(0)
-            .min(self.max_recv_msg_size);
-        self.bytes.enter(declared).ok_or_else(|| {
+    /// Charges what is about to be forwarded to the rate limits of tenant and instance.
+    fn charge(
+        &self,
+        name: &str,
+        tenant: &Tenant,
+        limits: &Limits,
+        samples: u64,
+    ) -> Result<(), PushAnswer> {
+        if let Err(wait) =
+            tenant
+                .rate
+                .take(samples, limits.ingestion_rate, limits.ingestion_burst_size)
+        {
+            tenant.discard(Discarded::RateLimited, samples);
+            return Err(PushAnswer {
+                retry_after: Some(wait),
+                ..PushAnswer::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    format!(
+                        "tenant {name:?} sends more than {} samples/s, its limit \
+                         (limits.ingestion_rate); retry later",
+                        limits.ingestion_rate,
+                    ),
+                )
+            });
+        }
+        if let Err(wait) = self.instance_rate.take(samples, self.max_ingestion_rate, 0) {
+            tenant.rate.give_back(samples);
+            return Err(PushAnswer {
+                retry_after: Some(wait),
+                ..PushAnswer::unavailable(format!(
+                    "this instance receives more than {} samples/s, its limit \
+                     (distributor.instance_limits.max_ingestion_rate); retry later",
+                    self.max_ingestion_rate,
+                ))
+            });
+        }
+        Ok(())
+    }
+
+    /// Counts bytes against the instance's limit before memory is taken for them: those of a body
+    /// about to be read, then those that it declares to have decoded.
+    pub(crate) fn enter_bytes(&self, bytes: u64) -> Result<InFlightGuard<'_>, PushAnswer> {
+        let bytes = bytes.min(self.max_recv_msg_size);
+        self.bytes.enter(bytes).ok_or_else(|| {
             PushAnswer::unavailable(format!(
-                "push requests of {} bytes are in flight on this instance; {declared} more would \
+                "push requests of {} bytes are in flight on this instance; {bytes} more would \
                  exceed its limit of {} (distributor.instance_limits.\
                  max_inflight_push_requests_bytes); retry later",
                 self.bytes.current(),
@@ -284,8 +297,8 @@ impl Pusher {
         tracker: Option<&Arc<HaTracker>>,
         limits: &Limits,
     ) -> Result<Scanned, PushAnswer> {
-        let declared = remote_write::declared_size(&request.body).unwrap_or(0);
-        in_place(usize::try_from(declared).unwrap_or(usize::MAX), || {
+        let size = remote_write::plausible_size(&request.body);
+        in_place(usize::try_from(size).unwrap_or(usize::MAX), || {
             let mut decoded = self.buffers.buffer();
             let length = remote_write::decompress_to(
                 &request.body,
@@ -362,11 +375,7 @@ pub(crate) struct InFlightRequest<'a> {
 
 impl Drop for InFlightRequest<'_> {
     fn drop(&mut self) {
-        // The guard is dropped after this: it still counts itself.
-        let others = self.pusher.requests.current().saturating_sub(1);
-        self.pusher
-            .inflight
-            .set(i64::try_from(others).unwrap_or(i64::MAX));
+        self.pusher.inflight.dec();
     }
 }
 

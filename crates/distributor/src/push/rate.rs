@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 /// A token bucket. What it lets through may be larger than what it holds: it then stays closed
 /// until the debt is paid, so that a request larger than the burst is delayed, never refused for
-/// ever.
+/// ever. The debt is at most one burst: no request closes the bucket for longer than two take.
 #[derive(Debug)]
 pub(crate) struct TokenBucket(Mutex<Bucket>);
 
@@ -52,8 +52,15 @@ impl TokenBucket {
             let wait = (needed - bucket.tokens) / rate;
             return Err(Duration::try_from_secs_f64(wait).unwrap_or(Duration::MAX));
         }
-        bucket.tokens -= amount;
+        bucket.tokens = (bucket.tokens - amount).max(-burst);
         Ok(())
+    }
+
+    /// Gives back what was taken for a request that came to nothing, so that its retries are not
+    /// charged again.
+    pub(crate) fn give_back(&self, amount: u64) {
+        // What is too much is cut off at the next `take`.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).tokens += amount as f64;
     }
 }
 
@@ -123,7 +130,16 @@ mod tests {
         let bucket = TokenBucket::default();
         assert_eq!(bucket.take(250, 10.0, 100), Ok(()));
         let wait = bucket.take(100, 10.0, 100).unwrap_err();
-        assert_eq!(wait.as_secs(), 25);
+        assert_eq!(wait.as_secs(), 20);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_given_back_can_be_taken_again() {
+        let bucket = TokenBucket::default();
+        for _ in 0..10 {
+            assert_eq!(bucket.take(100, 10.0, 100), Ok(()));
+            bucket.give_back(100);
+        }
     }
 
     #[tokio::test]

@@ -26,7 +26,11 @@ pub(crate) struct SeriesReader {
     /// The only byte of the references to the label names.
     cluster: u8x16,
     replica: u8x16,
-    /// What makes a high bit of the second byte of a reference that may be too large, less one.
+    /// Bytes of the first reference out of range: its first, and its second, which is beyond what a
+    /// second byte can be if every reference of two bytes is in range.
+    low: u8x16,
+    high: u8x16,
+    /// What makes a high bit of a second byte beyond `high`, less one.
     limit: u8x16,
 }
 
@@ -54,10 +58,26 @@ pub(crate) struct ShortSeries {
     /// Where the series ends.
     pub(crate) end: usize,
     pub(crate) labels: RunLabels,
-    /// Content of the run, whose field is the first.
-    pub(crate) run: Span,
     /// Of the sample.
     pub(crate) timestamp: u64,
+}
+
+/// The last metadata field that was read: the series of a metric follow each other and have it in
+/// common.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LastMetadata {
+    bytes: [u64; 2],
+    masks: [u64; 2],
+    length: usize,
+}
+
+impl LastMetadata {
+    /// Like no field.
+    pub(crate) const NONE: Self = Self {
+        bytes: [1, 0],
+        masks: [0, 0],
+        length: 0,
+    };
 }
 
 /// One bit for each byte of a window.
@@ -67,8 +87,11 @@ struct Bits {
     /// The same as the references to the label names.
     cluster: u64,
     replica: u64,
-    /// Zero or too large, perhaps, if it is the second byte of a reference.
-    doubtful: u64,
+    /// Too large if it is the second byte of a reference, or zero.
+    odd_high: u64,
+    /// Too large if it is the second byte of a reference whose first byte is `large_low`.
+    last_high: u64,
+    large_low: u64,
 }
 
 impl SeriesReader {
@@ -83,18 +106,26 @@ impl SeriesReader {
             0..0x80 => Some(u8x16::splat(reference as u8)),
             _ => None,
         };
+        let high = (symbols >> 7).min(0x80) as u8;
         Some(Self {
             symbols,
             cluster: byte(cluster)?,
             replica: byte(replica)?,
-            limit: u8x16::splat(0x81 - (symbols >> 7).min(0x80) as u8),
+            low: u8x16::splat(symbols as u8 | 0x80),
+            high: u8x16::splat(high),
+            limit: u8x16::splat(0x80 - high),
         })
     }
 
     /// Reads the series at `pos` if it has the usual fields in the usual order and less than 128
     /// bytes.
     #[inline]
-    pub(crate) fn series(&self, request: &[u8], pos: usize) -> Option<ShortSeries> {
+    pub(crate) fn series(
+        &self,
+        request: &[u8],
+        pos: usize,
+        last: &mut LastMetadata,
+    ) -> Option<ShortSeries> {
         let window: &[u8; 192] = request.get(pos..)?.first_chunk()?;
         // Both keys, and no high bit in either length.
         if word(window, 0) as u32 & 0x80ff_80ff != 0x000a_002a {
@@ -103,24 +134,26 @@ impl SeriesReader {
         let (end, run_end) = (2 + usize::from(window[1]), 4 + usize::from(window[3]));
         let (timestamp, length) = sample(window, run_end, end)?;
         let after = run_end + length;
-        if after != end && self.metadata(window, after)? != end {
+        if after != end && self.metadata(window, after, last)? != end {
             return None;
         }
-        let run = Span::new(pos + 4, pos + run_end);
         let labels = self.run(request, pos + 4, pos + run_end)?;
         Some(ShortSeries {
             end: pos + end,
             labels,
-            run,
             timestamp,
         })
     }
 
     /// The end of metadata at `pos`: type and references of one or two bytes, all in range.
     #[inline]
-    fn metadata(&self, request: &[u8; 192], pos: usize) -> Option<usize> {
+    fn metadata(&self, request: &[u8; 192], pos: usize, last: &mut LastMetadata) -> Option<usize> {
         let window: &[u8; 32] = request.get(pos..)?.first_chunk()?;
-        let [0x2a, length @ ..20, ..] = *window else {
+        let bytes = [word(window, 0), word(window, 8)];
+        if bytes[0] & last.masks[0] == last.bytes[0] && bytes[1] & last.masks[1] == last.bytes[1] {
+            return Some(pos + last.length);
+        }
+        let [0x2a, length @ ..=14, ..] = *window else {
             return None;
         };
         let end = 2 + usize::from(length);
@@ -138,17 +171,26 @@ impl SeriesReader {
             }
             at += used;
         }
-        (at == end).then_some(pos + end)
+        if at != end {
+            return None;
+        }
+        let mask = |bits: usize| u64::MAX.unbounded_shr(64_u32.saturating_sub(bits as u32));
+        last.masks = [mask(8 * end), mask((8 * end).saturating_sub(64))];
+        last.bytes = [bytes[0] & last.masks[0], bytes[1] & last.masks[1]];
+        last.length = end;
+        Some(pos + end)
     }
 
-    /// Reads the run `start..end`: whole pairs of references of one or two bytes and no more than
-    /// they need, all in range, with each HA label at most once. `None` for any other, which may be legal or not.
+    /// Reads the run `start..end`: whole pairs of references of one or two bytes, no more than they
+    /// need, all in range, with each HA label at most once. `None` for any other, which may be
+    /// legal or not.
     #[inline]
     pub(crate) fn run(&self, request: &[u8], start: usize, end: usize) -> Option<RunLabels> {
         let mut labels = RunLabels::NONE;
         // One bit for each byte of a window. These carry over to the next window: whether its
-        // first byte is a second one, and all ones if an odd number of references comes before.
-        let (mut carried, mut odd) = (0u64, 0u64);
+        // first byte is a second one, and after a large first one, and all ones if an odd number
+        // of references comes before.
+        let (mut carried, mut carried_low, mut odd) = (0u64, 0u64, 0u64);
         let mut pos = start;
         while pos < end {
             let window: &[u8; 64] = request.get(pos..)?.first_chunk()?;
@@ -165,15 +207,10 @@ impl SeriesReader {
             if firsts & seconds != 0 || seconds & !valid != 0 {
                 return None;
             }
-            let mut doubtful = bits.doubtful & seconds;
-            while doubtful != 0 {
-                let at = pos + doubtful.trailing_zeros() as usize;
-                let (low, high) = (*request.get(at.checked_sub(1)?)?, *request.get(at)?);
-                // A zero makes two bytes of what could be one, which may be a label name.
-                if high == 0 || u32::from(low & 0x7f) | u32::from(high) << 7 >= self.symbols {
-                    return None;
-                }
-                doubtful &= doubtful - 1;
+            // Out of range, or two bytes of what could be one, which may be a label name.
+            let after_large = bits.large_low << 1 | carried_low;
+            if (bits.odd_high | bits.last_high & after_large) & seconds != 0 {
+                return None;
             }
             // Whether the number of references that end here or before is odd.
             let parity = prefix_xor(!firsts & valid) ^ odd;
@@ -196,6 +233,7 @@ impl SeriesReader {
                 (labels.replica, labels.cut) = (value, Span::new(at, value_end));
             }
             carried = firsts >> 63;
+            carried_low = bits.large_low >> 63;
             odd = 0u64.wrapping_sub(parity >> 63);
             pos += 64;
         }
@@ -208,7 +246,9 @@ impl SeriesReader {
             firsts: 0,
             cluster: 0,
             replica: 0,
-            doubtful: 0,
+            odd_high: 0,
+            last_high: 0,
+            large_low: 0,
         };
         for (index, lane) in window.as_chunks::<16>().0.iter().enumerate() {
             if 16 * index >= left {
@@ -220,7 +260,10 @@ impl SeriesReader {
             bits.cluster |= shifted(bytes.simd_eq(self.cluster));
             bits.replica |= shifted(bytes.simd_eq(self.replica));
             // Less one, zero is the largest of all.
-            bits.doubtful |= shifted((bytes - u8x16::splat(1)).saturating_add(self.limit));
+            let odd_high = (bytes - u8x16::splat(1)).saturating_add(self.limit);
+            bits.odd_high |= shifted(odd_high);
+            bits.last_high |= shifted(bytes.simd_eq(self.high));
+            bits.large_low |= shifted(bytes.max(self.low).simd_eq(bytes));
         }
         bits
     }
@@ -272,11 +315,13 @@ mod tests {
             labels(4, 299, 2, 5)
         );
         assert_eq!(reader.run(&padded(&run), 3, 3), Some(RunLabels::NONE));
-        let refused: [&[u8]; 11] = [
+        let refused: [&[u8]; 13] = [
             &run[..8],
             &run[..4],
-            // 300, out of range.
+            // 300 and 384, out of range, and across words.
             &[1, 0xac, 0x02],
+            &[1, 0x80, 0x03],
+            &[[1; 63].as_slice(), &[0xac, 0x02]].concat(),
             // Two bytes for what could be one.
             &[0x83, 0x00, 1, 2],
             // Three bytes, and across words.
@@ -307,6 +352,18 @@ mod tests {
         assert!(SeriesReader::new(127, 3, 100).is_none());
         assert!(SeriesReader::new(300, 3, 128).is_none());
         assert!(SeriesReader::new(300, 128, 3).is_none());
+        for symbols in [128, 129, 255, 256, 257, 300, 16_383, 16_384] {
+            let reader = SeriesReader::new(symbols, NEVER, NEVER).unwrap();
+            for reference in 128..16_384 {
+                let run = [1, reference as u8 | 0x80, (reference >> 7) as u8];
+                let found = reader.run(&padded(&run), 0, 3);
+                assert_eq!(
+                    found.is_some(),
+                    reference < symbols,
+                    "{reference} of {symbols}"
+                );
+            }
+        }
         let wide = SeriesReader::new(1 << 20, NEVER, NEVER).unwrap();
         let run = [0xff, 0x7f, 0xff, 0x7f];
         assert_eq!(wide.run(&padded(&run), 0, 4), Some(RunLabels::NONE));
@@ -323,18 +380,33 @@ mod tests {
                 replica: 8,
                 cut: Span::new(6, 8),
             },
-            run: Span::new(4, 8),
             timestamp: 9,
         };
-        assert_eq!(reader.series(&padded(&short), 0), Some(expected));
-        assert_eq!(reader.series(&short, 0), None);
-        let with = |metadata: &[u8]| {
+        let mut last = LastMetadata::NONE;
+        assert_eq!(reader.series(&padded(&short), 0, &mut last), Some(expected));
+        assert_eq!(reader.series(&short, 0, &mut last), None);
+        let mut with = |metadata: &[u8]| {
             let mut series = [&short[..], &[0x2a, metadata.len() as u8], metadata].concat();
             series[1] = series.len() as u8 - 2;
-            reader.series(&padded(&series), 0).map(|series| series.end)
+            reader
+                .series(&padded(&series), 0, &mut last)
+                .map(|series| series.end)
         };
         assert_eq!(with(&[]), Some(14));
-        assert_eq!(with(&[0x08, 1, 0x18, 7]), Some(18));
+        // Of another length, the same twice, and as long as can be remembered.
+        for _ in 0..2 {
+            assert_eq!(with(&[0x08, 1, 0x18, 7]), Some(18));
+        }
+        assert_eq!(with(&[0x08, 1, 0x18, 7, 0x20, 1]), Some(20));
+        let long = [
+            0x08, 1, 0x18, 0xab, 0x02, 0x20, 0xab, 0x02, 0x08, 2, 0x08, 3, 0x08, 4,
+        ];
+        for _ in 0..2 {
+            assert_eq!(with(&long), Some(28));
+        }
+        let mut other = long;
+        other[13] = 5;
+        assert_eq!(with(&other), Some(28));
         assert_eq!(with(&[0x18, 0xab, 0x02, 0x20, 0xab, 0x02]), Some(20));
         for odd in [
             &[0x18, 0xac, 0x02][..],
