@@ -34,7 +34,7 @@ pub fn run(effort: Effort, report: &mut Report) -> Result<()> {
     });
     report.numbers.push(Number {
         section: SECTION,
-        what: "size of the binary, with line tables for backtraces".into(),
+        what: "size of the binary, without debug information".into(),
         value: size as f64 / f64::from(1 << 20),
         unit: "MiB",
         target: None,
