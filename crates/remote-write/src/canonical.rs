@@ -7,7 +7,9 @@
 
 mod series_v2;
 
-pub(crate) use series_v2::{LastMetadata, NEVER, SeriesReader, ShortSeries, short_series};
+pub(crate) use series_v2::{
+    LastMetadata, NEVER, SeriesReader, ShortSeries, short_series, short_symbol,
+};
 
 use crate::wire::Span;
 
