@@ -7,9 +7,7 @@
 
 mod series_v2;
 
-pub(crate) use series_v2::{
-    LastMetadata, NEVER, SeriesReader, ShortSeries, short_series, short_symbol,
-};
+pub(crate) use series_v2::{LastMetadata, NEVER, SeriesReader, ShortSeries, short_series};
 
 use crate::wire::Span;
 

@@ -72,16 +72,6 @@ fn index_symbols(
             request.pos = end;
             continue;
         }
-        // The first has rules of its own.
-        if symbols.len() > 0
-            && let Some(end) = canonical::short_symbol(buf, start)
-        {
-            let text = buf.get(start + 2..end).unwrap_or_default();
-            symbols.push(start + 1, text, names);
-            series_before_symbols |= first_series.is_some();
-            request.pos = end;
-            continue;
-        }
         let (number, wire_type) = request.key()?;
         match number {
             4 => {

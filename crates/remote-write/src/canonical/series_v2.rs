@@ -11,22 +11,11 @@ pub(crate) const NEVER: u32 = u32::MAX;
 /// The end of the 2.0 series at `pos`, if its content is shorter than 128 bytes.
 #[inline(always)]
 pub(crate) fn short_series(request: &[u8], pos: usize) -> Option<usize> {
-    short_field(request, pos, 0x2a)
-}
-
-/// The end of the 2.0 symbol at `pos`, if it is shorter than 128 bytes.
-#[inline(always)]
-pub(crate) fn short_symbol(request: &[u8], pos: usize) -> Option<usize> {
-    short_field(request, pos, 0x22)
-}
-
-#[inline(always)]
-fn short_field(request: &[u8], pos: usize, key: u8) -> Option<usize> {
-    let [found, length @ ..0x80, content @ ..] = request.get(pos..)? else {
+    let rest = request.get(pos..)?;
+    let [0x2a, length @ ..0x80, content @ ..] = rest else {
         return None;
     };
-    let length = usize::from(*length);
-    (*found == key && content.len() >= length).then_some(pos + 2 + length)
+    (content.len() >= usize::from(*length)).then_some(pos + 2 + usize::from(*length))
 }
 
 /// Reads series of tables of 128 symbols and more, in which each HA label has at most one symbol,
