@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::prometheus::target_folder;
+use crate::peers::target_folder;
 use crate::{Answer, LONG, Metrics, Port, Process, Recipe, Sender, get, wait_for};
 
 /// A running distributor.

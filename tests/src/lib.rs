@@ -1,8 +1,9 @@
 //! Harness of the end-to-end tests.
 //!
-//! Real processes ([`Distributor`], [`Prometheus`]) and in-test peers with real sockets
-//! ([`Target`] is scraped, [`Sink`] receives remote write, [`Sender`] sends it). Everything binds
-//! to loopback, lives in a temporary folder of its own, and is gone when its handle is dropped.
+//! Real processes ([`Distributor`], [`Prometheus`], [`Etcd`], [`Consul`]) and in-test peers with
+//! real sockets ([`Target`] is scraped, [`Sink`] receives remote write, [`Sender`] sends it,
+//! [`Proxy`] is the network between two of them). Everything binds to loopback, lives in a
+//! temporary folder of its own, and is gone when its handle is dropped.
 //! Tests wait for conditions ([`wait_for`]), never for time to pass.
 
 #![allow(
@@ -12,13 +13,17 @@
     reason = "a harness fails its test by panicking"
 )]
 
+mod consul;
 mod distributor;
+mod etcd;
 mod exposition;
 mod http_client;
 mod metrics;
+mod peers;
 mod ports;
 mod process;
 mod prometheus;
+mod proxy;
 mod sender;
 mod series;
 mod serve;
@@ -26,13 +31,16 @@ mod sink;
 mod target;
 mod wait;
 
+pub use consul::{Consul, ConsulOptions};
 pub use distributor::Distributor;
+pub use etcd::{Etcd, EtcdOptions, ServerTlsFiles};
 pub use exposition::{Exemplar as TargetExemplar, Histogram as TargetHistogram};
 pub use http_client::{Answer, get, http_client};
 pub use metrics::Metrics;
 pub use ports::Port;
 pub use process::{Process, Recipe};
 pub use prometheus::{Prometheus, PrometheusConfig, PrometheusVersion, RemoteWrite};
+pub use proxy::Proxy;
 pub use remote_write::Version;
 pub use remote_write::proto::{v1, v2};
 pub use sender::Sender;

@@ -1,13 +1,14 @@
 //! [`Prometheus`]: the real server, as a sender or as a receiver.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
-use std::{env, fs};
 
 use serde_json::{Value, json};
 
-use crate::{Answer, LONG, Labels, Metrics, Port, Process, Recipe, Version, get, wait_for};
+use crate::peers::{comes_up, only_lost_its_port, program};
+use crate::{Answer, Labels, Metrics, Port, Process, Recipe, Version, get};
 
 /// Which real server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,12 +138,7 @@ impl Prometheus {
             if this.ready().await {
                 return this;
             }
-            // Something outside of our reservations took the port in between.
-            let log = this.process.log();
-            assert!(
-                log.contains("address already in use"),
-                "{name} exited:\n{log}"
-            );
+            only_lost_its_port(&this.process);
         }
     }
 
@@ -257,15 +253,10 @@ impl Prometheus {
     /// False when it exited before it was ready.
     async fn ready(&mut self) -> bool {
         let url = self.url("/-/ready");
-        let process = std::cell::RefCell::new(&mut self.process);
-        wait_for("Prometheus to be ready", LONG, || async {
-            if process.borrow_mut().exit_status().is_some() {
-                return Ok(false);
-            }
-            match get(&url, None).await {
-                Ok(answer) if answer.status == 200 => Ok(true),
-                Ok(answer) => Err(format!("{}: {}", answer.status, answer.body)),
-                Err(error) => Err(error),
+        comes_up(&mut self.process, || async {
+            match get(&url, None).await? {
+                answer if answer.status == 200 => Ok(()),
+                answer => Err(format!("{}: {}", answer.status, answer.body)),
             }
         })
         .await
@@ -282,20 +273,7 @@ fn binary(version: PrometheusVersion) -> PathBuf {
         PrometheusVersion::V2 => "prometheus-2",
         PrometheusVersion::V3 => "prometheus-3",
     };
-    let peers = env::var_os("PEERS_DIR").map_or_else(|| target_folder().join("peers"), Into::into);
-    let program = peers.join(name).join("prometheus");
-    if !program.is_file() {
-        let reason = fs::read_to_string(peers.join(format!("{name}.failed")));
-        let reason = reason.unwrap_or_else(|_| "run `cargo xtask peers`".to_owned());
-        panic!("{} is not there: {reason}", program.display());
-    }
-    program
-}
-
-/// Cargo's target folder: this test runs as `<target>/<profile>/deps/<name>`.
-pub(crate) fn target_folder() -> PathBuf {
-    let program = env::current_exe().unwrap();
-    program.ancestors().nth(3).unwrap().to_path_buf()
+    program(name, "prometheus")
 }
 
 fn arguments(config: &PrometheusConfig, port: &Port) -> Vec<String> {

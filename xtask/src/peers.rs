@@ -19,6 +19,8 @@ struct Peer {
     name: &'static str,
     /// The program's file name, on PATH and in the peer's folder.
     binary: &'static str,
+    /// What makes it print its version.
+    version_argument: &'static str,
     /// What its version must begin with.
     version: &'static str,
     /// The Debian package, and the releases to take it from, first choice first.
@@ -32,6 +34,7 @@ const PEERS: &[Peer] = &[
     Peer {
         name: "prometheus-2",
         binary: "prometheus",
+        version_argument: "--version",
         version: "2.",
         package: "prometheus",
         suites: &["bookworm"],
@@ -40,10 +43,39 @@ const PEERS: &[Peer] = &[
     Peer {
         name: "prometheus-3",
         binary: "prometheus",
+        version_argument: "--version",
         version: "3.",
         package: "prometheus",
         suites: &["forky", "sid"],
         path: "usr/bin/prometheus",
+    },
+    Peer {
+        name: "etcd",
+        binary: "etcd",
+        version_argument: "--version",
+        version: "3.",
+        package: "etcd-server",
+        suites: &["bookworm", "trixie"],
+        path: "usr/bin/etcd",
+    },
+    Peer {
+        name: "etcdctl",
+        binary: "etcdctl",
+        version_argument: "version",
+        version: "3.",
+        package: "etcd-client",
+        suites: &["bookworm", "trixie"],
+        path: "usr/bin/etcdctl",
+    },
+    Peer {
+        name: "consul",
+        binary: "consul",
+        version_argument: "version",
+        version: "1.",
+        package: "consul",
+        // The last release that has it.
+        suites: &["bullseye"],
+        path: "usr/bin/consul",
     },
 ];
 
@@ -145,9 +177,10 @@ fn on_path(binary: &str) -> Vec<PathBuf> {
 
 /// The version of a binary that runs here and is of the wanted line.
 fn usable(peer: &Peer, binary: &Path) -> Result<String> {
-    let printed = stdout_of(Command::new(binary).arg("--version"))?;
+    let printed = stdout_of(Command::new(binary).arg(peer.version_argument))?;
     let version = printed
         .split(|c: char| c.is_whitespace() || c == ',')
+        .map(|word| word.strip_prefix('v').unwrap_or(word))
         .find(|word| word.starts_with(|c: char| c.is_ascii_digit()))
         .with_context(|| format!("{} prints no version", binary.display()))?;
     if !version.starts_with(peer.version) {
