@@ -8,6 +8,8 @@
     reason = "a failed check panics"
 )]
 
+mod disturbed;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +20,8 @@ use futures::StreamExt;
 use crate::{
     CasOutcome, CasUpdate, Mergeable, SnappyProtobuf, Store, StoreError, WatchEvent, WatchStream,
 };
+
+pub use disturbed::{a_watch_survives, acknowledged_increments_survive, storm};
 
 /// How long a change may take to reach a watcher before the suite gives up on it.
 const DELIVERY: Duration = Duration::from_secs(30);
@@ -60,7 +64,7 @@ pub async fn run(backend: &dyn Backend) {
     round_trip(&*store).await;
     cas_answers(&*store).await;
     cas_sees_deletion(&*store).await;
-    no_increment_is_lost(backend).await;
+    storm(backend, "storm/key", 8, 25).await;
     watch_prefix_begins_with_what_exists(&*store).await;
     watch_key_is_about_one_key(&*store).await;
     watchers_end_with_the_last_value(backend).await;
@@ -203,38 +207,6 @@ async fn cas_sees_deletion(store: &dyn Store<Counter>) {
         .await
         .unwrap();
     assert_eq!(outcome, CasOutcome::Stored(counter(6)));
-}
-
-async fn no_increment_is_lost(backend: &dyn Backend) {
-    const TASKS: i64 = 8;
-    const INCREMENTS: i64 = 25;
-    let mut tasks = tokio::task::JoinSet::new();
-    for _ in 0..TASKS {
-        let store = backend.open().await;
-        tasks.spawn(async move {
-            let mut done = 0;
-            while done < INCREMENTS {
-                let outcome = store
-                    .cas("storm/key", &mut |current| {
-                        let value = current.map_or(0, |current| current.value) + 1;
-                        CasUpdate::Put(counter(value))
-                    })
-                    .await;
-                match outcome {
-                    Ok(CasOutcome::Stored(_)) => done += 1,
-                    // Allowed under a storm: attempts are bounded. The caller tries again.
-                    Err(StoreError::Conflict { .. }) => {}
-                    other => panic!("an increment ended with {other:?}"),
-                }
-            }
-        });
-    }
-    while let Some(ended) = tasks.join_next().await {
-        ended.unwrap();
-    }
-    let store = backend.open().await;
-    let stored = store.get("storm/key").await.unwrap().unwrap();
-    assert_eq!(stored.value, TASKS * INCREMENTS, "increments were lost");
 }
 
 async fn watch_prefix_begins_with_what_exists(store: &dyn Store<Counter>) {

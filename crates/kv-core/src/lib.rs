@@ -6,10 +6,11 @@
 //! stores as well.
 //!
 //! This crate knows no backend and does no I/O. It brings what backends share: the [`Codec`] of
-//! stored bytes, [`Mergeable`] for stores without a single writer, the watcher queue
+//! stored bytes, [`TypedStore`] (retries, deadlines and errors over a server's [`ByteStore`]), [`Mergeable`] for stores without a single writer, the watcher queue
 //! ([`WatchHub`]), the [`InMemoryStore`], and behind the feature `testing` the suite that every
 //! backend has to pass, and a store that fails on demand.
 
+mod byte_store;
 mod codec;
 #[cfg(feature = "testing")]
 pub mod conformance;
@@ -19,13 +20,16 @@ mod memory;
 mod merge;
 mod metrics;
 mod prefix;
+mod retry;
 mod store;
 mod watch;
 
+pub use byte_store::{ByteStore, Failure, MAX_KEY, TypedStore};
 pub use codec::{Codec, CodecError, SnappyProtobuf};
 pub use memory::InMemoryStore;
 pub use merge::Mergeable;
 pub use metrics::{KvMetrics, MetricsStore, StoreRole};
 pub use prefix::PrefixStore;
+pub use retry::{Backoff, RetryPolicy};
 pub use store::{CasOutcome, CasUpdate, Store, StoreError, UpdateFn};
 pub use watch::{WatchEvent, WatchHub, WatchScope, WatchStream};
