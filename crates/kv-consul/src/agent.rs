@@ -1,0 +1,262 @@
+//! Requests to one Consul agent.
+//!
+//! consulrs's endpoint types say what is asked. Its own client is not used: it encodes keys twice,
+//! lets `..` climb out of a key's prefix, throws the headers of a 404 away (they hold the index
+//! that a watch needs), and logs every request.
+
+use std::error::Error;
+use std::time::Duration;
+
+use http02::{Request, Response, Uri};
+use kv_core::Failure;
+use reqwest::header::HeaderValue;
+use rustify::endpoint::{Endpoint, MiddleWare};
+use rustify::errors::ClientError;
+
+use crate::config::{ConfigError, ConsulConfig};
+use crate::key;
+
+/// Largest answer, bytes: some hundred thousand keys. More is an error, not memory.
+const MAX_ANSWER: usize = 256 << 20;
+/// Longest text of a refusal that is passed on, bytes.
+const MAX_MESSAGE: usize = 512;
+/// How long an idle connection is kept.
+const IDLE_CONNECTION: Duration = Duration::from_secs(60);
+
+/// How fresh an answer must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Consistency {
+    /// Any server's.
+    Stale,
+    /// The leader's.
+    Leader,
+    /// The leader's, after it asked a quorum.
+    Quorum,
+}
+
+/// A query that waits for news.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Blocking {
+    /// What is known; news are later.
+    pub(crate) index: u64,
+    pub(crate) wait: Duration,
+}
+
+/// An agent's address, and how to talk to it.
+pub(crate) struct Agent {
+    http: reqwest::Client,
+    /// Without a slash at the end.
+    base: String,
+    token: Option<HeaderValue>,
+    pub(crate) timeout: Duration,
+    pub(crate) consistent_reads: bool,
+}
+
+/// An answer with status 200 or 404.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// Whether there is something under the key.
+    pub(crate) found: bool,
+    /// `X-Consul-Index`.
+    pub(crate) index: Option<u64>,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Whether a request that failed may have had an effect that must not be repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    Safe,
+    Unsafe,
+}
+
+impl Agent {
+    pub(crate) fn new(config: &ConsulConfig) -> Result<Self, ConfigError> {
+        let base = config.base()?;
+        let token = match config.acl_token.as_deref() {
+            None | Some("") => None,
+            Some(token) => {
+                let mut value = HeaderValue::from_str(token).map_err(|_| ConfigError::Token)?;
+                value.set_sensitive(true);
+                Some(value)
+            }
+        };
+        let mut http = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .connect_timeout(config.http_client_timeout)
+            .pool_idle_timeout(IDLE_CONNECTION);
+        http = match &config.tls {
+            Some(tls) => http.tls_backend_preconfigured(tls.clone()),
+            // Never used, but without it the builder looks for a provider of the whole process.
+            None => http.tls_backend_preconfigured(no_tls()?),
+        };
+        Ok(Self {
+            http: http.build()?,
+            base: base.as_str().trim_end_matches('/').to_owned(),
+            token,
+            timeout: config.http_client_timeout,
+            consistent_reads: config.consistent_reads,
+        })
+    }
+
+    /// The agent's URL, for messages.
+    pub(crate) fn url(&self) -> &str {
+        &self.base
+    }
+
+    /// Asks, once. The caller bounds the time.
+    pub(crate) async fn ask<E: Endpoint>(
+        &self,
+        endpoint: E,
+        consistency: Consistency,
+        blocking: Option<Blocking>,
+        repeat: Repeat,
+    ) -> Result<Answer, Failure> {
+        let wire = Wire {
+            agent: self,
+            consistency,
+            blocking,
+        };
+        let request = endpoint
+            .with_middleware(&wire)
+            .request(&self.base)
+            .map_err(|error| Failure::permanent(self.describe(&error)))?;
+        let sent = async {
+            let mut response = self.prepare(request).send().await?;
+            let (status, headers) = (response.status().as_u16(), response.headers().clone());
+            let mut body = Vec::new();
+            while let Some(chunk) = response.chunk().await? {
+                body.extend_from_slice(&chunk);
+                if body.len() > MAX_ANSWER {
+                    break;
+                }
+            }
+            Ok((status, headers, body))
+        };
+        let (status, headers, body) = sent.await.map_err(|error: reqwest::Error| {
+            let nothing_sent = error.is_connect();
+            let text = self.describe(&error.without_url());
+            if nothing_sent || repeat == Repeat::Safe {
+                Failure::transient(text)
+            } else {
+                Failure::permanent(text)
+            }
+        })?;
+        if body.len() > MAX_ANSWER {
+            let text = format!("{}: more than {MAX_ANSWER} bytes", self.base);
+            return Err(Failure::permanent(text));
+        }
+        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        match status {
+            200 | 404 if header("x-consul-knownleader") == Some("false") => Err(
+                Failure::transient(format!("{}: Consul has no leader", self.base)),
+            ),
+            200 | 404 => Ok(Answer {
+                found: status == 200,
+                index: header("x-consul-index").and_then(|index| index.parse().ok()),
+                body,
+            }),
+            _ => Err(self.refused(status, &body, repeat)),
+        }
+    }
+
+    /// From the http crate of rustify to that of reqwest.
+    fn prepare(&self, request: Request<Vec<u8>>) -> reqwest::RequestBuilder {
+        let method = match request.method().as_str() {
+            "PUT" => reqwest::Method::PUT,
+            "DELETE" => reqwest::Method::DELETE,
+            _ => reqwest::Method::GET,
+        };
+        let mut builder = self.http.request(method, request.uri().to_string());
+        if let Some(token) = &self.token {
+            builder = builder.header("x-consul-token", token.clone());
+        }
+        builder.body(request.into_body())
+    }
+
+    fn refused(&self, status: u16, body: &[u8], repeat: Repeat) -> Failure {
+        if status == 400 && body.is_empty() {
+            return Failure::invalid_key(key::NOT_PRINTABLE);
+        }
+        let body = String::from_utf8_lossy(&body[..body.len().min(MAX_MESSAGE)]);
+        let hint = if status == 403 {
+            "; the ACL token (acl_token) must allow key:write below the prefix"
+        } else {
+            ""
+        };
+        let text = format!("{}: {status} {}{hint}", self.base, body.trim());
+        // Consul's own words for a request that reached no leader; other 500s may have had effect.
+        let nothing_done = ["No cluster leader", "No known Consul servers"]
+            .iter()
+            .any(|words| body.contains(words));
+        match status {
+            429 => Failure::transient(text),
+            500..=599 if repeat == Repeat::Safe || nothing_done => Failure::transient(text),
+            _ => Failure::permanent(text),
+        }
+    }
+
+    /// The agent, the error and its causes in one line.
+    fn describe(&self, error: &dyn Error) -> String {
+        let mut text = format!("{}: {error}", self.base);
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        text
+    }
+}
+
+fn no_tls() -> Result<rustls::ClientConfig, ConfigError> {
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    Ok(config)
+}
+
+/// Gives consulrs's requests the right bytes.
+struct Wire<'a> {
+    agent: &'a Agent,
+    consistency: Consistency,
+    blocking: Option<Blocking>,
+}
+
+impl MiddleWare for Wire<'_> {
+    fn request<E: Endpoint>(
+        &self,
+        endpoint: &E,
+        request: &mut Request<Vec<u8>>,
+    ) -> Result<(), ClientError> {
+        let path = endpoint.path();
+        let key = path.strip_prefix("kv/").unwrap_or(&path);
+        let mut uri = format!("{}/v1/kv/{}", self.agent.base, key::encode(key));
+        let mut query: Vec<String> = endpoint.query()?.into_iter().collect();
+        match self.consistency {
+            Consistency::Stale => query.push("stale".to_owned()),
+            Consistency::Leader => {}
+            Consistency::Quorum => query.push("consistent".to_owned()),
+        }
+        if let Some(Blocking { index, wait }) = self.blocking {
+            query.push(format!("index={index}&wait={}ms", wait.as_millis()));
+        }
+        query.retain(|part| !part.is_empty());
+        if !query.is_empty() {
+            uri = format!("{uri}?{}", query.join("&"));
+        }
+        *request.uri_mut() = uri
+            .parse::<Uri>()
+            .map_err(|source| ClientError::UrlBuildError { source })?;
+        Ok(())
+    }
+
+    fn response<E: Endpoint>(
+        &self,
+        _endpoint: &E,
+        _response: &mut Response<Vec<u8>>,
+    ) -> Result<(), ClientError> {
+        Ok(())
+    }
+}

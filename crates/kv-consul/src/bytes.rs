@@ -1,0 +1,157 @@
+//! Single requests: reading and writing keys.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use consulrs::api::kv::requests::{
+    DeleteKeyRequest, ReadKeyRequest, ReadKeysRequest, SetKeyRequest,
+};
+use futures::stream::BoxStream;
+use kv_core::{ByteStore, Failure, WatchEvent, WatchScope};
+
+use crate::agent::{Agent, Answer, Consistency, Repeat};
+use crate::config::{ConfigError, ConsulConfig};
+use crate::rate::RateLimit;
+use crate::{key, picture, watch};
+
+/// Consul's keys and values as bytes; the version of a key is its `ModifyIndex`.
+pub struct ConsulBytes {
+    agent: Arc<Agent>,
+    watch_rate_limit: f64,
+    watch_burst_size: u32,
+}
+
+impl ConsulBytes {
+    /// Of the agent that `config` names. Connects to nothing yet.
+    pub fn new(config: &ConsulConfig) -> Result<Self, ConfigError> {
+        if config.watch_rate_limit > 0.0 && config.watch_burst_size == 0 {
+            return Err(ConfigError::NoBurst);
+        }
+        Ok(Self {
+            agent: Arc::new(Agent::new(config)?),
+            watch_rate_limit: config.watch_rate_limit,
+            watch_burst_size: config.watch_burst_size,
+        })
+    }
+
+    fn consistency(&self) -> Consistency {
+        if self.agent.consistent_reads {
+            Consistency::Quorum
+        } else {
+            Consistency::Leader
+        }
+    }
+
+    fn broken(&self, error: &dyn std::error::Error) -> Failure {
+        Failure::permanent(format!("{}: {error}", self.agent.url()))
+    }
+
+    /// Whether a write or removal took place: `true` or `false` in the answer.
+    fn done(&self, answer: &Answer) -> Result<bool, Failure> {
+        serde_json::from_slice(&answer.body).map_err(|error| self.broken(&error))
+    }
+}
+
+#[async_trait]
+impl ByteStore for ConsulBytes {
+    type Version = u64;
+
+    fn name(&self) -> &'static str {
+        "consul"
+    }
+
+    fn refuses(&self, key: &str) -> Option<&'static str> {
+        key::refusal(key)
+    }
+
+    async fn read(&self, key: &str) -> Result<Option<(Vec<u8>, u64)>, Failure> {
+        let request = ReadKeyRequest {
+            key: key.to_owned(),
+            ..ReadKeyRequest::default()
+        };
+        let consistency = self.consistency();
+        let answer = self
+            .agent
+            .ask(request, consistency, None, Repeat::Safe)
+            .await?;
+        if !answer.found {
+            return Ok(None);
+        }
+        let entries = picture::entries(&answer.body).map_err(|error| self.broken(&error))?;
+        match entries.first() {
+            None => Ok(None),
+            Some(entry) => {
+                let bytes = entry.bytes().map_err(|error| self.broken(&error))?;
+                Ok(Some((bytes, entry.modify_index)))
+            }
+        }
+    }
+
+    async fn write(
+        &self,
+        key: &str,
+        value: Option<Vec<u8>>,
+        version: Option<u64>,
+    ) -> Result<bool, Failure> {
+        let key = key.to_owned();
+        // 0 means that the key must not exist.
+        let cas = Some(version.unwrap_or(0));
+        let answer = match value {
+            Some(value) => {
+                let request = SetKeyRequest {
+                    key,
+                    value,
+                    cas,
+                    ..SetKeyRequest::default()
+                };
+                self.agent
+                    .ask(request, Consistency::Leader, None, Repeat::Unsafe)
+                    .await?
+            }
+            None => {
+                let request = DeleteKeyRequest {
+                    key,
+                    cas,
+                    ..DeleteKeyRequest::default()
+                };
+                self.agent
+                    .ask(request, Consistency::Leader, None, Repeat::Unsafe)
+                    .await?
+            }
+        };
+        self.done(&answer)
+    }
+
+    async fn remove(&self, key: &str) -> Result<(), Failure> {
+        let request = DeleteKeyRequest {
+            key: key.to_owned(),
+            ..DeleteKeyRequest::default()
+        };
+        self.agent
+            .ask(request, Consistency::Leader, None, Repeat::Safe)
+            .await?;
+        Ok(())
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<String>, Failure> {
+        let request = ReadKeysRequest {
+            key: prefix.to_owned(),
+            keys: true,
+            ..ReadKeysRequest::default()
+        };
+        let consistency = self.consistency();
+        let answer = self
+            .agent
+            .ask(request, consistency, None, Repeat::Safe)
+            .await?;
+        if !answer.found {
+            return Ok(Vec::new());
+        }
+        serde_json::from_slice(&answer.body).map_err(|error| self.broken(&error))
+    }
+
+    fn watch(&self, scope: WatchScope) -> BoxStream<'static, WatchEvent<Vec<u8>>> {
+        let limit = RateLimit::new(self.watch_rate_limit, self.watch_burst_size);
+        watch::watch(Arc::clone(&self.agent), scope, limit)
+    }
+}

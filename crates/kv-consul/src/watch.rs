@@ -1,0 +1,149 @@
+//! Blocking queries as a stream of events.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use consulrs::api::kv::requests::ReadKeyRequest;
+use futures::stream::{self, BoxStream};
+use kv_core::{Backoff, WatchEvent, WatchScope};
+
+use crate::agent::{Agent, Answer, Blocking, Consistency, Repeat};
+use crate::picture::Picture;
+use crate::rate::RateLimit;
+
+/// How long Consul may wait for news; dskit's number.
+const WAIT: Duration = Duration::from_secs(10);
+/// Pauses between queries that fail.
+const FAILURE: Backoff = Backoff {
+    first: Duration::from_millis(100),
+    longest: Duration::from_secs(5),
+};
+
+type Event = WatchEvent<Vec<u8>>;
+
+/// Events of `scope`, for ever.
+pub(crate) fn watch(
+    agent: Arc<Agent>,
+    scope: WatchScope,
+    limit: RateLimit,
+) -> BoxStream<'static, Event> {
+    let watch = Watch {
+        agent,
+        scope,
+        limit,
+        picture: Picture::default(),
+        index: 0,
+        synced: false,
+        confirm: false,
+        failures: 0,
+        ready: VecDeque::new(),
+    };
+    Box::pin(stream::unfold(watch, |mut watch| async move {
+        let event = watch.next().await;
+        Some((event, watch))
+    }))
+}
+
+struct Watch {
+    agent: Arc<Agent>,
+    scope: WatchScope,
+    limit: RateLimit,
+    picture: Picture,
+    /// Index of the last answer; 0 asks for all at once.
+    index: u64,
+    /// Whether the picture has been complete and no query failed since.
+    synced: bool,
+    /// The index went back: Consul's leader must say whether it is so.
+    confirm: bool,
+    /// In a row.
+    failures: u32,
+    ready: VecDeque<Event>,
+}
+
+impl Watch {
+    async fn next(&mut self) -> Event {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return event;
+            }
+            self.limit.wait().await;
+            if let Err(problem) = self.step().await {
+                self.failures += 1;
+                self.synced = false;
+                if self.failures == 1 {
+                    tracing::warn!(
+                        scope = ?self.scope,
+                        %problem,
+                        "consul: the watch was interrupted; trying again"
+                    );
+                }
+                tokio::time::sleep(FAILURE.pause(self.failures)).await;
+            }
+        }
+    }
+
+    /// One query, and what follows from its answer.
+    async fn step(&mut self) -> Result<(), String> {
+        let answer = self.query().await?;
+        let url = self.agent.url();
+        let index = answer
+            .index
+            .ok_or_else(|| format!("{url}: the answer has no X-Consul-Index"))?
+            // 0 would not wait.
+            .max(1);
+        if index < self.index {
+            // The data were lost, or this server is behind the one that answered before; its
+            // picture would take back elections. The leader knows.
+            self.index = 0;
+            self.confirm = true;
+            return Ok(());
+        }
+        if !(self.synced && index == self.index) {
+            let body: &[u8] = if answer.found { &answer.body } else { b"" };
+            self.picture
+                .take(body, &mut self.ready)
+                .map_err(|error| format!("{url}: {error}"))?;
+            if !self.synced || self.confirm {
+                self.ready.push_back(WatchEvent::Synced);
+            }
+        }
+        if self.failures > 0 {
+            let failures = self.failures;
+            tracing::info!(scope = ?self.scope, failures, "consul: the watch goes on");
+        }
+        self.index = index;
+        self.synced = true;
+        self.confirm = false;
+        self.failures = 0;
+        Ok(())
+    }
+
+    async fn query(&self) -> Result<Answer, String> {
+        let (key, recurse) = match &self.scope {
+            WatchScope::Key(key) => (key, None),
+            WatchScope::Prefix(prefix) => (prefix, Some(true)),
+        };
+        let request = ReadKeyRequest {
+            key: key.clone(),
+            recurse,
+            ..ReadKeyRequest::default()
+        };
+        let consistency = match (self.agent.consistent_reads, self.confirm) {
+            (true, _) => Consistency::Quorum,
+            (false, true) => Consistency::Leader,
+            (false, false) => Consistency::Stale,
+        };
+        let blocking = (self.index > 0).then_some(Blocking {
+            index: self.index,
+            wait: WAIT,
+        });
+        // Consul adds up to a sixteenth to the time that it was asked to wait.
+        let bound = self.agent.timeout + blocking.map_or(Duration::ZERO, |_| WAIT * 17 / 16);
+        let asked = self.agent.ask(request, consistency, blocking, Repeat::Safe);
+        match tokio::time::timeout(bound, asked).await {
+            Ok(answer) => answer.map_err(|failure| failure.to_string()),
+            Err(_) => Err(format!("{}: no answer within {bound:?}", self.agent.url())),
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The store while its agent is stopped, killed, cut off, or loses its data.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed check panics")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use e2e::{Consul, LONG, Proxy, wait_for};
+use futures::StreamExt;
+use kv_consul::{ConsulConfig, open};
+use kv_core::conformance::{CODEC, Counter, a_watch_survives, acknowledged_increments_survive};
+use kv_core::{CasUpdate, Store, WatchEvent};
+
+fn store(host: &str) -> Arc<dyn Store<Counter>> {
+    let config = ConsulConfig {
+        host: host.to_owned(),
+        http_client_timeout: Duration::from_secs(2),
+        watch_rate_limit: 0.0,
+        cas_retry_delay: Duration::from_millis(10),
+        ..ConsulConfig::default()
+    };
+    Arc::new(open(&config, CODEC).unwrap())
+}
+
+async fn write(store: &dyn Store<Counter>, key: &str, value: i64) {
+    let mut put = |_: Option<&Counter>| {
+        CasUpdate::Put(Counter {
+            value,
+            writer: String::new(),
+        })
+    };
+    store.cas(key, &mut put).await.unwrap();
+}
+
+/// Time in which an agent is away: longer than the time-out of a call.
+const AWAY: Duration = Duration::from_secs(3);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopped_and_continued() {
+    let consul = Consul::start("consul").await;
+    let host = consul.host();
+    let stop = async || {
+        consul.process.sigstop();
+        tokio::time::sleep(AWAY).await;
+        consul.process.sigcont();
+    };
+    a_watch_survives(store(&host), &*store(&host), "churn/", 2, stop).await;
+    acknowledged_increments_survive(store(&host), "count", stop()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_and_restarted_with_its_data() {
+    let mut consul = Consul::start("consul").await;
+    let host = consul.host();
+    let (writing, watched) = (store(&host), store(&host));
+    a_watch_survives(writing, &*watched, "churn/", 2, async || {
+        consul.restart().await;
+    })
+    .await;
+    acknowledged_increments_survive(store(&host), "count", consul.restart()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cut_off_five_times() {
+    let consul = Consul::start("consul").await;
+    let proxy = Proxy::start(consul.address()).await;
+    let watched = store(&proxy.address().to_string());
+    a_watch_survives(store(&consul.host()), &*watched, "churn/", 5, async || {
+        wait_for("the watcher to connect", LONG, || async {
+            (proxy.open() > 0).then_some(()).ok_or("not yet".to_owned())
+        })
+        .await;
+        proxy.cut();
+    })
+    .await;
+    assert!(proxy.connections() >= 6, "{}", proxy.connections());
+}
+
+/// Follows a watch until its picture is `wanted` and complete.
+async fn follow(
+    watch: &mut kv_core::WatchStream<Counter>,
+    picture: &mut BTreeMap<String, i64>,
+    wanted: &[(&str, i64)],
+) {
+    let wanted: BTreeMap<String, i64> = wanted
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), *value))
+        .collect();
+    loop {
+        let event = tokio::time::timeout(LONG, watch.next())
+            .await
+            .unwrap_or_else(|_| panic!("have {picture:?}, want {wanted:?}"));
+        match event.unwrap() {
+            WatchEvent::Put(key, value) => {
+                picture.insert(key, value.value);
+            }
+            WatchEvent::Deleted(key) => {
+                picture.remove(&key);
+            }
+            WatchEvent::Synced if *picture == wanted => return,
+            WatchEvent::Synced => {}
+            WatchEvent::Undecodable(key, error) => panic!("{key:?}: {error}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_index_going_back() {
+    let mut consul = Consul::start("consul").await;
+    let store = store(&consul.host());
+    for value in 0..50 {
+        write(&*store, "back/a", value).await;
+        write(&*store, "back/b", value).await;
+    }
+    let mut watch = store.watch_prefix("back/");
+    let mut picture = BTreeMap::new();
+    follow(&mut watch, &mut picture, &[("back/a", 49), ("back/b", 49)]).await;
+    consul.restart_empty().await;
+    write(&*store, "back/b", 1000).await;
+    write(&*store, "back/c", 1001).await;
+    // The new values, and that the old key is gone.
+    follow(
+        &mut watch,
+        &mut picture,
+        &[("back/b", 1000), ("back/c", 1001)],
+    )
+    .await;
+}
