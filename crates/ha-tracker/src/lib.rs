@@ -20,6 +20,7 @@ pub mod election;
 mod generated;
 mod limits;
 mod metrics;
+mod outage;
 mod tracker;
 mod update;
 mod watch;

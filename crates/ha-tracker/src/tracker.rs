@@ -1,6 +1,7 @@
 //! [`HaTracker`]: the answers to checks, and the handle of its tasks.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use kv_core::{Store, StoreError};
@@ -82,6 +83,8 @@ pub enum Outcome {
         /// The tenant's limit.
         limit: u64,
     },
+    /// The store can never hold an entry for this cluster: [`StoreError::InvalidKey`].
+    NotStorable(Arc<StoreError>),
 }
 
 /// The replica that is elected instead.
@@ -134,6 +137,8 @@ pub struct HaTracker {
     pub(crate) metrics: TrackerMetrics,
     pub(crate) admissions: Admissions,
     pub(crate) shutdown: CancellationToken,
+    /// When the store failed last, Unix ms.
+    store_failed_ms: AtomicI64,
     ready: watch::Sender<bool>,
 }
 
@@ -168,6 +173,7 @@ impl HaTracker {
             metrics,
             admissions: Admissions::default(),
             shutdown: shutdown.clone(),
+            store_failed_ms: AtomicI64::new(i64::MIN),
             ready: watch::Sender::new(false),
         });
         let mut tasks = JoinSet::new();
@@ -187,6 +193,18 @@ impl HaTracker {
     pub async fn ready(&self) {
         // The sender is a field of self: it cannot be gone.
         let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
+    }
+
+    /// Remembers that the store was away: a call failed, or the watch was interrupted.
+    pub(crate) fn store_failed(&self) {
+        let now_ms = self.config.clock.now_ms();
+        self.store_failed_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// Whether the store was away less than this long ago.
+    pub(crate) fn store_failed_within(&self, time: Duration, now_ms: i64) -> bool {
+        let failed_ms = self.store_failed_ms.load(Ordering::Relaxed);
+        now_ms.saturating_sub(failed_ms) < crate::clock::saturating_ms(time)
     }
 
     pub(crate) fn set_ready(&self) {
@@ -225,8 +243,13 @@ impl HaTracker {
         if let Some(outcome) = self.check_cached(sighting) {
             return Ok(outcome);
         }
-        if let Some(limit) = self.admit(sighting).await? {
-            return Ok(Outcome::TooManyClusters { limit });
+        match self.admit(sighting).await {
+            Ok(None) => {}
+            Ok(Some(limit)) => return Ok(Outcome::TooManyClusters { limit }),
+            Err(TrackerError::Store(error)) if matches!(*error, StoreError::InvalidKey { .. }) => {
+                return Ok(Outcome::NotStorable(error));
+            }
+            Err(error) => return Err(error),
         }
         self.check_cached(sighting).ok_or(TrackerError::Vanished)
     }
@@ -236,7 +259,7 @@ impl HaTracker {
         self.cache.read(tenant, cluster, |known| {
             known
                 .deduplicated_samples
-                .fetch_add(samples, std::sync::atomic::Ordering::Relaxed)
+                .fetch_add(samples, Ordering::Relaxed)
         });
     }
 

@@ -12,6 +12,7 @@ use crate::cache::Cluster;
 use crate::clock::saturating_ms;
 use crate::desc;
 use crate::election::{Candidate, Decision, ElectReason, Timeouts, decide};
+use crate::outage::Failover;
 use crate::tracker::HaTracker;
 
 /// Compare-and-swaps of one pass that run at once.
@@ -25,6 +26,9 @@ const LOOKS_PER_UPDATE_TIMEOUT: u32 = 5;
 /// Bounds of the time between two looks.
 const SHORTEST_LOOK: Duration = Duration::from_millis(20);
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
+/// Beyond their update timeout, what other trackers may need to refresh an entry once the store is
+/// back: the pause of a call that is being tried again.
+const REFRESH_AFTER_OUTAGE: Duration = Duration::from_secs(1);
 
 impl HaTracker {
     /// Keeps the store up to date with what was seen here, until shutdown.
@@ -54,8 +58,9 @@ impl HaTracker {
         for tenant in self.cache.tenants() {
             let timeouts = self.timeouts(&tenant);
             let now_ms = self.config.clock.now_ms();
+            let failed_lately = self.failed_lately(&tenant, now_ms);
             self.cache.for_each_of(&tenant, |name, cluster| {
-                if due_candidate(cluster, now_ms, &timeouts, |_| ()).is_some() {
+                if due_now(cluster, now_ms, &timeouts, failed_lately, |_| ()).is_some() {
                     due.push((tenant.clone(), Box::<str>::from(name)));
                 }
             });
@@ -92,21 +97,26 @@ impl HaTracker {
         // Anew: the pass may have waited for a slow store since it saw that this one is due.
         let now_ms = self.config.clock.now_ms();
         let timeouts = self.timeouts(tenant);
-        let owned = |candidate: &Candidate<'_>| {
-            (
+        let owned = |due: &Due<'_>| match due {
+            Due::Probe => None,
+            Due::Write(candidate) => Some((
                 candidate.replica.to_owned(),
                 candidate.seen_ms,
                 candidate.sample_ms,
-            )
+            )),
         };
+        let failed_lately = self.failed_lately(tenant, now_ms);
         let due = self
             .cache
             .read(tenant, name, |cluster| {
-                due_candidate(cluster, now_ms, &timeouts, owned)
+                due_now(cluster, now_ms, &timeouts, failed_lately, owned)
             })
             .flatten();
-        let Some((replica, seen_ms, sample_ms)) = due else {
+        let Some(due) = due else {
             return Ok(());
+        };
+        let Some((replica, seen_ms, sample_ms)) = due else {
+            return self.probe(tenant, name).await;
         };
         let candidate = Candidate {
             replica: &replica,
@@ -114,6 +124,31 @@ impl HaTracker {
             sample_ms,
         };
         self.update_store(tenant, name, &candidate, now_ms).await
+    }
+
+    /// Reads an entry after an outage, and puts its failover off until others have had the time to
+    /// refresh it.
+    async fn probe(&self, tenant: &str, name: &str) -> Result<(), StoreError> {
+        let key = desc::key(tenant, name);
+        let kept = self.store.cas(&key, &mut |_| CasUpdate::Keep).await?;
+        if let Some(desc) = kept.into_value() {
+            self.cache.put_outcome(tenant, name, &desc);
+        }
+        let wait = saturating_ms(self.refresh_after_outage(tenant));
+        let until_ms = self.config.clock.now_ms().saturating_add(wait);
+        self.cache
+            .read(tenant, name, |known| known.outage.answered(until_ms));
+        Ok(())
+    }
+
+    /// In this time every tracker that sees an elected replica has refreshed its entry.
+    fn refresh_after_outage(&self, tenant: &str) -> Duration {
+        let limits = self.limits.ha_limits(tenant);
+        limits.update_timeout + limits.update_timeout_jitter_max + REFRESH_AFTER_OUTAGE
+    }
+
+    fn failed_lately(&self, tenant: &str, now_ms: i64) -> bool {
+        self.store_failed_within(self.refresh_after_outage(tenant), now_ms)
     }
 
     /// Applies the rule to what is stored, and takes the outcome into the cache.
@@ -146,8 +181,16 @@ impl HaTracker {
                 }
             })
             .await;
-        if let Err(StoreError::Decode { .. }) = &outcome {
-            self.metrics.undecodable.inc();
+        match &outcome {
+            Err(StoreError::Decode { .. }) => {
+                self.metrics.undecodable.inc();
+            }
+            Err(StoreError::Unavailable { .. }) => {
+                self.store_failed();
+                self.cache
+                    .read(tenant, cluster, |known| known.outage.failed());
+            }
+            _ => {}
         }
         let count = || {
             self.cache.read(tenant, cluster, |known| {
@@ -174,14 +217,23 @@ impl HaTracker {
     }
 }
 
-/// Calls `take` with whom to write for this cluster now, if with anyone: the elected replica if it
+/// What to do about a cluster now.
+enum Due<'a> {
+    /// Write this replica, if the rule agrees on what is stored.
+    Write(Candidate<'a>),
+    /// Read the entry: it may be old because the store was away.
+    Probe,
+}
+
+/// Calls `take` with what to do for this cluster now, if anything: write the elected replica if it
 /// was seen within the update timeout, else the last other one if it was. A candidate that the rule
 /// would refuse on what the cache knows is not worth a call: the store can only be newer.
-fn due_candidate<R>(
+fn due_now<R>(
     cluster: &Cluster,
     now_ms: i64,
     timeouts: &Timeouts,
-    take: impl FnOnce(&Candidate<'_>) -> R,
+    failed_lately: bool,
+    take: impl FnOnce(&Due<'_>) -> R,
 ) -> Option<R> {
     let elected = cluster.elected();
     let update_ms = saturating_ms(timeouts.update);
@@ -208,6 +260,11 @@ fn due_candidate<R>(
     };
     match decide(Some(&elected.desc()), &candidate, now_ms, timeouts, 0) {
         Decision::Keep(_) => None,
-        Decision::Refresh(_) | Decision::Elect(..) => Some(take(&candidate)),
+        Decision::Refresh(_) => Some(take(&Due::Write(candidate))),
+        Decision::Elect(..) => match cluster.outage.failover(now_ms, failed_lately) {
+            Failover::Allowed => Some(take(&Due::Write(candidate))),
+            Failover::ProbeFirst => Some(take(&Due::Probe)),
+            Failover::Wait => None,
+        },
     }
 }

@@ -283,6 +283,64 @@ async fn a_store_that_was_down_longer_than_the_failover_timeout_changes_nothing(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_was_down_makes_no_tracker_elect_the_only_replica_that_it_sees() {
+    // In either order of the trackers, which decides who is first when the store is back.
+    let outages = (25..60).flat_map(|outage_s| [(outage_s, 0, 1), (outage_s, 1, 0)]);
+    for (outage_s, first, other) in outages {
+        let fleet = Fleet::start(2, limits()).await;
+        assert_eq!(fleet.send(first, "c", "r1").await, Verdict::Accepted);
+        // The other tracker has an election of its own to refresh, by which it sees the outage.
+        assert_eq!(fleet.send(other, "own", "r2").await, Verdict::Accepted);
+        let second = |what: &'static str| {
+            let fleet = &fleet;
+            async move {
+                fleet.advance(Duration::from_secs(1)).await;
+                let verdict = fleet.send(first, "c", "r1").await;
+                assert_eq!(verdict, Verdict::Accepted, "{what} {outage_s} s");
+                let verdict = fleet.send(other, "own", "r2").await;
+                assert_eq!(verdict, Verdict::Accepted, "{what} {outage_s} s");
+                let verdict = fleet.send(other, "c", "r2").await;
+                let deduplicated = Verdict::Deduplicated("r1".into());
+                assert_eq!(verdict, deduplicated, "{what} {outage_s} s");
+            }
+        };
+        for _ in 0..20 {
+            second("before").await;
+        }
+        fleet.faults.fail(true);
+        for _ in 0..outage_s {
+            second("during").await;
+        }
+        fleet.faults.fail(false);
+        for _ in 0..60 {
+            second("after").await;
+        }
+        let stored = fleet.store.get("t/c").await.unwrap().unwrap();
+        assert_eq!(stored.elected_changes, 0, "after {outage_s} s");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_falls_silent_while_the_store_is_down_is_replaced_soon_after() {
+    let fleet = Fleet::start(2, limits()).await;
+    fleet.send(0, "c", "r1").await;
+    fleet.faults.fail(true);
+    for _ in 0..60 {
+        fleet.advance(Duration::from_secs(1)).await;
+        fleet.send(1, "c", "r2").await;
+    }
+    fleet.faults.fail(false);
+    let back = fleet.now_ms();
+    while fleet.send(1, "c", "r2").await != Verdict::Accepted {
+        fleet.advance(Duration::from_millis(500)).await;
+        assert!(fleet.now_ms() - back < 60_000, "never replaced");
+    }
+    // The others' update timeout, a second, and two looks.
+    let after = fleet.now_ms() - back;
+    assert!((16_000..=23_000).contains(&after), "after {after} ms");
+}
+
+#[tokio::test(start_paused = true)]
 async fn clusters_that_nobody_sends_for_are_marked_then_deleted() {
     let fleet = Fleet::start(1, limits()).await;
     fleet.send(0, "gone", "r1").await;

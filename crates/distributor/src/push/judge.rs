@@ -162,6 +162,11 @@ impl Judged {
                     )
                 });
             }
+            Outcome::NotStorable(error) => {
+                self.refuse(index, Discarded::HaClusterNotStorable, || {
+                    format!("{error}; samples were dropped: fix the cluster label")
+                });
+            }
         }
     }
 

@@ -48,13 +48,15 @@ pub(crate) enum Discarded {
     TooManyHaClusters,
     RateLimited,
     LabelValueTooLong,
+    HaClusterNotStorable,
 }
 
 impl Discarded {
-    const ALL: [Self; 3] = [
+    const ALL: [Self; 4] = [
         Self::TooManyHaClusters,
         Self::RateLimited,
         Self::LabelValueTooLong,
+        Self::HaClusterNotStorable,
     ];
 
     fn reason(self) -> &'static str {
@@ -62,6 +64,7 @@ impl Discarded {
             Self::TooManyHaClusters => "too_many_ha_clusters",
             Self::RateLimited => "rate_limited",
             Self::LabelValueTooLong => "label_value_too_long",
+            Self::HaClusterNotStorable => "ha_cluster_not_storable",
         }
     }
 }

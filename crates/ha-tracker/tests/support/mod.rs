@@ -136,6 +136,7 @@ impl Fleet {
             Outcome::Accepted => Verdict::Accepted,
             Outcome::Deduplicated(elected) => Verdict::Deduplicated(elected.name().to_owned()),
             Outcome::TooManyClusters { limit } => Verdict::TooManyClusters(limit),
+            Outcome::NotStorable(error) => return Err(TrackerError::Store(error)),
         })
     }
 
