@@ -1,25 +1,47 @@
 //! `cargo xtask bench`: runs the benchmarks and keeps the published numbers up to date.
 
 use std::fs;
-use std::process::Command;
+use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 
+use crate::peers;
 use crate::workspace::{Workspace, stdout_of};
 
 const PAGE: &str = "docs/performance.md";
-const BEGIN: &str = "<!-- bench:begin -->";
-const END: &str = "<!-- bench:end -->";
 
-/// `bench [--quick]`. A quick run prints its table and leaves the page alone: its numbers are
-/// too noisy to publish.
+/// One of the programs of the package `bench`.
+#[derive(Clone, Copy)]
+enum Suite {
+    /// The hot path.
+    HotPath,
+    /// Stores with servers.
+    Stores,
+}
+
+impl Suite {
+    /// The program; its results are in `target/<name>.json`.
+    fn program(self) -> &'static str {
+        match self {
+            Self::HotPath => "bench",
+            Self::Stores => "bench-stores",
+        }
+    }
+}
+
+/// `bench [stores] [--quick]`. A quick run prints its table and leaves the page alone: its numbers
+/// are too noisy to publish.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
-    let quick = match arguments {
-        [] => false,
-        [flag] if flag == "--quick" => true,
-        other => bail!("unknown arguments: {other:?}"),
-    };
-    let json = workspace.target.join("bench.json");
+    let (mut suite, mut quick) = (Suite::HotPath, false);
+    for argument in arguments {
+        match argument.as_str() {
+            "stores" => suite = Suite::Stores,
+            "--quick" => quick = true,
+            other => bail!("unknown argument: {other}"),
+        }
+    }
+    let program = suite.program();
+    let json = workspace.target.join(format!("{program}.json"));
     // The bench starts it, and looks at its size.
     crate::workspace::run(&mut workspace.cargo(&[
         "build",
@@ -28,11 +50,31 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
         "--package",
         "distributor",
     ]))?;
-    let mut command: Command =
-        workspace.cargo(&["run", "--release", "--quiet", "--package", "bench", "--"]);
+    let mut command = workspace.cargo(&[
+        "run",
+        "--release",
+        "--quiet",
+        "--package",
+        "bench",
+        "--bin",
+        program,
+        "--",
+    ]);
     command.arg("--json").arg(&json);
     if quick {
         command.arg("--quick");
+    }
+    if matches!(suite, Suite::Stores) {
+        peers::run(workspace, &["etcd", "etcdctl", "consul"].map(str::to_owned))?;
+        println!("\nmeasuring for several minutes");
+        command
+            .env(
+                "DISTRIBUTOR_BIN",
+                workspace.target.join("release/distributor"),
+            )
+            .env("PEERS_DIR", peers::folder(workspace))
+            // How far it is.
+            .stderr(Stdio::inherit());
     }
     let table = stdout_of(&mut command)?;
     print!("{table}");
@@ -40,22 +82,24 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     if quick {
         return Ok(());
     }
-    let page = splice(&workspace.read(PAGE)?, &table).with_context(|| PAGE.to_owned())?;
+    let page = splice(&workspace.read(PAGE)?, program, &table).with_context(|| PAGE.to_owned())?;
     fs::write(workspace.root.join(PAGE), page)?;
     println!("table written: {PAGE}");
     Ok(())
 }
 
-/// Replaces what stands between the two markers.
-fn splice(page: &str, table: &str) -> Result<String> {
+/// Replaces what stands between the two markers of this name.
+fn splice(page: &str, name: &str, table: &str) -> Result<String> {
+    let begin = format!("<!-- {name}:begin -->");
+    let end = format!("<!-- {name}:end -->");
     let (before, rest) = page
-        .split_once(BEGIN)
-        .with_context(|| format!("no {BEGIN}"))?;
+        .split_once(&begin)
+        .with_context(|| format!("no {begin}"))?;
     let (_, after) = rest
-        .split_once(END)
-        .with_context(|| format!("no {END} after {BEGIN}"))?;
+        .split_once(&end)
+        .with_context(|| format!("no {end} after {begin}"))?;
     Ok(format!(
-        "{before}{BEGIN}\n\n{}\n\n{END}{after}",
+        "{before}{begin}\n\n{}\n\n{end}{after}",
         table.trim()
     ))
 }
@@ -66,10 +110,12 @@ mod tests {
 
     #[test]
     fn splicing_twice_changes_nothing() {
-        let page = format!("# A\n{BEGIN}\nold\n{END}\nrest\n");
-        let once = splice(&page, "| a |\n").unwrap();
-        assert_eq!(once, format!("# A\n{BEGIN}\n\n| a |\n\n{END}\nrest\n"));
-        assert_eq!(splice(&once, "| a |\n").unwrap(), once);
-        assert!(splice("# A\n", "").is_err());
+        let others = "<!-- bench-stores:begin -->\nkept\n<!-- bench-stores:end -->";
+        let page = format!("# A\n<!-- bench:begin -->\nold\n<!-- bench:end -->\nrest\n{others}\n");
+        let once = splice(&page, "bench", "| a |\n").unwrap();
+        let block = "<!-- bench:begin -->\n\n| a |\n\n<!-- bench:end -->";
+        assert_eq!(once, format!("# A\n{block}\nrest\n{others}\n"));
+        assert_eq!(splice(&once, "bench", "| a |\n").unwrap(), once);
+        assert!(splice("# A\n", "bench", "").is_err());
     }
 }

@@ -23,8 +23,9 @@ Developer commands. Usage: cargo xtask <command> [arguments]
                             everything CI runs: peers, formatting, build, generated files, tidy,
                             clippy, tests. --no-lint: peers, build and tests only
   peers [NAME...]           put the real servers that tests talk to under target/peers
-  bench [--quick]           run the benchmarks (release), write target/bench.json and the table
-                            in docs/performance.md
+  bench [stores] [--quick]  run the benchmarks of the hot path, or of the stores (release; minutes):
+                            write target/bench.json (target/bench-stores.json) and the tables in
+                            docs/performance.md. --quick leaves the page alone
   codegen [--check] [protos|docs]
                             write generated code and documentation; --check only compares
   fuzz [--seconds N] [TARGET...]

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use crate::config::{Config, ConfigErrors, RuntimeConfig, TenantLimits};
 use crate::http_server::{HttpServer, ServeError};
 use crate::push::Pusher;
+use crate::store::StoreConfigError;
 use crate::{DownstreamError, Downstreams, metrics, store};
 
 /// Time between two looks for tenants that have been idle.
@@ -24,6 +25,9 @@ pub enum StartError {
     /// The runtime configuration has mistakes.
     #[error("runtime configuration: {0}")]
     RuntimeConfig(ConfigErrors),
+    /// The store of the elections cannot be used as configured.
+    #[error("distributor.ha_tracker.kvstore: {0}")]
+    Store(#[from] StoreConfigError),
     /// A downstream cannot be used as configured.
     #[error(transparent)]
     Downstream(#[from] DownstreamError),
@@ -90,7 +94,7 @@ impl ha_tracker::TenantLimits for RuntimeLimits {
 /// Starts a distributor. It accepts connections when this returns; `/ready` tells when it knows
 /// what the store knows.
 pub async fn start(config: Config) -> Result<Running, StartError> {
-    let backend = store::backend(&config.distributor.ha_tracker.kvstore);
+    let backend = store::backend(&config.distributor.ha_tracker.kvstore)?;
     start_with_store(config, backend).await
 }
 

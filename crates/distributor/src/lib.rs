@@ -17,10 +17,12 @@ mod pem;
 mod push;
 pub mod reference;
 mod store;
+mod tls;
 
 pub use app::{Running, StartError, start, start_with_store};
 pub use downstream::{DownstreamError, Downstreams};
 pub use push::{PushAnswer, PushRequest, Pusher, Written, validate_tenant};
+pub use store::StoreConfigError;
 
 /// Version of this build.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -7,7 +7,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
 
 /// Why a PEM file is of no use.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum PemError {
+pub enum PemError {
     /// It cannot be read or holds something else.
     #[error("{path}: {source}")]
     Read {

@@ -1,4 +1,4 @@
-//! TLS towards a downstream.
+//! TLS towards others: downstreams and stores.
 
 use std::sync::Arc;
 
@@ -14,24 +14,32 @@ use crate::pem::{self, PemError};
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum TlsError {
+pub enum TlsError {
+    /// A file cannot be read.
     #[error(transparent)]
     Pem(#[from] PemError),
-    #[error("ca_file: {0}")]
+    /// A certificate of the configured authorities is none.
+    #[error("the certificate authorities: {0}")]
     Roots(rustls::Error),
+    /// The system has no authorities to trust.
     #[error("the system's root certificates: {0}")]
     SystemRoots(rustls::Error),
-    #[error("ca_file: {0}")]
+    /// The configured authorities are of no use.
+    #[error("the certificate authorities: {0}")]
     Verifier(#[from] rustls::client::VerifierBuilderError),
-    #[error("cert_file and key_file: {0}")]
+    /// The client's certificate and key do not go together.
+    #[error("the client's certificate and key: {0}")]
     Identity(rustls::Error),
-    #[error("server_name: {0}")]
+    /// Not a name that a certificate can have.
+    #[error("the server's name: {0}")]
     ServerName(#[from] rustls::pki_types::InvalidDnsNameError),
+    /// No protocol version is left.
     #[error("{0}")]
     Versions(rustls::Error),
 }
 
-pub(super) fn client_config(tls: &ClientTls) -> Result<ClientConfig, TlsError> {
+/// A client that trusts and shows what `tls` says.
+pub(crate) fn client_config(tls: &ClientTls) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = verifier(tls, &provider)?;
     let builder = ClientConfig::builder_with_provider(provider)

@@ -133,6 +133,15 @@ impl Findings {
         self.errors.iter().any(|error| error.path == path)
     }
 
+    /// The same for anything below `section`.
+    pub(super) fn concerns_below(&self, section: &str) -> bool {
+        let below = |path: &str| {
+            path.strip_prefix(section)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        self.errors.iter().any(|error| below(&error.path))
+    }
+
     /// All warnings; what is ignored makes one of them, each name once.
     pub(super) fn take_warnings(&mut self) -> Vec<String> {
         let mut warnings = std::mem::take(&mut self.warnings);

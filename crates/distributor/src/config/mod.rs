@@ -22,6 +22,8 @@ mod render;
 mod runtime;
 mod secret;
 mod setting;
+mod store_model;
+mod store_table;
 mod subtables;
 mod table;
 mod text;
@@ -42,6 +44,7 @@ pub use model::*;
 pub use render::{Mode, render_json, render_yaml};
 pub use runtime::{MultiKvOverride, RuntimeConfig, RuntimeSnapshot, TenantLimits};
 pub use secret::{REDACTED, Secret, SecretUrl};
+pub use store_model::{ConsulSettings, EtcdSettings, KvStoreConfig, StoreKind};
 
 use collect::Collector;
 use errors::Findings;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::secret::{Secret, SecretUrl};
+use super::store_model::KvStoreConfig;
 use super::text;
 
 /// The whole configuration of one distributor process.
@@ -147,24 +148,6 @@ pub struct HaTrackerConfig {
     pub enable_elected_replica_metric: bool,
     /// Where elections live.
     pub kvstore: KvStoreConfig,
-}
-
-/// `distributor.ha_tracker.kvstore.*`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KvStoreConfig {
-    /// Which store.
-    pub store: StoreKind,
-    /// Prefix of every key, default `ha-tracker/`.
-    pub prefix: String,
-}
-
-/// `kvstore.store`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum StoreKind {
-    /// `inmemory`: one process only.
-    Inmemory,
 }
 
 /// One entry of `distributor.downstream`.

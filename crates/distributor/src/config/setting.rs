@@ -6,7 +6,7 @@ use super::kind::Kind;
 pub(super) const ENVIRONMENT_PREFIX: &str = "HA_DISTRIBUTOR_";
 
 /// One setting.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Setting {
     /// YAML path, with dots. Empty for the flags that are no settings, see `CONTROL`.
     pub(super) path: &'static str,

@@ -3,6 +3,7 @@
 
 use super::kind::Kind;
 use super::setting::Setting;
+use super::store_table::STORES;
 use super::subtables::DOWNSTREAM;
 
 /// The flags that say what to do instead of how to do it.
@@ -61,7 +62,27 @@ pub(super) static CONTROL: &[Setting] = &[
 
 /// Every setting of the process. Sections stay together: the reference and `/config` follow this
 /// order.
-pub(super) static SETTINGS: &[Setting] = &[
+pub(super) static SETTINGS: &[Setting] = &joined::<
+    { BEFORE_STORES.len() + STORES.len() + AFTER_STORES.len() },
+>(&[BEFORE_STORES, STORES, AFTER_STORES]);
+
+const fn joined<const N: usize>(parts: &[&[Setting]]) -> [Setting; N] {
+    let mut all = [parts[0][0]; N];
+    let (mut part, mut at) = (0, 0);
+    while part < parts.len() {
+        let mut index = 0;
+        while index < parts[part].len() {
+            all[at] = parts[part][index];
+            at += 1;
+            index += 1;
+        }
+        part += 1;
+    }
+    all
+}
+
+/// What precedes the stores' settings.
+static BEFORE_STORES: &[Setting] = &[
     Setting::new(
         "multitenancy_enabled",
         "auth.multitenancy-enabled",
@@ -205,21 +226,10 @@ pub(super) static SETTINGS: &[Setting] = &[
         "false",
         "Expose cortex_ha_tracker_elected_replica_status, with the elected replica as a label.",
     ),
-    Setting::new(
-        "distributor.ha_tracker.kvstore.store",
-        "distributor.ha-tracker.store",
-        Kind::OneOf(&["inmemory"]),
-        "inmemory",
-        "Store of the elections. inmemory serves a single process.",
-    )
-    .basic(),
-    Setting::new(
-        "distributor.ha_tracker.kvstore.prefix",
-        "distributor.ha-tracker.prefix",
-        Kind::Text,
-        "ha-tracker/",
-        "What every key in the store begins with.",
-    ),
+];
+
+/// What follows the stores' settings.
+static AFTER_STORES: &[Setting] = &[
     Setting::new(
         "distributor.max_recv_msg_size",
         "distributor.max-recv-msg-size",

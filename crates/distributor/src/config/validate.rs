@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::errors::{Findings, Origin};
 use super::model::{ClientAuth, Config, Limits, ServerConfig, ServerTls};
+use super::store_model::{EtcdSettings, KvStoreConfig, StoreKind};
 use super::units::format_duration;
 
 /// Where the value of a path was set, as [`Origin`] displays it.
@@ -27,6 +28,7 @@ pub(super) fn check(config: &Config, origin_of: OriginOf<'_>, findings: &mut Fin
     ] {
         check_server_tls(section, tls, origin_of, findings);
     }
+    check_store(&config.distributor.ha_tracker.kvstore, origin_of, findings);
     check_limits(&config.limits, "limits", origin_of, findings);
     warn_of_slow_downstream(config, findings);
 }
@@ -39,6 +41,64 @@ fn check_tenant(tenant: &str, origin: &str, findings: &mut Findings) {
             format!("got {tenant:?}; {problem}"),
         );
     }
+}
+
+/// The chosen store must be possible; the settings of the others do not matter.
+fn check_store(config: &KvStoreConfig, origin_of: OriginOf<'_>, findings: &mut Findings) {
+    let section = match config.store {
+        StoreKind::Inmemory => return,
+        StoreKind::Consul => "distributor.ha_tracker.kvstore.consul",
+        StoreKind::Etcd => "distributor.ha_tracker.kvstore.etcd",
+    };
+    if config.store == StoreKind::Etcd {
+        check_etcd_tls(section, &config.etcd, origin_of, findings);
+    }
+    if findings.concerns_below(section) {
+        return;
+    }
+    if let Err(error) = crate::store::backend(config) {
+        let origin = origin_of("distributor.ha_tracker.kvstore.store");
+        findings.error(&origin, section, error.to_string());
+    }
+}
+
+fn check_etcd_tls(
+    section: &str,
+    etcd: &EtcdSettings,
+    origin_of: OriginOf<'_>,
+    findings: &mut Findings,
+) {
+    let path = |name: &str| format!("{section}.{name}");
+    let files = [
+        (path("tls_cert_path"), file_text(&etcd.tls_cert_path)),
+        (path("tls_key_path"), file_text(&etcd.tls_key_path)),
+        (path("tls_ca_path"), file_text(&etcd.tls_ca_path)),
+    ];
+    if !etcd.tls_enabled {
+        if let Some((set, _)) = files.iter().find(|(_, file)| !file.is_empty()) {
+            findings.warnings.push(format!(
+                "{set} has no effect while {} is false",
+                path("tls_enabled")
+            ));
+        }
+        return;
+    }
+    let [cert, key, _] = &files;
+    check_tls_pair(
+        (&cert.0, &cert.1),
+        (&key.0, &key.1),
+        [&origin_of(&cert.0), &origin_of(&key.0)],
+        findings,
+    );
+    for (path, file) in &files {
+        check_file(path, file, &origin_of(path), findings);
+    }
+}
+
+fn file_text(file: &Option<PathBuf>) -> String {
+    file.as_ref()
+        .map(|file| file.display().to_string())
+        .unwrap_or_default()
 }
 
 /// A sender that waits for a downstream that hangs sends nothing else: it must not look silent.
@@ -88,11 +148,7 @@ fn check_server_tls(
     let path = |name: &str| format!("{section}.{name}");
     let (cert, key) = (path("cert_file"), path("key_file"));
     let (ca, auth) = (path("client_ca_file"), path("client_auth_type"));
-    let text = |file: &Option<PathBuf>| {
-        file.as_ref()
-            .map(|file| file.display().to_string())
-            .unwrap_or_default()
-    };
+    let text = file_text;
     check_tls_pair(
         (&cert, &text(&tls.cert_file)),
         (&key, &text(&tls.key_file)),

@@ -13,9 +13,10 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::auth::Authorization;
-use super::{DownstreamError, Forward, tls};
+use super::{DownstreamError, Forward};
 use crate::config::DownstreamConfig;
 use crate::push::{PushAnswer, Written};
+use crate::tls;
 
 /// Longest text of a downstream's refusal that is passed on, bytes.
 const MAX_MESSAGE: usize = 1024;

@@ -5,7 +5,6 @@
 
 mod auth;
 mod client;
-mod tls;
 
 use bytes::Bytes;
 use futures::future::join_all;

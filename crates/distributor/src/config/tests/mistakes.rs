@@ -26,13 +26,12 @@ limits:
   ha_max_clusters: -1
 ";
     expect![[r#"
-        the configuration has 11 mistakes:
+        the configuration has 10 mistakes:
           c.yaml:1: multitenancy_enabled: got "maybe"; must be true or false
           c.yaml:3: servr: unknown key; did you mean server?
           c.yaml:5: server.http_listen_address: got "example.com"; must be an IP address, or empty for all addresses
           c.yaml:6: server.log_level: got "loud"; must be one of debug, info, warn, error
           c.yaml:9: distributor.ha_tracker.enable_ha_trackr: unknown key; did you mean enable_ha_tracker?
-          c.yaml:11: distributor.ha_tracker.kvstore.store: got "consul"; must be inmemory (nothing else is available)
           c.yaml:12: distributor.max_recv_msg_size: got "100MX"; must be a size in bytes, or with a unit such as 100MiB or 1GB; more than 0
           c.yaml:14: distributor.downstream[0].url: got "gopher://x"; must be an http:// or https:// URL with a host
           c.yaml:17: limits.ha_max_clusters: got "-1"; must be a whole number from 0

@@ -6,6 +6,7 @@ mod mistakes;
 mod output;
 mod runtime;
 mod sources;
+mod stores;
 mod table;
 mod values;
 mod yaml;

@@ -45,6 +45,26 @@ fn full_yaml() {
             kvstore:
               store: inmemory
               prefix: ha-tracker/
+              consul:
+                host: "localhost:8500"
+                acl_token: ""
+                http_client_timeout: 20s
+                consistent_reads: false
+                watch_rate_limit: 1
+                watch_burst_size: 1
+                cas_retry_delay: 1s
+              etcd:
+                endpoints: []
+                dial_timeout: 10s
+                max_retries: 10
+                tls_enabled: false
+                tls_cert_path: ""
+                tls_key_path: ""
+                tls_ca_path: ""
+                tls_server_name: ""
+                tls_insecure_skip_verify: false
+                username: ""
+                password: ""
           max_recv_msg_size: 104857600
           remote_timeout: 1m30s
           instance_limits:
@@ -193,14 +213,18 @@ fn help_shows_the_basic_flags() {
             	Where accepted samples are sent by remote write; every one must accept them. As a flag: the URLs, with commas or by repeating the flag. Without any, samples are counted and dropped.
           -distributor.ha-tracker.cluster string
             	Label that names the HA cluster of a series. (default cluster)
+          -distributor.ha-tracker.consul.hostname string
+            	Consul: host and port of the agent; with https:// in front, TLS. (default localhost:8500)
           -distributor.ha-tracker.enable
             	Deduplicate the samples of HA pairs, for the tenants whose accept_ha_samples is true.
           -distributor.ha-tracker.enable-for-all-users
             	Deduplicate the samples of this tenant; needs the HA tracker to be enabled.
+          -distributor.ha-tracker.etcd.endpoints list of strings
+            	etcd: members of the cluster, each as host:port or a URL.
           -distributor.ha-tracker.replica string
             	Label that names the replica of a series; removed from what is accepted. (default __replica__)
           -distributor.ha-tracker.store string
-            	Store of the elections. inmemory serves a single process. (default inmemory)
+            	Store of the elections: consul, etcd, or inmemory, which serves a single process. (default inmemory)
           -help
             	Print the basic flags and exit.
           -help-all

@@ -1,0 +1,70 @@
+//! The `bench-stores` binary: what each store costs one distributor, and whether a slow one is felt
+//! by senders. Prints markdown tables, writes JSON.
+//!
+//! `cargo xtask bench stores` runs it and tells it where the distributor and the real servers are.
+
+mod backend;
+mod cost;
+mod counted;
+mod fleet;
+mod slow;
+mod tables;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail, ensure};
+use bench::measure::Effort;
+use serde::Serialize;
+
+use crate::backend::Kind;
+
+/// Everything that was measured.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    cost: Vec<cost::Cost>,
+    slow_store: Vec<slow::Comparison>,
+}
+
+fn main() -> Result<()> {
+    let mut json: Option<PathBuf> = None;
+    let mut effort = Effort::Full;
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--json" => json = Some(arguments.next().context("--json needs a file")?.into()),
+            "--quick" => effort = Effort::Quick,
+            other => bail!("unknown argument {other}; usage: bench-stores [--json FILE] [--quick]"),
+        }
+    }
+    // Without them, the harness looks as a test does, from another place.
+    for variable in ["DISTRIBUTOR_BIN", "PEERS_DIR"] {
+        ensure!(
+            std::env::var_os(variable).is_some(),
+            "{variable} is not set; `cargo xtask bench stores` does it"
+        );
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let report = runtime.block_on(measure(effort))?;
+    print!("{}", tables::markdown(&report));
+    if let Some(path) = json {
+        let text = serde_json::to_string_pretty(&report)?;
+        std::fs::write(&path, text + "\n").with_context(|| path.display().to_string())?;
+    }
+    Ok(())
+}
+
+async fn measure(effort: Effort) -> Result<Report> {
+    let mut report = Report::default();
+    for kind in [Kind::Inmemory, Kind::Etcd, Kind::Consul] {
+        eprintln!("cost: {}", kind.name());
+        report.cost.push(cost::measure(effort, kind).await?);
+    }
+    for kind in [Kind::Etcd, Kind::Consul] {
+        eprintln!("slow store: {}", kind.name());
+        report.slow_store.push(slow::measure(effort, kind).await?);
+    }
+    Ok(report)
+}

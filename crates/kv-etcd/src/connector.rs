@@ -1,0 +1,175 @@
+//! Connections to a member: TCP, and TLS over it.
+//!
+//! HTTP/2 tells a request whose connection broke only that it did. Why is what an operator has to
+//! know, such as the alert of a member that does not like our certificate, so a connection leaves it
+//! in [`Trouble`].
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tower_service::Service;
+
+use crate::address::Address;
+
+/// Either kind of connection.
+pub(crate) trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<C: AsyncRead + AsyncWrite + Unpin + Send> Connection for C {}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    #[error("cannot connect: {0}")]
+    Tcp(io::Error),
+    #[error("TLS handshake failed: {0}")]
+    Tls(io::Error),
+}
+
+/// What the newest connection broke of, if it did.
+#[derive(Clone, Default)]
+pub(crate) struct Trouble(Arc<Mutex<Option<String>>>);
+
+impl Trouble {
+    pub(crate) fn get(&self) -> Option<String> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn set(&self, trouble: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+}
+
+/// A connection that tells its trouble.
+pub(crate) struct Telling {
+    connection: Box<dyn Connection>,
+    trouble: Trouble,
+}
+
+impl Telling {
+    fn tell(&self, error: &io::Error) {
+        self.trouble.set(Some(error.to_string()));
+    }
+
+    /// A peer that hangs up may have said why just before.
+    fn wrote<T>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let Poll::Ready(Err(error)) = &poll {
+            let mut rest = [0; 16];
+            let read = Pin::new(&mut self.connection).poll_read(cx, &mut ReadBuf::new(&mut rest));
+            match read {
+                Poll::Ready(Err(reason)) => self.tell(&reason),
+                _ => self.tell(error),
+            }
+        }
+        poll
+    }
+}
+
+impl AsyncRead for Telling {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let poll = Pin::new(&mut self.connection).poll_read(cx, buffer);
+        if let Poll::Ready(Err(error)) = &poll {
+            self.tell(error);
+        }
+        poll
+    }
+}
+
+impl AsyncWrite for Telling {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.connection).poll_write(cx, buffer);
+        self.wrote(cx, poll)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.connection).poll_write_vectored(cx, buffers);
+        self.wrote(cx, poll)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.connection.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let poll = Pin::new(&mut self.connection).poll_flush(cx);
+        self.wrote(cx, poll)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.connection).poll_shutdown(cx)
+    }
+}
+
+/// Connects to one address, whatever it is asked for.
+pub(crate) struct Connector {
+    address: Arc<Address>,
+    tls: Option<TlsConnector>,
+    trouble: Trouble,
+}
+
+impl Connector {
+    /// With `tls` as it is given, so it must offer HTTP/2.
+    pub(crate) fn new(address: Address, tls: Option<Arc<ClientConfig>>, trouble: Trouble) -> Self {
+        Self {
+            address: Arc::new(address),
+            tls: tls.map(TlsConnector::from),
+            trouble,
+        }
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<Telling>;
+    type Error = ConnectError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ConnectError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let address = Arc::clone(&self.address);
+        let tls = self.tls.clone();
+        let trouble = self.trouble.clone();
+        trouble.set(None);
+        Box::pin(async move {
+            let tcp = TcpStream::connect((address.host.as_str(), address.port))
+                .await
+                .map_err(ConnectError::Tcp)?;
+            tcp.set_nodelay(true).map_err(ConnectError::Tcp)?;
+            let connection: Box<dyn Connection> = match (tls, &address.server_name) {
+                (Some(tls), Some(name)) => {
+                    let connecting = tls.connect(name.clone(), tcp);
+                    Box::new(connecting.await.map_err(ConnectError::Tls)?)
+                }
+                _ => Box::new(tcp),
+            };
+            Ok(TokioIo::new(Telling {
+                connection,
+                trouble,
+            }))
+        })
+    }
+}

@@ -1,0 +1,243 @@
+//! What went wrong with a call, and what follows from it.
+
+use std::error::Error as _;
+use std::fmt::Write as _;
+
+use etcd_client::Error;
+use kv_core::Failure;
+use tonic::{Code, ConnectError, Status};
+
+/// A failed attempt of a call.
+#[derive(Debug, thiserror::Error)]
+#[error("{member}: {text}")]
+pub(crate) struct CallError {
+    /// Who was asked, as `host:port`.
+    pub(crate) member: String,
+    pub(crate) text: String,
+    pub(crate) cause: Cause,
+}
+
+/// Kinds of failures, as far as it matters for what to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// No connection, so nothing was sent.
+    Unreachable,
+    /// There was no answer, or one that leaves open what has happened.
+    Unanswered,
+    /// The member did nothing, for now.
+    NotNow,
+    /// The member did nothing, since it wants us to log in, again or at all.
+    Unauthenticated,
+    /// The member does not have this revision any more.
+    Compacted,
+    /// The cluster has not come to this revision.
+    Future,
+    /// The member did nothing and never will.
+    Refused,
+}
+
+impl Cause {
+    /// Whether another member may do better.
+    pub(crate) fn moves_on(self) -> bool {
+        matches!(self, Cause::Unreachable | Cause::Unanswered | Cause::NotNow)
+    }
+
+    fn of(error: &Error) -> Self {
+        match error {
+            Error::GRpcStatus(status) => Self::of_status(status),
+            Error::InvalidArgs(_)
+            | Error::InvalidUri(_)
+            | Error::InvalidMetadataValue(_)
+            | Error::EndpointError(_) => Cause::Refused,
+            _ => Cause::Unanswered,
+        }
+    }
+
+    /// By the errors of etcd's `rpctypes`. Codes alone do not tell: "no leader" and "request timed
+    /// out" are both `Unavailable`, but only the former had no effect.
+    fn of_status(status: &Status) -> Self {
+        let says = |text: &str| status.message().contains(text);
+        let mut source = status.source();
+        while let Some(error) = source {
+            if error.is::<ConnectError>() {
+                return Cause::Unreachable;
+            }
+            source = error.source();
+        }
+        match status.code() {
+            Code::Unavailable if says("etcdserver: no leader") => Cause::NotNow,
+            Code::Unavailable if says("not supported for learner") => Cause::NotNow,
+            Code::FailedPrecondition if says("etcdserver: not leader") => Cause::NotNow,
+            Code::ResourceExhausted if says("too many requests") => Cause::NotNow,
+            Code::ResourceExhausted if says("space exceeded") || says("larger than max") => {
+                Cause::Refused
+            }
+            Code::Unauthenticated => Cause::Unauthenticated,
+            // For who has logged in: etcd has forgotten who sends the token, or it is older than
+            // the last change of a user or role.
+            Code::InvalidArgument if says("user name is empty") => Cause::Unauthenticated,
+            _ if says("revision of auth store is old") || says("revision in header is old") => {
+                Cause::Unauthenticated
+            }
+            Code::OutOfRange if says("has been compacted") => Cause::Compacted,
+            Code::OutOfRange if says("is a future revision") => Cause::Future,
+            Code::OutOfRange
+            | Code::InvalidArgument
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::PermissionDenied
+            | Code::FailedPrecondition
+            | Code::Unimplemented => Cause::Refused,
+            _ => Cause::Unanswered,
+        }
+    }
+}
+
+impl CallError {
+    pub(crate) fn new(member: &str, cause: Cause, text: impl Into<String>) -> Self {
+        Self {
+            member: member.to_owned(),
+            text: text.into(),
+            cause,
+        }
+    }
+
+    pub(crate) fn from_client(member: &str, error: &Error) -> Self {
+        let text = match error {
+            Error::GRpcStatus(status) => describe(status),
+            other => other.to_string(),
+        };
+        Self::new(member, Cause::of(error), text)
+    }
+
+    /// Of a call that may be repeated safely.
+    pub(crate) fn into_failure(self) -> Failure {
+        match self.cause {
+            Cause::Refused => Failure::permanent(self),
+            _ => Failure::transient(self),
+        }
+    }
+
+    /// Of a conditional write: to repeat one that was done would look like a conflict.
+    pub(crate) fn into_write_failure(self) -> Failure {
+        match self.cause {
+            Cause::Unreachable | Cause::NotNow | Cause::Unauthenticated => Failure::transient(self),
+            Cause::Unanswered => {
+                Failure::permanent(format!("{self}; the write may have been done, or not"))
+            }
+            Cause::Compacted | Cause::Future | Cause::Refused => Failure::permanent(self),
+        }
+    }
+}
+
+/// The code and message of a server's answer, or the errors that kept it from arriving.
+fn describe(status: &Status) -> String {
+    let mut text = String::new();
+    let mut source = status.source();
+    while let Some(error) = source {
+        let part = error.to_string();
+        // Many wrappers repeat what they wrap.
+        if part != "transport error" && !text.contains(&part) {
+            let separator = if text.is_empty() { "" } else { ": " };
+            let _ = write!(text, "{separator}{part}");
+        }
+        source = error.source();
+    }
+    if text.is_empty() {
+        text = format!("{:?}: {}", status.code(), status.message());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_the_errors_of_etcd() {
+        for (code, message, cause) in [
+            (Code::Unavailable, "etcdserver: no leader", Cause::NotNow),
+            (
+                Code::Unavailable,
+                "etcdserver: request timed out",
+                Cause::Unanswered,
+            ),
+            (
+                Code::Unavailable,
+                "etcdserver: leader changed",
+                Cause::Unanswered,
+            ),
+            (
+                Code::Unavailable,
+                "etcdserver: server stopped",
+                Cause::Unanswered,
+            ),
+            (
+                Code::FailedPrecondition,
+                "etcdserver: not leader",
+                Cause::NotNow,
+            ),
+            (
+                Code::ResourceExhausted,
+                "etcdserver: too many requests",
+                Cause::NotNow,
+            ),
+            (
+                Code::ResourceExhausted,
+                "etcdserver: mvcc: database space exceeded",
+                Cause::Refused,
+            ),
+            (
+                Code::ResourceExhausted,
+                "h2 protocol error",
+                Cause::Unanswered,
+            ),
+            (
+                Code::Unauthenticated,
+                "etcdserver: invalid auth token",
+                Cause::Unauthenticated,
+            ),
+            (
+                Code::InvalidArgument,
+                "etcdserver: revision of auth store is old",
+                Cause::Unauthenticated,
+            ),
+            (
+                Code::Unknown,
+                "auth: revision in header is old",
+                Cause::Unauthenticated,
+            ),
+            (
+                Code::InvalidArgument,
+                "etcdserver: authentication failed, invalid user ID or password",
+                Cause::Refused,
+            ),
+            (
+                Code::InvalidArgument,
+                "etcdserver: request is too large",
+                Cause::Refused,
+            ),
+            (
+                Code::PermissionDenied,
+                "etcdserver: permission denied",
+                Cause::Refused,
+            ),
+            (
+                Code::OutOfRange,
+                "etcdserver: mvcc: required revision has been compacted",
+                Cause::Compacted,
+            ),
+            (
+                Code::OutOfRange,
+                "etcdserver: mvcc: required revision is a future revision",
+                Cause::Future,
+            ),
+            (Code::Unknown, "context canceled", Cause::Unanswered),
+        ] {
+            let error = Error::GRpcStatus(Status::new(code, message));
+            assert_eq!(Cause::of(&error), cause, "{code:?}: {message}");
+            let text = CallError::from_client("a:1", &error).to_string();
+            assert_eq!(text, format!("a:1: {code:?}: {message}"));
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! The members of the cluster: connections, log-ins, and whom to ask.
+
+use std::error::Error as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use etcd_client::{Channel, Client, ConnectOptions, Error};
+use rustls::ClientConfig;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+use tonic::transport::Endpoint;
+
+use crate::address::Address;
+use crate::connector::{Connector, Trouble};
+use crate::error::{CallError, Cause};
+use crate::{ConfigError, Credentials, EtcdConfig};
+
+/// How often a connection is probed.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+const USER_AGENT: &str = concat!("kv-etcd/", env!("CARGO_PKG_VERSION"));
+
+/// All members. One of them is asked until it fails.
+pub(crate) struct Members {
+    members: Vec<Member>,
+    /// Less than the number of members, of which there is at least one.
+    current: AtomicUsize,
+}
+
+struct Member {
+    /// `host:port`
+    name: String,
+    address: Address,
+    tls: Option<Arc<ClientConfig>>,
+    credentials: Option<Credentials>,
+    timeout: Duration,
+    connection: Mutex<Connection>,
+    trouble: Trouble,
+}
+
+#[derive(Default)]
+struct Connection {
+    /// It reconnects by itself.
+    channel: Option<tonic::transport::Channel>,
+    session: Option<Session>,
+    /// Of all sessions so far.
+    sessions: u64,
+}
+
+/// A client that has logged in, if there are credentials.
+#[derive(Clone)]
+struct Session {
+    client: Client,
+    number: u64,
+}
+
+impl Members {
+    pub(crate) fn new(config: &EtcdConfig) -> Result<Self, ConfigError> {
+        if config.endpoints.is_empty() {
+            return Err(ConfigError::NoEndpoints);
+        }
+        if config.dial_timeout.is_zero() {
+            return Err(ConfigError::NoTimeout);
+        }
+        let tls = config.tls.clone().map(|mut tls| {
+            tls.alpn_protocols = vec![b"h2".to_vec()];
+            Arc::new(tls)
+        });
+        let members = config.endpoints.iter().map(|endpoint| {
+            let address = Address::parse(endpoint, tls.is_some())?;
+            Ok(Member {
+                name: address.name.clone(),
+                address,
+                tls: tls.clone(),
+                credentials: config.credentials.clone(),
+                timeout: config.dial_timeout,
+                connection: Mutex::default(),
+                trouble: Trouble::default(),
+            })
+        });
+        Ok(Self {
+            members: members.collect::<Result<_, ConfigError>>()?,
+            current: AtomicUsize::new(0),
+        })
+    }
+
+    /// The number of the member that is asked now.
+    pub(crate) fn current(&self) -> usize {
+        self.current.load(Ordering::Relaxed)
+    }
+
+    /// `host:port` of a member.
+    pub(crate) fn name(&self, member: usize) -> &str {
+        &self.members[member].name
+    }
+
+    /// One attempt with the current member, bounded by the time-out. It goes to the next one from
+    /// now on if this one does not serve.
+    pub(crate) async fn call<T, A>(
+        &self,
+        attempt: impl Fn(Client) -> A + Send,
+    ) -> Result<T, CallError>
+    where
+        A: Future<Output = Result<T, Error>> + Send,
+    {
+        self.call_member(self.current(), attempt).await
+    }
+
+    /// [`Members::call`] with this member.
+    pub(crate) async fn call_member<T, A>(
+        &self,
+        member: usize,
+        attempt: impl Fn(Client) -> A + Send,
+    ) -> Result<T, CallError>
+    where
+        A: Future<Output = Result<T, Error>> + Send,
+    {
+        let result = self.members[member].call(attempt).await;
+        if let Err(error) = &result
+            && error.cause.moves_on()
+        {
+            self.leave(member);
+        }
+        result
+    }
+
+    /// A failure of this member.
+    pub(crate) fn error(&self, member: usize, error: &Error) -> CallError {
+        self.members[member].error(error)
+    }
+
+    /// This member does not serve. Many may find out at the same time; that moves on once.
+    pub(crate) fn leave(&self, member: usize) {
+        let next = (member + 1) % self.members.len();
+        let _ = self
+            .current
+            .compare_exchange(member, next, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// The next call to this member logs in again.
+    pub(crate) async fn log_out(&self, member: usize) {
+        self.members[member].connection.lock().await.session = None;
+    }
+}
+
+impl Member {
+    async fn call<T, A>(&self, attempt: impl Fn(Client) -> A + Send) -> Result<T, CallError>
+    where
+        A: Future<Output = Result<T, Error>> + Send,
+    {
+        let used = AtomicU64::new(0);
+        let Ok(result) = timeout(self.timeout, self.call_logged_in(attempt, &used)).await else {
+            // The connection may lead nowhere any more, which TCP notices late. If the lock is
+            // taken, or the session another, then somebody has found out before.
+            if let Ok(mut connection) = self.connection.try_lock()
+                && (connection.session.as_ref())
+                    .is_none_or(|session| session.number == used.into_inner())
+            {
+                connection.session = None;
+                connection.channel = None;
+            }
+            let text = format!("no answer within {:?}", self.timeout);
+            return Err(CallError::new(&self.name, Cause::Unanswered, text));
+        };
+        result
+    }
+
+    /// Logs in again, once, if the member asks for it: etcd forgets tokens when it restarts, and
+    /// after five minutes. `used` is set to the number of the session.
+    async fn call_logged_in<T, A>(
+        &self,
+        attempt: impl Fn(Client) -> A + Send,
+        used: &AtomicU64,
+    ) -> Result<T, CallError>
+    where
+        A: Future<Output = Result<T, Error>> + Send,
+    {
+        let mut again = true;
+        loop {
+            let session = self.session().await?;
+            used.store(session.number, Ordering::Relaxed);
+            let result = attempt(session.client).await;
+            let mut error = match result {
+                Ok(answer) => return Ok(answer),
+                Err(error) => self.error(&error),
+            };
+            if error.cause != Cause::Unauthenticated {
+                return Err(error);
+            }
+            if self.credentials.is_none() {
+                error.cause = Cause::Refused;
+                return Err(error);
+            }
+            let mut connection = self.connection.lock().await;
+            // Somebody else may have logged in again meanwhile.
+            if (connection.session.as_ref()).is_some_and(|now| now.number == session.number) {
+                connection.session = None;
+            }
+            if !std::mem::take(&mut again) {
+                return Err(error);
+            }
+        }
+    }
+
+    async fn session(&self) -> Result<Session, CallError> {
+        // Held while logging in: a password check costs etcd much, so one for all who wait.
+        let mut connection = self.connection.lock().await;
+        if let Some(session) = &connection.session {
+            return Ok(session.clone());
+        }
+        let channel = match &connection.channel {
+            Some(channel) => channel.clone(),
+            None => connection.channel.insert(self.channel()).clone(),
+        };
+        let client = self.log_in(channel).await?;
+        connection.sessions += 1;
+        let number = connection.sessions;
+        Ok(connection
+            .session
+            .insert(Session { client, number })
+            .clone())
+    }
+
+    async fn log_in(&self, channel: tonic::transport::Channel) -> Result<Client, CallError> {
+        // Without a leader a member would serve what it last knew, and watches would be silent.
+        let options = ConnectOptions::new().with_require_leader(true);
+        if let Some(Credentials { user, password }) = &self.credentials {
+            let options = options.clone().with_user(user, password);
+            let channel = Channel::Tonic(channel.clone());
+            match Client::from_channel(channel, Some(options)).await {
+                Err(Error::GRpcStatus(status))
+                    if status.message().contains("authentication is not enabled") =>
+                {
+                    tracing::warn!(
+                        member = self.name,
+                        "etcd has authentication off; user and password are of no use"
+                    );
+                }
+                result => return result.map_err(|error| self.error(&error)),
+            }
+        }
+        let client = Client::from_channel(Channel::Tonic(channel), Some(options)).await;
+        client.map_err(|error| self.error(&error))
+    }
+
+    fn channel(&self) -> tonic::transport::Channel {
+        let endpoint = Endpoint::from(self.address.connect_to.clone());
+        let named = endpoint.clone().user_agent(USER_AGENT);
+        let endpoint = named
+            .unwrap_or(endpoint)
+            .origin(self.address.uri.clone())
+            .connect_timeout(self.timeout)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(self.timeout.saturating_mul(2))
+            .keep_alive_while_idle(true);
+        let connector =
+            Connector::new(self.address.clone(), self.tls.clone(), self.trouble.clone());
+        endpoint.connect_with_connector_lazy(connector)
+    }
+
+    fn error(&self, error: &Error) -> CallError {
+        let mut described = CallError::from_client(&self.name, error);
+        let broken = matches!(error, Error::GRpcStatus(status) if status.source().is_some());
+        if broken
+            && described.cause == Cause::Unanswered
+            && let Some(trouble) = self.trouble.get()
+            && !described.text.contains(&trouble)
+        {
+            described.text = format!("{}: {trouble}", described.text);
+        }
+        described
+    }
+}
