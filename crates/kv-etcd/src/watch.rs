@@ -179,7 +179,7 @@ impl Watcher {
                     Cause::Future => self.distrust(),
                     _ => return Err(error),
                 }
-                tracing::info!(scope = %self.scope, %error, "reading everything again");
+                tracing::info!(scope = %self.scope, %error, "etcd: reading everything again");
                 self.read_again();
                 return Ok(None);
             }
@@ -219,7 +219,7 @@ impl Watcher {
 
     async fn take(&mut self, update: Update) {
         if update.created && update.cancelled.is_none() && self.outage {
-            tracing::info!(scope = %self.scope, "watching again");
+            tracing::info!(scope = %self.scope, "etcd: the watch goes on");
             self.outage = false;
         }
         let newest = update.changes.iter().map(|change| change.revision).max();
@@ -322,11 +322,11 @@ impl Watcher {
         self.failures += 1;
         let (scope, failures) = (&self.scope, self.failures);
         if error.cause == Cause::Refused {
-            tracing::error!(%scope, failures, %error, "etcd refuses the watch; trying again");
+            tracing::error!(%scope, failures, %error, "etcd: the watch is refused; trying again");
         } else if !self.outage {
-            tracing::warn!(%scope, %error, "there is no watch at etcd; trying again");
+            tracing::warn!(%scope, %error, "etcd: the watch was interrupted; trying again");
         } else {
-            tracing::debug!(%scope, failures, %error, "there is still no watch at etcd");
+            tracing::debug!(%scope, failures, %error, "etcd: the watch is still interrupted");
         }
         self.outage = true;
     }

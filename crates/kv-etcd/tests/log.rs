@@ -75,10 +75,13 @@ async fn an_outage_is_told_once() {
         &lines[0],
         &[
             "WARN",
-            "there is no watch at etcd",
+            "etcd: the watch was interrupted",
             "Prefix(\"w/\")",
             &address,
         ],
     );
-    told(&lines[1], &["INFO", "watching again", "Prefix(\"w/\")"]);
+    told(
+        &lines[1],
+        &["INFO", "etcd: the watch goes on", "Prefix(\"w/\")"],
+    );
 }
