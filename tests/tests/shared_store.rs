@@ -24,13 +24,15 @@ const TENANT: &str = "t1";
 const CLUSTERS: [&str; 3] = ["c0", "c1", "c2"];
 const REPLICAS: [&str; 2] = ["r0", "r1"];
 /// Longer than [`limits`]'s failover timeout.
-const OUTAGE: Duration = Duration::from_secs(4);
+const OUTAGE: Duration = Duration::from_secs(8);
+/// Longer than a distributor waits after an outage before it fails over.
+const AFTERWARDS: Duration = Duration::from_secs(8);
 
 fn limits() -> Value {
     json!({
         "ha_tracker_update_timeout": "1s",
         "ha_tracker_update_timeout_jitter_max": "100ms",
-        "ha_tracker_failover_timeout": "3s",
+        "ha_tracker_failover_timeout": "6s",
     })
 }
 
@@ -109,6 +111,9 @@ struct Fleet {
     sink: Sink,
     round: i64,
     first_ms: i64,
+    /// Each replica has one distributor, as over a connection that is kept alive, so that the
+    /// others do not see it. Otherwise they take turns.
+    pinned: bool,
     /// Who has the right to be stored.
     elected: BTreeMap<&'static str, usize>,
 }
@@ -128,6 +133,7 @@ impl Fleet {
             sink,
             round: 0,
             first_ms: now_ms(),
+            pinned: false,
             elected: BTreeMap::new(),
         }
     }
@@ -165,7 +171,8 @@ impl Fleet {
         let requests = CLUSTERS.iter().enumerate().flat_map(|(index, cluster)| {
             let this = &*self;
             (0..REPLICAS.len()).map(move |replica| async move {
-                let at = index + replica + usize::try_from(this.round).unwrap();
+                let turn = index + replica + usize::try_from(this.round).unwrap();
+                let at = if this.pinned { replica } else { turn };
                 let answer = this.send(at, &this.series(cluster, replica)).await;
                 (*cluster, replica, answer)
             })
@@ -313,7 +320,10 @@ async fn one_election_for_all(mut server: Server) {
     fleet.distributors[1].restart().await;
     fleet.rounds(20).await;
 
-    // The store hangs, then it is killed: each time for longer than the failover timeout.
+    // The store hangs, then it is killed: each time for longer than the failover timeout, and with
+    // distributors that see one replica each, which must not take the store's silence for the
+    // other's.
+    fleet.pinned = true;
     for kill in [false, true] {
         let before = fleet.round;
         if kill {
@@ -332,7 +342,7 @@ async fn one_election_for_all(mut server: Server) {
         }
         let back = now_ms();
         fleet.rounds_until_written(&server, back).await;
-        fleet.rounds_for(Duration::from_secs(2)).await;
+        fleet.rounds_for(AFTERWARDS).await;
         fleet.assert_each_once(before, false);
         wait_for("the unknown cluster to be accepted", LONG, || async {
             let answer = fleet.send(1, &fleet.series(&unknown, 0)).await;
@@ -346,6 +356,7 @@ async fn one_election_for_all(mut server: Server) {
         fleet.sink.take();
     }
 
+    fleet.pinned = false;
     fleet.fail_over().await;
     let after = fleet.round;
     fleet.rounds(30).await;

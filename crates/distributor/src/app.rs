@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ha_tracker::{HaLimits, HaTracker, ReplicaDesc, TrackerConfig, TrackerHandle};
-use kv_core::Store;
+use kv_core::{InMemoryStore, Store};
 use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
 
@@ -94,7 +94,12 @@ impl ha_tracker::TenantLimits for RuntimeLimits {
 /// Starts a distributor. It accepts connections when this returns; `/ready` tells when it knows
 /// what the store knows.
 pub async fn start(config: Config) -> Result<Running, StartError> {
-    let backend = store::backend(&config.distributor.ha_tracker.kvstore)?;
+    let ha = &config.distributor.ha_tracker;
+    let backend: Arc<dyn Store<ReplicaDesc>> = if ha.enable_ha_tracker {
+        store::backend(&ha.kvstore)?
+    } else {
+        Arc::new(InMemoryStore::default())
+    };
     start_with_store(config, backend).await
 }
 

@@ -68,14 +68,14 @@ fn consul(config: &KvStoreConfig) -> Result<Arc<dyn Store<ReplicaDesc>>, StoreCo
         });
     }
     let settings = &config.consul;
-    let tls = if settings.host.starts_with("https://") {
+    let tls = if settings.host.expose().starts_with("https://") {
         let defaults = crate::config::ClientTls::default();
         Some(crate::tls::client_config(&defaults).map_err(StoreConfigError::Tls)?)
     } else {
         None
     };
     let consul = kv_consul::ConsulConfig {
-        host: settings.host.clone(),
+        host: settings.host.expose().to_owned(),
         acl_token: settings
             .acl_token
             .as_ref()
@@ -106,7 +106,11 @@ fn etcd(config: &KvStoreConfig) -> Result<Arc<dyn Store<ReplicaDesc>>, StoreConf
             .unwrap_or_default(),
     });
     let etcd = kv_etcd::EtcdConfig {
-        endpoints: settings.endpoints.clone(),
+        endpoints: settings
+            .endpoints
+            .iter()
+            .map(|endpoint| endpoint.expose().to_owned())
+            .collect(),
         dial_timeout: settings.dial_timeout,
         max_retries: saturating(settings.max_retries),
         tls,

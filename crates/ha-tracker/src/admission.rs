@@ -110,8 +110,8 @@ impl HaTracker {
                 sample_ms,
             };
             let tracker = &admission.tracker;
-            let update =
-                tracker.update_store(&admission.tenant, &admission.cluster, &candidate, seen_ms);
+            let (tenant, cluster) = (&admission.tenant, &admission.cluster);
+            let update = tracker.update_store(tenant, cluster, &candidate, seen_ms, None);
             let updated = tokio::select! {
                 biased;
                 () = tracker.shutdown.cancelled() => Err(TrackerError::ShuttingDown),

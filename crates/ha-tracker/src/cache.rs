@@ -15,7 +15,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use smol_str::SmolStr;
 
 use crate::ReplicaDesc;
-use crate::outage::Outage;
+use crate::health::Waiting;
 
 type Map<V> = papaya::HashMap<SmolStr, V, RandomState>;
 
@@ -49,8 +49,8 @@ pub(crate) struct Cluster {
     pub(crate) cas: AtomicU64,
     /// Samples of this cluster that were dropped because their replica was not elected.
     pub(crate) deduplicated_samples: AtomicU64,
-    /// What this process's calls to the store say about the age of the entry.
-    pub(crate) outage: Outage,
+    /// Whether the failover waits for the store's recovery.
+    pub(crate) waiting: Waiting,
 }
 
 /// What the store says, and when we saw its replica ourselves. Replaced as one, so that a sighting
@@ -137,7 +137,7 @@ impl Cluster {
             changes: AtomicU64::new(1),
             cas: AtomicU64::new(0),
             deduplicated_samples: AtomicU64::new(0),
-            outage: Outage::default(),
+            waiting: Waiting::default(),
         }
     }
 
@@ -196,7 +196,7 @@ impl Cluster {
             self.changes.fetch_add(1, Ordering::Relaxed);
         }
         if desc.received_at > before.received_at {
-            self.outage.over();
+            self.waiting.over();
         }
         self.elected.store(Arc::new(Elected::new(desc, seen_ms)));
         changed

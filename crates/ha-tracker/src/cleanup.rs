@@ -1,12 +1,17 @@
 //! Forgetting clusters that nobody sends for any more.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kv_core::{CasOutcome, CasUpdate, StoreError};
 
 use crate::ReplicaDesc;
 use crate::clock::saturating_ms;
+use crate::health::Failovers;
 use crate::tracker::HaTracker;
+
+/// Time after trouble with the store in which nothing is cleaned up: live clusters are refreshed.
+const AFTER_TROUBLE: Duration = Duration::from_secs(5 * 60);
 
 /// What to do with an entry of this age.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,6 +38,7 @@ fn step(desc: &ReplicaDesc, now_ms: i64, age_ms: i64) -> Step {
 impl HaTracker {
     /// Cleans up now and then, until shutdown.
     pub(crate) async fn keep_clean(self: Arc<Self>) {
+        let mut put_off = false;
         loop {
             let pause = self
                 .config
@@ -41,6 +47,13 @@ impl HaTracker {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.shutdown.cancelled() => return,
+            }
+            // Entries may be old because nobody could refresh them. A store that is always slow is
+            // cleaned up every second time.
+            put_off = !put_off && self.health.failovers(AFTER_TROUBLE) != Failovers::Allowed;
+            if put_off {
+                tracing::info!("clean-up: the store had trouble lately; leaving it to the next");
+                continue;
             }
             tokio::select! {
                 () = self.clean_up() => {}

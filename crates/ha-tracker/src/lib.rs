@@ -18,9 +18,9 @@ pub mod election;
 #[allow(missing_docs, clippy::all, reason = "generated code")]
 #[rustfmt::skip]
 mod generated;
+mod health;
 mod limits;
 mod metrics;
-mod outage;
 mod tracker;
 mod update;
 mod watch;

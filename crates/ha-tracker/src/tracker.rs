@@ -1,7 +1,7 @@
 //! [`HaTracker`]: the answers to checks, and the handle of its tasks.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use kv_core::{Store, StoreError};
@@ -14,6 +14,7 @@ use tracing::Instrument;
 
 use crate::admission::Admissions;
 use crate::cache::Cache;
+use crate::health::Health;
 use crate::metrics::TrackerMetrics;
 use crate::{Clock, ReplicaDesc, TenantLimits};
 
@@ -137,8 +138,7 @@ pub struct HaTracker {
     pub(crate) metrics: TrackerMetrics,
     pub(crate) admissions: Admissions,
     pub(crate) shutdown: CancellationToken,
-    /// When the store failed last, Unix ms.
-    store_failed_ms: AtomicI64,
+    pub(crate) health: Health,
     ready: watch::Sender<bool>,
 }
 
@@ -173,13 +173,14 @@ impl HaTracker {
             metrics,
             admissions: Admissions::default(),
             shutdown: shutdown.clone(),
-            store_failed_ms: AtomicI64::new(i64::MIN),
+            health: Health::default(),
             ready: watch::Sender::new(false),
         });
         let mut tasks = JoinSet::new();
         let span = tracing::info_span!("ha_tracker");
         tasks.spawn(Arc::clone(&tracker).follow_store().instrument(span.clone()));
         tasks.spawn(Arc::clone(&tracker).keep_updated().instrument(span.clone()));
+        tasks.spawn(Arc::clone(&tracker).keep_asking().instrument(span.clone()));
         tasks.spawn(Arc::clone(&tracker).keep_clean().instrument(span));
         (tracker, TrackerHandle { shutdown, tasks })
     }
@@ -193,18 +194,6 @@ impl HaTracker {
     pub async fn ready(&self) {
         // The sender is a field of self: it cannot be gone.
         let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
-    }
-
-    /// Remembers that the store was away: a call failed, or the watch was interrupted.
-    pub(crate) fn store_failed(&self) {
-        let now_ms = self.config.clock.now_ms();
-        self.store_failed_ms.store(now_ms, Ordering::Relaxed);
-    }
-
-    /// Whether the store was away less than this long ago.
-    pub(crate) fn store_failed_within(&self, time: Duration, now_ms: i64) -> bool {
-        let failed_ms = self.store_failed_ms.load(Ordering::Relaxed);
-        now_ms.saturating_sub(failed_ms) < crate::clock::saturating_ms(time)
     }
 
     pub(crate) fn set_ready(&self) {

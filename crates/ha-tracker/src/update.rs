@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use kv_core::{CasUpdate, StoreError};
+use tokio::time::Instant;
 
 use crate::cache::Cluster;
 use crate::clock::saturating_ms;
 use crate::desc;
 use crate::election::{Candidate, Decision, ElectReason, Timeouts, decide};
-use crate::outage::Failover;
+use crate::health::{Failovers, Health, SLOW_CALL};
 use crate::tracker::HaTracker;
 
 /// Compare-and-swaps of one pass that run at once.
@@ -26,9 +27,11 @@ const LOOKS_PER_UPDATE_TIMEOUT: u32 = 5;
 /// Bounds of the time between two looks.
 const SHORTEST_LOOK: Duration = Duration::from_millis(20);
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
-/// Beyond their update timeout, what other trackers may need to refresh an entry once the store is
-/// back: the pause of a call that is being tried again.
-const REFRESH_AFTER_OUTAGE: Duration = Duration::from_secs(1);
+/// Bound of one compare-and-swap of a pass is the update timeout, but no less than this: a call that
+/// hangs must not keep the others from being refreshed.
+const SHORTEST_BOUND: Duration = Duration::from_secs(5);
+/// What a pass may take to write what is due.
+const TO_WRITE: Duration = Duration::from_secs(1);
 
 impl HaTracker {
     /// Keeps the store up to date with what was seen here, until shutdown.
@@ -42,7 +45,7 @@ impl HaTracker {
         }
     }
 
-    fn pause_between_looks(&self) -> Duration {
+    pub(crate) fn pause_between_looks(&self) -> Duration {
         self.cache
             .tenants()
             .iter()
@@ -58,9 +61,9 @@ impl HaTracker {
         for tenant in self.cache.tenants() {
             let timeouts = self.timeouts(&tenant);
             let now_ms = self.config.clock.now_ms();
-            let failed_lately = self.failed_lately(&tenant, now_ms);
+            let failovers = self.failovers(&tenant);
             self.cache.for_each_of(&tenant, |name, cluster| {
-                if due_now(cluster, now_ms, &timeouts, failed_lately, |_| ()).is_some() {
+                if due_now(cluster, now_ms, &timeouts, failovers, |_| ()).is_some() {
                     due.push((tenant.clone(), Box::<str>::from(name)));
                 }
             });
@@ -97,70 +100,79 @@ impl HaTracker {
         // Anew: the pass may have waited for a slow store since it saw that this one is due.
         let now_ms = self.config.clock.now_ms();
         let timeouts = self.timeouts(tenant);
-        let owned = |due: &Due<'_>| match due {
-            Due::Probe => None,
-            Due::Write(candidate) => Some((
+        let owned = |candidate: &Candidate<'_>| {
+            (
                 candidate.replica.to_owned(),
                 candidate.seen_ms,
                 candidate.sample_ms,
-            )),
+            )
         };
-        let failed_lately = self.failed_lately(tenant, now_ms);
+        let failovers = self.failovers(tenant);
         let due = self
             .cache
             .read(tenant, name, |cluster| {
-                due_now(cluster, now_ms, &timeouts, failed_lately, owned)
+                due_now(cluster, now_ms, &timeouts, failovers, owned)
             })
             .flatten();
-        let Some(due) = due else {
-            return Ok(());
-        };
         let Some((replica, seen_ms, sample_ms)) = due else {
-            return self.probe(tenant, name).await;
+            return Ok(());
         };
         let candidate = Candidate {
             replica: &replica,
             seen_ms,
             sample_ms,
         };
-        self.update_store(tenant, name, &candidate, now_ms).await
-    }
-
-    /// Reads an entry after an outage, and puts its failover off until others have had the time to
-    /// refresh it.
-    async fn probe(&self, tenant: &str, name: &str) -> Result<(), StoreError> {
-        let key = desc::key(tenant, name);
-        let kept = self.store.cas(&key, &mut |_| CasUpdate::Keep).await?;
-        if let Some(desc) = kept.into_value() {
-            self.cache.put_outcome(tenant, name, &desc);
+        // Who has waited for others to refresh the entry need not ask again.
+        let patience = (failovers == Failovers::Allowed).then_some(SLOW_CALL);
+        let update = self.update_store(tenant, name, &candidate, now_ms, patience);
+        let bound = self.bound_of_call(tenant);
+        match tokio::time::timeout(bound, update).await {
+            Ok(result) => result,
+            Err(_) => Err(StoreError::Unavailable {
+                store: self.store.name(),
+                operation: "CAS",
+                key: desc::key(tenant, name),
+                source: format!("given up after {bound:?}").into(),
+            }),
         }
-        let wait = saturating_ms(self.refresh_after_outage(tenant));
-        let until_ms = self.config.clock.now_ms().saturating_add(wait);
-        self.cache
-            .read(tenant, name, |known| known.outage.answered(until_ms));
-        Ok(())
     }
 
-    /// In this time every tracker that sees an elected replica has refreshed its entry.
-    fn refresh_after_outage(&self, tenant: &str) -> Duration {
+    fn bound_of_call(&self, tenant: &str) -> Duration {
         let limits = self.limits.ha_limits(tenant);
-        limits.update_timeout + limits.update_timeout_jitter_max + REFRESH_AFTER_OUTAGE
+        limits.update_timeout.max(SHORTEST_BOUND)
     }
 
-    fn failed_lately(&self, tenant: &str, now_ms: i64) -> bool {
-        self.store_failed_within(self.refresh_after_outage(tenant), now_ms)
+    /// In this time every tracker that sees an elected replica refreshes its entry, once the store
+    /// is back: a call that hangs ends, the next look comes, all is written.
+    pub(crate) fn refresh_time(&self, tenant: &str) -> Duration {
+        let limits = self.limits.ha_limits(tenant);
+        self.bound_of_call(tenant)
+            .saturating_add(limits.update_timeout_jitter_max)
+            .saturating_add(limits.update_timeout / LOOKS_PER_UPDATE_TIMEOUT)
+            .saturating_add(TO_WRITE)
     }
 
-    /// Applies the rule to what is stored, and takes the outcome into the cache.
+    fn failovers(&self, tenant: &str) -> Failovers {
+        self.health.failovers(self.refresh_time(tenant))
+    }
+
+    /// Applies the rule to what is stored, and takes the outcome into the cache. With `patience`, a
+    /// failover is left to the next look if reading the entry took longer: the store hung, and
+    /// others may be about to refresh it.
     pub(crate) async fn update_store(
         &self,
         tenant: &str,
         cluster: &str,
         candidate: &Candidate<'_>,
         now_ms: i64,
+        patience: Option<Duration>,
     ) -> Result<(), StoreError> {
         let timeouts = self.timeouts(tenant);
         let key = desc::key(tenant, cluster);
+        let timer = Timer {
+            health: &self.health,
+            began: Instant::now(),
+        };
         let mut changes_before = 0;
         let mut elected: Option<(Option<String>, ElectReason)> = None;
         let outcome = self
@@ -174,6 +186,11 @@ impl HaTracker {
                 match decision {
                     Decision::Keep(_) => CasUpdate::Keep,
                     Decision::Refresh(desc) => CasUpdate::Put(desc),
+                    Decision::Elect(_, ElectReason::Failover { .. })
+                        if patience.is_some_and(|patience| timer.began.elapsed() > patience) =>
+                    {
+                        CasUpdate::Keep
+                    }
                     Decision::Elect(desc, reason) => {
                         elected = Some((current.map(|current| current.replica.clone()), reason));
                         CasUpdate::Put(desc)
@@ -181,16 +198,9 @@ impl HaTracker {
                 }
             })
             .await;
-        match &outcome {
-            Err(StoreError::Decode { .. }) => {
-                self.metrics.undecodable.inc();
-            }
-            Err(StoreError::Unavailable { .. }) => {
-                self.store_failed();
-                self.cache
-                    .read(tenant, cluster, |known| known.outage.failed());
-            }
-            _ => {}
+        drop(timer);
+        if let Err(StoreError::Decode { .. }) = &outcome {
+            self.metrics.undecodable.inc();
         }
         let count = || {
             self.cache.read(tenant, cluster, |known| {
@@ -217,23 +227,27 @@ impl HaTracker {
     }
 }
 
-/// What to do about a cluster now.
-enum Due<'a> {
-    /// Write this replica, if the rule agrees on what is stored.
-    Write(Candidate<'a>),
-    /// Read the entry: it may be old because the store was away.
-    Probe,
+/// Times a call, also one that is given up.
+struct Timer<'a> {
+    health: &'a Health,
+    began: Instant,
 }
 
-/// Calls `take` with what to do for this cluster now, if anything: write the elected replica if it
+impl Drop for Timer<'_> {
+    fn drop(&mut self) {
+        self.health.timed(self.began);
+    }
+}
+
+/// Calls `take` with whom to write for this cluster now, if with anyone: the elected replica if it
 /// was seen within the update timeout, else the last other one if it was. A candidate that the rule
 /// would refuse on what the cache knows is not worth a call: the store can only be newer.
 fn due_now<R>(
     cluster: &Cluster,
     now_ms: i64,
     timeouts: &Timeouts,
-    failed_lately: bool,
-    take: impl FnOnce(&Due<'_>) -> R,
+    failovers: Failovers,
+    take: impl FnOnce(&Candidate<'_>) -> R,
 ) -> Option<R> {
     let elected = cluster.elected();
     let update_ms = saturating_ms(timeouts.update);
@@ -260,11 +274,7 @@ fn due_now<R>(
     };
     match decide(Some(&elected.desc()), &candidate, now_ms, timeouts, 0) {
         Decision::Keep(_) => None,
-        Decision::Refresh(_) => Some(take(&Due::Write(candidate))),
-        Decision::Elect(..) => match cluster.outage.failover(now_ms, failed_lately) {
-            Failover::Allowed => Some(take(&Due::Write(candidate))),
-            Failover::ProbeFirst => Some(take(&Due::Probe)),
-            Failover::Wait => None,
-        },
+        Decision::Refresh(_) => Some(take(&candidate)),
+        Decision::Elect(..) => cluster.waiting.allows(failovers).then(|| take(&candidate)),
     }
 }

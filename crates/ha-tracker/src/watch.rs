@@ -59,10 +59,8 @@ impl HaTracker {
                     tracing::error!(key, %error, "the store holds a value that is no replica description; ignoring it");
                 }
                 WatchEvent::Synced => {
-                    if synced {
-                        // The watch was interrupted and goes on.
-                        self.store_failed();
-                    }
+                    // It begins, or it was interrupted.
+                    self.health.trouble();
                     synced = true;
                     for key in gone.drain() {
                         self.forget(&key, "not in the store any more");

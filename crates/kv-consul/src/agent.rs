@@ -20,6 +20,8 @@ use crate::key;
 const MAX_ANSWER: usize = 256 << 20;
 /// Longest text of a refusal that is passed on, bytes.
 const MAX_MESSAGE: usize = 512;
+/// Attempts of a read that hangs, within the time of a call.
+const READS_PER_CALL: u32 = 3;
 /// How long an idle connection is kept.
 const IDLE_CONNECTION: Duration = Duration::from_secs(60);
 
@@ -112,6 +114,8 @@ impl Agent {
         blocking: Option<Blocking>,
         repeat: Repeat,
     ) -> Result<Answer, Failure> {
+        // What else is printable differs between versions of Consul; of ASCII it is certain.
+        let printable = endpoint.path().is_ascii();
         let wire = Wire {
             agent: self,
             consistency,
@@ -133,7 +137,16 @@ impl Agent {
             }
             Ok((status, headers, body))
         };
-        let (status, headers, body) = sent.await.map_err(|error: reqwest::Error| {
+        // A read that hangs is worth another attempt, perhaps on another connection. A write is not
+        // repeated, and a blocking query has a bound of its own.
+        let patience = match (repeat, blocking) {
+            (Repeat::Safe, None) => self.timeout / READS_PER_CALL,
+            _ => Duration::MAX,
+        };
+        let sent = tokio::time::timeout(patience, sent).await.map_err(|_| {
+            Failure::transient(format!("{}: no answer within {patience:?}", self.base))
+        })?;
+        let (status, headers, body) = sent.map_err(|error: reqwest::Error| {
             let nothing_sent = error.is_connect();
             let text = self.describe(&error.without_url());
             if nothing_sent || repeat == Repeat::Safe {
@@ -151,12 +164,16 @@ impl Agent {
             200 | 404 if header("x-consul-knownleader") == Some("false") => Err(
                 Failure::transient(format!("{}: Consul has no leader", self.base)),
             ),
+            // Consul's own 404 has an index; a proxy's has not.
+            404 if header("x-consul-index").is_none() => {
+                Err(self.refused(status, &body, repeat, printable))
+            }
             200 | 404 => Ok(Answer {
                 found: status == 200,
                 index: header("x-consul-index").and_then(|index| index.parse().ok()),
                 body,
             }),
-            _ => Err(self.refused(status, &body, repeat)),
+            _ => Err(self.refused(status, &body, repeat, printable)),
         }
     }
 
@@ -174,8 +191,8 @@ impl Agent {
         builder.body(request.into_body())
     }
 
-    fn refused(&self, status: u16, body: &[u8], repeat: Repeat) -> Failure {
-        if status == 400 && body.is_empty() {
+    fn refused(&self, status: u16, body: &[u8], repeat: Repeat, printable: bool) -> Failure {
+        if status == 400 && body.is_empty() && !printable {
             return Failure::invalid_key(key::NOT_PRINTABLE);
         }
         let body = String::from_utf8_lossy(&body[..body.len().min(MAX_MESSAGE)]);

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use kv_core::{Backoff, RetryPolicy};
+use kv_core::{Backoff, RetryPolicy, without_userinfo};
 use url::Url;
 
 /// Attempts of one call; dskit's number.
@@ -51,7 +51,7 @@ impl Default for ConsulConfig {
 impl fmt::Debug for ConsulConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConsulConfig")
-            .field("host", &self.host)
+            .field("host", &without_userinfo(&self.host))
             .field("http_client_timeout", &self.http_client_timeout)
             .field("consistent_reads", &self.consistent_reads)
             .field("watch_rate_limit", &self.watch_rate_limit)
@@ -93,9 +93,8 @@ pub enum ConfigError {
 impl ConsulConfig {
     /// The agent's URL, with a path of `/` alone.
     pub(crate) fn base(&self) -> Result<Url, ConfigError> {
-        let wrong = || ConfigError::Host {
-            host: self.host.clone(),
-        };
+        let shown = || without_userinfo(&self.host).into_owned();
+        let wrong = || ConfigError::Host { host: shown() };
         let text = if self.host.contains("://") {
             self.host.clone()
         } else {
@@ -111,9 +110,7 @@ impl ConsulConfig {
             return Err(wrong());
         }
         if url.scheme() == "https" && self.tls.is_none() {
-            return Err(ConfigError::NoTls {
-                host: self.host.clone(),
-            });
+            return Err(ConfigError::NoTls { host: shown() });
         }
         Ok(url)
     }
@@ -146,8 +143,15 @@ mod tests {
         };
         assert_eq!(base("localhost:8500").unwrap(), "http://localhost:8500/");
         assert_eq!(base("http://[::1]:8500/").unwrap(), "http://[::1]:8500/");
-        for wrong in ["", "ftp://consul", "consul:8500/v1", "user@consul", "a b"] {
+        for wrong in [
+            "",
+            "ftp://consul",
+            "consul:8500/v1",
+            "user:hush@consul",
+            "a b",
+        ] {
             let error = base(wrong).unwrap_err();
+            assert!(!error.to_string().contains("hush"), "{error}");
             assert!(
                 matches!(error, ConfigError::Host { .. }),
                 "{wrong}: {error}"

@@ -35,7 +35,8 @@ pub(crate) fn watch(
         picture: Picture::default(),
         index: 0,
         synced: false,
-        confirm: false,
+        // A server that lags must not be where a watcher's picture begins.
+        confirm: true,
         failures: 0,
         ready: VecDeque::new(),
     };
@@ -54,7 +55,7 @@ struct Watch {
     index: u64,
     /// Whether the picture has been complete and no query failed since.
     synced: bool,
-    /// The index went back: Consul's leader must say whether it is so.
+    /// The watch begins, or the index went back: Consul's leader is asked.
     confirm: bool,
     /// In a row.
     failures: u32,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 use crate::{CasOutcome, Store, StoreError, UpdateFn, WatchStream};
 
@@ -13,6 +14,7 @@ use crate::{CasOutcome, Store, StoreError, UpdateFn, WatchStream};
 pub struct Faults {
     failing: AtomicBool,
     delay_ms: AtomicU64,
+    hanging: watch::Sender<bool>,
     cas_calls: AtomicU64,
 }
 
@@ -28,6 +30,11 @@ impl Faults {
         self.delay_ms.store(delay_ms, Ordering::Relaxed);
     }
 
+    /// From now on calls hang, as with a server that is stopped, or those that do go on.
+    pub fn hang(&self, hanging: bool) {
+        self.hanging.send_replace(hanging);
+    }
+
     /// Compare-and-swaps that reached the store.
     pub fn cas_calls(&self) -> u64 {
         self.cas_calls.load(Ordering::Relaxed)
@@ -35,6 +42,8 @@ impl Faults {
 
     async fn apply(&self, operation: &'static str, key: &str) -> Result<(), StoreError> {
         tokio::time::sleep(Duration::from_millis(self.delay_ms.load(Ordering::Relaxed))).await;
+        // The sender is a field of self: it cannot be gone.
+        let _ = self.hanging.subscribe().wait_for(|hanging| !hanging).await;
         if self.failing.load(Ordering::Relaxed) {
             return Err(StoreError::Unavailable {
                 store: "faulty",

@@ -120,19 +120,30 @@ impl<V: Send + 'static> MetricsStore<V> {
         operation: &'static str,
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let start = Instant::now();
+        // A call that is given up did not succeed.
+        let mut measure = MeasureOnDrop {
+            observer: Some(self.observer.clone()),
+            operation,
+            start: Instant::now(),
+            succeeded: false,
+        };
         let result = call.await;
-        // The rule said no; the store did its part.
-        let succeeded = matches!(result, Ok(_) | Err(StoreError::Aborted { .. }));
-        self.observer.observe(operation, succeeded, start.elapsed());
+        match result {
+            // The rule said no; the store did its part.
+            Ok(_) | Err(StoreError::Aborted { .. }) => measure.succeeded = true,
+            // The store was not asked.
+            Err(StoreError::InvalidKey { .. }) => measure.observer = None,
+            Err(_) => {}
+        }
         result
     }
 
     fn measured_stream(&self, operation: &'static str, events: WatchStream<V>) -> WatchStream<V> {
         let measure = MeasureOnDrop {
-            observer: self.observer.clone(),
+            observer: Some(self.observer.clone()),
             operation,
             start: Instant::now(),
+            succeeded: true,
         };
         Box::pin(events.inspect(move |_| {
             // Moved into the stream, so that it is dropped with it.
@@ -142,15 +153,17 @@ impl<V: Send + 'static> MetricsStore<V> {
 }
 
 struct MeasureOnDrop {
-    observer: Observer,
+    observer: Option<Observer>,
     operation: &'static str,
     start: Instant,
+    succeeded: bool,
 }
 
 impl Drop for MeasureOnDrop {
     fn drop(&mut self) {
-        self.observer
-            .observe(self.operation, true, self.start.elapsed());
+        if let Some(observer) = &self.observer {
+            observer.observe(self.operation, self.succeeded, self.start.elapsed());
+        }
     }
 }
 

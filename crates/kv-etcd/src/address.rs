@@ -1,6 +1,7 @@
 //! Addresses of members.
 
 use http::Uri;
+use kv_core::without_userinfo;
 use rustls::pki_types::ServerName;
 
 use crate::ConfigError;
@@ -24,18 +25,18 @@ pub(crate) struct Address {
 impl Address {
     pub(crate) fn parse(endpoint: &str, tls: bool) -> Result<Self, ConfigError> {
         let bad = |problem: &str| ConfigError::BadEndpoint {
-            endpoint: endpoint.to_owned(),
+            endpoint: without_userinfo(endpoint).into_owned(),
             problem: problem.to_owned(),
         };
         let authority = match endpoint.split_once("://") {
             Some(("http", _)) if tls => {
                 return Err(ConfigError::PlainWithTls {
-                    endpoint: endpoint.to_owned(),
+                    endpoint: without_userinfo(endpoint).into_owned(),
                 });
             }
             Some(("https", _)) if !tls => {
                 return Err(ConfigError::TlsNotEnabled {
-                    endpoint: endpoint.to_owned(),
+                    endpoint: without_userinfo(endpoint).into_owned(),
                 });
             }
             Some(("http" | "https", rest)) => rest.strip_suffix('/').unwrap_or(rest),
@@ -143,7 +144,9 @@ mod tests {
         ] {
             let error = Address::parse(endpoint, tls).unwrap_err().to_string();
             assert!(error.contains(says), "{endpoint:?}: {error}");
-            assert!(error.contains(&format!("{endpoint:?}")), "{error}");
+            let shown = without_userinfo(endpoint);
+            assert!(error.contains(&format!("{shown:?}")), "{error}");
+            assert!(!error.contains("secret"), "{error}");
         }
     }
 }

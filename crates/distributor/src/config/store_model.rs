@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::model::ClientTls;
-use super::secret::Secret;
+use super::secret::{Secret, SecretUrl};
 use super::text;
 
 /// `distributor.ha_tracker.kvstore.*`.
@@ -40,7 +40,7 @@ pub enum StoreKind {
 #[serde(deny_unknown_fields)]
 pub struct ConsulSettings {
     /// `host:port` of the agent, or its URL.
-    pub host: String,
+    pub host: SecretUrl,
     /// ACL token.
     #[serde(with = "text::optional_secret")]
     pub acl_token: Option<Secret>,
@@ -63,7 +63,7 @@ pub struct ConsulSettings {
 #[serde(deny_unknown_fields)]
 pub struct EtcdSettings {
     /// Members, `host:port` or URLs.
-    pub endpoints: Vec<String>,
+    pub endpoints: Vec<SecretUrl>,
     /// Bound of connecting and of one attempt.
     #[serde(with = "text::duration")]
     pub dial_timeout: Duration,

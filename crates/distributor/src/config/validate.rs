@@ -28,7 +28,9 @@ pub(super) fn check(config: &Config, origin_of: OriginOf<'_>, findings: &mut Fin
     ] {
         check_server_tls(section, tls, origin_of, findings);
     }
-    check_store(&config.distributor.ha_tracker.kvstore, origin_of, findings);
+    if config.distributor.ha_tracker.enable_ha_tracker {
+        check_store(&config.distributor.ha_tracker.kvstore, origin_of, findings);
+    }
     check_limits(&config.limits, "limits", origin_of, findings);
     warn_of_slow_downstream(config, findings);
 }
@@ -74,6 +76,13 @@ fn check_etcd_tls(
         (path("tls_key_path"), file_text(&etcd.tls_key_path)),
         (path("tls_ca_path"), file_text(&etcd.tls_ca_path)),
     ];
+    if etcd.password.is_some() && etcd.username.is_empty() {
+        findings.warnings.push(format!(
+            "{} has no effect without {}",
+            path("password"),
+            path("username")
+        ));
+    }
     if !etcd.tls_enabled {
         if let Some((set, _)) = files.iter().find(|(_, file)| !file.is_empty()) {
             findings.warnings.push(format!(

@@ -5,10 +5,10 @@ use std::time::Duration;
 use expect_test::expect;
 
 use super::{from_yaml, yaml_mistakes};
-use crate::config::{Mode, StoreKind, render_yaml};
+use crate::config::{Mode, SecretUrl, StoreKind, render_yaml};
 
 fn kvstore(settings: &str) -> String {
-    format!("distributor: {{ha_tracker: {{kvstore: {{{settings}}}}}}}")
+    format!("distributor: {{ha_tracker: {{enable_ha_tracker: true, kvstore: {{{settings}}}}}}}")
 }
 
 #[test]
@@ -43,7 +43,8 @@ distributor:
     assert_eq!(kvstore.consul.watch_rate_limit, 0.5);
     assert_eq!(kvstore.consul.watch_burst_size, 2);
     assert_eq!(kvstore.consul.cas_retry_delay, Duration::from_millis(100));
-    assert_eq!(kvstore.etcd.endpoints, ["a:2379", "b:2379"]);
+    let endpoints = kvstore.etcd.endpoints.iter().map(SecretUrl::expose);
+    assert_eq!(endpoints.collect::<Vec<_>>(), ["a:2379", "b:2379"]);
     assert_eq!(kvstore.etcd.dial_timeout, Duration::from_secs(3));
     assert_eq!(kvstore.etcd.max_retries, 4);
     let shown = render_yaml(&config, Mode::Full);
@@ -85,6 +86,20 @@ fn a_store_that_cannot_work_is_a_mistake() {
           c.yaml:1: distributor.ha_tracker.kvstore.consul: watch_burst_size: must be at least 1 while watch_rate_limit is set
         the configuration has 1 mistake:
           c.yaml:1: distributor.ha_tracker.kvstore.consul: acl_token: it has characters that an HTTP header cannot carry"#]].assert_eq(&mistakes.join("\n"));
+    // A password in an address is neither right nor shown.
+    for settings in [
+        "store: etcd, etcd: {endpoints: ['root:hush@a:2379']}",
+        "store: consul, consul: {host: 'http://root:hush@consul:8500'}",
+    ] {
+        let mistakes = yaml_mistakes(&kvstore(settings));
+        assert!(!mistakes.contains("hush"), "{mistakes}");
+    }
+    let config = from_yaml(&kvstore(
+        "store: inmemory, etcd: {endpoints: ['root:hush@a:2379']}",
+    ));
+    assert!(!render_yaml(&config, Mode::Full).contains("hush"));
+    // Nor is anything asked of a store that is not used.
+    from_yaml("distributor: {ha_tracker: {kvstore: {store: etcd}}}");
     // What another store would need is not asked for.
     from_yaml(&kvstore("store: consul, etcd: {endpoints: []}"));
 }
