@@ -5,6 +5,7 @@
 //! both sides alike.
 
 pub mod allocations;
+pub mod arguments;
 pub mod generate;
 pub mod measure;
 pub mod process;

@@ -12,12 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use common::{AnyStore, counter, increment, put, store_at, stored, value_of};
+use common::{AnyStore, counter, put, store_at, stored, value_of};
 use e2e::Etcd;
-use kv_core::conformance::{Backend, Counter};
+use kv_core::conformance::{Backend, Counter, run, storm};
 use kv_core::{CasUpdate, SnappyProtobuf, Store, StoreError};
 use kv_etcd::EtcdConfig;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 struct Server(Etcd);
@@ -32,35 +31,14 @@ impl Backend for Server {
 #[tokio::test(flavor = "multi_thread")]
 async fn keeps_the_contract_of_stores() {
     let server = Server(Etcd::start("etcd").await);
-    timeout(Duration::from_secs(120), kv_core::conformance::run(&server))
+    timeout(Duration::from_secs(120), run(&server))
         .await
         .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_increment_is_lost_in_a_storm() {
-    const TASKS: i64 = 16;
-    const EACH: i64 = 200;
-    let etcd = Etcd::start("etcd").await;
-    let mut tasks = JoinSet::new();
-    for _ in 0..TASKS {
-        let store = store_at([etcd.endpoint()]);
-        tasks.spawn(async move {
-            let mut done = 0;
-            while done < EACH {
-                match increment(&store, "storm").await {
-                    Ok(_) => done += 1,
-                    Err(StoreError::Conflict { .. }) => {}
-                    Err(other) => panic!("{other}"),
-                }
-            }
-        });
-    }
-    while let Some(ended) = tasks.join_next().await {
-        ended.unwrap();
-    }
-    let store = store_at([etcd.endpoint()]);
-    assert_eq!(value_of(&store, "storm").await, TASKS * EACH);
+    storm(&Server(Etcd::start("etcd").await), "storm", 16, 200).await;
 }
 
 /// A replica description as Mimir has it.

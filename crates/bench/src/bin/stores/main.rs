@@ -10,9 +10,8 @@ mod fleet;
 mod slow;
 mod tables;
 
-use std::path::PathBuf;
-
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, ensure};
+use bench::arguments::Arguments;
 use bench::measure::Effort;
 use serde::Serialize;
 
@@ -26,16 +25,7 @@ struct Report {
 }
 
 fn main() -> Result<()> {
-    let mut json: Option<PathBuf> = None;
-    let mut effort = Effort::Full;
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            "--json" => json = Some(arguments.next().context("--json needs a file")?.into()),
-            "--quick" => effort = Effort::Quick,
-            other => bail!("unknown argument {other}; usage: bench-stores [--json FILE] [--quick]"),
-        }
-    }
+    let arguments = Arguments::parse()?;
     // Without them, the harness looks as a test does, from another place.
     for variable in ["DISTRIBUTOR_BIN", "PEERS_DIR"] {
         ensure!(
@@ -47,13 +37,9 @@ fn main() -> Result<()> {
         .worker_threads(2)
         .enable_all()
         .build()?;
-    let report = runtime.block_on(measure(effort))?;
+    let report = runtime.block_on(measure(arguments.effort))?;
     print!("{}", tables::markdown(&report));
-    if let Some(path) = json {
-        let text = serde_json::to_string_pretty(&report)?;
-        std::fs::write(&path, text + "\n").with_context(|| path.display().to_string())?;
-    }
-    Ok(())
+    arguments.write(&report)
 }
 
 async fn measure(effort: Effort) -> Result<Report> {
