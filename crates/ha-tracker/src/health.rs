@@ -24,7 +24,7 @@ use crate::tracker::HaTracker;
 /// A call that takes longer is trouble: others may have waited as long with their refreshes.
 pub(crate) const SLOW_CALL: Duration = Duration::from_secs(1);
 /// A store that takes longer to answer, or does not for this long, is away.
-const AWAY: Duration = Duration::from_secs(5);
+pub(crate) const AWAY: Duration = Duration::from_secs(5);
 /// What is asked for: a key that no cluster can have, since it has no `/`.
 const HEALTH_KEY: &str = "health";
 /// Stands for no time at all.

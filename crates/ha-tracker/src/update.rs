@@ -13,7 +13,7 @@ use crate::cache::Cluster;
 use crate::clock::saturating_ms;
 use crate::desc;
 use crate::election::{Candidate, Decision, ElectReason, Timeouts, decide};
-use crate::health::{Failovers, Health, SLOW_CALL};
+use crate::health::{AWAY, Failovers, Health, SLOW_CALL};
 use crate::tracker::HaTracker;
 
 /// Compare-and-swaps of one pass that run at once.
@@ -122,9 +122,12 @@ impl HaTracker {
             seen_ms,
             sample_ms,
         };
-        // Who has waited for others to refresh the entry need not ask again.
-        let patience = (failovers == Failovers::Allowed).then_some(SLOW_CALL);
-        let update = self.update_store(tenant, name, &candidate, now_ms, patience);
+        // Who has waited for others to refresh the entry takes the store as it is, unless it is away.
+        let patience = match failovers {
+            Failovers::Allowed => SLOW_CALL,
+            _ => AWAY,
+        };
+        let update = self.update_store(tenant, name, &candidate, now_ms, Some(patience));
         let bound = self.bound_of_call(tenant);
         match tokio::time::timeout(bound, update).await {
             Ok(result) => result,
