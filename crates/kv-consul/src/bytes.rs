@@ -8,6 +8,7 @@ use consulrs::api::kv::requests::{
 };
 use futures::stream::BoxStream;
 use kv_core::{ByteStore, Failure, WatchEvent, WatchScope};
+use rustify::endpoint::Endpoint;
 
 use crate::agent::{Agent, Answer, Consistency, Repeat};
 use crate::config::{ConfigError, ConsulConfig};
@@ -34,12 +35,16 @@ impl ConsulBytes {
         })
     }
 
-    fn consistency(&self) -> Consistency {
-        if self.agent.consistent_reads {
+    /// Reads, from the leader at least.
+    async fn ask(&self, request: impl Endpoint) -> Result<Answer, Failure> {
+        let consistency = if self.agent.consistent_reads {
             Consistency::Quorum
         } else {
             Consistency::Leader
-        }
+        };
+        self.agent
+            .ask(request, consistency, None, Repeat::Safe)
+            .await
     }
 
     fn broken(&self, error: &dyn std::error::Error) -> Failure {
@@ -69,11 +74,7 @@ impl ByteStore for ConsulBytes {
             key: key.to_owned(),
             ..ReadKeyRequest::default()
         };
-        let consistency = self.consistency();
-        let answer = self
-            .agent
-            .ask(request, consistency, None, Repeat::Safe)
-            .await?;
+        let answer = self.ask(request).await?;
         if !answer.found {
             return Ok(None);
         }
@@ -139,11 +140,7 @@ impl ByteStore for ConsulBytes {
             keys: true,
             ..ReadKeysRequest::default()
         };
-        let consistency = self.consistency();
-        let answer = self
-            .agent
-            .ask(request, consistency, None, Repeat::Safe)
-            .await?;
+        let answer = self.ask(request).await?;
         if !answer.found {
             return Ok(Vec::new());
         }

@@ -1,5 +1,10 @@
 //! Several trackers over one in-memory store whose calls can be made to fail or to take time.
-#![allow(unreachable_pub, clippy::unwrap_used, reason = "test support")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test binary uses a part of it"
+)]
 
 use std::sync::Arc;
 use std::time::Duration;
