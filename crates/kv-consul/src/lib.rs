@@ -10,35 +10,26 @@
 //! - **Keys** are kept byte for byte. Those that an agent would rewrite or refuse are refused here:
 //!   empty segments, `.` and `..` as segments, characters that cannot be printed.
 
-#[cfg(feature = "consulrs")]
+// Without its client there is no store, and nothing of what the client brings.
+#![cfg(feature = "consulrs")]
+
 mod agent;
-#[cfg(feature = "consulrs")]
 mod bytes;
-#[cfg(feature = "consulrs")]
 mod config;
-#[cfg(feature = "consulrs")]
 mod key;
-#[cfg(feature = "consulrs")]
 mod picture;
-#[cfg(feature = "consulrs")]
 mod rate;
-#[cfg(feature = "consulrs")]
 mod watch;
 
-#[cfg(feature = "consulrs")]
 pub use bytes::ConsulBytes;
-#[cfg(feature = "consulrs")]
 pub use config::{ConfigError, ConsulConfig};
-#[cfg(feature = "consulrs")]
 pub use key::refusal;
 
 /// A store of values in Consul.
-#[cfg(feature = "consulrs")]
 pub type ConsulStore<V> = kv_core::TypedStore<V, ConsulBytes>;
 
 /// A store of `codec`'s values at the agent of `config`. Connects to nothing yet: a store can be
 /// made while its agent is down.
-#[cfg(feature = "consulrs")]
 pub fn open<V: 'static>(
     config: &ConsulConfig,
     codec: impl kv_core::Codec<V>,
