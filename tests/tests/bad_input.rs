@@ -518,11 +518,14 @@ async fn floods_of_bombs_take_no_memory() {
 
 #[tokio::test]
 async fn bombs_within_the_limits_take_what_the_limits_say() {
-    let limits = json!({"distributor": {
-        "max_recv_msg_size": "512KiB",
-        "instance_limits": {"max_inflight_push_requests_bytes": "2MiB"},
-        "ha_tracker": {"enable_ha_tracker": true},
-    }, "limits": {"accept_ha_samples": true}});
+    let mut limits = common::tracked();
+    common::merge(
+        &mut limits,
+        &json!({"distributor": {
+            "max_recv_msg_size": "512KiB",
+            "instance_limits": {"max_inflight_push_requests_bytes": "2MiB"},
+        }, "limits": {"accept_ha_samples": true}}),
+    );
     let distributor = Distributor::start("millions", &limits.to_string()).await;
     // A quarter of a million empty symbols, series, labels: each is legal.
     for (content_type, pair) in [

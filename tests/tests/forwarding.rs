@@ -208,7 +208,7 @@ async fn without_a_downstream_samples_are_counted_and_everybody_is_told() {
 }
 
 fn config_without_downstream() -> String {
-    json!({"distributor": {"ha_tracker": {"enable_ha_tracker": true}}}).to_string()
+    common::tracked().to_string()
 }
 
 #[tokio::test]

@@ -18,11 +18,16 @@ pub struct Arguments {
 impl Arguments {
     /// `[--json FILE] [--quick]`.
     pub fn parse() -> Result<Self> {
+        Self::parse_from(std::env::args().skip(1))
+    }
+
+    /// The same, of what a program with arguments of its own has left over.
+    pub fn parse_from(arguments: impl IntoIterator<Item = String>) -> Result<Self> {
         let mut this = Self {
             json: None,
             effort: Effort::Full,
         };
-        let mut arguments = std::env::args().skip(1);
+        let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--json" => {

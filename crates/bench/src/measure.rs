@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// How long to measure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Effort {
     /// A second or two in total: for tests and for trying things out.
     Quick,

@@ -72,7 +72,11 @@ fn wait_until_ready(binary: &PathBuf) -> Result<()> {
                 "-server.http-listen-address=127.0.0.1",
                 "-server.http-listen-port=0",
             ])
-            .arg("-distributor.ha-tracker.enable")
+            .args([
+                "-distributor.ha-tracker.enable",
+                "-memberlist.bind-addr=127.0.0.1",
+                "-memberlist.bind-port=0",
+            ])
             .env_clear()
             .stderr(Stdio::piped())
             .spawn()?,

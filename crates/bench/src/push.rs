@@ -142,6 +142,7 @@ fn configuration() -> Result<Config> {
     let flags = [
         "-distributor.ha-tracker.enable",
         "-distributor.ha-tracker.enable-for-all-users",
+        "-distributor.ha-tracker.store=inmemory",
     ];
     match config::load(flags.map(Into::into), [])? {
         Invocation::Run(loaded) => Ok(loaded.config),

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use ha_tracker::{HaLimits, HaTracker, ReplicaDesc, TrackerConfig, TrackerHandle};
 use kv_core::{InMemoryStore, Store};
+use kv_memberlist::{Inspector, Memberlist};
 use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
 
 use crate::config::{Config, ConfigErrors, RuntimeConfig, TenantLimits};
 use crate::http_server::{HttpServer, ServeError};
 use crate::push::Pusher;
-use crate::store::StoreConfigError;
+use crate::store::{Backend, StoreConfigError};
 use crate::{DownstreamError, Downstreams, metrics, store};
 
 /// Time between two looks for tenants that have been idle.
@@ -41,6 +42,7 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) limits: TenantLimits,
     pub(crate) tracker: Option<Arc<HaTracker>>,
+    pub(crate) gossip: Option<Inspector>,
     pub(crate) pusher: Pusher,
     pub(crate) registry: Registry,
     pub(crate) requests: metrics::RequestMetrics,
@@ -49,17 +51,20 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Why this instance should get no traffic; empty if it may.
-    pub(crate) fn not_ready_because(&self) -> Vec<&'static str> {
+    pub(crate) fn not_ready_because(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         if self.draining.load(Ordering::Relaxed) {
-            reasons.push("shutting down");
+            reasons.push("shutting down".to_owned());
         }
         if self
             .tracker
             .as_ref()
             .is_some_and(|tracker| !tracker.is_ready())
         {
-            reasons.push("the HA tracker has not read its store yet");
+            reasons.push("the HA tracker has not read its store yet".to_owned());
+        }
+        if let Some(waiting) = self.gossip.as_ref().and_then(Inspector::waiting_for) {
+            reasons.push(format!("memberlist: {waiting}"));
         }
         reasons
     }
@@ -73,6 +78,7 @@ pub struct Running {
     http: HttpServer,
     runtime: RuntimeConfig,
     tracker: Option<TrackerHandle>,
+    gossip: Option<Memberlist>,
     housekeeping: JoinHandle<()>,
 }
 
@@ -94,13 +100,13 @@ impl ha_tracker::TenantLimits for RuntimeLimits {
 /// Starts a distributor. It accepts connections when this returns; `/ready` tells when it knows
 /// what the store knows.
 pub async fn start(config: Config) -> Result<Running, StartError> {
-    let ha = &config.distributor.ha_tracker;
-    let backend: Arc<dyn Store<ReplicaDesc>> = if ha.enable_ha_tracker {
-        store::backend(&ha.kvstore)?
+    let mut registry = Registry::default();
+    let backend = if config.distributor.ha_tracker.enable_ha_tracker {
+        store::backend(&config, &mut registry).await?
     } else {
-        Arc::new(InMemoryStore::default())
+        Backend::of(Arc::new(InMemoryStore::default()))
     };
-    start_with_store(config, backend).await
+    compose(config, backend, registry).await
 }
 
 /// As [`start`], with a store of the caller's own for the elections.
@@ -108,7 +114,14 @@ pub async fn start_with_store(
     config: Config,
     backend: Arc<dyn Store<ReplicaDesc>>,
 ) -> Result<Running, StartError> {
-    let mut registry = Registry::default();
+    compose(config, Backend::of(backend), Registry::default()).await
+}
+
+async fn compose(
+    config: Config,
+    backend: Backend,
+    mut registry: Registry,
+) -> Result<Running, StartError> {
     metrics::register_process(&mut registry);
     let runtime = RuntimeConfig::start(
         config.runtime_config.clone(),
@@ -126,7 +139,7 @@ pub async fn start_with_store(
     }
     let ha = &config.distributor.ha_tracker;
     let (tracker, tracker_handle) = if ha.enable_ha_tracker {
-        let store = store::decorate(backend, &ha.kvstore.prefix, &mut registry);
+        let store = store::decorate(backend.store, &ha.kvstore.prefix, &mut registry);
         let tracker_config = TrackerConfig {
             elected_replica_metric: ha.enable_elected_replica_metric,
             ..TrackerConfig::default()
@@ -148,6 +161,7 @@ pub async fn start_with_store(
     let shared = Arc::new(Shared {
         limits: runtime.reader(),
         tracker,
+        gossip: backend.gossip.as_ref().map(Memberlist::inspector),
         pusher,
         registry,
         requests,
@@ -162,6 +176,7 @@ pub async fn start_with_store(
         http,
         runtime,
         tracker: tracker_handle,
+        gossip: backend.gossip,
         housekeeping,
     })
 }
@@ -196,15 +211,22 @@ impl Running {
                 None => std::future::pending().await,
             }
         };
+        let gossip = async {
+            match &mut self.gossip {
+                Some(gossip) => gossip.failed().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             what = tracker => what,
+            what = gossip => what,
             what = self.http.failed() => what,
             ended = &mut self.housekeeping => format!("housekeeping ended: {ended:?}"),
         }
     }
 
     /// Drains: `/ready` says no, no new connections, requests in flight get their answers (for at
-    /// most `server.graceful_shutdown_timeout`), then the tracker stops.
+    /// most `server.graceful_shutdown_timeout`), then the tracker stops, then gossip is left.
     pub async fn shutdown(self) {
         self.shared.draining.store(true, Ordering::Relaxed);
         self.http
@@ -212,6 +234,10 @@ impl Running {
             .await;
         if let Some(tracker) = self.tracker {
             tracker.shutdown().await;
+        }
+        // Last of what writes: whatever the tracker stored until now is handed over.
+        if let Some(gossip) = self.gossip {
+            gossip.leave().await;
         }
         self.housekeeping.abort();
         if let Err(error) = self.runtime.shutdown().await {

@@ -38,6 +38,8 @@ async fn scrape_one_of_everything(runtime_file: &str) -> Result<String, Referenc
         "-distributor.ha-tracker.enable-for-all-users",
         "-distributor.ha-tracker.enable-elected-replica-metric",
         "-distributor.ha-tracker.max-clusters=1",
+        "-memberlist.bind-addr=127.0.0.1",
+        "-memberlist.bind-port=0",
         // Nothing listens there: the request is measured all the same.
         "-distributor.downstream.url=http://127.0.0.1:9/",
         runtime_flag.as_str(),

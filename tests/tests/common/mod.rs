@@ -27,15 +27,21 @@ pub fn config(sink: &Sink, more: &Value) -> String {
 
 /// [`config`] with the HA tracker on, for every tenant.
 pub fn ha_config(sink: &Sink, more: &Value) -> String {
-    let mut config = json!({
-        "distributor": {"ha_tracker": {"enable_ha_tracker": true}},
-        "limits": {"accept_ha_samples": true},
-    });
+    let mut config = tracked();
+    merge(&mut config, &json!({"limits": {"accept_ha_samples": true}}));
     merge(&mut config, more);
     self::config(sink, &config)
 }
 
-fn merge(into: &mut Value, more: &Value) {
+/// The HA tracker, on the default store: gossip, here without other members.
+pub fn tracked() -> Value {
+    json!({
+        "distributor": {"ha_tracker": {"enable_ha_tracker": true}},
+        "memberlist": {"bind_addr": ["127.0.0.1"], "bind_port": 0},
+    })
+}
+
+pub fn merge(into: &mut Value, more: &Value) {
     match (into, more) {
         (Value::Object(into), Value::Object(more)) => {
             for (key, value) in more {

@@ -5,7 +5,8 @@ use figment::{Metadata, Profile, Provider};
 
 use super::downstream;
 use super::errors::{Findings, Origin};
-use super::kind::{Kind, split_list};
+use super::kind::{Kind, parse_address, split_list};
+use super::memberlist_table::{SECTION, SECTION_IN_KVSTORE};
 use super::secret::redact_userinfo;
 use super::setting::Setting;
 use super::table::SETTINGS;
@@ -87,6 +88,13 @@ pub(super) fn parse_text(
             format!("{got}; must be {}", setting.expected()),
         );
     }
+    if setting.unused
+        && value
+            .as_ref()
+            .is_some_and(|value| *value != default_value(setting))
+    {
+        findings.ignored.push(setting.path.to_string());
+    }
     value
 }
 
@@ -107,6 +115,8 @@ pub(super) struct Collector<'a> {
     pub(super) findings: &'a mut Findings,
     /// What was found, in the order of the file.
     pub(super) found: Vec<Assignment>,
+    /// What was found in [`SECTION_IN_KVSTORE`], which wins over the same in `found`.
+    nearer: Vec<Assignment>,
 }
 
 impl<'a> Collector<'a> {
@@ -122,7 +132,14 @@ impl<'a> Collector<'a> {
             ignores,
             findings,
             found: Vec::new(),
+            nearer: Vec::new(),
         }
+    }
+
+    /// What was found, later ones winning over earlier ones.
+    pub(super) fn into_found(mut self) -> Vec<Assignment> {
+        self.found.append(&mut self.nearer);
+        self.found
     }
 
     /// Takes all `entries` of the section `prefix` (empty for the top) of the table. Messages name
@@ -146,20 +163,19 @@ impl<'a> Collector<'a> {
             }
             return;
         }
+        if path == SECTION_IN_KVSTORE {
+            let farther = std::mem::take(&mut self.found);
+            self.mapping(entry, SECTION, shown);
+            self.nearer = std::mem::replace(&mut self.found, farther);
+            return;
+        }
         let inside = format!("{path}.");
         if self
             .table
             .iter()
             .any(|setting| setting.path.starts_with(&inside))
         {
-            match &entry.value.content {
-                Content::Mapping(entries) => self.section(entries, path, shown),
-                Content::Null => {}
-                other => {
-                    let problem = format!("got {}; must be a mapping", other.word());
-                    self.findings.error(&origin, shown, problem);
-                }
-            }
+            self.mapping(entry, path, shown);
             return;
         }
         if (self.ignores)(path) {
@@ -168,6 +184,18 @@ impl<'a> Collector<'a> {
         }
         let problem = unknown_key(self.table, prefix, &entry.key);
         self.findings.error(&origin, shown, problem);
+    }
+
+    fn mapping(&mut self, entry: &Entry, path: &str, shown: &str) {
+        match &entry.value.content {
+            Content::Mapping(entries) => self.section(entries, path, shown),
+            Content::Null => {}
+            other => {
+                let problem = format!("got {}; must be a mapping", other.word());
+                self.findings
+                    .error(&at(self.file, entry.line), shown, problem);
+            }
+        }
     }
 
     /// A setting may stand in one file at its own path and where an earlier Mimir had it; then its
@@ -209,7 +237,15 @@ impl<'a> Collector<'a> {
             (Content::Mapping(entries), Kind::Headers) => {
                 downstream::headers(self.file, entries, shown, self.findings)
             }
-            (Content::List(items), Kind::List) => self.list(items, shown),
+            (Content::List(items), Kind::List) => {
+                self.list(items, shown, |text| Some(text.to_string()), "text")
+            }
+            (Content::List(items), Kind::Addresses) => self.list(
+                items,
+                shown,
+                |text| Some(parse_address(text)?.to_string()),
+                "an IP address",
+            ),
             (Content::Text(text), kind) if !matches!(kind, Kind::Headers | Kind::Records(_)) => {
                 parse_text(setting, shown, text, origin, self.findings)
             }
@@ -221,19 +257,30 @@ impl<'a> Collector<'a> {
         }
     }
 
-    fn list(&mut self, items: &[Node], shown: &str) -> Option<Value> {
+    fn list(
+        &mut self,
+        items: &[Node],
+        shown: &str,
+        parse: fn(&str) -> Option<String>,
+        expected: &str,
+    ) -> Option<Value> {
         let mut texts = Vec::new();
         let before = self.findings.errors.len();
         for (index, item) in items.iter().enumerate() {
-            match &item.content {
-                Content::Text(text) => texts.push(text.clone()),
-                other => {
-                    let problem = format!("got {}; must be text", other.word());
-                    let shown = format!("{shown}[{index}]");
-                    self.findings
-                        .error(&at(self.file, item.line), &shown, problem);
-                }
-            }
+            let got = match &item.content {
+                Content::Text(text) => match parse(text) {
+                    Some(text) => {
+                        texts.push(text);
+                        continue;
+                    }
+                    None => format!("{text:?}"),
+                },
+                other => other.word().to_string(),
+            };
+            let shown = format!("{shown}[{index}]");
+            let problem = format!("got {got}; must be {expected}");
+            self.findings
+                .error(&at(self.file, item.line), &shown, problem);
         }
         (self.findings.errors.len() == before).then(|| Value::from(texts))
     }
@@ -249,8 +296,11 @@ fn join(prefix: &str, key: &str) -> String {
 
 fn unknown_key(table: &'static [Setting], prefix: &str, key: &str) -> String {
     let mut siblings: Vec<&str> = Vec::new();
-    for setting in table {
-        let Some(inside) = setting.path.strip_prefix(prefix) else {
+    let paths = table.iter().map(|setting| setting.path);
+    // Tables of single records and of the runtime configuration have no such section.
+    let also = (!prefix.is_empty()).then_some(SECTION_IN_KVSTORE);
+    for path in paths.chain(also) {
+        let Some(inside) = path.strip_prefix(prefix) else {
             continue;
         };
         let inside = if prefix.is_empty() {

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use super::collect::{Assignment, nearest, parse_text};
 use super::errors::{Findings, Origin};
+use super::memberlist_table::{SECTION_IN_KVSTORE, path_in_kvstore};
 use super::setting::{ENVIRONMENT_PREFIX, Setting, environment_name};
 use super::table::SETTINGS;
 
@@ -24,14 +25,19 @@ pub(super) fn parse(
     // The environment has no order; messages have. Besides, the names under `LIMITS` come after
     // those that an earlier Mimir had under `DISTRIBUTOR`, and so win over them.
     variables.sort();
+    // As in a file, the section in kvstore wins.
+    let nearer = environment_name(SECTION_IN_KVSTORE);
+    variables.sort_by_key(|(name, _)| name.starts_with(&nearer));
     let names: Vec<String> = SETTINGS.iter().map(Setting::environment).collect();
     let mut found = Vec::new();
     for (name, text) in variables {
         let origin = Origin::Environment(name.clone());
-        let earlier =
-            |setting: &Setting| !setting.also.is_empty() && environment_name(setting.also) == name;
+        let elsewhere = |setting: &Setting| {
+            !setting.also.is_empty() && environment_name(setting.also) == name
+                || path_in_kvstore(setting.path).is_some_and(|path| environment_name(&path) == name)
+        };
         let index = names.iter().position(|known| *known == name);
-        let Some(index) = index.or_else(|| SETTINGS.iter().position(earlier)) else {
+        let Some(index) = index.or_else(|| SETTINGS.iter().position(elsewhere)) else {
             if !is_service_link(&name) {
                 let problem = match nearest(&name, names.iter().map(String::as_str)) {
                     Some(near) => format!("unknown variable; did you mean {near}?"),

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::kind::Kind;
+use super::memberlist_table::{SECTION, SECTION_IN_KVSTORE};
 use super::setting::Setting;
 use super::subtables::{DOWNSTREAM, RUNTIME};
 use super::table::{CONTROL, SETTINGS};
@@ -90,6 +91,16 @@ pub fn reference_markdown() -> String {
                 format!("`{name}`")
             };
             let _ = write!(text, "\n## {title}\n\n");
+            if name == SECTION {
+                let _ = write!(
+                    text,
+                    "Gossip between the distributors, for `store: memberlist`. In a YAML file the \
+                     section may stand at the top or as `{SECTION_IN_KVSTORE}`. If one file has \
+                     both, what the inner one sets wins over the same in the outer one. Then as \
+                     for all settings: a later file wins over an earlier one, the environment \
+                     over files, and a flag over everything.\n\n"
+                );
+            }
             text.push_str(
                 "| YAML | flag | type | default | description |\n|---|---|---|---|---|\n",
             );

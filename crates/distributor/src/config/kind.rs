@@ -1,6 +1,6 @@
 //! What a setting may hold: parsing, canonical form, and the words for it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use figment::value::Value;
 use http::HeaderName;
@@ -21,8 +21,10 @@ pub(super) enum Kind {
     Size,
     Text,
     OneOf(&'static [&'static str]),
-    /// An IP address, or nothing for all addresses.
+    /// An IP address, or nothing.
     Address,
+    /// IP addresses, written as a [`Kind::List`].
+    Addresses,
     Path,
     Url,
     HeaderName,
@@ -59,9 +61,13 @@ impl Kind {
             Self::OneOf(choices) => Value::from(*choices.iter().find(|choice| **choice == text)?),
             Self::Address => match text {
                 "" => Value::from(""),
-                "localhost" => Value::from("127.0.0.1"),
-                address => Value::from(address.parse::<IpAddr>().ok()?.to_string()),
+                address => Value::from(parse_address(address)?.to_string()),
             },
+            Self::Addresses => {
+                let addresses = split_list(text).into_iter();
+                let addresses = addresses.map(|text| Some(parse_address(&text)?.to_string()));
+                Value::from(addresses.collect::<Option<Vec<String>>>()?)
+            }
             Self::Url => {
                 let url = url::Url::parse(text).ok()?;
                 if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
@@ -92,7 +98,8 @@ impl Kind {
             Self::Text => "text",
             Self::OneOf([only]) => return format!("{only} (nothing else is available)"),
             Self::OneOf(choices) => return format!("one of {}", choices.join(", ")),
-            Self::Address => "an IP address, or empty for all addresses",
+            Self::Address => "an IP address, or empty",
+            Self::Addresses => "a list of IP addresses",
             Self::Path => "a path",
             Self::Url => "an http:// or https:// URL with a host",
             Self::HeaderName => "the name of an HTTP header",
@@ -114,6 +121,7 @@ impl Kind {
             Self::Size => "size",
             Self::Text | Self::HeaderName | Self::OneOf(_) => "string",
             Self::Address => "address",
+            Self::Addresses => "list of addresses",
             Self::Path => "path",
             Self::Url => "url",
             Self::List => "list of strings",
@@ -125,7 +133,7 @@ impl Kind {
 
     /// Whether several flags of one name add up.
     pub(super) fn accumulates(self) -> bool {
-        matches!(self, Self::List | Self::Records(_))
+        matches!(self, Self::List | Self::Addresses | Self::Records(_))
     }
 }
 
@@ -135,6 +143,14 @@ pub(super) fn parse_bool(text: &str) -> Option<bool> {
         "true" | "t" | "1" | "yes" | "on" => Some(true),
         "false" | "f" | "0" | "no" | "off" => Some(false),
         _ => None,
+    }
+}
+
+/// An IP address, or the one name that stands for the same address everywhere.
+pub(super) fn parse_address(text: &str) -> Option<IpAddr> {
+    match text.trim() {
+        "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        address => address.parse().ok(),
     }
 }
 

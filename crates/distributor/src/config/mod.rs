@@ -16,6 +16,9 @@ mod flags;
 mod help;
 mod kind;
 mod layers;
+mod memberlist_model;
+mod memberlist_rules;
+mod memberlist_table;
 mod mimir;
 mod model;
 mod render;
@@ -40,6 +43,7 @@ use std::path::PathBuf;
 
 pub use errors::{ConfigError, ConfigErrors, Origin};
 pub use help::reference_markdown;
+pub use memberlist_model::MemberlistSettings;
 pub use model::*;
 pub use render::{Mode, render_json, render_yaml};
 pub use runtime::{MultiKvOverride, RuntimeConfig, RuntimeSnapshot, TenantLimits};
@@ -116,11 +120,13 @@ fn load_with(
         let entries = yaml::parse_mapping(file, &text, &mut findings);
         let mut collector = Collector::new(file, SETTINGS, mimir::is_ignored, &mut findings);
         collector.section(&entries, "", "");
-        figment = layers::merge(figment, collector.found);
+        let found = collector.into_found();
+        figment = layers::merge(figment, found);
     }
     let found = environment::parse(variables, &mut findings);
     figment = layers::merge(figment, found);
     findings.errors.append(&mut flag_findings.errors);
+    findings.ignored.append(&mut flag_findings.ignored);
     figment = layers::merge(figment, flags.found);
 
     let config = layers::extract::<Config>(&figment, &mut findings);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::memberlist_model::MemberlistSettings;
 use super::secret::{Secret, SecretUrl};
 use super::store_model::KvStoreConfig;
 use super::text;
@@ -27,6 +28,8 @@ pub struct Config {
     pub limits: Limits,
     /// Where the per-tenant overrides come from.
     pub runtime_config: RuntimeConfigSource,
+    /// Gossip; of use when it is the tracker's store.
+    pub memberlist: MemberlistSettings,
 }
 
 /// `server.*`.

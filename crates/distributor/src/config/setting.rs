@@ -25,6 +25,8 @@ pub(super) struct Setting {
     pub(super) nonzero: bool,
     /// Another YAML path for the same, where an earlier Mimir had it.
     pub(super) also: &'static str,
+    /// Known, but without effect: another value than the default is named in a warning.
+    pub(super) unused: bool,
 }
 
 impl Setting {
@@ -45,6 +47,7 @@ impl Setting {
             secret: false,
             nonzero: false,
             also: "",
+            unused: false,
         }
     }
 
@@ -71,6 +74,13 @@ impl Setting {
 
     pub(super) const fn also(self, path: &'static str) -> Self {
         Self { also: path, ..self }
+    }
+
+    pub(super) const fn unused(self) -> Self {
+        Self {
+            unused: true,
+            ..self
+        }
     }
 
     /// `HA_DISTRIBUTOR_SERVER__HTTP_LISTEN_PORT` and so on.

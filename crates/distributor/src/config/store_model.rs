@@ -33,6 +33,8 @@ pub enum StoreKind {
     Etcd,
     /// `inmemory`: one process only.
     Inmemory,
+    /// `memberlist`: gossip, set up by [`MemberlistSettings`](super::MemberlistSettings).
+    Memberlist,
 }
 
 /// `kvstore.consul.*`.

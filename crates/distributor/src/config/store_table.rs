@@ -8,9 +8,10 @@ pub(super) static STORES: &[Setting] = &[
     Setting::new(
         "distributor.ha_tracker.kvstore.store",
         "distributor.ha-tracker.store",
-        Kind::OneOf(&["consul", "etcd", "inmemory"]),
-        "inmemory",
-        "Store of the elections: consul, etcd, or inmemory, which serves a single process.",
+        Kind::OneOf(&["consul", "etcd", "inmemory", "memberlist"]),
+        "memberlist",
+        "Store of the elections: memberlist, which is gossip between the distributors, consul, \
+         etcd, or inmemory, which serves a single process.",
     )
     .basic(),
     Setting::new(

@@ -2,6 +2,7 @@
 //! generated reference all come from it.
 
 use super::kind::Kind;
+use super::memberlist_table::MEMBERLIST;
 use super::setting::Setting;
 use super::store_table::STORES;
 use super::subtables::DOWNSTREAM;
@@ -63,8 +64,8 @@ pub(super) static CONTROL: &[Setting] = &[
 /// Every setting of the process. Sections stay together: the reference and `/config` follow this
 /// order.
 pub(super) static SETTINGS: &[Setting] = &joined::<
-    { BEFORE_STORES.len() + STORES.len() + AFTER_STORES.len() },
->(&[BEFORE_STORES, STORES, AFTER_STORES]);
+    { BEFORE_STORES.len() + STORES.len() + AFTER_STORES.len() + MEMBERLIST.len() },
+>(&[BEFORE_STORES, STORES, AFTER_STORES, MEMBERLIST]);
 
 const fn joined<const N: usize>(parts: &[&[Setting]]) -> [Setting; N] {
     let mut all = [parts[0][0]; N];

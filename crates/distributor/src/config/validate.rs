@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::errors::{Findings, Origin};
+use super::memberlist_rules;
 use super::model::{ClientAuth, Config, Limits, ServerConfig, ServerTls};
-use super::store_model::{EtcdSettings, KvStoreConfig, StoreKind};
+use super::store_model::{EtcdSettings, StoreKind};
 use super::units::format_duration;
 
 /// Where the value of a path was set, as [`Origin`] displays it.
@@ -29,7 +30,7 @@ pub(super) fn check(config: &Config, origin_of: OriginOf<'_>, findings: &mut Fin
         check_server_tls(section, tls, origin_of, findings);
     }
     if config.distributor.ha_tracker.enable_ha_tracker {
-        check_store(&config.distributor.ha_tracker.kvstore, origin_of, findings);
+        check_store(config, origin_of, findings);
     }
     check_limits(&config.limits, "limits", origin_of, findings);
     warn_of_slow_downstream(config, findings);
@@ -46,19 +47,24 @@ fn check_tenant(tenant: &str, origin: &str, findings: &mut Findings) {
 }
 
 /// The chosen store must be possible; the settings of the others do not matter.
-fn check_store(config: &KvStoreConfig, origin_of: OriginOf<'_>, findings: &mut Findings) {
-    let section = match config.store {
+fn check_store(config: &Config, origin_of: OriginOf<'_>, findings: &mut Findings) {
+    let kvstore = &config.distributor.ha_tracker.kvstore;
+    let section = match kvstore.store {
         StoreKind::Inmemory => return,
+        StoreKind::Memberlist => {
+            memberlist_rules::check(&config.memberlist, origin_of, findings);
+            "memberlist"
+        }
         StoreKind::Consul => "distributor.ha_tracker.kvstore.consul",
         StoreKind::Etcd => "distributor.ha_tracker.kvstore.etcd",
     };
-    if config.store == StoreKind::Etcd {
-        check_etcd_tls(section, &config.etcd, origin_of, findings);
+    if kvstore.store == StoreKind::Etcd {
+        check_etcd_tls(section, &kvstore.etcd, origin_of, findings);
     }
     if findings.concerns_below(section) {
         return;
     }
-    if let Err(error) = crate::store::backend(config) {
+    if let Err(error) = crate::store::check(config) {
         let origin = origin_of("distributor.ha_tracker.kvstore.store");
         findings.error(&origin, section, error.to_string());
     }
@@ -294,7 +300,7 @@ pub(super) fn check_limits(
 }
 
 /// Where the first of `paths` that is not left at its default was set: that is what to change.
-fn set_one(paths: &[impl AsRef<str>], origin_of: OriginOf<'_>) -> String {
+pub(super) fn set_one(paths: &[impl AsRef<str>], origin_of: OriginOf<'_>) -> String {
     let default = Origin::Default.to_string();
     let mut origins = paths.iter().map(|path| origin_of(path.as_ref()));
     origins.find(|origin| *origin != default).unwrap_or(default)

@@ -143,6 +143,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/config", get(pages::configuration::config))
         .route("/runtime_config", get(pages::configuration::runtime_config))
         .route("/distributor/ha_tracker", get(pages::ha_tracker::page))
+        .route("/memberlist", get(pages::memberlist::page))
         .fallback(pages::index::not_found)
         .layer(axum::middleware::from_fn_with_state(
             Arc::clone(&shared),
@@ -194,6 +195,7 @@ fn route_label(path: &str) -> &'static str {
         "/config" => "config",
         "/runtime_config" => "runtime_config",
         "/distributor/ha_tracker" => "distributor_ha_tracker",
+        "/memberlist" => "memberlist",
         _ => "other",
     }
 }

@@ -13,8 +13,9 @@ use crate::app::Shared;
 use crate::http_server::text;
 
 /// Path and purpose of every page.
-const PAGES: [(&str, &str); 8] = [
+const PAGES: [(&str, &str); 9] = [
     ("/distributor/ha_tracker", "Elected replica of each cluster"),
+    ("/memberlist", "Gossip: members, entries, messages"),
     (
         "/ready",
         "Whether this instance may get traffic, and why not",

@@ -3,7 +3,9 @@
 pub(crate) mod configuration;
 pub(crate) mod ha_tracker;
 pub(crate) mod index;
+pub(crate) mod memberlist;
 pub(crate) mod status;
+mod times;
 
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue};
@@ -17,7 +19,7 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 75rem; p
 header { display: flex; gap: 1.5rem; align-items: baseline; flex-wrap: wrap; border-bottom: 1px solid var(--line); padding: .9rem 0 .6rem; }
 header b { font-size: 1.05rem; } header nav { display: flex; gap: 1rem; flex-wrap: wrap; }
 a { color: var(--accent); text-decoration: none; } a:hover { text-decoration: underline; }
-h1 { font-size: 1.4rem; margin: 1.2rem 0 .4rem; } p.note { opacity: .75; margin: .3rem 0 1rem; }
+h1 { font-size: 1.4rem; margin: 1.2rem 0 .4rem; } h2 { font-size: 1.1rem; margin: 1.4rem 0 .2rem; } h3 { font-size: 1rem; margin: 1rem 0 .2rem; } p.note { opacity: .75; margin: .3rem 0 1rem; }
 p.warn { border-left: 4px solid var(--bad); background: var(--soft); padding: .6rem .9rem; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: .35rem .9rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
@@ -45,6 +47,7 @@ pub(crate) fn layout(title: &str, content: &Markup) -> Markup {
                     nav {
                         a href="/" { "Index" }
                         a href="/distributor/ha_tracker" { "HA tracker" }
+                        a href="/memberlist" { "Memberlist" }
                         a href="/services" { "Services" }
                         a href="/config" { "Configuration" }
                         a href="/metrics" { "Metrics" }

@@ -66,6 +66,13 @@ fn service_states(shared: &Shared) -> Vec<(String, String)> {
         Some(_) => "Starting (reading the store)".to_owned(),
     };
     services.push(("ha-tracker".to_owned(), tracker));
+    if let Some(gossip) = &shared.gossip {
+        let state = match gossip.waiting_for() {
+            None => format!("Running (at {})", gossip.address()),
+            Some(waiting) => format!("Starting ({waiting})"),
+        };
+        services.push(("memberlist".to_owned(), state));
+    }
     let files = &shared.config.runtime_config.files;
     let runtime = if files.is_empty() {
         "Disabled (no runtime_config.file)".to_owned()

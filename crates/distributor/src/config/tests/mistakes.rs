@@ -29,7 +29,7 @@ limits:
         the configuration has 10 mistakes:
           c.yaml:1: multitenancy_enabled: got "maybe"; must be true or false
           c.yaml:3: servr: unknown key; did you mean server?
-          c.yaml:5: server.http_listen_address: got "example.com"; must be an IP address, or empty for all addresses
+          c.yaml:5: server.http_listen_address: got "example.com"; must be an IP address, or empty
           c.yaml:6: server.log_level: got "loud"; must be one of debug, info, warn, error
           c.yaml:9: distributor.ha_tracker.enable_ha_trackr: unknown key; did you mean enable_ha_tracker?
           c.yaml:12: distributor.max_recv_msg_size: got "100MX"; must be a size in bytes, or with a unit such as 100MiB or 1GB; more than 0
@@ -52,7 +52,7 @@ fn mistakes_of_all_sources_in_one_run() {
     };
     expect![[r#"
         the configuration has 5 mistakes:
-          a.yaml:1: nothing_known: unknown key; known here: multitenancy_enabled, no_auth_tenant, server, distributor, limits, runtime_config
+          a.yaml:1: nothing_known: unknown key; known here: multitenancy_enabled, no_auth_tenant, server, distributor, limits, runtime_config, memberlist
           b.yaml:2: server.http_listen_port: got "x"; must be a port number from 0 to 65535
           missing.yaml: cannot be read: no such file; check -config.file
           -log.format: server.log_format: got "xml"; must be one of logfmt, json

@@ -1,6 +1,7 @@
 //! Tests of the configuration: each source, each rule, and the exact words of the messages.
 
 mod downstream;
+mod memberlist;
 mod mimir;
 mod mistakes;
 mod output;

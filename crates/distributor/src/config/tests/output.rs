@@ -43,7 +43,7 @@ fn full_yaml() {
             enable_ha_tracker: false
             enable_elected_replica_metric: false
             kvstore:
-              store: inmemory
+              store: memberlist
               prefix: ha-tracker/
               consul:
                 host: "localhost:8500"
@@ -106,6 +106,33 @@ fn full_yaml() {
             - a.yaml
             - b.yaml
           period: 10s
+        memberlist:
+          join_members: []
+          bind_addr:
+            - 0.0.0.0
+          bind_port: 7946
+          advertise_addr: ""
+          advertise_port: 0
+          node_name: ""
+          randomize_node_name: true
+          cluster_label: ""
+          cluster_label_verification_disabled: false
+          gossip_interval: 200ms
+          gossip_nodes: 3
+          pull_push_interval: 30s
+          rejoin_interval: 0s
+          min_join_backoff: 1s
+          max_join_backoff: 1m0s
+          max_join_retries: 10
+          abort_if_cluster_join_fails: false
+          abort_if_cluster_fast_join_fails: false
+          leave_timeout: 20s
+          left_ingesters_timeout: 5m0s
+          obsolete_entries_timeout: 30s
+          message_history_buffer_bytes: 0
+          compression_enabled: true
+          encryption_keys: []
+          tls_enabled: false
     "#]]
     .assert_eq(&render_yaml(&from_yaml(CHANGED), Mode::Full));
 }
@@ -224,7 +251,7 @@ fn help_shows_the_basic_flags() {
           -distributor.ha-tracker.replica string
             	Label that names the replica of a series; removed from what is accepted. (default __replica__)
           -distributor.ha-tracker.store string
-            	Store of the elections: consul, etcd, or inmemory, which serves a single process. (default inmemory)
+            	Store of the elections: memberlist, which is gossip between the distributors, consul, etcd, or inmemory, which serves a single process. (default memberlist)
           -help
             	Print the basic flags and exit.
           -help-all
@@ -233,6 +260,10 @@ fn help_shows_the_basic_flags() {
             	Format of the log: logfmt or json. (default logfmt)
           -log.level string
             	Log only what is at least this severe: debug, info, warn or error. (default info)
+          -memberlist.bind-port int
+            	Port to listen on, UDP and TCP; 0 for a free one. (default 7946)
+          -memberlist.join list of strings
+            	Members to contact at first: host:port, dns+host:port for all addresses of a name, or dnssrv+name for its SRV records; without a port, bind_port. The names are resolved again at each attempt.
           -runtime-config.file list of strings
             	YAML files with per-tenant overrides of the limits, read again when they change; later files win.
           -server.grpc-listen-port int

@@ -1,0 +1,354 @@
+//! `/memberlist`: the gossip cluster as this member sees it.
+
+use std::sync::Arc;
+
+use axum::extract::{Query, State};
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use ha_tracker::{Clock, ReplicaDesc};
+use kv_core::Codec;
+use kv_memberlist::{EntryInfo, History, HistoryEntry, Inspector, Member, MemberState, RawValue};
+use maud::{Markup, html};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::times::{ago, rfc3339, rough};
+use super::{json, wants_json};
+use crate::app::Shared;
+use crate::http_server::text;
+
+/// Rows of each table of the HTML page; JSON has all.
+const MAX_ROWS: usize = 1000;
+
+/// Keys of a message that the HTML page names.
+const MAX_KEYS: usize = 5;
+
+/// Mimir's parameters, and a filter of ours.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Wanted {
+    /// Show the value of this key.
+    #[serde(rename = "viewKey")]
+    view_key: Option<String>,
+    /// Send the stored bytes of this key.
+    #[serde(rename = "downloadKey")]
+    download_key: Option<String>,
+    /// `json`: the value, decoded, and nothing else.
+    #[serde(default)]
+    format: String,
+    /// Keeps the rows whose key contains this.
+    #[serde(default)]
+    key: String,
+}
+
+pub(crate) async fn page(
+    State(shared): State<Arc<Shared>>,
+    Query(wanted): Query<Wanted>,
+    headers: HeaderMap,
+) -> Response {
+    let Some(gossip) = &shared.gossip else {
+        return not_used(&headers);
+    };
+    if let Some(key) = wanted.view_key.as_ref().or(wanted.download_key.as_ref()) {
+        let Some(raw) = gossip.raw(key) else {
+            return text(StatusCode::NOT_FOUND, format!("there is no key {key:?}"));
+        };
+        let only_json = wanted.format == "json" || wants_json(&headers);
+        return match (wanted.view_key.is_some(), only_json) {
+            (true, false) => super::page("Memberlist", &value_page(&raw)),
+            (false, false) => download(&raw),
+            (_, true) => json(&value_json(&raw)),
+        };
+    }
+    let members = gossip.members().await;
+    let mut entries = gossip.entries();
+    entries.retain(|entry| entry.key.contains(&wanted.key));
+    let history = gossip.history();
+    if wants_json(&headers) {
+        return json(&cluster_json(gossip, &members, &entries, history.as_ref()));
+    }
+    let content = html! {
+        @if let Some(waiting) = gossip.waiting_for() { p.warn { "Not ready: " (waiting) } }
+        (members_table(&members))
+        (entries_table(&entries, &wanted.key, Clock::System.now_ms()))
+        (history_tables(history.as_ref()))
+    };
+    super::page("Memberlist", &content)
+}
+
+fn not_used(headers: &HeaderMap) -> Response {
+    if wants_json(headers) {
+        return json(&json!({ "members": [], "store": [], "enabled": false }));
+    }
+    super::page(
+        "Memberlist",
+        &html! { p { "Gossip is not used here: the elections are kept in another store ("
+        code { "distributor.ha_tracker.kvstore.store" } ") or the HA tracker is off." } },
+    )
+}
+
+fn cluster_json(
+    gossip: &Inspector,
+    members: &[Member],
+    entries: &[EntryInfo],
+    history: Option<&History>,
+) -> Value {
+    let messages =
+        |entries: &[HistoryEntry]| -> Vec<Value> { entries.iter().map(message_json).collect() };
+    json!({
+        "enabled": true,
+        "ready": gossip.waiting_for().is_none(),
+        "waitingFor": gossip.waiting_for(),
+        "members": members.iter().map(member_json).collect::<Vec<_>>(),
+        "store": entries.iter().map(entry_json).collect::<Vec<_>>(),
+        "sentMessages": history.map(|history| messages(&history.sent)),
+        "receivedMessages": history.map(|history| messages(&history.received)),
+    })
+}
+
+fn member_json(member: &Member) -> Value {
+    json!({
+        "name": member.name,
+        "address": member.address.to_string(),
+        "state": member.state.as_str(),
+        "heartbeatAgeMs": u64::try_from(member.heartbeat_age.as_millis()).unwrap_or(u64::MAX),
+        "entries": member.entries,
+        "self": member.is_self,
+    })
+}
+
+fn entry_json(entry: &EntryInfo) -> Value {
+    json!({
+        "key": entry.key,
+        "codec": entry.codec,
+        "version": entry.version,
+        "size": entry.size,
+        "updated": rfc3339(entry.updated_ms),
+        "deleted": entry.deleted,
+    })
+}
+
+fn message_json(message: &HistoryEntry) -> Value {
+    json!({
+        "id": message.id,
+        "time": rfc3339(message.at_ms),
+        "peer": message.peer.to_string(),
+        "kind": message.kind,
+        "size": message.size,
+        "keys": message.keys,
+    })
+}
+
+/// The value of a key; `null` if it was deleted.
+fn value_json(raw: &RawValue) -> Value {
+    if raw.info.deleted {
+        return Value::Null;
+    }
+    match ha_tracker::CODEC.decode(&raw.bytes) {
+        Ok(desc) => desc_json(&desc),
+        Err(error) => json!({ "error": error.to_string() }),
+    }
+}
+
+/// The field names of the protobuf message, and times that people can read beside it.
+fn desc_json(desc: &ReplicaDesc) -> Value {
+    let time = |ms: i64| (ms != 0).then(|| rfc3339(ms));
+    json!({
+        "replica": desc.replica,
+        "received_at": desc.received_at,
+        "received_at_time": time(desc.received_at),
+        "deleted_at": desc.deleted_at,
+        "deleted_at_time": time(desc.deleted_at),
+        "elected_at": desc.elected_at,
+        "elected_at_time": time(desc.elected_at),
+        "elected_changes": desc.elected_changes,
+    })
+}
+
+/// The bytes as another store would hold them.
+fn download(raw: &RawValue) -> Response {
+    let mut response = raw.bytes.clone().into_response();
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/octet-stream"),
+    );
+    headers.insert(
+        CONTENT_DISPOSITION,
+        HeaderValue::from_static("attachment; filename=\"value.bin\""),
+    );
+    response
+}
+
+fn value_page(raw: &RawValue) -> Markup {
+    let pretty = serde_json::to_string_pretty(&value_json(raw)).unwrap_or_default();
+    html! {
+        p.note { "Key " code { (raw.info.key) } ", codec " code { (raw.info.codec) } ", version "
+            (raw.info.version) ", " (raw.info.size) " bytes, updated " (rfc3339(raw.info.updated_ms))
+            @if raw.info.deleted { ", deleted" } }
+        pre { (pretty) }
+        p { a href=(link("downloadKey", &raw.info.key)) { "Download the stored bytes" } " · "
+            a href="/memberlist" { "Back" } }
+    }
+}
+
+fn members_table(members: &[Member]) -> Markup {
+    let alive = members
+        .iter()
+        .filter(|member| !matches!(member.state, MemberState::Dead | MemberState::Left))
+        .count();
+    html! {
+        h2 { "Members" }
+        p.note { (alive) " alive. Those that have left or died are listed until they are forgotten." }
+        div.scroll { table {
+            thead { tr { th { "Name" } th { "Address" } th { "State" } th { "Last heartbeat" } th { "Entries it publishes" } } }
+            tbody {
+                @for member in members.iter().take(MAX_ROWS) {
+                    tr {
+                        td.name title=(member.name) { (member.name) @if member.is_self { " (this one)" } }
+                        td.num { (member.address) }
+                        td.bad[member.state == MemberState::Dead] { (member.state.as_str()) }
+                        td.num { @if member.is_self { "–" } @else { (rough(i64::try_from(member.heartbeat_age.as_millis()).unwrap_or(i64::MAX))) " ago" } }
+                        td.num { (member.entries) }
+                    }
+                }
+            }
+        } }
+        (cut(members.len()))
+    }
+}
+
+fn entries_table(entries: &[EntryInfo], filter: &str, now_ms: i64) -> Markup {
+    html! {
+        h2 { "Key-value store" }
+        p.note { (entries.len()) " keys. Each version counts the changes that this member has seen." }
+        form method="get" {
+            input name="key" placeholder="key contains" value=(filter);
+            button { "Filter" }
+        }
+        @if entries.is_empty() {
+            p { "There is no key" @if !filter.is_empty() { " that matches" } ". One appears with the first election." }
+        } @else {
+            div.scroll { table {
+                thead { tr { th { "Key" } th { "Codec" } th { "Version" } th { "Size" } th { "Last update" } th { "Value" } } }
+                tbody {
+                    @for entry in entries.iter().take(MAX_ROWS) {
+                        tr {
+                            td.name title=(entry.key) { (entry.key) }
+                            td { (entry.codec) }
+                            td.num { (entry.version) }
+                            td.num { (entry.size) " B" }
+                            td.num title=(rfc3339(entry.updated_ms)) { (ago(now_ms, entry.updated_ms)) }
+                            td { @if entry.deleted { "deleted" } @else {
+                                a href=(link("viewKey", &entry.key)) { "JSON" } " · "
+                                a href=(link("downloadKey", &entry.key)) { "bytes" }
+                            } }
+                        }
+                    }
+                }
+            } }
+            (cut(entries.len()))
+        }
+    }
+}
+
+fn history_tables(history: Option<&History>) -> Markup {
+    html! {
+        h2 { "Messages" }
+        @match history {
+            None => p.note { "Not kept. Set " code { "memberlist.message_history_buffer_bytes" } " to see what is sent and received." },
+            Some(history) => {
+                h3 { "Received" } (messages_table(&history.received))
+                h3 { "Sent" } (messages_table(&history.sent))
+            }
+        }
+    }
+}
+
+fn messages_table(messages: &[HistoryEntry]) -> Markup {
+    html! {
+        div.scroll { table {
+            thead { tr { th { "Time" } th { "Member" } th { "Kind" } th { "Size" } th { "Keys" } } }
+            tbody {
+                @for message in messages.iter().rev().take(MAX_ROWS) {
+                    tr {
+                        td.num { (rfc3339(message.at_ms)) }
+                        td.num { (message.peer) }
+                        td { (message.kind) }
+                        td.num { (message.size) " B" }
+                        td { (message.keys.iter().take(MAX_KEYS).map(String::as_str).collect::<Vec<_>>().join(", "))
+                            @if message.keys.len() > MAX_KEYS { " and " (message.keys.len() - MAX_KEYS) " more" } }
+                    }
+                }
+            }
+        } }
+        (cut(messages.len()))
+    }
+}
+
+fn cut(rows: usize) -> Markup {
+    html! {
+        @if rows > MAX_ROWS {
+            p.note { (MAX_ROWS) " of " (rows) ". Ask for JSON (" code { "Accept: application/json" } ") to get all." }
+        }
+    }
+}
+
+fn link(parameter: &str, key: &str) -> String {
+    let query = url::form_urlencoded::Serializer::new(String::new())
+        .append_pair(parameter, key)
+        .finish();
+    format!("/memberlist?{query}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(key: &str, deleted: bool) -> EntryInfo {
+        EntryInfo {
+            key: key.into(),
+            codec: "replicaDesc",
+            version: 3,
+            size: 20,
+            updated_ms: 1_700_000_000_000,
+            deleted,
+        }
+    }
+
+    #[test]
+    fn hostile_keys_are_harmless() {
+        let key = "t/<script>alert(1)</script>&x=\"'";
+        let table = entries_table(&[info(key, false)], key, 0).into_string();
+        assert!(!table.contains("<script>"), "{table}");
+        assert!(table.contains("viewKey=t%2F%3Cscript%3E"), "{table}");
+    }
+
+    #[test]
+    fn a_value_is_shown_with_its_protobuf_names() {
+        let desc = ReplicaDesc {
+            replica: "r1".into(),
+            received_at: 1_700_000_000_123,
+            elected_changes: 2,
+            ..Default::default()
+        };
+        let raw = RawValue {
+            info: info("t/c", false),
+            bytes: ha_tracker::CODEC.encode(&desc),
+        };
+        let shown = value_json(&raw);
+        assert_eq!(shown["replica"], "r1");
+        assert_eq!(shown["received_at_time"], "2023-11-14T22:13:20.123Z");
+        assert_eq!(shown["deleted_at_time"], Value::Null);
+        let deleted = RawValue {
+            info: info("t/c", true),
+            bytes: Vec::new(),
+        };
+        assert_eq!(value_json(&deleted), Value::Null);
+        let garbage = RawValue {
+            info: info("t/c", false),
+            bytes: vec![0xff; 9],
+        };
+        assert!(value_json(&garbage)["error"].is_string());
+    }
+}

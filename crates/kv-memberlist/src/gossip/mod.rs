@@ -1,0 +1,333 @@
+//! All that knows chitchat: each member publishes a map, and sees the maps of all others.
+//!
+//! chitchat's part is to spread maps and heartbeats. What the maps mean is decided elsewhere: a
+//! value under [`COPY`] and a key is that member's copy of an entry; [`STATE`] is what the member
+//! says of itself.
+
+mod socket;
+mod wire;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chitchat::{ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, NodeState};
+
+use crate::MemberState;
+pub(crate) use wire::Wire;
+
+/// What a copy's key begins with.
+pub(crate) const COPY: &str = "k";
+
+/// Under which a member says what it does.
+const STATE: &str = "~state";
+
+/// All members speak to each other whatever this says; the cluster label is checked before.
+const CLUSTER: &str = "kv-memberlist";
+
+/// chitchat's suspicion grows with the silence of a member in multiples of the usual time between
+/// its heartbeats, which come several times per round. It decides only whom gossip prefers, and
+/// begins the time after which a member is forgotten; who is dead is decided by [`crate::liveness`].
+const PHI: f64 = 60.0;
+
+/// How long other members are told that a copy is gone. A member that missed it is sent the whole
+/// map anew.
+const DROPPED_COPY: Duration = Duration::from_secs(60);
+
+/// Identifies one run of one member.
+pub(crate) type PeerId = ChitchatId;
+
+/// What is told of every copy that another member publishes: its key and its text. Called under
+/// chitchat's lock.
+pub(crate) type OnCopy = Arc<dyn Fn(&str, &str) + Send + Sync>;
+
+/// How this member takes part.
+#[derive(Clone)]
+pub(crate) struct Part {
+    pub(crate) name: String,
+    pub(crate) gossip_interval: Duration,
+    /// How long a dead member's map is kept.
+    pub(crate) remember: Duration,
+}
+
+/// This member's part in gossip. A task of chitchat's does the work; dropping this stops it.
+pub(crate) struct Gossip {
+    part: Part,
+    wire: Arc<Wire>,
+    on_copy: OnCopy,
+    /// Replaced when chitchat's task has to be started again.
+    running: Mutex<Arc<ChitchatHandle>>,
+}
+
+/// What gossip says of a member.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    pub(crate) id: PeerId,
+    pub(crate) heartbeat: u64,
+    /// What it says of itself; `None` if that has not arrived.
+    pub(crate) state: Option<MemberState>,
+    pub(crate) is_self: bool,
+}
+
+impl Gossip {
+    pub(crate) async fn start(
+        part: Part,
+        wire: Arc<Wire>,
+        on_copy: OnCopy,
+    ) -> anyhow::Result<Self> {
+        let handle = spawn(&part, &wire, &on_copy, MemberState::Joining).await?;
+        Ok(Self {
+            part,
+            wire,
+            on_copy,
+            running: Mutex::new(Arc::new(handle)),
+        })
+    }
+
+    fn handle(&self) -> Arc<ChitchatHandle> {
+        Arc::clone(&self.running.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits until chitchat's task ends, which only a bug makes it do; says how.
+    pub(crate) async fn ended(&self) -> String {
+        match self.handle().termination_watcher().await {
+            Ok(()) => "it ended".to_owned(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// Starts chitchat anew, as another run of this member with an empty map.
+    pub(crate) async fn restart(&self, state: MemberState) -> anyhow::Result<()> {
+        let handle = spawn(&self.part, &self.wire, &self.on_copy, state).await?;
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(handle);
+        Ok(())
+    }
+
+    /// Begins an exchange with whoever listens at the address. Over a stream, so that
+    /// [`Wire::trouble`] knows if nobody does.
+    pub(crate) fn contact(&self, address: SocketAddr) {
+        self.wire.use_stream_once(address);
+        self.exchange(address);
+    }
+
+    /// Begins an exchange with a member.
+    pub(crate) fn exchange(&self, address: SocketAddr) {
+        if let Err(error) = self.handle().gossip(address) {
+            tracing::debug!(%error, "gossip is not running");
+        }
+    }
+
+    /// Says what this member does.
+    pub(crate) async fn say(&self, state: MemberState) {
+        let chitchat = self.handle().chitchat();
+        let mut chitchat = chitchat.lock().await;
+        chitchat.self_node_state().set(STATE, state.as_str());
+    }
+
+    /// Publishes the copies that `take` returns, which is called when nothing else can change what
+    /// is published.
+    pub(crate) async fn publish(&self, take: impl FnOnce() -> Vec<(String, String)>) {
+        let chitchat = self.handle().chitchat();
+        let mut chitchat = chitchat.lock().await;
+        let own = chitchat.self_node_state();
+        for (key, text) in take() {
+            own.set([COPY, &key].concat(), text);
+        }
+    }
+
+    /// Publishes no copies of these keys any more.
+    pub(crate) async fn withdraw(&self, keys: &[String]) {
+        let chitchat = self.handle().chitchat();
+        let mut chitchat = chitchat.lock().await;
+        withdraw(chitchat.self_node_state(), keys);
+    }
+
+    /// Withdraws those copies of which a member chosen by `holds` publishes the entry with the given
+    /// fingerprint; says which were withdrawn and which not.
+    pub(crate) async fn withdraw_superseded(
+        &self,
+        due: Vec<(String, u64)>,
+        holds: impl Fn(&PeerId) -> bool,
+    ) -> (Vec<String>, Vec<String>) {
+        let chitchat = self.handle().chitchat();
+        let mut chitchat = chitchat.lock().await;
+        let (mut withdrawn, mut kept) = (Vec::new(), Vec::new());
+        for (key, fingerprint) in due {
+            let published = [COPY, &key].concat();
+            let held = chitchat.node_states().iter().any(|(id, state)| {
+                id != chitchat.self_chitchat_id()
+                    && holds(id)
+                    && state
+                        .get(&published)
+                        .is_some_and(|text| crate::entry::fingerprint(text) == Some(fingerprint))
+            });
+            if held { &mut withdrawn } else { &mut kept }.push(key);
+        }
+        withdraw(chitchat.self_node_state(), &withdrawn);
+        (withdrawn, kept)
+    }
+
+    /// Shows every copy of the members chosen by `of`, with nothing changing meanwhile, then calls
+    /// `then`.
+    pub(crate) async fn visit_copies<S, T>(
+        &self,
+        of: impl Fn(&PeerId) -> bool,
+        begin: impl FnOnce() -> S,
+        mut visit: impl FnMut(&mut S, &str, &str),
+        then: impl FnOnce(S) -> T,
+    ) -> T {
+        let chitchat = self.handle().chitchat();
+        let chitchat = chitchat.lock().await;
+        let mut seen = begin();
+        for (id, state) in chitchat.node_states() {
+            if of(id) {
+                for (key, text) in state.key_values() {
+                    if let Some(key) = key.strip_prefix(COPY) {
+                        visit(&mut seen, key, text);
+                    }
+                }
+            }
+        }
+        then(seen)
+    }
+
+    /// All members that gossip remembers, this one included.
+    pub(crate) async fn peers(&self) -> Vec<Peer> {
+        let chitchat = self.handle().chitchat();
+        let chitchat = chitchat.lock().await;
+        let own = chitchat.self_chitchat_id();
+        self.wire.remembers(chitchat.node_states().keys());
+        chitchat
+            .node_states()
+            .iter()
+            .map(|(id, state)| Peer {
+                id: id.clone(),
+                heartbeat: state.heartbeat().into(),
+                state: state.get(STATE).and_then(parse_state),
+                is_self: id == own,
+            })
+            .collect()
+    }
+
+    /// How many copies each member publishes.
+    pub(crate) async fn copy_counts(&self) -> Vec<(PeerId, usize)> {
+        let chitchat = self.handle().chitchat();
+        let chitchat = chitchat.lock().await;
+        chitchat
+            .node_states()
+            .iter()
+            .map(|(id, state)| (id.clone(), state.iter_prefix(COPY).count()))
+            .collect()
+    }
+
+    /// Whether this member holds all of what a digest says that another held.
+    pub(crate) async fn has_all_of(&self, digest: &[(PeerId, u64)]) -> bool {
+        let chitchat = self.handle().chitchat();
+        let chitchat = chitchat.lock().await;
+        digest.iter().all(|(id, version)| {
+            id == chitchat.self_chitchat_id()
+                || *version == 0
+                || chitchat
+                    .node_state(id)
+                    .is_some_and(|state| state.max_version() >= *version)
+        })
+    }
+
+    /// The version of this member's own map.
+    pub(crate) async fn own_version(&self) -> (PeerId, u64) {
+        let chitchat = self.handle().chitchat();
+        let mut chitchat = chitchat.lock().await;
+        let version = chitchat.self_node_state().max_version();
+        (chitchat.self_chitchat_id().clone(), version)
+    }
+
+    pub(crate) fn wire(&self) -> &Wire {
+        &self.wire
+    }
+}
+
+impl Drop for Gossip {
+    fn drop(&mut self) {
+        self.handle().abort();
+    }
+}
+
+async fn spawn(
+    part: &Part,
+    wire: &Arc<Wire>,
+    on_copy: &OnCopy,
+    state: MemberState,
+) -> anyhow::Result<ChitchatHandle> {
+    let id = ChitchatId::new(
+        part.name.as_str(),
+        u64::try_from(crate::clock::now_ms()).unwrap_or(0),
+        wire.advertised(),
+    );
+    wire.begin(&id);
+    let config = ChitchatConfig {
+        chitchat_id: id.clone(),
+        cluster_id: CLUSTER.to_owned(),
+        gossip_interval: part.gossip_interval,
+        listen_addr: wire.advertised(),
+        seed_nodes: Vec::new(),
+        failure_detector_config: FailureDetectorConfig {
+            phi_threshold: PHI,
+            sampling_window_size: 100,
+            max_interval: part.gossip_interval * 50,
+            initial_interval: part.gossip_interval,
+            dead_node_grace_period: part.remember,
+        },
+        marked_for_deletion_grace_period: DROPPED_COPY,
+        catchup_callback: None,
+        // chitchat hands a clone of every member's whole map that passes this to a watcher that
+        // nobody reads, at every change.
+        extra_liveness_predicate: Some(Box::new(|_| false)),
+    };
+    let first = vec![(STATE.to_owned(), state.as_str().to_owned())];
+    let handle =
+        chitchat::spawn_chitchat(config, first, &socket::Sockets(Arc::clone(wire))).await?;
+    let on_copy = Arc::clone(on_copy);
+    handle
+        .with_chitchat(|chitchat| {
+            let (tell, own) = (Arc::clone(&on_copy), id.clone());
+            chitchat
+                .subscribe_event(COPY, move |event| {
+                    if *event.node != own {
+                        tell(event.key, event.value);
+                    }
+                })
+                .forever();
+            // What arrived before the subscription.
+            for (other, state) in chitchat.node_states() {
+                if *other != id {
+                    for (key, value) in state.iter_prefix(COPY) {
+                        if let Some(key) = key.strip_prefix(COPY) {
+                            on_copy(key, &value.value);
+                        }
+                    }
+                }
+            }
+        })
+        .await;
+    Ok(handle)
+}
+
+fn withdraw(own: &mut NodeState, keys: &[String]) {
+    for key in keys {
+        let published = [COPY, key].concat();
+        if own.contains_key(&published) {
+            own.delete(&published);
+        }
+    }
+}
+
+fn parse_state(text: &str) -> Option<MemberState> {
+    [
+        MemberState::Joining,
+        MemberState::Active,
+        MemberState::Leaving,
+        MemberState::Left,
+    ]
+    .into_iter()
+    .find(|state| state.as_str() == text)
+}

@@ -1,0 +1,48 @@
+//! The key-value store contract over gossip: no service to run.
+//!
+//! Each member publishes a map of the entries that it wrote last; gossip spreads all maps to all
+//! members; each member folds them into one merged view ([`MemberlistStore`]). Two members that
+//! write a key at the same time both succeed, and all members end with the join of what they wrote
+//! ([`kv_core::Mergeable`]).
+//!
+//! - A copy that somebody else's newer value has superseded is dropped after a while, so that what
+//!   gossip carries grows with the keys.
+//! - What a dead or leaving member held is taken over by the others at once.
+//! - A deleted key is remembered as a tombstone until every member that could bring it back has
+//!   seen it.
+//! - A member is not ready, and its store's calls wait, until it holds what its cluster holds.
+//! - With keys ([`Keyring`]) everything on the wire is encrypted and authenticated.
+//!
+//! [`start`] makes a store and the [`Memberlist`] that keeps it running. Everything that knows
+//! chitchat, which carries the gossip, is in one module.
+
+mod clock;
+mod config;
+mod entry;
+#[cfg(feature = "testing")]
+pub mod fuzzing;
+mod gossip;
+mod join;
+mod keyring;
+mod link;
+mod liveness;
+mod member;
+mod message;
+mod metrics;
+mod net;
+mod packet;
+mod resolve;
+#[cfg(feature = "testing")]
+pub mod simulated;
+mod status;
+mod store;
+mod upkeep;
+mod view;
+
+pub use config::MemberlistConfig;
+pub use keyring::{KeyError, Keyring};
+pub use member::{Inspector, Memberlist, StartError, start};
+pub use resolve::{JoinMemberError, check_join_member};
+pub use status::{EntryInfo, History, HistoryEntry, Member, MemberState};
+pub use store::MemberlistStore;
+pub use view::RawValue;

@@ -1,0 +1,236 @@
+//! What a member counts. Names are those of Mimir's memberlist client.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::packet::Refusal;
+
+/// The reason of an entry that cannot be read, in a packet that can.
+pub(crate) const BAD_ENTRY: &str = "entry";
+
+/// Why a packet was refused or dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Reason {
+    pub(crate) reason: &'static str,
+}
+
+/// What a tombstone gauge is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Key {
+    pub(crate) key: &'static str,
+}
+
+/// The metrics of one member.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    /// Members that are alive, this one included.
+    pub(crate) members: Gauge,
+    pub(crate) health_score: Gauge,
+    /// Datagrams that arrived.
+    pub(crate) datagrams_received: Counter,
+    pub(crate) datagram_bytes_received: Counter,
+    /// Packets that were refused after they had arrived whole.
+    pub(crate) invalid: Counter,
+    /// Packets, either way, that a full queue had no room for.
+    pub(crate) dropped: Counter,
+    /// Packets sent over a stream.
+    pub(crate) stream_sent: Counter,
+    pub(crate) stream_bytes_sent: Counter,
+    /// Packets received over a stream.
+    pub(crate) stream_received: Counter,
+    pub(crate) stream_bytes_received: Counter,
+    pub(crate) datagrams_sent: Counter,
+    pub(crate) datagram_bytes_sent: Counter,
+    /// Packets that wait for a stream.
+    pub(crate) queued: Gauge,
+    pub(crate) queued_bytes: Gauge,
+    pub(crate) cas_attempts: Counter,
+    pub(crate) cas_successes: Counter,
+    pub(crate) cas_failures: Counter,
+    pub(crate) keys: Gauge,
+    pub(crate) tombstones: Family<Key, Gauge>,
+    pub(crate) refused: Family<Reason, Counter>,
+    pub(crate) adopted: Counter,
+    pub(crate) superseded: Counter,
+    pub(crate) restarts: Counter,
+    pub(crate) propagation: Histogram,
+}
+
+impl Metrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            members: Gauge::default(),
+            health_score: Gauge::default(),
+            datagrams_received: Counter::default(),
+            datagram_bytes_received: Counter::default(),
+            invalid: Counter::default(),
+            dropped: Counter::default(),
+            stream_sent: Counter::default(),
+            stream_bytes_sent: Counter::default(),
+            stream_received: Counter::default(),
+            stream_bytes_received: Counter::default(),
+            datagrams_sent: Counter::default(),
+            datagram_bytes_sent: Counter::default(),
+            queued: Gauge::default(),
+            queued_bytes: Gauge::default(),
+            cas_attempts: Counter::default(),
+            cas_successes: Counter::default(),
+            cas_failures: Counter::default(),
+            keys: Gauge::default(),
+            tombstones: Family::default(),
+            refused: Family::default(),
+            adopted: Counter::default(),
+            superseded: Counter::default(),
+            restarts: Counter::default(),
+            propagation: Histogram::new([
+                0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0,
+            ]),
+        };
+        let mut gauge = |name: &str, help: &str, gauge: &Gauge| {
+            registry.register(format!("memberlist_client_{name}"), help, gauge.clone());
+        };
+        gauge(
+            "cluster_members_count",
+            "Members of the gossip cluster that are alive, this one included",
+            &metrics.members,
+        );
+        gauge(
+            "cluster_node_health_score",
+            "How many gossip intervals late this member's own clockwork is, 0 to 8; 0 is healthy",
+            &metrics.health_score,
+        );
+        gauge(
+            "messages_in_broadcast_queue",
+            "Packets that wait for a TCP connection",
+            &metrics.queued,
+        );
+        gauge(
+            "messages_in_broadcast_queue_bytes",
+            "Bytes of the packets that wait for a TCP connection",
+            &metrics.queued_bytes,
+        );
+        gauge(
+            "kv_store_count",
+            "Keys known to this member, deleted ones excluded",
+            &metrics.keys,
+        );
+        let mut counter = |name: &str, help: &str, counter: &Counter| {
+            registry.register(format!("memberlist_client_{name}"), help, counter.clone());
+        };
+        counter(
+            "received_broadcasts",
+            "UDP packets received",
+            &metrics.datagrams_received,
+        );
+        counter(
+            "received_broadcasts_bytes",
+            "Bytes of UDP packets received",
+            &metrics.datagram_bytes_received,
+        );
+        counter(
+            "received_broadcasts_invalid",
+            "Packets received, over UDP or TCP, that were refused",
+            &metrics.invalid,
+        );
+        counter(
+            "received_broadcasts_dropped",
+            "Packets dropped because a queue was full; gossip repeats them",
+            &metrics.dropped,
+        );
+        counter(
+            "sent_broadcasts",
+            "UDP packets sent",
+            &metrics.datagrams_sent,
+        );
+        counter(
+            "sent_broadcasts_bytes",
+            "Bytes of UDP packets sent",
+            &metrics.datagram_bytes_sent,
+        );
+        counter(
+            "state_pushes",
+            "Packets sent over TCP, which carries what is too large for UDP",
+            &metrics.stream_sent,
+        );
+        counter(
+            "state_pushes_bytes",
+            "Bytes of packets sent over TCP",
+            &metrics.stream_bytes_sent,
+        );
+        counter(
+            "state_pulls",
+            "Packets received over TCP",
+            &metrics.stream_received,
+        );
+        counter(
+            "state_pulls_bytes",
+            "Bytes of packets received over TCP",
+            &metrics.stream_bytes_received,
+        );
+        counter(
+            "cas_attempt",
+            "Compare-and-swaps tried",
+            &metrics.cas_attempts,
+        );
+        counter(
+            "cas_success",
+            "Compare-and-swaps that stored, deleted or kept",
+            &metrics.cas_successes,
+        );
+        counter(
+            "cas_failure",
+            "Compare-and-swaps that failed",
+            &metrics.cas_failures,
+        );
+        counter(
+            "adopted_entries",
+            "Entries of a dead or leaving member, or of two writers at once, that this member \
+             publishes now",
+            &metrics.adopted,
+        );
+        counter(
+            "superseded_entries_dropped",
+            "Own copies dropped because another member publishes a newer value",
+            &metrics.superseded,
+        );
+        counter(
+            "gossip_restarts",
+            "Times that the gossip task had to be started again after a panic",
+            &metrics.restarts,
+        );
+        registry.register(
+            "memberlist_client_kv_store_value_tombstones",
+            "Deleted keys that are still remembered; key is the codec of their values",
+            metrics.tombstones.clone(),
+        );
+        registry.register(
+            "memberlist_client_refused_packets",
+            "Packets received that were refused, by reason",
+            metrics.refused.clone(),
+        );
+        registry.register(
+            "memberlist_client_propagation_delay_seconds",
+            "Time from the write of a value, by the writer's clock, to its arrival here",
+            metrics.propagation.clone(),
+        );
+        // All from the start: an alert on a rate needs the zero before the first.
+        for reason in Refusal::ALL
+            .map(Refusal::reason)
+            .into_iter()
+            .chain([BAD_ENTRY])
+        {
+            drop(metrics.refused.get_or_create(&Reason { reason }));
+        }
+        metrics
+    }
+
+    /// Counts a refused packet.
+    pub(crate) fn refuse(&self, reason: &'static str) {
+        self.invalid.inc();
+        self.refused.get_or_create(&Reason { reason }).inc();
+    }
+}

@@ -1,0 +1,212 @@
+//! A network in memory, with faults: many members in one process.
+//!
+//! Which packets are lost, delayed and overtaken follows from a seed and from what was sent before;
+//! whom chitchat gossips with does not, since it draws from the operating system.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use kv_core::{Codec, Mergeable};
+use prometheus_client::registry::Registry;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::sync::mpsc;
+
+use crate::link::{Arrival, Link, Opened, Via};
+use crate::metrics::Metrics;
+use crate::{Memberlist, MemberlistConfig, MemberlistStore, StartError};
+
+/// Packets that wait at a member, as a socket's buffer holds them.
+const BUFFER: usize = 1_024;
+
+/// What the network does to packets.
+#[derive(Debug, Clone, Copy)]
+pub struct Faults {
+    /// Share of packets that are lost, 0 to 1.
+    pub loss: f64,
+    /// Share of packets that arrive twice, 0 to 1.
+    pub duplication: f64,
+    /// The delay of each packet is drawn from this range: with one wider than zero, packets overtake
+    /// each other.
+    pub delay: (Duration, Duration),
+}
+
+impl Faults {
+    /// Every packet arrives at once, once.
+    pub const NONE: Self = Self {
+        loss: 0.0,
+        duplication: 0.0,
+        delay: (Duration::ZERO, Duration::ZERO),
+    };
+}
+
+/// A network. Clones are the same network.
+#[derive(Clone)]
+pub struct SimulatedNetwork {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    packets: AtomicU64,
+    bytes: AtomicU64,
+}
+
+struct State {
+    random: StdRng,
+    faults: Faults,
+    inboxes: HashMap<SocketAddr, mpsc::Sender<Arrival>>,
+    /// Groups that hear only each other; empty: all hear all.
+    groups: Vec<HashSet<SocketAddr>>,
+}
+
+struct SimulatedLink {
+    address: SocketAddr,
+    network: SimulatedNetwork,
+}
+
+impl SimulatedNetwork {
+    /// A network whose faults follow from `seed`.
+    pub fn new(seed: u64, faults: Faults) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                state: Mutex::new(State {
+                    random: StdRng::seed_from_u64(seed),
+                    faults,
+                    inboxes: HashMap::new(),
+                    groups: Vec::new(),
+                }),
+                packets: AtomicU64::new(0),
+                bytes: AtomicU64::new(0),
+            }),
+        }
+    }
+
+    /// Starts a member on this network, at `address`.
+    pub async fn start<V, C>(
+        &self,
+        address: SocketAddr,
+        config: MemberlistConfig,
+        codec: C,
+        registry: &mut Registry,
+    ) -> Result<(MemberlistStore<V>, Memberlist), StartError>
+    where
+        V: Mergeable + Clone + PartialEq + Send + Sync + 'static,
+        C: Codec<V>,
+    {
+        let (inbox, arrivals) = mpsc::channel(BUFFER);
+        self.lock().inboxes.insert(address, inbox);
+        let link = Box::new(SimulatedLink {
+            address,
+            network: self.clone(),
+        });
+        let metrics = Metrics::register(registry);
+        crate::member::start_on(Opened { link, arrivals }, config, codec, metrics).await
+    }
+
+    /// From now on, packets suffer this.
+    pub fn set_faults(&self, faults: Faults) {
+        self.lock().faults = faults;
+    }
+
+    /// From now on, members hear only members of their own group; those in no group hear nobody.
+    /// No groups: all hear all.
+    pub fn partition(&self, groups: Vec<HashSet<SocketAddr>>) {
+        self.lock().groups = groups;
+    }
+
+    /// Packets and bytes sent so far.
+    pub fn traffic(&self) -> (u64, u64) {
+        (
+            self.shared.packets.load(Ordering::Relaxed),
+            self.shared.bytes.load(Ordering::Relaxed),
+        )
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.shared
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn carry(&self, from: SocketAddr, to: SocketAddr, packet: &[u8]) {
+        self.shared.packets.fetch_add(1, Ordering::Relaxed);
+        self.shared
+            .bytes
+            .fetch_add(packet.len() as u64, Ordering::Relaxed);
+        let (inbox, delays) = {
+            let mut state = self.lock();
+            let Some(delays) = state.fate(from, to) else {
+                return;
+            };
+            let Some(inbox) = state.inboxes.get(&to).cloned() else {
+                return;
+            };
+            (inbox, delays)
+        };
+        for delay in delays {
+            let packet = packet.to_vec();
+            let inbox = inbox.clone();
+            if delay.is_zero() {
+                let _ = inbox.try_send(Arrival { from, packet });
+            } else {
+                tokio::spawn(async move {
+                    tokio::time::sleep(delay).await;
+                    let _ = inbox.try_send(Arrival { from, packet });
+                });
+            }
+        }
+    }
+}
+
+impl State {
+    /// The delay of each copy of a packet that arrives; `None` if it cannot.
+    fn fate(&mut self, from: SocketAddr, to: SocketAddr) -> Option<Vec<Duration>> {
+        let together = |group: &HashSet<SocketAddr>| group.contains(&from) && group.contains(&to);
+        if !self.groups.is_empty() && !self.groups.iter().any(together) {
+            return None;
+        }
+        let Faults {
+            loss,
+            duplication,
+            delay: (least, most),
+        } = self.faults;
+        if self.random.random_bool(loss) {
+            return None;
+        }
+        let copies = 1 + usize::from(self.random.random_bool(duplication));
+        let delays = (0..copies).map(|_| {
+            if most > least {
+                self.random.random_range(least..most)
+            } else {
+                least
+            }
+        });
+        Some(delays.collect())
+    }
+}
+
+impl Link for SimulatedLink {
+    fn send(&self, to: SocketAddr, packet: Vec<u8>, _: Via) {
+        self.network.carry(self.address, to, &packet);
+    }
+
+    fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn trouble(&self, to: SocketAddr) -> Option<String> {
+        let known = self.network.lock().inboxes.contains_key(&to);
+        (!known).then(|| "connection refused".to_owned())
+    }
+}
+
+impl Drop for SimulatedLink {
+    fn drop(&mut self) {
+        self.network.lock().inboxes.remove(&self.address);
+    }
+}

@@ -1,0 +1,92 @@
+//! What a member shows of itself and of its cluster, for admin pages.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// What is known of a member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its name.
+    pub name: String,
+    /// Where it says that it can be reached.
+    pub address: SocketAddr,
+    /// What it does, as far as this member knows.
+    pub state: MemberState,
+    /// Time since its heartbeat was last seen to grow; zero for this member itself.
+    pub heartbeat_age: Duration,
+    /// Entries that it publishes.
+    pub entries: usize,
+    /// Whether it is the member that was asked.
+    pub is_self: bool,
+}
+
+/// What a member does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MemberState {
+    /// It has started and does not yet hold what the cluster holds.
+    Joining,
+    /// It takes part.
+    Active,
+    /// It is handing over its entries.
+    Leaving,
+    /// It has handed over and gone.
+    Left,
+    /// Its heartbeat has not been seen for too long.
+    Dead,
+}
+
+impl MemberState {
+    /// The state in one lower-case word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            MemberState::Joining => "joining",
+            MemberState::Active => "active",
+            MemberState::Leaving => "leaving",
+            MemberState::Left => "left",
+            MemberState::Dead => "dead",
+        }
+    }
+}
+
+/// What is known of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntryInfo {
+    /// The key.
+    pub key: String,
+    /// Id of the codec of its value.
+    pub codec: &'static str,
+    /// Grows by one with each change that this member has seen; each member counts for itself.
+    pub version: u64,
+    /// Encoded size of the value, bytes; 0 if deleted.
+    pub size: usize,
+    /// When the value was written, by the writer's clock, unix milliseconds.
+    pub updated_ms: i64,
+    /// Whether this is a tombstone.
+    pub deleted: bool,
+}
+
+/// One message of the history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryEntry {
+    /// Number of the message; grows by one with each message of either direction.
+    pub id: u64,
+    /// When it was sent or received, unix milliseconds.
+    pub at_ms: i64,
+    /// Who it was sent to or received from.
+    pub peer: SocketAddr,
+    /// What it is: `syn`, `syn-ack`, `ack` or `bad-cluster`.
+    pub kind: &'static str,
+    /// Size of the message before it was compressed and encrypted, bytes.
+    pub size: usize,
+    /// The keys that it brought a value of, or a deletion.
+    pub keys: Vec<String>,
+}
+
+/// Messages of both directions, oldest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct History {
+    /// What this member sent.
+    pub sent: Vec<HistoryEntry>,
+    /// What it received.
+    pub received: Vec<HistoryEntry>,
+}

@@ -1,0 +1,191 @@
+//! The store contract over the merged view.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use kv_core::{
+    CasOutcome, CasUpdate, MAX_KEY, Mergeable, Store, StoreError, UpdateFn, WatchScope, WatchStream,
+};
+use tokio::sync::watch;
+
+use crate::metrics::Metrics;
+use crate::view::{CasRefused, View};
+
+const NAME: &str = "memberlist";
+
+/// How long a call waits for this member to have caught up with its cluster.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where a member is on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// It does not yet hold what its cluster holds; the text says what it waits for.
+    Joining(String),
+    /// It holds what its cluster holds, or is alone.
+    Ready,
+    /// It has left.
+    Gone,
+}
+
+/// A store of values that the members of a gossip cluster share.
+///
+/// Calls read and change this member's merged view, and wait a few seconds at most for it to be
+/// complete when the member has just started. A write is acknowledged when it is in the view; gossip
+/// carries it to the others. Two members that write a key at the same time both succeed: the join of
+/// their values ([`Mergeable`]) is what all members end with.
+pub struct MemberlistStore<V> {
+    view: Arc<View<V>>,
+    phase: watch::Receiver<Phase>,
+    metrics: Metrics,
+}
+
+impl<V> Clone for MemberlistStore<V> {
+    fn clone(&self) -> Self {
+        Self {
+            view: Arc::clone(&self.view),
+            phase: self.phase.clone(),
+            metrics: self.metrics.clone(),
+        }
+    }
+}
+
+impl<V> MemberlistStore<V>
+where
+    V: Mergeable + Clone + PartialEq + Send + Sync + 'static,
+{
+    pub(crate) fn new(view: Arc<View<V>>, phase: watch::Receiver<Phase>, metrics: Metrics) -> Self {
+        Self {
+            view,
+            phase,
+            metrics,
+        }
+    }
+
+    async fn ready(&self, operation: &'static str, key: &str) -> Result<(), StoreError> {
+        let mut phase = self.phase.clone();
+        let settled = phase.wait_for(|phase| !matches!(phase, Phase::Joining(_)));
+        let waited_for = match tokio::time::timeout(PATIENCE, settled).await {
+            Ok(Ok(phase)) if *phase == Phase::Ready => return Ok(()),
+            Ok(_) => "this member has left the gossip cluster".to_owned(),
+            Err(_) => match &*self.phase.borrow() {
+                Phase::Joining(waiting) => waiting.clone(),
+                Phase::Ready => return Ok(()),
+                Phase::Gone => "this member has left the gossip cluster".to_owned(),
+            },
+        };
+        Err(StoreError::Unavailable {
+            store: NAME,
+            operation,
+            key: key.to_owned(),
+            source: waited_for.into(),
+        })
+    }
+
+    fn watch(&self, scope: WatchScope) -> WatchStream<V> {
+        let (view, mut phase) = (Arc::clone(&self.view), self.phase.clone());
+        // What a watch begins with is what exists: not before this member knows that.
+        futures::stream::once(async move {
+            let settled = phase.wait_for(|phase| !matches!(phase, Phase::Joining(_)));
+            match settled.await {
+                Ok(phase) if *phase == Phase::Ready => {}
+                _ => return futures::stream::empty().boxed(),
+            }
+            view.watch(scope)
+        })
+        .flatten()
+        .boxed()
+    }
+}
+
+#[async_trait]
+impl<V> Store<V> for MemberlistStore<V>
+where
+    V: Mergeable + Clone + PartialEq + Send + Sync + 'static,
+{
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        self.ready("List", prefix).await?;
+        Ok(self.view.list(prefix))
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<V>, StoreError> {
+        self.ready("GET", key).await?;
+        Ok(self.view.get(key))
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.cas(key, &mut |_| CasUpdate::Delete).await.map(|_| ())
+    }
+
+    async fn cas(
+        &self,
+        key: &str,
+        update: &mut UpdateFn<'_, V>,
+    ) -> Result<CasOutcome<V>, StoreError> {
+        self.metrics.cas_attempts.inc();
+        let result = self.cas_when_ready(key, update).await;
+        match &result {
+            Ok(_) => self.metrics.cas_successes.inc(),
+            Err(_) => self.metrics.cas_failures.inc(),
+        };
+        result
+    }
+
+    fn watch_key(&self, key: &str) -> WatchStream<V> {
+        self.watch(WatchScope::Key(key.to_owned()))
+    }
+
+    fn watch_prefix(&self, prefix: &str) -> WatchStream<V> {
+        self.watch(WatchScope::Prefix(prefix.to_owned()))
+    }
+}
+
+impl<V> MemberlistStore<V>
+where
+    V: Mergeable + Clone + PartialEq + Send + Sync + 'static,
+{
+    async fn cas_when_ready(
+        &self,
+        key: &str,
+        update: &mut UpdateFn<'_, V>,
+    ) -> Result<CasOutcome<V>, StoreError> {
+        let invalid = |reason| StoreError::InvalidKey {
+            store: NAME,
+            key: key.to_owned(),
+            reason,
+        };
+        if key.is_empty() {
+            return Err(invalid("it is empty"));
+        }
+        if key.len() > MAX_KEY {
+            return Err(invalid("it is longer than 16 KiB"));
+        }
+        self.ready("CAS", key).await?;
+        // No conflict is possible: the view is locked while `update` runs.
+        self.view
+            .cas(key, crate::clock::now_ms(), update)
+            .map_err(|refused| match refused {
+                CasRefused::Aborted(source) => StoreError::Aborted {
+                    store: NAME,
+                    key: key.to_owned(),
+                    source,
+                },
+                CasRefused::TooLarge(size) => StoreError::Unavailable {
+                    store: NAME,
+                    operation: "CAS",
+                    key: key.to_owned(),
+                    source: format!(
+                        "the entry has {size} bytes of text, and with its key more than the {} \
+                         that gossip carries",
+                        crate::entry::MAX_TEXT
+                    )
+                    .into(),
+                },
+            })
+    }
+}
