@@ -1,7 +1,7 @@
 //! A member: what it consists of, how it starts, is looked after, and leaves.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use kv_core::{Codec, Mergeable};
@@ -70,10 +70,11 @@ pub struct Memberlist {
     phase: watch::Receiver<Phase>,
 }
 
-/// Shows a member to admin pages. Clones show the same member.
+/// Shows a member to admin pages, and does not keep it alive. Clones show the same member.
 #[derive(Clone)]
 pub struct Inspector {
-    inner: Arc<dyn Inspect>,
+    inner: Weak<dyn Inspect>,
+    address: SocketAddr,
     phase: watch::Receiver<Phase>,
 }
 
@@ -213,7 +214,8 @@ impl Memberlist {
     /// For admin pages.
     pub fn inspector(&self) -> Inspector {
         Inspector {
-            inner: Arc::clone(&self.inner),
+            inner: Arc::downgrade(&self.inner),
+            address: self.inner.address(),
             phase: self.phase.clone(),
         }
     }
@@ -254,27 +256,31 @@ impl Inspector {
 
     /// Where other members reach this one.
     pub fn address(&self) -> SocketAddr {
-        self.inner.address()
+        self.address
     }
 
     /// All members that are known, by name; those that are gone until they are forgotten.
     pub async fn members(&self) -> Vec<Member> {
-        self.inner.members().await
+        match self.inner.upgrade() {
+            Some(inner) => inner.members().await,
+            None => Vec::new(),
+        }
     }
 
     /// All entries, by key; tombstones included.
     pub fn entries(&self) -> Vec<crate::EntryInfo> {
-        self.inner.entries()
+        let inner = self.inner.upgrade();
+        inner.map(|inner| inner.entries()).unwrap_or_default()
     }
 
     /// The encoded value of a key.
     pub fn raw(&self, key: &str) -> Option<RawValue> {
-        self.inner.raw(key)
+        self.inner.upgrade()?.raw(key)
     }
 
     /// The last messages; `None` unless `message_history_buffer_bytes` is set.
     pub fn history(&self) -> Option<History> {
-        self.inner.history()
+        self.inner.upgrade()?.history()
     }
 }
 

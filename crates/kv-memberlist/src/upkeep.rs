@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kv_core::Mergeable;
+use rand::seq::IteratorRandom;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -27,6 +28,9 @@ const SWEEP_ANYWAY: Duration = Duration::from_secs(10);
 
 /// An entry that the member chosen for it has not taken over in this time is taken over by all.
 const ANYBODY: Duration = Duration::from_secs(5);
+
+/// Members that are told of a write at once.
+const TOLD_AT_ONCE: usize = 3;
 
 /// Pause before gossip is started again after a panic.
 const RESTART: Duration = Duration::from_millis(100);
@@ -56,14 +60,24 @@ where
     })
 }
 
-/// Publishes what this member wrote or took over.
+/// Publishes what this member wrote or took over. A write after a quiet time is also told to some
+/// members at once, instead of with the next round: elections are rare, and urgent.
 pub(crate) async fn publish<V>(inner: Arc<Inner<V>>) -> String
 where
     V: Mergeable + Clone + PartialEq + Send + Sync + 'static,
 {
+    let mut told_at = Instant::now();
     loop {
         inner.view.to_publish.notified().await;
         inner.gossip.publish(|| inner.view.take_dirty()).await;
+        let was_quiet = told_at.elapsed() >= inner.config.gossip_interval;
+        told_at = Instant::now();
+        if was_quiet {
+            let others = inner.liveness().addresses().into_iter();
+            for address in others.sample(&mut rand::rng(), TOLD_AT_ONCE) {
+                inner.gossip.exchange(address);
+            }
+        }
     }
 }
 
