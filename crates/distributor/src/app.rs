@@ -199,6 +199,13 @@ impl Running {
         }
     }
 
+    /// Where other distributors reach this one's gossip; `None` without gossip.
+    pub fn gossip_address(&self) -> Option<SocketAddr> {
+        self.gossip
+            .as_ref()
+            .map(|gossip| gossip.inspector().address())
+    }
+
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
     }

@@ -67,6 +67,8 @@ pub(super) struct Board {
     pub(super) page: String,
     pub(super) senders: Vec<SenderRow>,
     pub(super) seen: Observation,
+    /// Changes of the elected replica that all distributors agreed on.
+    pub(super) failovers: u64,
     pub(super) sink: SinkRow,
     pub(super) accepted: Rate,
     pub(super) deduplicated: Rate,
@@ -87,6 +89,7 @@ impl Board {
             page,
             senders: Vec::new(),
             seen: Observation::default(),
+            failovers: 0,
             sink: SinkRow::default(),
             accepted: Rate::default(),
             deduplicated: Rate::default(),

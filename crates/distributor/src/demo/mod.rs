@@ -1,8 +1,10 @@
-//! `distributor demo`: the real distributor between two senders of an HA pair and a sink that
-//! checks every sample, in one process on loopback, with one failover on the way.
+//! `distributor demo`: three real distributors between two senders of an HA pair and a sink that
+//! checks every sample, in one process on loopback. One distributor is killed, then a sender fails
+//! over.
 //!
-//! Everything between the three goes over HTTP, and the numbers come from where they arise: the
-//! distributor's pages, the answers that the senders got, the sink's own count.
+//! Everything between them goes over HTTP, and between the distributors over gossip; the numbers come
+//! from where they arise: the distributors' pages, the answers that the senders got, the sink's own
+//! count.
 
 mod board;
 mod checker;
@@ -33,12 +35,12 @@ use summary::{Ending, Summary};
 const USAGE: &str = "\
 Usage: distributor demo [--quick] [--plain]
 
-Shows the distributor at work, in about half a minute and without any other software: two senders
-of an HA pair push by remote write to a distributor on a loopback port, which forwards to a sink
-that checks what it gets. The elected sender is stopped, the other one is elected, the first one
-comes back.
+Shows distributors at work, in about half a minute and without any other software: two senders of an
+HA pair push by remote write to three distributors in turn, which know of each other's elections by
+gossip, and forward to a sink that checks what it gets. One distributor is killed. Then the elected
+sender is stopped, the other one is elected, the first one comes back.
 
-  --quick    all of it in about 8 seconds
+  --quick    all of it in about 10 seconds
   --plain    lines instead of the live view, as when the output is no terminal
 
 Exit status: 0 if no sample was doubled and none lost, else 1; 2 for a wrong command line; 130 if

@@ -1,29 +1,43 @@
-//! What the distributor says about itself over HTTP: its HA tracker page and its metrics.
+//! What the distributors say about themselves over HTTP: the HA tracker's page and the metrics.
 
 use std::net::SocketAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
+use futures::future::join_all;
 use reqwest::header::ACCEPT;
 use serde::Deserialize;
 
-/// Reads one tenant's cluster from a distributor's pages.
+/// Reads one tenant's cluster from the distributors' pages.
 pub(super) struct Observer {
     client: reqwest::Client,
-    page: String,
-    metrics: String,
+    /// What each said last; of one that is gone, its last totals.
+    distributors: Vec<(SocketAddr, DistributorRow)>,
+}
+
+/// One distributor.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct DistributorRow {
+    pub(super) is_running: bool,
+    /// The election as it knows it, once there is one.
+    pub(super) elected: Option<Elected>,
+    /// Members of the gossip cluster that it knows to be alive.
+    pub(super) members: u64,
+    /// Samples accepted since the start.
+    pub(super) accepted: u64,
+    /// Samples deduplicated since the start.
+    pub(super) deduplicated: u64,
 }
 
 /// What the pages said, at one time.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Observation {
-    /// The election, once there is one.
+    pub(super) distributors: Vec<DistributorRow>,
+    /// What all that run agree on; `None` while they do not.
     pub(super) elected: Option<Elected>,
     /// Samples accepted since the start.
     pub(super) accepted: u64,
     /// Samples deduplicated since the start.
     pub(super) deduplicated: u64,
-    /// Changes of the elected replica since the start.
-    pub(super) failovers: u64,
 }
 
 /// Who is elected.
@@ -47,41 +61,88 @@ struct Row {
 }
 
 impl Observer {
-    /// Of the distributor at `address`, which must have no more than this one tenant and cluster.
-    pub(super) fn new(client: reqwest::Client, address: SocketAddr) -> Self {
+    /// Of the distributors at `addresses`, which must have no more than this one tenant and cluster.
+    pub(super) fn new(client: reqwest::Client, addresses: &[SocketAddr]) -> Self {
+        let distributors = addresses.iter().map(|address| {
+            let row = DistributorRow {
+                is_running: true,
+                ..DistributorRow::default()
+            };
+            (*address, row)
+        });
         Self {
             client,
-            page: page_url(address),
-            metrics: format!("http://{address}/metrics"),
+            distributors: distributors.collect(),
         }
     }
 
-    /// Asks both pages.
+    /// Distributor number `index` is not to be asked any more.
+    pub(super) fn forget(&mut self, index: usize) {
+        if let Some((_, row)) = self.distributors.get_mut(index) {
+            row.is_running = false;
+        }
+    }
+
+    /// Asks both pages of each.
     ///
     /// # Errors
     /// What failed, for people.
-    pub(super) async fn observe(&self) -> Result<Observation, String> {
-        let (page, metrics) = tokio::join!(
-            self.get(&self.page, "application/json"),
-            self.get(&self.metrics, "*/*")
-        );
-        let (page, metrics) = (page?, metrics?);
+    pub(super) async fn observe(&mut self) -> Result<Observation, String> {
+        let client = &self.client;
+        let asked = self.distributors.iter().map(|(address, row)| async move {
+            if row.is_running {
+                ask(client, *address).await
+            } else {
+                Ok(row.clone())
+            }
+        });
+        let rows: Result<Vec<_>, _> = join_all(asked).await.into_iter().collect();
+        let rows = rows?;
+        for ((_, known), row) in self.distributors.iter_mut().zip(&rows) {
+            known.clone_from(row);
+        }
         Ok(Observation {
-            elected: parse_page(&page)?,
-            accepted: sum(&metrics, "cortex_distributor_received_samples_total"),
-            deduplicated: sum(&metrics, "cortex_distributor_deduped_samples_total"),
-            failovers: sum(&metrics, "cortex_ha_tracker_reelections_total"),
+            elected: agreement(&rows),
+            accepted: rows.iter().map(|row| row.accepted).sum(),
+            deduplicated: rows.iter().map(|row| row.deduplicated).sum(),
+            distributors: rows,
         })
     }
+}
 
-    async fn get(&self, url: &str, accept: &str) -> Result<String, String> {
-        let request = self.client.get(url).header(ACCEPT, accept);
-        let response = request.send().await.map_err(|error| error.to_string())?;
-        let response = response
-            .error_for_status()
-            .map_err(|error| error.to_string())?;
-        response.text().await.map_err(|error| error.to_string())
-    }
+async fn ask(client: &reqwest::Client, address: SocketAddr) -> Result<DistributorRow, String> {
+    let (page, metrics) = (page_url(address), format!("http://{address}/metrics"));
+    let (page, metrics) = tokio::join!(
+        get(client, &page, "application/json"),
+        get(client, &metrics, "*/*")
+    );
+    let (page, metrics) = (page?, metrics?);
+    Ok(DistributorRow {
+        is_running: true,
+        elected: parse_page(&page)?,
+        members: sum(&metrics, "memberlist_client_cluster_members_count"),
+        accepted: sum(&metrics, "cortex_distributor_received_samples_total"),
+        deduplicated: sum(&metrics, "cortex_distributor_deduped_samples_total"),
+    })
+}
+
+async fn get(client: &reqwest::Client, url: &str, accept: &str) -> Result<String, String> {
+    let request = client.get(url).header(ACCEPT, accept);
+    let response = request.send().await.map_err(|error| error.to_string())?;
+    let response = response
+        .error_for_status()
+        .map_err(|error| error.to_string())?;
+    response.text().await.map_err(|error| error.to_string())
+}
+
+fn agreement(rows: &[DistributorRow]) -> Option<Elected> {
+    let mut running = rows.iter().filter(|row| row.is_running);
+    let first = running.next()?.elected.clone()?;
+    let agrees = |row: &DistributorRow| {
+        let replica = row.elected.as_ref().map(|elected| &elected.replica);
+        replica == Some(&first.replica)
+    };
+    running.all(agrees).then_some(first)
 }
 
 /// The page that people can look at meanwhile.
@@ -135,6 +196,25 @@ mod tests {
         };
         assert_eq!(parse_page(text), Ok(Some(expected)));
         assert!(parse_page("<html>").is_err());
+    }
+
+    #[test]
+    fn those_that_run_must_agree() {
+        let row = |replica: Option<&str>, is_running| DistributorRow {
+            is_running,
+            elected: replica.map(|replica| Elected {
+                replica: replica.to_owned(),
+                since_ms: 1,
+            }),
+            ..DistributorRow::default()
+        };
+        let replica = |rows: &[DistributorRow]| agreement(rows).map(|elected| elected.replica);
+        let (a, b) = (row(Some("a"), true), row(Some("b"), true));
+        assert_eq!(replica(&[a.clone(), a.clone()]), Some("a".to_owned()));
+        assert_eq!(replica(&[a.clone(), b.clone()]), None);
+        assert_eq!(replica(&[a.clone(), row(None, true)]), None);
+        assert_eq!(replica(&[row(Some("a"), false), b]), Some("b".to_owned()));
+        assert_eq!(replica(&[row(Some("a"), false)]), None);
     }
 
     #[test]

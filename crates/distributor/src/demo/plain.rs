@@ -66,7 +66,7 @@ fn status(board: &Board) -> String {
         board.elected().unwrap_or("nobody"),
         board.accepted.now(),
         board.deduplicated.now(),
-        board.seen.failovers,
+        board.failovers,
         thousands(counts.stored),
         counts.doubled(),
         board.sink.gaps.len(),

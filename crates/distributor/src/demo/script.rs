@@ -7,7 +7,9 @@ use std::time::Duration;
 pub(super) enum Phase {
     /// Both replicas send; one is elected.
     BothSend,
-    /// The elected sender was killed; the other's samples are still deduplicated.
+    /// One of the distributors was killed; the others go on.
+    Killed,
+    /// The elected sender was stopped; the other's samples are still deduplicated.
     Stopped,
     /// The other one was elected.
     FailedOver,
@@ -19,8 +21,9 @@ pub(super) enum Phase {
 
 impl Phase {
     /// All of them.
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 6] = [
         Self::BothSend,
+        Self::Killed,
         Self::Stopped,
         Self::FailedOver,
         Self::Returned,
@@ -31,9 +34,10 @@ impl Phase {
     pub(super) fn title(self) -> &'static str {
         match self {
             Self::BothSend => "both send",
-            Self::Stopped => "elected stopped",
+            Self::Killed => "one killed",
+            Self::Stopped => "sender stopped",
             Self::FailedOver => "failed over",
-            Self::Returned => "first is back",
+            Self::Returned => "back",
             Self::Draining => "drain",
         }
     }
@@ -47,7 +51,11 @@ pub(super) struct Script {
     pub(super) update_timeout: Duration,
     /// At least the update timeout and 1 s: the configuration's rule.
     pub(super) failover_timeout: Duration,
+    /// The second sender begins so much later than the first: by then all distributors know whom
+    /// they elected.
+    pub(super) second_sender: Duration,
     both_send: Duration,
+    killed: Duration,
     failed_over: Duration,
     returned: Duration,
 }
@@ -61,9 +69,11 @@ impl Script {
         scrape_interval: Duration::from_millis(250),
         update_timeout: Duration::from_secs(1),
         failover_timeout: Duration::from_secs(4),
-        both_send: Duration::from_secs(10),
-        failed_over: Duration::from_secs(8),
-        returned: Duration::from_secs(6),
+        second_sender: Duration::from_secs(2),
+        both_send: Duration::from_secs(8),
+        killed: Duration::from_secs(7),
+        failed_over: Duration::from_secs(6),
+        returned: Duration::from_secs(5),
     };
 
     /// `--quick`.
@@ -71,14 +81,16 @@ impl Script {
         scrape_interval: Duration::from_millis(250),
         update_timeout: Duration::from_millis(500),
         failover_timeout: Duration::from_millis(2000),
+        second_sender: Duration::from_secs(1),
         both_send: Duration::from_millis(2500),
+        killed: Duration::from_millis(1500),
         failed_over: Duration::from_millis(2000),
         returned: Duration::from_millis(1500),
     };
 
     /// About how long all of it takes.
     pub(super) fn total(&self) -> Duration {
-        self.both_send + self.failover_timeout + self.failed_over + self.returned
+        self.both_send + self.killed + self.failover_timeout + self.failed_over + self.returned
     }
 
     /// Whether it is time for the next phase: `since` is the age of this one, `is_done` whether
@@ -99,6 +111,7 @@ impl Script {
                 self.failover_timeout + PATIENCE,
                 "there was no failover",
             ),
+            Phase::Killed => return Ok(since >= self.killed),
             Phase::FailedOver => return Ok(since >= self.failed_over),
             Phase::Returned => return Ok(since >= self.returned),
             Phase::Draining => return Ok(true),
@@ -120,7 +133,7 @@ mod tests {
             assert!(script.failover_timeout >= script.update_timeout + Duration::from_secs(1));
         }
         assert!(Script::FULL.total() < Duration::from_secs(40));
-        assert!(Script::QUICK.total() < Duration::from_secs(12));
+        assert!(Script::QUICK.total() < Duration::from_secs(14));
     }
 
     #[test]
@@ -128,14 +141,16 @@ mod tests {
         let script = Script::FULL;
         let over =
             |phase, seconds, is_done| script.is_over(phase, Duration::from_secs(seconds), is_done);
-        assert_eq!(over(Phase::BothSend, 9, true), Ok(false));
-        assert_eq!(over(Phase::BothSend, 10, true), Ok(true));
+        assert_eq!(over(Phase::BothSend, 7, true), Ok(false));
+        assert_eq!(over(Phase::BothSend, 8, true), Ok(true));
         assert_eq!(over(Phase::BothSend, 15, false), Ok(false));
-        assert!(over(Phase::BothSend, 20, false).is_err());
+        assert!(over(Phase::BothSend, 18, false).is_err());
+        assert_eq!(over(Phase::Killed, 6, true), Ok(false));
+        assert_eq!(over(Phase::Killed, 7, false), Ok(true));
         assert_eq!(over(Phase::Stopped, 4, false), Ok(false));
         assert_eq!(over(Phase::Stopped, 4, true), Ok(true));
         assert!(over(Phase::Stopped, 14, false).is_err());
-        assert_eq!(over(Phase::FailedOver, 8, false), Ok(true));
-        assert_eq!(over(Phase::Returned, 5, true), Ok(false));
+        assert_eq!(over(Phase::FailedOver, 6, false), Ok(true));
+        assert_eq!(over(Phase::Returned, 4, true), Ok(false));
     }
 }

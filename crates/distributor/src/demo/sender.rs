@@ -18,6 +18,8 @@ use crate::downstream::WRITTEN_SAMPLES;
 /// Waits between tries of one request, as Prometheus by default.
 const MIN_BACKOFF: Duration = Duration::from_millis(30);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
+/// How long a distributor that did not answer gets no requests.
+const AVOID: Duration = Duration::from_secs(30);
 /// Scrapes that wait for an earlier one to be sent; a full queue delays the next scrape.
 const QUEUE: usize = 64;
 
@@ -32,8 +34,8 @@ pub(super) struct SenderConfig {
     pub(super) interval: Duration,
     /// When within each interval, counted from the Unix epoch, it scrapes.
     pub(super) offset: Duration,
-    /// Where it pushes to.
-    pub(super) url: String,
+    /// Where it pushes to, one request each in turn, as behind a load balancer.
+    pub(super) urls: Vec<String>,
     /// `X-Scope-OrgID`.
     pub(super) tenant: &'static str,
 }
@@ -130,6 +132,7 @@ impl Sender {
             client: self.client.clone(),
             troubles: self.troubles.clone(),
             stats: Arc::clone(&self.stats),
+            targets: Targets::new(self.config.urls.len()),
         };
         let interval = self.config.interval;
         let scraper = scrape(interval, self.config.offset, Clock::System.now_ms(), queue);
@@ -212,7 +215,44 @@ fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// Whose turn it is, and who did not answer.
+struct Targets {
+    next: usize,
+    avoided_until: Vec<Option<Instant>>,
+}
+
+impl Targets {
+    fn new(count: usize) -> Self {
+        Self {
+            next: 0,
+            avoided_until: vec![None; count],
+        }
+    }
+
+    /// The next one that answers, as far as is known.
+    fn take(&mut self) -> usize {
+        let count = self.avoided_until.len().max(1);
+        let now = Instant::now();
+        let answers = |target: usize| match self.avoided_until.get(target) {
+            Some(Some(until)) => *until <= now,
+            _ => true,
+        };
+        let turn = (self.next..self.next + count).map(|target| target % count);
+        let target = turn.clone().find(|target| answers(*target));
+        let target = target.unwrap_or(self.next % count);
+        self.next = (target + 1) % count;
+        target
+    }
+
+    fn avoid(&mut self, target: usize) {
+        if let Some(until) = self.avoided_until.get_mut(target) {
+            *until = Some(Instant::now() + AVOID);
+        }
+    }
+}
+
 struct Shipper {
+    targets: Targets,
     config: Arc<SenderConfig>,
     client: reqwest::Client,
     troubles: mpsc::Sender<String>,
@@ -229,25 +269,28 @@ enum Next {
 }
 
 impl Shipper {
-    async fn run(self, mut scrapes: mpsc::Receiver<i64>) {
+    async fn run(mut self, mut scrapes: mpsc::Receiver<i64>) {
         while let Some(timestamp_ms) = scrapes.recv().await {
             self.ship(timestamp_ms).await;
         }
     }
 
     /// Sends one scrape, again and again until there is an answer that settles it.
-    async fn ship(&self, timestamp_ms: i64) {
+    async fn ship(&mut self, timestamp_ms: i64) {
         let body = payload::encode(self.config.version, self.config.name, timestamp_ms);
         let body = bytes::Bytes::from(body);
         add(&self.stats.sent, payload::SERIES as u64);
         let mut backoff = MIN_BACKOFF;
         for attempt in 0_u32.. {
-            let (why, after) = match self.push(body.clone(), attempt, timestamp_ms).await {
+            let target = self.targets.take();
+            let pushed = self.push(target, body.clone(), attempt, timestamp_ms).await;
+            let (why, after) = match pushed {
                 Next::GoOn => return,
                 Next::Retry { why, after } => (why, after),
             };
+            self.targets.avoid(target);
             if attempt == 0 {
-                self.tell(&format!("{why}; trying again"));
+                self.tell(&format!("{why}; trying another distributor"));
             }
             add(&self.stats.retries, 1);
             tokio::time::sleep(after.unwrap_or(backoff).min(MAX_BACKOFF)).await;
@@ -255,11 +298,21 @@ impl Shipper {
         }
     }
 
-    async fn push(&self, body: bytes::Bytes, attempt: u32, timestamp_ms: i64) -> Next {
+    async fn push(
+        &self,
+        target: usize,
+        body: bytes::Bytes,
+        attempt: u32,
+        timestamp_ms: i64,
+    ) -> Next {
+        let Some(url) = self.config.urls.get(target) else {
+            let why = "there is no distributor".to_owned();
+            return Next::Retry { why, after: None };
+        };
         let version = self.config.version;
         let mut request = self
             .client
-            .post(&self.config.url)
+            .post(url)
             .header(CONTENT_TYPE, version.content_type())
             .header(CONTENT_ENCODING, "snappy")
             .header("X-Prometheus-Remote-Write-Version", version.header())
@@ -271,7 +324,11 @@ impl Shipper {
         let response = match request.send().await {
             Ok(response) => response,
             Err(error) => {
-                let why = error.to_string();
+                let why = if error.is_connect() {
+                    "a distributor refused the connection".to_owned()
+                } else {
+                    format!("a distributor did not answer ({})", error.without_url())
+                };
                 return Next::Retry { why, after: None };
             }
         };
@@ -349,6 +406,20 @@ mod tests {
         }
         drop(scrapes);
         task.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn distributors_take_turns_and_silent_ones_are_left_out() {
+        let mut targets = Targets::new(3);
+        let turns = |targets: &mut Targets| [(); 4].map(|()| targets.take());
+        assert_eq!(turns(&mut targets), [0, 1, 2, 0]);
+        targets.avoid(2);
+        assert_eq!(turns(&mut targets), [1, 0, 1, 0]);
+        targets.avoid(0);
+        targets.avoid(1);
+        assert_eq!(turns(&mut targets), [1, 2, 0, 1]);
+        tokio::time::advance(AVOID).await;
+        assert_eq!(turns(&mut targets), [2, 0, 1, 2]);
     }
 
     #[test]

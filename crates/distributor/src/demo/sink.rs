@@ -135,7 +135,7 @@ mod tests {
                     version,
                     interval,
                     offset: Duration::from_millis(offset_ms),
-                    url: sink.url(),
+                    urls: vec![sink.url()],
                     tenant: "t",
                 };
                 let mut sender = Sender::new(config, client().unwrap(), troubles.clone());

@@ -1,8 +1,10 @@
 //! The demo itself: sets everything up, follows the script, and sums up.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::{join_all, select_all};
 use ha_tracker::Clock;
 use remote_write::Version;
 use tokio::sync::mpsc;
@@ -22,6 +24,9 @@ use crate::config::{self, Config, Invocation};
 use crate::{Running, start};
 
 const TENANT: &str = "demo";
+const DISTRIBUTORS: usize = 3;
+/// The one that is killed: not the one whose page is shown.
+const KILLED: usize = 1;
 /// Name, version, and when in each scrape interval it scrapes, as a part of the interval.
 const SENDERS: [(&str, Version, f64); 2] = [
     ("prometheus-0", Version::V1, 0.1),
@@ -39,7 +44,8 @@ const TROUBLES: usize = 32;
 /// Everything that takes part.
 pub(super) struct Stage {
     script: Script,
-    distributor: Running,
+    /// `None`: killed.
+    distributors: Vec<Option<Running>>,
     sink: Sink,
     senders: Vec<Sender>,
     observer: Observer,
@@ -59,16 +65,17 @@ struct Stopped {
 }
 
 impl Stage {
-    /// Starts the sink, the distributor and the senders.
+    /// Starts the sink and the distributors.
     pub(super) async fn set(script: Script) -> Result<Self, DemoError> {
         let interval_ms = i64::try_from(script.scrape_interval.as_millis()).unwrap_or(i64::MAX);
         let sink = Sink::start(Checker::new(interval_ms, REPLICA_LABEL))
             .await
             .map_err(DemoError::Sink)?;
-        let config = configuration(&script, &sink.url())?;
-        let distributor = start(config).await?;
-        distributor.ready().await;
-        let address = distributor.http_address;
+        let distributors = start_distributors(&script, &sink.url()).await?;
+        let addresses: Vec<SocketAddr> = distributors
+            .iter()
+            .map(|distributor| distributor.http_address)
+            .collect();
         let client = client()?;
         let (sender_troubles, troubles) = mpsc::channel(TROUBLES);
         let senders = SENDERS.map(|(name, version, part)| {
@@ -77,28 +84,27 @@ impl Stage {
                 version,
                 interval: script.scrape_interval,
                 offset: script.scrape_interval.mul_f64(part),
-                url: format!("http://{address}/api/v1/push"),
+                urls: addresses
+                    .iter()
+                    .map(|address| format!("http://{address}/api/v1/push"))
+                    .collect(),
                 tenant: TENANT,
             };
-            let mut sender = Sender::new(config, client.clone(), sender_troubles.clone());
-            sender.start();
-            sender
+            Sender::new(config, client.clone(), sender_troubles.clone())
         });
         let now = Instant::now();
-        let mut board = Board::new(script, observe::page_url(address));
+        let page = addresses.first().copied().map(observe::page_url);
+        let mut board = Board::new(script, page.unwrap_or_default());
         board.log(
             Kind::Step,
-            format!(
-                "two replicas of one HA pair send {SERIES} series every {:?}",
-                script.scrape_interval
-            ),
+            format!("{DISTRIBUTORS} distributors have found each other by gossip"),
         );
         Ok(Self {
             script,
-            distributor,
+            distributors: distributors.into_iter().map(Some).collect(),
             sink,
             senders: senders.into(),
-            observer: Observer::new(client, address),
+            observer: Observer::new(client, &addresses),
             troubles,
             board,
             begun: now,
@@ -115,8 +121,9 @@ impl Stage {
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
-                what = self.distributor.failed() => return Ending::Broken(what),
+                what = any_failed(&mut self.distributors) => return Ending::Broken(what),
             }
+            self.start_senders();
             if self.sink.has_failed() {
                 return Ending::Broken("the sink ended".to_owned());
             }
@@ -135,6 +142,30 @@ impl Stage {
                 Ok(Phase::Draining) => return Ending::Complete,
                 Ok(_) => {}
                 Err(missing) => return Ending::Broken(missing.to_owned()),
+            }
+        }
+    }
+
+    /// Each begins when it is its turn.
+    fn start_senders(&mut self) {
+        let since = self.begun.elapsed();
+        if self.board.phase != Phase::BothSend {
+            return;
+        }
+        for (index, sender) in self.senders.iter_mut().enumerate() {
+            let begins = if index == 0 {
+                Duration::ZERO
+            } else {
+                self.script.second_sender
+            };
+            if since >= begins && !sender.is_running() {
+                sender.start();
+                let text = format!(
+                    "{} sends {SERIES} series every {:?}, to each distributor in turn",
+                    sender.name(),
+                    self.script.scrape_interval
+                );
+                self.board.log(Kind::Step, text);
             }
         }
     }
@@ -177,9 +208,12 @@ impl Stage {
                 None => "the first to send".to_owned(),
             };
             let text = format!("{} is elected: {why}", new.replica);
+            self.board.failovers += u64::from(self.board.elected().is_some());
             self.board.log(Kind::Election, text);
         }
-        self.board.seen = seen;
+        // While they do not agree, what they last agreed on is shown.
+        let elected = seen.elected.clone().or(self.board.seen.elected.take());
+        self.board.seen = Observation { elected, ..seen };
         self.board.step_rates();
     }
 
@@ -226,6 +260,10 @@ impl Stage {
         }
         let next = match phase {
             Phase::BothSend => {
+                self.kill();
+                Phase::Killed
+            }
+            Phase::Killed => {
                 self.stop(elected.ok_or("no replica was elected")?);
                 Phase::Stopped
             }
@@ -239,6 +277,16 @@ impl Stage {
         self.phase_begun = Instant::now();
         self.board.phase = next;
         Ok(next)
+    }
+
+    /// Ends one distributor like a crash: connections are cut, gossip does not hear of it.
+    fn kill(&mut self) {
+        self.observer.forget(KILLED);
+        self.distributors[KILLED] = None;
+        self.board.log(
+            Kind::Step,
+            format!("distributor-{KILLED} is killed; the others know all that it knew"),
+        );
     }
 
     fn stop(&mut self, index: usize) {
@@ -270,7 +318,7 @@ impl Stage {
     /// Lets the senders finish what they have in hand, stops everything, and sums up.
     pub(super) async fn end(mut self, screen: &mut Screen, ending: Ending) -> Summary {
         self.board.phase = Phase::Draining;
-        let finish = futures::future::join_all(self.senders.iter_mut().map(Sender::finish));
+        let finish = join_all(self.senders.iter_mut().map(Sender::finish));
         let is_drained = tokio::time::timeout(DRAIN_TIMEOUT, finish).await.is_ok();
         self.look().await;
         self.board.log(
@@ -286,7 +334,8 @@ impl Stage {
                 "the senders got no answer within {DRAIN_TIMEOUT:?}"
             ))
         };
-        self.distributor.shutdown().await;
+        let running = self.distributors.into_iter().flatten();
+        join_all(running.map(Running::shutdown)).await;
         let acknowledged = self.senders.iter().flat_map(Sender::acknowledged);
         let checker = self.sink.checker();
         Summary {
@@ -294,24 +343,52 @@ impl Stage {
             counts: checker.counts(),
             gaps: checker.gaps(),
             senders: self.board.senders,
-            seen: self.board.seen,
+            failovers: self.board.failovers,
+            elected: self.board.seen.elected.map(|elected| elected.replica),
             ending,
         }
     }
 }
 
+/// Starts all distributors, each of which joins the first; returns when they know each other.
+async fn start_distributors(script: &Script, downstream: &str) -> Result<Vec<Running>, DemoError> {
+    let mut running: Vec<Running> = Vec::new();
+    for index in 0..DISTRIBUTORS {
+        let first = running.first().and_then(Running::gossip_address);
+        let config = configuration(script, downstream, index, first)?;
+        let distributor = start(config).await?;
+        distributor.ready().await;
+        running.push(distributor);
+    }
+    Ok(running)
+}
+
+/// Waits for a distributor to fail.
+async fn any_failed(distributors: &mut [Option<Running>]) -> String {
+    let failures = distributors.iter_mut().flatten().map(Running::failed);
+    select_all(failures.map(Box::pin)).await.0
+}
+
 /// As a user would configure it, by flags, with timeouts short enough to watch.
-fn configuration(script: &Script, downstream: &str) -> Result<Config, DemoError> {
+fn configuration(
+    script: &Script,
+    downstream: &str,
+    index: usize,
+    join: Option<SocketAddr>,
+) -> Result<Config, DemoError> {
     let update = script.update_timeout.as_millis();
     let failover = script.failover_timeout.as_millis();
-    let flags = [
+    let mut flags = vec![
         "-server.http-listen-address=127.0.0.1".to_owned(),
         "-server.http-listen-port=0".to_owned(),
         "-server.grpc-listen-address=127.0.0.1".to_owned(),
         "-server.grpc-listen-port=0".to_owned(),
         "-distributor.ha-tracker.enable".to_owned(),
         "-distributor.ha-tracker.enable-for-all-users".to_owned(),
-        "-distributor.ha-tracker.store=inmemory".to_owned(),
+        "-memberlist.bind-addr=127.0.0.1".to_owned(),
+        "-memberlist.bind-port=0".to_owned(),
+        format!("-memberlist.nodename=distributor-{index}"),
+        "-memberlist.randomize-node-name=false".to_owned(),
         format!("-distributor.ha-tracker.cluster={CLUSTER_LABEL}"),
         format!("-distributor.ha-tracker.replica={REPLICA_LABEL}"),
         format!("-distributor.ha-tracker.update-timeout={update}ms"),
@@ -319,9 +396,12 @@ fn configuration(script: &Script, downstream: &str) -> Result<Config, DemoError>
         format!("-distributor.ha-tracker.failover-timeout={failover}ms"),
         format!("-distributor.downstream.url={downstream}"),
     ];
+    flags.extend(join.map(|address| format!("-memberlist.join={address}")));
     // Not the environment: the demo is the same everywhere.
     let no_variables = std::iter::empty();
-    match config::load(flags.map(Into::into), no_variables).map_err(DemoError::Config)? {
+    match config::load(flags.into_iter().map(Into::into), no_variables)
+        .map_err(DemoError::Config)?
+    {
         Invocation::Run(loaded) | Invocation::Check(loaded) => Ok(loaded.config),
         Invocation::Help(_) | Invocation::Version => {
             Err(DemoError::Config(config::ConfigErrors(Vec::new())))
@@ -350,7 +430,8 @@ mod tests {
     #[test]
     fn the_configuration_has_no_mistakes() {
         for script in [Script::FULL, Script::QUICK] {
-            let config = configuration(&script, "http://127.0.0.1:9/api/v1/push").unwrap();
+            let join = Some(([127, 0, 0, 1], 7946).into());
+            let config = configuration(&script, "http://127.0.0.1:9/api/v1/push", 0, join).unwrap();
             assert!(config.distributor.ha_tracker.enable_ha_tracker);
             assert!(config.limits.accept_ha_samples);
             assert_eq!(

@@ -4,13 +4,16 @@ use std::fmt::Write as _;
 
 use super::board::{SenderRow, thousands};
 use super::checker::{Counts, Gap};
-use super::observe::Observation;
+use super::payload::SERIES;
 
 /// Everything that counts in the end.
 #[derive(Debug, Clone)]
 pub(super) struct Summary {
     pub(super) senders: Vec<SenderRow>,
-    pub(super) seen: Observation,
+    /// Changes of the elected replica.
+    pub(super) failovers: u64,
+    /// The replica elected in the end.
+    pub(super) elected: Option<String>,
     pub(super) counts: Counts,
     pub(super) gaps: Vec<Gap>,
     /// Samples acknowledged as stored that the sink does not have.
@@ -53,14 +56,23 @@ impl Summary {
             format!("{} kept their replica label", samples(self.counts.labelled)),
         );
         fault(refused > 0, format!("{} were refused", samples(refused)));
+        let retries: u64 = self.senders.iter().map(|row| row.counts.retries).sum();
+        let sent_again = retries * SERIES as u64;
+        fault(
+            self.counts.repeated > sent_again,
+            format!(
+                "{} came twice, and {sent_again} were sent twice",
+                samples(self.counts.repeated)
+            ),
+        );
         match &self.ending {
             Ending::Interrupted => {}
             Ending::Broken(why) => fault(true, why.clone()),
             Ending::Complete => {
                 fault(self.counts.stored == 0, "nothing was stored".to_owned());
                 fault(
-                    self.seen.failovers != 1,
-                    format!("there were {} failovers instead of 1", self.seen.failovers),
+                    self.failovers != 1,
+                    format!("there were {} failovers instead of 1", self.failovers),
                 );
             }
         }
@@ -121,11 +133,15 @@ impl Summary {
         line("stored at the sink", &one(self.counts.stored), "");
         line("doubled", &one(self.counts.doubled()), "");
         line("lost", &one(self.lost), "acknowledged, but not at the sink");
-        let elected = match &self.seen.elected {
-            Some(elected) => format!("{} is elected now", elected.replica),
+        if self.counts.repeated > 0 {
+            let note = "no answer from the killed distributor: sent again, the same";
+            line("  came twice", &one(self.counts.repeated), note);
+        }
+        let elected = match &self.elected {
+            Some(elected) => format!("{elected} is elected now"),
             None => String::new(),
         };
-        line("failovers", &one(self.seen.failovers), &elected);
+        line("failovers", &one(self.failovers), &elected);
         line(
             "gaps",
             &one(self.gaps.len() as u64),
@@ -150,7 +166,6 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::demo::observe::Elected;
     use crate::demo::sender::SenderCounts;
 
     fn good() -> Summary {
@@ -170,14 +185,8 @@ mod tests {
                 row("prometheus-0", "1.0", [12_800, 8000, 4800]),
                 row("prometheus-1", "2.0", [24_000, 11_200, 12_800]),
             ],
-            seen: Observation {
-                elected: Some(Elected {
-                    replica: "prometheus-1".to_owned(),
-                    since_ms: 0,
-                }),
-                failovers: 1,
-                ..Default::default()
-            },
+            failovers: 1,
+            elected: Some("prometheus-1".to_owned()),
             counts: Counts {
                 stored: 19_200,
                 ..Default::default()
@@ -218,7 +227,7 @@ mod tests {
     fn an_interrupted_one_has_no_verdict() {
         let mut summary = good();
         summary.ending = Ending::Interrupted;
-        summary.seen.failovers = 0;
+        summary.failovers = 0;
         assert_eq!(summary.exit_code(), 130);
         assert!(summary.text().contains("Interrupted before its end"));
         summary.lost = 1;
@@ -240,13 +249,13 @@ mod tests {
             with(&|summary| summary.lost = 3),
             with(&|summary| summary.counts.labelled = 4),
             with(&|summary| summary.senders[0].counts.refused = 200),
-            with(&|summary| summary.seen.failovers = 0),
+            with(&|summary| summary.failovers = 0),
             with(&|summary| summary.counts.stored = 0),
             with(&|summary| summary.ending = Ending::Broken("the sink ended".to_owned())),
         ];
         expect![[r#"
             1,200 samples were doubled
-            2 samples were doubled
+            2 samples came twice, and 0 were sent twice
             3 samples were acknowledged and are lost
             4 samples kept their replica label
             200 samples were refused

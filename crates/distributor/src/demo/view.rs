@@ -15,11 +15,11 @@ const BAD: Color = Color::Red;
 
 /// Draws everything. 80 x 24 is enough; of less, the events are cut first.
 pub(super) fn draw(frame: &mut Frame<'_>, board: &Board) {
-    let [head, steps, senders, distributor, sink, events, foot] = Layout::vertical([
+    let [head, steps, senders, distributors, sink, events, foot] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(1),
         Constraint::Length(5),
-        Constraint::Length(7),
+        Constraint::Length(8),
         Constraint::Length(4),
         Constraint::Min(0),
         Constraint::Length(1),
@@ -31,7 +31,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, board: &Board) {
     for (row, area) in board.senders.iter().zip(&*halves.split(senders)) {
         draw_sender(frame, *area, row, board);
     }
-    draw_distributor(frame, distributor, board);
+    draw_distributors(frame, distributors, board);
     draw_sink(frame, sink, board);
     draw_events(frame, events, board);
     draw_foot(frame, foot, board);
@@ -104,12 +104,17 @@ fn draw_sender(frame: &mut Frame<'_>, area: Rect, row: &SenderRow, board: &Board
     frame.render_widget(Paragraph::new(lines).block(block), area);
 }
 
-fn draw_distributor(frame: &mut Frame<'_>, area: Rect, board: &Board) {
-    let block = framed("distributor");
+fn draw_distributors(frame: &mut Frame<'_>, area: Rect, board: &Board) {
+    let block = framed("distributors: elections by gossip");
     let inner = block.inner(area);
     frame.render_widget(block, area);
-    let [first, graphs] =
-        Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(inner);
+    let [each, first, graphs] = Layout::vertical([
+        Constraint::Length(1),
+        Constraint::Length(1),
+        Constraint::Min(0),
+    ])
+    .areas(inner);
+    frame.render_widget(distributors_line(board), each);
     let elected = match board.elected() {
         Some(name) => name.to_owned().fg(GOOD).bold(),
         None => "nobody".fg(WAITING),
@@ -118,7 +123,7 @@ fn draw_distributor(frame: &mut Frame<'_>, area: Rect, board: &Board) {
         " elected ".into(),
         elected,
         "    failovers ".into(),
-        board.seen.failovers.to_string().bold(),
+        board.failovers.to_string().bold(),
         format!("    failover timeout {:?}", board.script.failover_timeout).dark_gray(),
     ]);
     frame.render_widget(line, first);
@@ -138,6 +143,27 @@ fn draw_distributor(frame: &mut Frame<'_>, area: Rect, board: &Board) {
         top,
         Color::Blue,
     );
+}
+
+fn distributors_line(board: &Board) -> Line<'static> {
+    let mut spans = Vec::new();
+    for (number, row) in board.seen.distributors.iter().enumerate() {
+        spans.push(Span::from(format!(" #{number} ")));
+        spans.push(if !row.is_running {
+            Span::from("killed".to_owned()).fg(BAD).bold()
+        } else {
+            match &row.elected {
+                Some(elected) => Span::from(format!("says {}", elected.replica)).fg(GOOD),
+                None => Span::from("nobody".to_owned()).fg(WAITING),
+            }
+        });
+        spans.push("  ".into());
+    }
+    let members = board.seen.distributors.iter().filter(|row| row.is_running);
+    if let Some(members) = members.map(|row| row.members).min() {
+        spans.push(format!(" {members} alive").dark_gray());
+    }
+    Line::from(spans)
 }
 
 fn draw_rate(
@@ -248,7 +274,7 @@ mod tests {
     use super::*;
     use crate::demo::board::SinkRow;
     use crate::demo::checker::{Counts, Gap};
-    use crate::demo::observe::{Elected, Observation};
+    use crate::demo::observe::{DistributorRow, Elected, Observation};
     use crate::demo::script::Script;
     use crate::demo::sender::SenderCounts;
 
@@ -276,12 +302,20 @@ mod tests {
             board.step_rates();
         }
         board.log(Kind::Election, "prometheus-1 is elected".to_owned());
+        let elected = Some(Elected {
+            replica: "prometheus-1".to_owned(),
+            since_ms: 0,
+        });
+        let distributors = [true, false, true].map(|is_running| DistributorRow {
+            is_running,
+            elected: elected.clone(),
+            members: 2,
+            ..DistributorRow::default()
+        });
+        board.failovers = 1;
         board.seen = Observation {
-            elected: Some(Elected {
-                replica: "prometheus-1".to_owned(),
-                since_ms: 0,
-            }),
-            failovers: 1,
+            elected,
+            distributors: distributors.into(),
             ..board.seen
         };
         board.sink = SinkRow {
@@ -308,14 +342,15 @@ mod tests {
     #[test]
     fn everything_fits_into_80_by_24() {
         expect![[r#"
-            " HA distributor demo                                       00:14 of about 00:28 "
-            " ✓ both send ─ ✓ elected stopped ─  failed over  ─ first is back ─ drain        "
+            " HA distributor demo                                       00:14 of about 00:30 "
+            " ✓ both send ─ ✓ one killed ─ ✓ sender stopped ─  failed over  ─ back ─ drain   "
             "╭ prometheus-0 ─────────────── stopped ╮╭ prometheus-1 ─────────────── ELECTED ╮"
             "│ samples sent      8,200              ││ samples sent      8,200              │"
             "│ accepted          8,000              ││ accepted            200              │"
             "│ deduplicated        200              ││ deduplicated      8,000              │"
             "╰──────────────────── remote write 1.0 ╯╰──────────────────── remote write 2.0 ╯"
-            "╭ distributor ─────────────────────────────────────────────────────────────────╮"
+            "╭ distributors: elections by gossip ───────────────────────────────────────────╮"
+            "│ #0 says prometheus-1   #1 killed   #2 says prometheus-1   2 alive            │"
             "│ elected prometheus-1    failovers 1    failover timeout 4s                   │"
             "│ accepted/s 0                           deduplicated/s 800                    │"
             "│ ▃▃▃▃▃▃▃▃▃▃                             ▃▃▃▃▃▃▃▃▃▃▃▃▃▃                        │"
@@ -328,7 +363,6 @@ mod tests {
             "╰──────────────────────────────────────────────────────────────────────────────╯"
             " events ────────────────────────────────────────────────────────────────────────"
             " 00:14 prometheus-1 is elected                                                  "
-            "                                                                                "
             "                                                                                "
             "                                                                                "
             " http://127.0.0.1:40123/distributor/ha_tracker                          q quits "
