@@ -1,7 +1,7 @@
 //! Joining: finding the others, and holding what they hold before this member is ready.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use kv_core::Mergeable;
@@ -9,6 +9,7 @@ use rand::seq::IteratorRandom;
 use tokio::time::Instant;
 
 use crate::MemberState;
+use crate::gossip::{Contacts, PeerId};
 use crate::member::Inner;
 use crate::resolve::{Resolved, Resolver};
 use crate::store::Phase;
@@ -24,6 +25,9 @@ const CONTACTS: usize = 16;
 
 /// Time between two looks while catching up.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// How long catching up may take: a member that died meanwhile can take what it had told of with it.
+const CATCH_UP: Duration = Duration::from_secs(30);
 
 /// Rounds of gossip after which members that all have just started agree that there is nothing to
 /// catch up with.
@@ -113,7 +117,7 @@ where
 
     async fn hear_within(&self, patience: Duration) -> bool {
         let heard = async {
-            while !self.inner.gossip.wire().contacts().any() {
+            while !self.contacts().any() {
                 tokio::time::sleep(LOOK).await;
             }
         };
@@ -151,63 +155,77 @@ where
         format!("waiting to hear from a member: {}", waiting.join(", "))
     }
 
-    /// Waits until this member holds what those it heard held when it first heard them.
+    /// Waits until this member holds what an active one held after it was known to be active; or
+    /// until it is clear that all have just started.
     async fn catch_up(&self) {
         let began = Instant::now();
         loop {
-            let digests = self.inner.gossip.wire().contacts().first_digests();
+            let (active, others) = self.active_and_others();
+            let (counted, early): (Vec<_>, Vec<_>) = self
+                .contacts()
+                .first_digests()
+                .into_iter()
+                .partition(|(address, _)| active.contains(address));
+            // What a member held before it was active says nothing of what the cluster holds.
+            self.contacts()
+                .forget_digests(early.iter().map(|(address, _)| *address));
             let mut behind = Vec::new();
-            for (address, digest) in &digests {
+            for (address, digest) in &counted {
                 if !self.inner.gossip.has_all_of(digest).await {
                     behind.push(*address);
                 }
             }
-            if behind.is_empty() && self.heard_enough(began) {
-                let from = digests.len();
+            if self.is_caught_up(began, &active, counted.len(), behind.len()) {
+                self.contacts().caught_up();
                 self.inner.become_ready("joined").await;
-                self.inner.gossip.wire().contacts().caught_up();
-                tracing::info!(
-                    members = from,
-                    took = ?began.elapsed(),
-                    "this member holds what its cluster holds"
-                );
+                tracing::info!(took = ?began.elapsed(), "this member holds what its cluster holds");
                 return;
             }
             self.inner.set_phase(Phase::Joining(format!(
-                "catching up with {} of {} members",
-                behind.len(),
-                digests.len()
+                "catching up: {} of {} members that were heard are active, {} of them know more",
+                counted.len(),
+                others.len(),
+                behind.len()
             )));
             // Faster than by waiting for the next round.
-            if let Some(address) = behind.into_iter().choose(&mut rand::rng()) {
+            let ask = if behind.is_empty() { others } else { behind };
+            if let Some(address) = ask.into_iter().choose(&mut rand::rng()) {
                 self.inner.gossip.exchange(address);
             }
             tokio::time::sleep(LOOK).await;
         }
     }
 
-    /// Whether those heard include one that takes part; or, after a while, all have just started.
-    fn heard_enough(&self, began: Instant) -> bool {
-        let liveness = self.inner.liveness();
-        let others = liveness.others();
-        let active = |(_, state): &(_, MemberState)| *state == MemberState::Active;
-        let heard: Vec<SocketAddr> = self
-            .inner
-            .gossip
-            .wire()
-            .contacts()
-            .first_digests()
-            .into_iter()
-            .map(|(address, _)| address)
-            .collect();
-        if others
-            .iter()
-            .any(|other| active(other) && heard.contains(&other.0.gossip_advertise_addr))
-        {
+    fn is_caught_up(
+        &self,
+        began: Instant,
+        active: &[SocketAddr],
+        counted: usize,
+        behind: usize,
+    ) -> bool {
+        let settled = began.elapsed() >= self.inner.config.gossip_interval * NOTHING_TO_CATCH_UP;
+        if began.elapsed() >= CATCH_UP {
+            tracing::warn!("catching up takes too long: going on with what is there");
             return true;
         }
-        let settled = began.elapsed() >= self.inner.config.gossip_interval * NOTHING_TO_CATCH_UP;
-        settled && !others.iter().any(active) || began.elapsed() >= SILENCE
+        (counted > 0 && behind == 0) || (active.is_empty() && settled)
+    }
+
+    /// Addresses of the others that are active, and of all others.
+    fn active_and_others(&self) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
+        let others = self.inner.liveness().others();
+        let address = |(id, _): &(PeerId, MemberState)| id.gossip_advertise_addr;
+        let active = others
+            .iter()
+            .filter(|(_, state)| *state == MemberState::Active);
+        (
+            active.map(address).collect(),
+            others.iter().map(address).collect(),
+        )
+    }
+
+    fn contacts(&self) -> MutexGuard<'_, Contacts> {
+        self.inner.gossip.wire().contacts()
     }
 
     /// Contacts members that this one does not know: partitions that outlast everybody's memory

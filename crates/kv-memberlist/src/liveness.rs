@@ -127,10 +127,7 @@ impl Liveness {
 
     /// Whether what this member publishes can be relied on to stay.
     pub(crate) fn holds(&self, id: &PeerId) -> bool {
-        matches!(
-            self.state(id),
-            Some(MemberState::Active | MemberState::Joining)
-        )
+        self.state(id).is_some_and(MemberState::holds)
     }
 
     /// Members that speak, this one included.

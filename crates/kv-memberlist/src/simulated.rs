@@ -65,6 +65,7 @@ struct State {
 
 struct SimulatedLink {
     address: SocketAddr,
+    inbox: mpsc::Sender<Arrival>,
     network: SimulatedNetwork,
 }
 
@@ -98,9 +99,10 @@ impl SimulatedNetwork {
         C: Codec<V>,
     {
         let (inbox, arrivals) = mpsc::channel(BUFFER);
-        self.lock().inboxes.insert(address, inbox);
+        self.lock().inboxes.insert(address, inbox.clone());
         let link = Box::new(SimulatedLink {
             address,
+            inbox,
             network: self.clone(),
         });
         let metrics = Metrics::register(registry);
@@ -207,6 +209,11 @@ impl Link for SimulatedLink {
 
 impl Drop for SimulatedLink {
     fn drop(&mut self) {
-        self.network.lock().inboxes.remove(&self.address);
+        let mut state = self.network.lock();
+        let inbox = state.inboxes.get(&self.address);
+        // A member that was started meanwhile at the same address stays.
+        if inbox.is_some_and(|inbox| inbox.same_channel(&self.inbox)) {
+            state.inboxes.remove(&self.address);
+        }
     }
 }

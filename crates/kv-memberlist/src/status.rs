@@ -46,6 +46,11 @@ impl MemberState {
             MemberState::Dead => "dead",
         }
     }
+
+    /// Whether what a member in this state publishes can be relied on to stay.
+    pub(crate) fn holds(self) -> bool {
+        matches!(self, MemberState::Active | MemberState::Joining)
+    }
 }
 
 /// What is known of a key.
@@ -65,7 +70,7 @@ pub struct EntryInfo {
     pub deleted: bool,
 }
 
-/// One message of the history.
+/// One message of the history, which has only those that carry entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryEntry {
     /// Number of the message; grows by one with each message of either direction.

@@ -20,8 +20,8 @@ use crate::view::View;
 /// Bounds of the time between two looks; in between it is the gossip interval.
 const LOOK: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 
-/// Sweeps go on for this long after who is there has changed.
-const SWEEP_AFTER_CHANGE: Duration = Duration::from_secs(3);
+/// Sweeps go on for this long after a member has gone.
+const SWEEP_AFTER_LOSS: Duration = Duration::from_secs(3);
 
 /// Time between two sweeps when nothing happens: for what was overlooked.
 const SWEEP_ANYWAY: Duration = Duration::from_secs(10);
@@ -116,7 +116,7 @@ where
         let score = late.as_millis() / inner.config.gossip_interval.as_millis().max(1);
         inner.metrics.health_score.set(score.min(8) as i64);
         if look(&inner).await {
-            sweeps.someone_changed();
+            sweeps.someone_went();
         }
         if sweeps.is_due() {
             let orphans = sweep(&inner, sweeps.anybody()).await;
@@ -146,8 +146,8 @@ impl Sweeps {
         }
     }
 
-    fn someone_changed(&mut self) {
-        self.until = Instant::now() + SWEEP_AFTER_CHANGE;
+    fn someone_went(&mut self) {
+        self.until = Instant::now() + SWEEP_AFTER_LOSS;
     }
 
     fn is_due(&self) -> bool {
@@ -171,7 +171,7 @@ impl Sweeps {
     }
 }
 
-/// Whether somebody came, went or changed.
+/// Whether somebody went, so that entries may have nobody who publishes them.
 async fn look<V>(inner: &Inner<V>) -> bool
 where
     V: Mergeable + Clone + PartialEq + Send + Sync + 'static,
@@ -189,7 +189,8 @@ where
     for change in &changes {
         log(change, &inner.name);
     }
-    !changes.is_empty()
+    let went = |change: &Change| !change.to.is_some_and(MemberState::holds);
+    changes.iter().any(went)
 }
 
 fn log(change: &Change, own: &str) {

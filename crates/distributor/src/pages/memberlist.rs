@@ -221,7 +221,7 @@ fn members_table(members: &[Member]) -> Markup {
 fn entries_table(entries: &[EntryInfo], filter: &str, now_ms: i64) -> Markup {
     html! {
         h2 { "Key-value store" }
-        p.note { (entries.len()) " keys. Each version counts the changes that this member has seen." }
+        p.note { "Keys: " (entries.len()) ". Each version counts the changes that this member has seen." }
         form method="get" {
             input name="key" placeholder="key contains" value=(filter);
             button { "Filter" }
@@ -256,7 +256,7 @@ fn history_tables(history: Option<&History>) -> Markup {
     html! {
         h2 { "Messages" }
         @match history {
-            None => p.note { "Not kept. Set " code { "memberlist.message_history_buffer_bytes" } " to see what is sent and received." },
+            None => p.note { "Not kept. Set " code { "memberlist.message_history_buffer_bytes" } " to see which entries are sent and received." },
             Some(history) => {
                 h3 { "Received" } (messages_table(&history.received))
                 h3 { "Sent" } (messages_table(&history.sent))

@@ -14,7 +14,7 @@ use std::time::Duration;
 use chitchat::{ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, NodeState};
 
 use crate::MemberState;
-pub(crate) use wire::Wire;
+pub(crate) use wire::{Contacts, Wire};
 
 /// What a copy's key begins with.
 pub(crate) const COPY: &str = "k";
@@ -30,9 +30,10 @@ const CLUSTER: &str = "kv-memberlist";
 /// begins the time after which a member is forgotten; who is dead is decided by [`crate::liveness`].
 const PHI: f64 = 60.0;
 
-/// How long other members are told that a copy is gone. A member that missed it is sent the whole
-/// map anew.
-const DROPPED_COPY: Duration = Duration::from_secs(60);
+/// How long other members are told that a copy is gone, in rounds and at least. A member that missed
+/// it is sent the whole map anew. chitchat looks at each of these memories in each exchange, so they
+/// should be few; and whoever hears nothing for a third of the time is held for dead.
+const DROPPED_COPY: (u32, Duration) = (75, Duration::from_secs(15));
 
 /// Identifies one run of one member.
 pub(crate) type PeerId = ChitchatId;
@@ -277,7 +278,8 @@ async fn spawn(
             initial_interval: part.gossip_interval,
             dead_node_grace_period: part.remember,
         },
-        marked_for_deletion_grace_period: DROPPED_COPY,
+        marked_for_deletion_grace_period: (part.gossip_interval * DROPPED_COPY.0)
+            .max(DROPPED_COPY.1),
         catchup_callback: None,
         // chitchat hands a clone of every member's whole map that passes this to a watcher that
         // nobody reads, at every change.

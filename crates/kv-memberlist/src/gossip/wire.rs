@@ -119,6 +119,7 @@ impl Wire {
         };
         if self.keeps_history()
             && let Ok(summary) = inspect(body, true)
+            && !summary.keys.is_empty()
         {
             self.remember(to, body.len(), summary, |buffers| &mut buffers.sent);
         }
@@ -177,7 +178,7 @@ impl Wire {
     /// Takes note of a message.
     pub(super) fn received(&self, from: SocketAddr, size: usize, summary: Summary) {
         lock(&self.contacts).hear(from, &summary);
-        if self.keeps_history() {
+        if self.keeps_history() && !summary.keys.is_empty() {
             self.remember(from, size, summary, |buffers| &mut buffers.received);
         }
     }
@@ -275,6 +276,15 @@ impl Contacts {
             .flatten()
             .map(|(address, digest)| (*address, digest.clone()))
             .collect()
+    }
+
+    /// The next digest of these counts as their first.
+    pub(crate) fn forget_digests(&mut self, members: impl Iterator<Item = SocketAddr>) {
+        if let Some(digests) = &mut self.first_digests {
+            for member in members {
+                digests.remove(&member);
+            }
+        }
     }
 
     /// Whether any other member was heard since the start.
