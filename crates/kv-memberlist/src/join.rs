@@ -196,6 +196,23 @@ where
         }
     }
 
+    /// Catches up again after this process did not run for a while: a failover decided on what it
+    /// knew before would be none.
+    async fn recover(&self) {
+        if self.inner.says() != MemberState::Active {
+            return;
+        }
+        if !self.inner.liveness().others().is_empty() {
+            // Digests that wait in a buffer since before do not know of this change.
+            self.inner.say(MemberState::Joining).await;
+            let (_, version) = self.inner.gossip.own_version().await;
+            self.contacts().begin_again(version);
+            self.catch_up().await;
+        } else {
+            self.inner.become_ready("nobody else is there").await;
+        }
+    }
+
     fn is_caught_up(
         &self,
         began: Instant,
@@ -242,7 +259,10 @@ where
             } else {
                 config.rejoin_interval
             };
-            tokio::time::sleep(pause).await;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.inner.held_up.notified() => self.recover().await,
+            }
             backoff = if alone {
                 (backoff * 2).min(config.max_join_backoff)
             } else {

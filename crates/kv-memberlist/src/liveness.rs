@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::MemberState;
 use crate::gossip::{Peer, PeerId};
+use crate::store::OVERDUE;
 
 /// Rounds of gossip without a heartbeat after which a member is dead.
 const ROUNDS: u32 = 25;
@@ -57,7 +58,7 @@ impl Liveness {
         let now = Instant::now();
         // A member that was itself held up, or stopped, has heard nobody: that says nothing of them.
         let held_up = now.duration_since(self.looked_at);
-        let pardon = if held_up > self.dead_after / 4 {
+        let pardon = if held_up >= OVERDUE {
             held_up
         } else {
             Duration::ZERO

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kv_core::{Codec, Mergeable};
 use prometheus_client::registry::Registry;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -16,7 +16,7 @@ use crate::liveness::Liveness;
 use crate::metrics::Metrics;
 use crate::packet::Sealer;
 use crate::resolve::{JoinMember, JoinMemberError, Resolver};
-use crate::store::{MemberlistStore, Phase};
+use crate::store::{MemberlistStore, Phase, Pulse};
 use crate::upkeep;
 use crate::view::View;
 use crate::{History, Member, MemberState, MemberlistConfig, RawValue};
@@ -60,6 +60,9 @@ pub(crate) struct Inner<V> {
     phase: watch::Sender<Phase>,
     /// What this member says that it does.
     says: Mutex<MemberState>,
+    pub(crate) pulse: Arc<Pulse>,
+    /// This member was stopped or starved, and has to catch up.
+    pub(crate) held_up: Notify,
 }
 
 /// A running member. Dropping it stops it at once, as if it had crashed; [`Memberlist::leave`] hands
@@ -169,6 +172,7 @@ where
         .await
         .map_err(StartError::Gossip)?;
     tracing::info!(%name, %bound, %advertised, join = ?config.join_members, "gossip started");
+    let pulse = Arc::new(Pulse::new());
     let inner = Arc::new(Inner {
         liveness: Mutex::new(Liveness::new(config.gossip_interval)),
         config,
@@ -178,6 +182,8 @@ where
         metrics: metrics.clone(),
         phase,
         says: Mutex::new(MemberState::Joining),
+        pulse: Arc::clone(&pulse),
+        held_up: Notify::new(),
     });
     let peers = inner.gossip.peers().await;
     inner.liveness().look(peers);
@@ -186,7 +192,7 @@ where
     tasks.spawn(upkeep::look_after(Arc::clone(&inner)));
     tasks.spawn(upkeep::keep_running(Arc::clone(&inner)));
     tasks.spawn(crate::join::join(Arc::clone(&inner), resolver));
-    let store = MemberlistStore::new(view, phases.clone(), metrics);
+    let store = MemberlistStore::new(view, phases.clone(), pulse, metrics);
     let memberlist = Memberlist {
         inner,
         tasks,
@@ -294,11 +300,26 @@ where
 
     pub(crate) fn set_phase(&self, phase: Phase) {
         self.phase.send_if_modified(|current| {
-            let differs = *current != phase;
+            // Whoever has left does not come back.
+            let differs = *current != phase && *current != Phase::Gone;
             if differs {
                 *current = phase;
             }
             differs
+        });
+    }
+
+    /// This process did not run for a while: what it knows is old, and calls have to wait.
+    pub(crate) fn fall_behind(&self) {
+        self.phase.send_if_modified(|current| {
+            let was_ready = *current == Phase::Ready;
+            if was_ready {
+                tracing::warn!(
+                    "this process was stopped, or had no CPU: learning what has happened meanwhile"
+                );
+                *current = Phase::Joining("catching up after not having run".to_owned());
+            }
+            was_ready
         });
     }
 

@@ -1,6 +1,6 @@
 //! The store contract over the merged view.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,6 +9,7 @@ use kv_core::{
     CasOutcome, CasUpdate, MAX_KEY, Mergeable, Store, StoreError, UpdateFn, WatchScope, WatchStream,
 };
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::metrics::Metrics;
 use crate::view::{CasRefused, View};
@@ -18,10 +19,37 @@ const NAME: &str = "memberlist";
 /// How long a call waits for this member to have caught up with its cluster.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// A member whose clockwork has not ticked for this long has been stopped, or starved: its view may
+/// be as old.
+pub(crate) const OVERDUE: Duration = Duration::from_secs(1);
+
+/// Time between two looks whether it ticks again.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// When a member's clockwork last ticked.
+#[derive(Debug)]
+pub(crate) struct Pulse(Mutex<Instant>);
+
+impl Pulse {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(Instant::now()))
+    }
+
+    /// It ticks.
+    pub(crate) fn beat(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    pub(crate) fn is_overdue(&self) -> bool {
+        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.elapsed() >= OVERDUE
+    }
+}
+
 /// Where a member is on its way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// It does not yet hold what its cluster holds; the text says what it waits for.
+    /// It does not yet, or not again, hold what its cluster holds; the text says what it waits for.
     Joining(String),
     /// It holds what its cluster holds, or is alone.
     Ready,
@@ -38,6 +66,7 @@ pub(crate) enum Phase {
 pub struct MemberlistStore<V> {
     view: Arc<View<V>>,
     phase: watch::Receiver<Phase>,
+    pulse: Arc<Pulse>,
     metrics: Metrics,
 }
 
@@ -46,6 +75,7 @@ impl<V> Clone for MemberlistStore<V> {
         Self {
             view: Arc::clone(&self.view),
             phase: self.phase.clone(),
+            pulse: Arc::clone(&self.pulse),
             metrics: self.metrics.clone(),
         }
     }
@@ -55,23 +85,36 @@ impl<V> MemberlistStore<V>
 where
     V: Mergeable + Clone + PartialEq + Send + Sync + 'static,
 {
-    pub(crate) fn new(view: Arc<View<V>>, phase: watch::Receiver<Phase>, metrics: Metrics) -> Self {
+    pub(crate) fn new(
+        view: Arc<View<V>>,
+        phase: watch::Receiver<Phase>,
+        pulse: Arc<Pulse>,
+        metrics: Metrics,
+    ) -> Self {
         Self {
             view,
             phase,
+            pulse,
             metrics,
         }
     }
 
     async fn ready(&self, operation: &'static str, key: &str) -> Result<(), StoreError> {
         let mut phase = self.phase.clone();
-        let settled = phase.wait_for(|phase| !matches!(phase, Phase::Joining(_)));
+        let settled = async {
+            // A process that was stopped answers at once when it goes on, with what it knew before.
+            while self.pulse.is_overdue() && !matches!(*phase.borrow(), Phase::Gone) {
+                tokio::time::sleep(LOOK).await;
+            }
+            let settled = phase.wait_for(|phase| !matches!(phase, Phase::Joining(_)));
+            settled.await.is_ok_and(|phase| *phase == Phase::Ready)
+        };
         let waited_for = match tokio::time::timeout(PATIENCE, settled).await {
-            Ok(Ok(phase)) if *phase == Phase::Ready => return Ok(()),
-            Ok(_) => "this member has left the gossip cluster".to_owned(),
+            Ok(true) => return Ok(()),
+            Ok(false) => "this member has left the gossip cluster".to_owned(),
             Err(_) => match &*self.phase.borrow() {
                 Phase::Joining(waiting) => waiting.clone(),
-                Phase::Ready => return Ok(()),
+                Phase::Ready => "this member's clockwork does not run: it has no CPU".to_owned(),
                 Phase::Gone => "this member has left the gossip cluster".to_owned(),
             },
         };
@@ -187,5 +230,39 @@ where
                     .into(),
                 },
             })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed check panics")]
+
+    use kv_core::conformance::{CODEC, Counter};
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_wait_while_the_clockwork_stands_still_and_until_caught_up() {
+        let metrics = Metrics::register(&mut Registry::default());
+        let view = Arc::new(View::new(Arc::new(CODEC), metrics.clone()));
+        let (phase, phases) = watch::channel(Phase::Ready);
+        let pulse = Arc::new(Pulse::new());
+        let store: MemberlistStore<Counter> =
+            MemberlistStore::new(view, phases, Arc::clone(&pulse), metrics);
+        assert_eq!(store.get("key").await.unwrap(), None);
+        tokio::time::advance(OVERDUE).await;
+        let get = store.get("key");
+        tokio::pin!(get);
+        let moment = Duration::from_millis(500);
+        assert!(tokio::time::timeout(moment, &mut get).await.is_err());
+        phase.send_replace(Phase::Joining("catching up".to_owned()));
+        pulse.beat();
+        assert!(tokio::time::timeout(moment, &mut get).await.is_err());
+        phase.send_replace(Phase::Ready);
+        assert_eq!(get.await.unwrap(), None);
+        tokio::time::advance(OVERDUE).await;
+        let error = store.get("key").await.unwrap_err();
+        assert!(error.to_string().contains("not run"), "{error}");
     }
 }

@@ -115,8 +115,16 @@ where
         last = Instant::now();
         let score = late.as_millis() / inner.config.gossip_interval.as_millis().max(1);
         inner.metrics.health_score.set(score.min(8) as i64);
+        let overdue = inner.pulse.is_overdue();
+        if overdue {
+            inner.fall_behind();
+        }
+        inner.pulse.beat();
         if look(&inner).await {
             sweeps.someone_went();
+        }
+        if overdue {
+            inner.held_up.notify_one();
         }
         if sweeps.is_due() {
             let orphans = sweep(&inner, sweeps.anybody()).await;

@@ -364,3 +364,27 @@ async fn a_member_that_is_cut_off_for_a_while_comes_back() {
     .await;
     assert_eq!(nodes[2].get(&key(3)).await.unwrap().value, 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn after_not_having_run_a_member_catches_up_before_it_answers() {
+    let network = SimulatedNetwork::new(15, bad_day());
+    let nodes = cluster(&network, 3).await;
+    fill(&nodes[0], 5).await;
+    all_hold(&nodes, 5).await;
+    // As if all processes had been stopped: nothing ran, and time went by.
+    tokio::time::advance(30 * SECOND).await;
+    let first = key(1);
+    let asked = nodes[1].store.get(&first);
+    let value = within(4 * SECOND, "the answer", asked).await.unwrap();
+    assert_eq!(value, Some(counter(1, "filler")));
+    for node in &nodes {
+        within(4 * SECOND, "ready", node.memberlist.ready()).await;
+        assert!(!node.states().await.contains(&MemberState::Dead));
+    }
+    let alone = start(&SimulatedNetwork::new(16, Faults::NONE), 0, config([])).await;
+    within(SECOND, "ready", alone.memberlist.ready()).await;
+    tokio::time::advance(30 * SECOND).await;
+    within(SECOND, "the answer", alone.store.get(&key(1)))
+        .await
+        .unwrap();
+}

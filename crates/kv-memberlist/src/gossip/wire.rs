@@ -39,6 +39,8 @@ pub(crate) struct Wire {
 #[derive(Default)]
 pub(crate) struct Contacts {
     own: Option<PeerId>,
+    /// Digests that do not know this version of this member's map are too old.
+    own_version_wanted: u64,
     /// The first digest of each member, while this one catches up.
     first_digests: Option<HashMap<SocketAddr, Vec<(PeerId, u64)>>>,
     /// The version of this member's map that each other one has.
@@ -251,21 +253,23 @@ impl Contacts {
         if summary.digest.is_empty() {
             return;
         }
+        let own = summary
+            .digest
+            .iter()
+            .find(|(id, _)| Some(id) == self.own.as_ref())
+            .map(|(_, version)| *version);
         if let Some(digests) = &mut self.first_digests
             && digests.len() < MAX_CONTACTS
+            && own.unwrap_or(0) >= self.own_version_wanted
         {
             digests
                 .entry(from)
                 .or_insert_with(|| summary.digest.clone());
         }
-        let own = summary
-            .digest
-            .iter()
-            .find(|(id, _)| Some(id) == self.own.as_ref());
-        if let Some((_, version)) = own
+        if let Some(version) = own
             && (self.own_version_at.len() < MAX_CONTACTS || self.own_version_at.contains_key(&from))
         {
-            self.own_version_at.insert(from, *version);
+            self.own_version_at.insert(from, version);
         }
     }
 
@@ -294,6 +298,12 @@ impl Contacts {
                 .first_digests
                 .as_ref()
                 .is_some_and(|digests| !digests.is_empty())
+    }
+
+    /// Catching up begins again: digests count that know `own_version` of this member's map.
+    pub(crate) fn begin_again(&mut self, own_version: u64) {
+        self.own_version_wanted = own_version;
+        self.first_digests = Some(HashMap::new());
     }
 
     /// The digests are no longer needed.
