@@ -1,0 +1,125 @@
+//! What arrives: datagrams, and frames on connections that others made.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::{ERROR_PAUSE, FRAME_TIMEOUT, INCOMING_IDLE, MAX_DATAGRAM};
+use crate::link::Arrival;
+use crate::metrics::Metrics;
+use crate::packet::{MAX_PACKET, Refusal};
+
+#[derive(Clone)]
+pub(super) struct Incoming {
+    pub(super) arrivals: mpsc::Sender<Arrival>,
+    pub(super) metrics: Metrics,
+}
+
+impl Incoming {
+    fn pass_on(&self, from: SocketAddr, packet: Vec<u8>) {
+        // A socket of both families writes IPv4 addresses as IPv6 ones.
+        let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+        if self.arrivals.try_send(Arrival { from, packet }).is_err() {
+            self.metrics.dropped.inc();
+        }
+    }
+}
+
+pub(super) async fn receive_datagrams(socket: Arc<UdpSocket>, incoming: Incoming) {
+    let mut buffer = vec![0; MAX_DATAGRAM];
+    loop {
+        match socket.recv_from(&mut buffer).await {
+            Ok((size, from)) => {
+                incoming.metrics.datagrams_received.inc();
+                incoming.metrics.datagram_bytes_received.inc_by(size as u64);
+                let packet = buffer.get(..size).unwrap_or_default();
+                incoming.pass_on(from, packet.to_vec());
+            }
+            // About a datagram that was sent, or passing: nothing ends a UDP socket.
+            Err(error) => {
+                tracing::debug!(%error, "cannot receive a datagram of gossip");
+                sleep(ERROR_PAUSE).await;
+            }
+        }
+    }
+}
+
+pub(super) async fn accept(listener: TcpListener, slots: Arc<Semaphore>, incoming: Incoming) {
+    // Dropped, and so aborted, with this task.
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let (stream, from) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::debug!(%error, "cannot accept a connection of gossip");
+                sleep(ERROR_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+            incoming.metrics.dropped.inc();
+            continue;
+        };
+        let incoming = incoming.clone();
+        connections.spawn(async move {
+            let _slot = slot;
+            receive_stream(stream, from, &incoming).await;
+        });
+    }
+}
+
+/// Reads frames until the other end closes the connection, is late or sends nonsense.
+async fn receive_stream(mut stream: TcpStream, from: SocketAddr, incoming: &Incoming) {
+    loop {
+        match read_frame(&mut stream).await {
+            Ok(Some(packet)) => {
+                let size = packet.len() as u64;
+                incoming.metrics.stream_received.inc();
+                incoming.metrics.stream_bytes_received.inc_by(size);
+                incoming.pass_on(from, packet);
+            }
+            Ok(None) => return,
+            Err(refusal) => {
+                incoming.metrics.refuse(refusal.reason());
+                return;
+            }
+        }
+    }
+}
+
+/// Reads a frame; `None` if there is no other one.
+async fn read_frame(stream: &mut TcpStream) -> Result<Option<Vec<u8>>, Refusal> {
+    let mut first = [0];
+    let read = timeout(INCOMING_IDLE, stream.read(&mut first)).await;
+    if !matches!(read, Ok(Ok(1))) {
+        return Ok(None);
+    }
+    timeout(FRAME_TIMEOUT, read_rest(stream, first))
+        .await
+        .unwrap_or(Err(Refusal::Truncated))
+        .map(Some)
+}
+
+async fn read_rest(stream: &mut TcpStream, [first]: [u8; 1]) -> Result<Vec<u8>, Refusal> {
+    let mut rest = [0; 3];
+    let read = stream.read_exact(&mut rest).await;
+    read.map_err(|_| Refusal::Truncated)?;
+    let [second, third, fourth] = rest;
+    let length = u32::from_be_bytes([first, second, third, fourth]);
+    if usize::try_from(length).unwrap_or(usize::MAX) > MAX_PACKET {
+        return Err(Refusal::TooLarge);
+    }
+    // Grows with what arrives, not with what was announced.
+    let mut packet = Vec::new();
+    let read = stream.take(length.into()).read_to_end(&mut packet).await;
+    match read {
+        Ok(size) if size as u64 == u64::from(length) && size > 0 => Ok(packet),
+        _ => Err(Refusal::Truncated),
+    }
+}

@@ -1,0 +1,154 @@
+//! The real network: UDP for what is small, TCP for the rest, both on one port.
+//!
+//! Over TCP a packet is preceded by its length, 4 bytes, the most significant first. A connection
+//! carries packets one way only: from who opened it.
+//!
+//! `0.0.0.0` listens on all IPv4 addresses. `::` listens on all addresses of both families on
+//! Linux, so one does not give both of them.
+
+mod incoming;
+mod outgoing;
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+use crate::link::Opened;
+use crate::metrics::Metrics;
+use incoming::{Incoming, accept, receive_datagrams};
+use outgoing::{Network, Outgoing};
+
+/// Bytes of a datagram at most. IPv6 guarantees that 1,280 get through unsplit, and its header and
+/// that of UDP have 48.
+pub(crate) const SAFE_DATAGRAM: usize = 1200;
+
+const MAX_DATAGRAM: usize = 65_535;
+const ARRIVALS: usize = 1024;
+/// Packets that wait for one connection.
+const QUEUE: usize = 32;
+/// Bytes that wait for all connections.
+const MAX_QUEUED: usize = 64 << 20;
+const MAX_OUTGOING: usize = 1024;
+const MAX_INCOMING: usize = 512;
+const MAX_TROUBLES: usize = 1024;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Shorter than what the other end waits for: who closes a connection knows that it is closed.
+const OUTGOING_IDLE: Duration = Duration::from_secs(30);
+const INCOMING_IDLE: Duration = Duration::from_secs(60);
+const FRAME_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause after a connection could not be made.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
+/// Pause after an error that is not about one connection, such as too many open files.
+const ERROR_PAUSE: Duration = Duration::from_millis(50);
+/// Ports tried until one is free for both protocols on all addresses.
+const PORT_ATTEMPTS: usize = 16;
+
+/// Listens on these addresses. Port 0 stands for one that is free on all of them.
+pub(crate) async fn bind(addresses: &[IpAddr], port: u16, metrics: Metrics) -> io::Result<Opened> {
+    bind_bounded(addresses, port, metrics, MAX_INCOMING).await
+}
+
+async fn bind_bounded(
+    addresses: &[IpAddr],
+    port: u16,
+    metrics: Metrics,
+    max_incoming: usize,
+) -> io::Result<Opened> {
+    let sockets = bind_all(addresses, port).await?;
+    let (sender, arrivals) = mpsc::channel(ARRIVALS);
+    let incoming = Incoming {
+        arrivals: sender,
+        metrics: metrics.clone(),
+    };
+    let mut tasks = JoinSet::new();
+    let mut udp = Vec::with_capacity(sockets.len());
+    let slots = Arc::new(Semaphore::new(max_incoming));
+    for sockets in sockets {
+        // Until it is known to be writable, tokio does not even try.
+        sockets.udp.writable().await?;
+        let socket = Arc::new(sockets.udp);
+        tasks.spawn(receive_datagrams(Arc::clone(&socket), incoming.clone()));
+        tasks.spawn(accept(sockets.tcp, Arc::clone(&slots), incoming.clone()));
+        udp.push((sockets.address, socket));
+    }
+    let own = udp.iter().map(|(address, _)| address.ip());
+    let outgoing = Outgoing::new(own.filter(|ip| !ip.is_unspecified()).collect(), metrics);
+    let link = Network {
+        udp,
+        outgoing: Arc::new(outgoing),
+        tasks: Mutex::new(tasks),
+        runtime: Handle::current(),
+    };
+    Ok(Opened {
+        link: Box::new(link),
+        arrivals,
+    })
+}
+
+struct Sockets {
+    address: SocketAddr,
+    udp: UdpSocket,
+    tcp: TcpListener,
+}
+
+async fn bind_all(addresses: &[IpAddr], port: u16) -> io::Result<Vec<Sockets>> {
+    let mut attempts = if port == 0 { PORT_ATTEMPTS } else { 1 };
+    loop {
+        attempts -= 1;
+        match try_bind_all(addresses, port).await {
+            Err(error) if attempts > 0 && error.kind() == ErrorKind::AddrInUse => {}
+            result => return result,
+        }
+    }
+}
+
+async fn try_bind_all(addresses: &[IpAddr], mut port: u16) -> io::Result<Vec<Sockets>> {
+    let mut all = Vec::with_capacity(addresses.len());
+    for &ip in addresses {
+        let sockets = bind_one((ip, port).into()).await?;
+        port = sockets.address.port();
+        all.push(sockets);
+    }
+    if all.is_empty() {
+        return Err(io::Error::new(
+            ErrorKind::InvalidInput,
+            "no address to listen on; give at least one, such as 0.0.0.0",
+        ));
+    }
+    Ok(all)
+}
+
+async fn bind_one(address: SocketAddr) -> io::Result<Sockets> {
+    let tcp = TcpListener::bind(address)
+        .await
+        .map_err(|error| explain("TCP", address, &error))?;
+    let address = tcp.local_addr()?;
+    let udp = UdpSocket::bind(address)
+        .await
+        .map_err(|error| explain("UDP", address, &error))?;
+    Ok(Sockets { address, udp, tcp })
+}
+
+fn explain(protocol: &str, address: SocketAddr, error: &io::Error) -> io::Error {
+    let hint = match error.kind() {
+        ErrorKind::AddrInUse => {
+            "; choose a port that nothing listens on (`::` listens on all IPv4 addresses as well)"
+        }
+        ErrorKind::AddrNotAvailable => "; give an address of this host, or 0.0.0.0",
+        ErrorKind::PermissionDenied => "; choose a port from 1024 on",
+        _ => "",
+    };
+    io::Error::new(
+        error.kind(),
+        format!("cannot listen on {protocol} {address}: {error}{hint}"),
+    )
+}

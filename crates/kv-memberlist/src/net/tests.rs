@@ -1,0 +1,414 @@
+//! Over real sockets.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use prometheus_client::registry::Registry;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::*;
+use crate::link::{Arrival, Link, Via};
+use crate::metrics::Reason;
+use crate::packet::MAX_PACKET;
+
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+struct Member {
+    link: Box<dyn Link>,
+    arrivals: mpsc::Receiver<Arrival>,
+    metrics: Metrics,
+}
+
+async fn member_at(address: IpAddr) -> Member {
+    let metrics = Metrics::register(&mut Registry::default());
+    let opened = bind(&[address], 0, metrics.clone()).await.unwrap();
+    Member {
+        link: opened.link,
+        arrivals: opened.arrivals,
+        metrics,
+    }
+}
+
+async fn member() -> Member {
+    member_at(LOCALHOST).await
+}
+
+impl Member {
+    fn address(&self) -> SocketAddr {
+        self.link.local_addr()
+    }
+
+    fn send(&self, to: SocketAddr, size: usize, via: Via) {
+        self.link.send(to, vec![7; size], via);
+    }
+
+    /// Waits for the next arrival; its source and size.
+    async fn receive(&mut self) -> (SocketAddr, usize) {
+        let arrival = timeout(Duration::from_secs(60), self.arrivals.recv());
+        let arrival = arrival.await.unwrap().unwrap();
+        assert!(arrival.packet.iter().all(|&byte| byte == 7));
+        (arrival.from, arrival.packet.len())
+    }
+
+    fn refused(&self, reason: &'static str) -> u64 {
+        self.metrics.refused.get_or_create(&Reason { reason }).get()
+    }
+}
+
+/// Waits for a condition.
+async fn until(mut condition: impl FnMut() -> bool) {
+    let wait = async {
+        while !condition() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), wait).await.unwrap();
+}
+
+/// An address that nobody listens on.
+async fn nowhere() -> SocketAddr {
+    member().await.address()
+}
+
+#[tokio::test]
+async fn small_packets_are_datagrams() {
+    let (first, mut second) = (member().await, member().await);
+    first.send(second.address(), SAFE_DATAGRAM, Via::SizeDecides);
+    assert_eq!(second.receive().await, (first.address(), SAFE_DATAGRAM));
+    assert_eq!(first.metrics.datagrams_sent.get(), 1);
+    assert_eq!(first.metrics.datagram_bytes_sent.get(), 1200);
+    assert_eq!(second.metrics.datagrams_received.get(), 1);
+    assert_eq!(second.metrics.datagram_bytes_received.get(), 1200);
+    assert_eq!(second.metrics.stream_received.get(), 0);
+}
+
+#[tokio::test]
+async fn large_packets_and_those_that_shall_go_over_a_stream() {
+    let (mut first, mut second) = (member().await, member().await);
+    let to = (first.address(), second.address());
+    let sizes = [
+        (SAFE_DATAGRAM + 1, Via::SizeDecides),
+        (1, Via::Stream),
+        (MAX_PACKET, Via::SizeDecides),
+    ];
+    let (mut forth, mut back) = (Vec::new(), Vec::new());
+    for (size, via) in sizes {
+        first.send(to.1, size, via);
+        second.send(to.0, size, via);
+        forth.push(second.receive().await);
+        back.push(first.receive().await);
+    }
+    for received in [forth, back] {
+        let connections: Vec<SocketAddr> = received.iter().map(|(from, _)| *from).collect();
+        assert!(connections.iter().all(|&from| from == connections[0]));
+        let expected: Vec<usize> = sizes.iter().map(|(size, _)| *size).collect();
+        assert_eq!(
+            received.iter().map(|(_, size)| *size).collect::<Vec<_>>(),
+            expected
+        );
+    }
+    let bytes = (SAFE_DATAGRAM + 2 + MAX_PACKET) as u64;
+    until(|| first.metrics.stream_bytes_sent.get() == bytes).await;
+    assert_eq!(first.metrics.stream_sent.get(), 3);
+    assert_eq!(first.metrics.stream_received.get(), 3);
+    assert_eq!(first.metrics.stream_bytes_received.get(), bytes);
+    until(|| first.metrics.queued.get() == 0).await;
+    assert_eq!(first.metrics.queued_bytes.get(), 0);
+    assert_eq!(first.metrics.dropped.get(), 0);
+}
+
+#[tokio::test]
+async fn a_packet_that_is_too_large_is_dropped() {
+    let (first, mut second) = (member().await, member().await);
+    first.send(second.address(), MAX_PACKET + 1, Via::Stream);
+    first.send(second.address(), 5, Via::Stream);
+    assert_eq!(second.receive().await.1, 5);
+    assert_eq!(first.metrics.dropped.get(), 1);
+}
+
+#[tokio::test]
+async fn trouble_is_remembered_until_it_is_over() {
+    let (first, nowhere) = (member().await, nowhere().await);
+    assert_eq!(first.link.trouble(nowhere), None);
+    first.send(nowhere, 5, Via::Stream);
+    until(|| first.link.trouble(nowhere).is_some()).await;
+    assert_eq!(first.link.trouble(nowhere).unwrap(), "connection refused");
+    until(|| first.metrics.queued.get() == 0).await;
+    assert_eq!(first.metrics.dropped.get(), 1);
+    let metrics = Metrics::register(&mut Registry::default());
+    let mut opened = bind(&[LOCALHOST], nowhere.port(), metrics).await.unwrap();
+    until(|| {
+        // Dropped until half a second has passed.
+        first.send(nowhere, 5, Via::Stream);
+        first.metrics.stream_sent.get() > 0
+    })
+    .await;
+    assert!(opened.arrivals.recv().await.is_some());
+    assert_eq!(first.link.trouble(nowhere), None);
+    assert!(first.metrics.dropped.get() > 1);
+}
+
+#[tokio::test]
+async fn a_peer_that_starts_again_is_connected_to_again() {
+    let (first, mut second) = (member().await, member().await);
+    let address = second.address();
+    first.send(address, 5, Via::Stream);
+    second.receive().await;
+    drop(second);
+    let mut opened = rebind(address.port()).await;
+    until(|| {
+        first.send(address, 5, Via::Stream);
+        opened.arrivals.try_recv().is_ok()
+    })
+    .await;
+    until(|| first.link.trouble(address).is_none()).await;
+}
+
+/// Waits until a port is free, and listens on it.
+async fn rebind(port: u16) -> Opened {
+    let bind = async {
+        loop {
+            let metrics = Metrics::register(&mut Registry::default());
+            match bind(&[LOCALHOST], port, metrics).await {
+                Ok(opened) => return opened,
+                Err(_) => sleep(Duration::from_millis(1)).await,
+            }
+        }
+    };
+    timeout(Duration::from_secs(60), bind).await.unwrap()
+}
+
+#[tokio::test]
+async fn dropping_the_link_closes_everything() {
+    let (first, mut second) = (member().await, member().await);
+    first.send(second.address(), 5, Via::Stream);
+    second.receive().await;
+    let (address, metrics) = (first.address(), first.metrics.clone());
+    drop(first);
+    rebind(address.port()).await;
+    assert_eq!(metrics.queued.get(), 0);
+}
+
+#[tokio::test]
+async fn nonsense_closes_a_connection_and_nothing_else() {
+    let (first, mut second) = (member().await, member().await);
+    first.send(second.address(), 5, Via::Stream);
+    second.receive().await;
+    let too_large = (MAX_PACKET as u32 + 1).to_be_bytes();
+    let truncated = [0, 0, 0, 9, 7, 7];
+    let expected = [
+        (&too_large[..], "too_large"),
+        (b"GET / HTTP/1.1\r\n\r\n", "too_large"),
+        (&truncated, "truncated"),
+        (&[0, 0, 0, 0], "truncated"),
+        (&[0], "truncated"),
+    ];
+    for (bytes, reason) in expected {
+        let before = second.refused(reason);
+        let mut stream = TcpStream::connect(second.address()).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        stream.shutdown().await.unwrap();
+        // Closed, or reset because of what was not read.
+        assert!(!matches!(stream.read(&mut [0]).await, Ok(1)));
+        assert_eq!(second.refused(reason), before + 1);
+    }
+    first.send(second.address(), 6, Via::Stream);
+    assert_eq!(second.receive().await.1, 6);
+    assert_eq!(second.metrics.invalid.get(), 5);
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_read_takes_little_memory() {
+    let first = member().await;
+    let listener = TcpListener::bind((LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let count = 1000;
+    for _ in 0..count {
+        first.send(address, MAX_PACKET, Via::Stream);
+        tokio::task::yield_now().await;
+        // One is being written.
+        assert!(first.metrics.queued.get() <= QUEUE as i64 + 1);
+    }
+    let (sent, dropped) = (&first.metrics.stream_sent, &first.metrics.dropped);
+    assert!(dropped.get() > count / 2);
+    let queued = first.metrics.queued.get();
+    assert_eq!(sent.get() + dropped.get() + queued as u64, count);
+    assert_eq!(first.metrics.queued_bytes.get(), queued * MAX_PACKET as i64);
+}
+
+// In the following three the clock is stopped only when nothing is on its way any more: a
+// stopped clock jumps to the next timeout whenever everyone waits.
+
+#[tokio::test]
+async fn a_peer_that_does_not_read_is_given_up() {
+    let first = member().await;
+    let listener = TcpListener::bind((LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let _peer = {
+        first.send(address, MAX_PACKET, Via::Stream);
+        listener.accept().await.unwrap()
+    };
+    until(|| {
+        first.send(address, MAX_PACKET, Via::Stream);
+        first.metrics.dropped.get() > 0
+    })
+    .await;
+    tokio::time::pause();
+    until(|| first.link.trouble(address).is_some()).await;
+    let trouble = first.link.trouble(address).unwrap();
+    assert_eq!(trouble, "nothing was read within 5 s");
+    assert_eq!(first.metrics.queued.get(), 0);
+    assert_eq!(first.metrics.queued_bytes.get(), 0);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_not_used_is_closed() {
+    let first = member().await;
+    let listener = TcpListener::bind((LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    first.send(address, 1, Via::Stream);
+    let (mut peer, _) = listener.accept().await.unwrap();
+    let mut frame = [0; 5];
+    peer.read_exact(&mut frame).await.unwrap();
+    assert_eq!(frame, [0, 0, 0, 1, 7]);
+    until(|| first.metrics.stream_sent.get() == 1).await;
+    tokio::time::pause();
+    let since = Instant::now();
+    assert_eq!(peer.read(&mut frame).await.unwrap(), 0);
+    assert!(since.elapsed() >= OUTGOING_IDLE - Duration::from_secs(1));
+    tokio::time::resume();
+    first.send(address, 1, Via::Stream);
+    listener.accept().await.unwrap();
+    assert_eq!(first.link.trouble(address), None);
+}
+
+#[tokio::test]
+async fn a_frame_that_stalls_closes_its_connection() {
+    let second = member().await;
+    for (bytes, limit, refused) in [
+        (&[0, 0, 0, 9, 7][..], FRAME_TIMEOUT, 1),
+        (&[], INCOMING_IDLE, 1),
+    ] {
+        let mut stream = TcpStream::connect(second.address()).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        tokio::time::pause();
+        let since = Instant::now();
+        assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+        assert!(since.elapsed() >= limit - Duration::from_secs(1));
+        tokio::time::resume();
+        assert_eq!(second.refused("truncated"), refused);
+    }
+}
+
+#[tokio::test]
+async fn arrivals_that_nobody_takes_are_dropped() {
+    let (first, mut second) = (member().await, member().await);
+    let count = ARRIVALS as u64 + 10;
+    for number in 1..=count {
+        first.send(second.address(), 5, Via::Stream);
+        until(|| second.metrics.stream_received.get() == number).await;
+    }
+    assert_eq!(second.metrics.dropped.get(), 10);
+    assert_eq!(second.receive().await.1, 5);
+}
+
+#[tokio::test]
+async fn connections_are_bounded() {
+    let metrics = Metrics::register(&mut Registry::default());
+    let opened = bind_bounded(&[LOCALHOST], 0, metrics.clone(), 3).await;
+    let mut opened = opened.unwrap();
+    let address = opened.link.local_addr();
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(&[0, 0, 0, 1, 7]).await.unwrap();
+        opened.arrivals.recv().await.unwrap();
+        streams.push(stream);
+    }
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    assert!(!matches!(stream.read(&mut [0]).await, Ok(1)));
+    assert_eq!(metrics.dropped.get(), 1);
+    // One that ends makes room.
+    streams.pop();
+    let mut byte = [0];
+    let wait = async {
+        loop {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let _ = stream.write_all(&[0, 0, 0, 1, 7]).await;
+            tokio::select! {
+                arrival = opened.arrivals.recv() => return arrival.unwrap(),
+                // Closed: there was no room yet.
+                _ = stream.read(&mut byte) => {}
+            }
+        }
+    };
+    timeout(Duration::from_secs(60), wait).await.unwrap();
+}
+
+#[tokio::test]
+async fn both_families_over_one_socket() {
+    let mut both = member_at(IpAddr::V6(Ipv6Addr::UNSPECIFIED)).await;
+    let mut four = member().await;
+    let address = SocketAddr::new(LOCALHOST, both.address().port());
+    for via in [Via::SizeDecides, Via::Stream] {
+        four.send(address, 5, via);
+        assert_eq!(both.receive().await.0.ip(), LOCALHOST);
+        both.send(four.address(), 6, via);
+        assert_eq!(four.receive().await.0.ip(), LOCALHOST);
+    }
+    assert_eq!(both.metrics.datagrams_sent.get(), 1);
+}
+
+#[tokio::test]
+async fn several_addresses_have_one_port() {
+    let others = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+    let metrics = Metrics::register(&mut Registry::default());
+    let mut opened = bind(&[LOCALHOST, others], 0, metrics).await.unwrap();
+    let port = opened.link.local_addr().port();
+    let mut sender = member().await;
+    for ip in [LOCALHOST, others] {
+        sender.send((ip, port).into(), 5, Via::SizeDecides);
+        assert!(opened.arrivals.recv().await.is_some());
+        sender.send((ip, port).into(), 5, Via::Stream);
+        assert!(opened.arrivals.recv().await.is_some());
+    }
+    opened
+        .link
+        .send(sender.address(), vec![7], Via::SizeDecides);
+    assert_eq!(sender.receive().await, ((LOCALHOST, port).into(), 1));
+}
+
+#[tokio::test]
+async fn what_cannot_be_bound_is_named() {
+    let first = member().await;
+    let bind = async |addresses: &[IpAddr], port| {
+        let metrics = Metrics::register(&mut Registry::default());
+        bind(addresses, port, metrics)
+            .await
+            .err()
+            .unwrap()
+            .to_string()
+    };
+    let address = first.address();
+    let error = bind(&[LOCALHOST], address.port()).await;
+    assert!(
+        error.starts_with(&format!("cannot listen on TCP {address}: ")),
+        "{error}"
+    );
+    assert!(
+        error.contains("choose a port that nothing listens on"),
+        "{error}"
+    );
+    let udp = UdpSocket::bind((LOCALHOST, 0)).await.unwrap();
+    let address = udp.local_addr().unwrap();
+    let error = bind(&[LOCALHOST], address.port()).await;
+    assert!(
+        error.starts_with(&format!("cannot listen on UDP {address}: ")),
+        "{error}"
+    );
+    let error = bind(&["192.0.2.1".parse().unwrap()], 0).await;
+    assert!(error.contains("give an address of this host"), "{error}");
+    assert!(bind(&[], 0).await.contains("no address to listen on"));
+}
