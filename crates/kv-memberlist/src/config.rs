@@ -31,13 +31,13 @@ pub struct MemberlistConfig {
     /// Time between two rounds of gossip.
     pub gossip_interval: Duration,
     /// Time between two resolutions of `join_members` at which members that are not known are
-    /// contacted; zero for never again after the start.
+    /// contacted; zero for `max_join_backoff`.
     pub rejoin_interval: Duration,
     /// First pause between two attempts to join.
     pub min_join_backoff: Duration,
     /// Longest pause between two attempts to join.
     pub max_join_backoff: Duration,
-    /// Attempts to join before `abort_if_cluster_join_fails` has its say.
+    /// Attempts to join before `abort_if_cluster_join_fails` has its say; 0 for no end.
     pub max_join_retries: u32,
     /// Fail if nobody could be joined after all attempts, instead of going on trying.
     pub abort_if_cluster_join_fails: bool,
@@ -47,8 +47,8 @@ pub struct MemberlistConfig {
     pub leave_timeout: Duration,
     /// How long a member that has left, or is dead, is remembered.
     pub left_ingesters_timeout: Duration,
-    /// How long an own copy that others have superseded, and the tombstone of a deleted key, are
-    /// kept.
+    /// How long the tombstone of a deleted key is kept, longer while members that are gone are
+    /// remembered; an own copy that another member's has superseded, half as long.
     pub obsolete_entries_timeout: Duration,
     /// Bytes of sent, and as many of received, messages to keep for the admin page; 0 for none.
     pub message_history_buffer_bytes: usize,

@@ -84,10 +84,9 @@ where
                 self.inner.become_ready("alone").await;
                 return Ok(());
             }
-            if !nobody_else
-                && (config.abort_if_cluster_fast_join_fails
-                    || insists && attempt >= config.max_join_retries)
-            {
+            let is_last = config.max_join_retries != 0 && attempt >= config.max_join_retries;
+            let fast = config.abort_if_cluster_fast_join_fails && !nobody_else;
+            if fast || (insists && is_last) {
                 return Err(format!(
                     "memberlist: could not join within {attempt} attempts: {waiting}"
                 ));

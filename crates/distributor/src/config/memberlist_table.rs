@@ -116,8 +116,8 @@ pub(super) static MEMBERLIST: &[Setting] = &[
         "memberlist.rejoin-interval",
         Kind::Duration,
         "0s",
-        "How often join_members are contacted again while running, which heals a fleet that was \
-         split for long; 0 for never.",
+        "How often those of join_members that are not known are contacted while running, which \
+         heals a fleet that was split for long; 0 for every max_join_backoff.",
     ),
     Setting::new(
         "memberlist.min_join_backoff",
@@ -138,7 +138,7 @@ pub(super) static MEMBERLIST: &[Setting] = &[
         "memberlist.max-join-retries",
         Kind::Unsigned,
         "10",
-        "Attempts to join before abort_if_cluster_join_fails decides.",
+        "Attempts to join before abort_if_cluster_join_fails decides; 0 for no end.",
     ),
     Setting::new(
         "memberlist.abort_if_cluster_join_fails",
@@ -152,7 +152,7 @@ pub(super) static MEMBERLIST: &[Setting] = &[
         "memberlist.abort-if-fast-join-fails",
         Kind::Bool,
         "false",
-        "Exit when no member could be joined at the first attempt, before anything is served.",
+        "Exit when no member could be joined at the first attempt.",
     ),
     Setting::new(
         "memberlist.leave_timeout",
@@ -173,23 +173,23 @@ pub(super) static MEMBERLIST: &[Setting] = &[
         "memberlist.obsolete-entries-timeout",
         Kind::Duration,
         "30s",
-        "How long a deleted entry, and an own copy that another member's has replaced, is kept. A \
-         member that was away for longer can bring a deleted entry back.",
+        "How long the tombstone of a deleted entry is kept (longer while members that are gone \
+         are remembered); an own copy that another member's has replaced, half as long.",
     ),
     Setting::new(
         "memberlist.message_history_buffer_bytes",
         "memberlist.message-history-buffer-bytes",
         Kind::Size,
         "0",
-        "Bytes of sent, and as many of received, messages to keep for the page /memberlist; at \
-         most 64MiB. 0 for none.",
+        "Bytes of sent, and as many of received, messages with entries to keep for the page \
+         /memberlist; at most 64MiB. 0 for none.",
     ),
     Setting::new(
         "memberlist.compression_enabled",
         "memberlist.compression-enabled",
         Kind::Bool,
         "true",
-        "Compress what is sent.",
+        "Compress what gossip has not compressed already.",
     ),
     Setting::new(
         "memberlist.encryption_keys",
