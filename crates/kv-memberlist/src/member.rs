@@ -356,7 +356,7 @@ where
                     |id| others.contains(id),
                     || self.view.sweep(),
                     crate::view::Sweep::held,
-                    |sweep| sweep.adopt_orphans(|_, _| false),
+                    crate::view::Sweep::missing,
                 )
                 .await;
             if missing == 0 {

@@ -15,7 +15,7 @@ use crate::liveness::{Change, Liveness};
 use crate::member::Inner;
 use crate::metrics::{BAD_ENTRY, Metrics};
 use crate::store::Phase;
-use crate::view::View;
+use crate::view::{Holder, Sweep, View};
 
 /// Bounds of the time between two looks; in between it is the gossip interval.
 const LOOK: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
@@ -220,8 +220,8 @@ fn log(change: &Change, own: &str) {
     }
 }
 
-/// Takes over entries that no living member publishes and that are this member's to take; how many
-/// nobody publishes.
+/// Takes over entries that no living member publishes and that are this member's to take, and drops
+/// copies that others publish as well; how many nobody publishes.
 async fn sweep<V>(inner: &Inner<V>, anybody: bool) -> usize
 where
     V: Mergeable + Clone + PartialEq + Send + Sync + 'static,
@@ -235,19 +235,28 @@ where
     };
     // One that joins or leaves takes nothing over.
     let takes_part = inner.says() == MemberState::Active;
-    inner
+    let swept = inner
         .gossip
         .visit_copies(
             |id| holding.contains(id),
             || inner.view.sweep(),
-            crate::view::Sweep::held,
+            Sweep::held,
             |sweep| {
                 sweep.adopt_orphans(|key, again| {
                     takes_part && again && (anybody || is_chosen(&inner.name, &active, key))
                 })
             },
         )
-        .await
+        .await;
+    if !swept.redundant.is_empty() {
+        let holds = |id: &PeerId, holder| holder == Holder::Before && holding.contains(id);
+        let done = |withdrawn: Vec<String>, _| inner.view.dropped_own(&withdrawn);
+        inner
+            .gossip
+            .withdraw_superseded(swept.redundant, holds, done)
+            .await;
+    }
+    swept.orphans
 }
 
 fn is_active(liveness: &Liveness, id: &PeerId) -> bool {
@@ -286,12 +295,14 @@ where
     // Half as long as tombstones: no copy from before a deletion outlasts the memory of it.
     let due = inner.view.long_superseded(keep / 2);
     if !due.is_empty() {
-        let (withdrawn, kept) = inner
+        let done = |withdrawn: Vec<String>, kept| {
+            inner.view.dropped_own(&withdrawn);
+            inner.view.still_superseded(kept);
+        };
+        inner
             .gossip
-            .withdraw_superseded(due, |id| holding.contains(id))
+            .withdraw_superseded(due, |id, _| holding.contains(id), done)
             .await;
-        inner.view.dropped_own(&withdrawn);
-        inner.view.still_superseded(kept);
     }
     // A member that is gone, and not yet forgotten, may come back with the value from before.
     let age = if remembers_gone {
@@ -299,8 +310,8 @@ where
     } else {
         keep
     };
-    let expired = inner.view.expire_tombstones(age);
-    if !expired.is_empty() {
-        inner.gossip.withdraw(&expired).await;
-    }
+    inner
+        .gossip
+        .withdraw(|| inner.view.expire_tombstones(age))
+        .await;
 }

@@ -48,6 +48,8 @@ struct Slot<V> {
     held_in: u32,
     /// The last sweep that found none.
     orphan_in: u32,
+    /// The last sweep that found a member before this one publishing it.
+    redundant_in: u32,
 }
 
 /// Whose write an entry is.
@@ -64,7 +66,26 @@ pub(crate) enum CasRefused {
     TooLarge(usize),
 }
 
-/// What a sweep found, see [`View::sweep`].
+/// Who publishes a copy. Of members that publish the same one, as after a partition, the first in
+/// their order keeps it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// A member before this one.
+    Before,
+    /// This member, or one after it.
+    Other,
+}
+
+/// What a sweep found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Swept {
+    /// Entries that no living member publishes.
+    pub(crate) orphans: usize,
+    /// Entries that this member publishes, and a member before it as well; with their fingerprint.
+    pub(crate) redundant: Vec<(String, u64)>,
+}
+
+/// A sweep that goes on, see [`View::sweep`].
 pub(crate) struct Sweep<'a, V> {
     view: &'a View<V>,
     state: MutexGuard<'a, State<V>>,
@@ -210,6 +231,7 @@ where
             changed_at: Instant::now(),
             held_in: 0,
             orphan_in: 0,
+            redundant_in: 0,
             entry,
         };
         let value = slot.entry.value.clone();
@@ -332,11 +354,14 @@ where
         due
     }
 
-    /// This member no longer publishes a copy of these keys.
+    /// This member no longer publishes a copy of these keys; a newer one may wait to be published.
     pub(crate) fn dropped_own(&self, keys: &[String]) {
         let mut state = self.lock();
+        let State { slots, dirty, .. } = &mut *state;
         for key in keys {
-            if let Some(slot) = state.slots.get_mut(key) {
+            if let Some(slot) = slots.get_mut(key)
+                && !dirty.contains(key)
+            {
                 slot.own = None;
             }
         }
@@ -458,30 +483,44 @@ where
     V: Mergeable + Clone + PartialEq + Send + 'static,
 {
     /// A living member publishes this copy.
-    pub(crate) fn held(&mut self, key: &str, text: &str) {
+    pub(crate) fn held(&mut self, holder: Holder, key: &str, text: &str) {
         let sweep = self.state.sweep;
         if let Some(slot) = self.state.slots.get_mut(key)
             && crate::entry::fingerprint(text) == Some(slot.fingerprint)
         {
             slot.held_in = sweep;
+            if holder == Holder::Before {
+                slot.redundant_in = sweep;
+            }
         }
     }
 
-    /// How many entries no living member publishes. Those among them for which `take` says so
-    /// (given the key, and whether the sweep before found the same) are published by this member
+    /// How many entries no living member that was visited publishes.
+    pub(crate) fn missing(self) -> usize {
+        let slots = self.state.slots.values();
+        slots
+            .filter(|slot| slot.held_in != self.state.sweep)
+            .count()
+    }
+
+    /// Ends the sweep. Those entries that no living member publishes, and for which `take` says so
+    /// (given the key, and whether the sweep before found the same), are published by this member
     /// from now on.
-    pub(crate) fn adopt_orphans(mut self, mut take: impl FnMut(&str, bool) -> bool) -> usize {
+    pub(crate) fn adopt_orphans(mut self, mut take: impl FnMut(&str, bool) -> bool) -> Swept {
         let sweep = self.state.sweep;
         let before = sweep.wrapping_sub(1);
-        let mut orphans = 0;
+        let mut swept = Swept::default();
         let mut adopted = Vec::new();
         let State { slots, dirty, .. } = &mut *self.state;
         for (key, slot) in slots {
+            if slot.redundant_in == sweep && slot.own == Some(slot.fingerprint) {
+                swept.redundant.push((key.clone(), slot.fingerprint));
+            }
             // What waits to be published is no orphan.
             if slot.held_in == sweep || dirty.contains(key) {
                 continue;
             }
-            orphans += 1;
+            swept.orphans += 1;
             let again = slot.orphan_in == before && before != 0;
             slot.orphan_in = sweep;
             if take(key, again) {
@@ -494,7 +533,7 @@ where
             self.state.dirty.extend(adopted);
             self.view.to_publish.notify_one();
         }
-        orphans
+        swept
     }
 }
 
@@ -661,10 +700,8 @@ mod tests {
         dead.cas("key", 1, |_| CasUpdate::Put(counter(1, 0)));
         survivor.hears("key", &dead.published["key"]);
         let sweep = |take: bool| {
-            survivor
-                .view
-                .sweep()
-                .adopt_orphans(|_, again| take && again)
+            let sweep = survivor.view.sweep();
+            sweep.adopt_orphans(|_, again| take && again).orphans
         };
         assert_eq!(sweep(true), 1);
         assert!(survivor.view.take_dirty().is_empty());
@@ -672,7 +709,13 @@ mod tests {
         let adopted = survivor.view.take_dirty();
         assert_eq!(adopted, [("key".to_owned(), dead.published["key"].clone())]);
         let mut held = survivor.view.sweep();
-        held.held("key", &adopted[0].1);
-        assert_eq!(held.adopt_orphans(|_, _| true), 0);
+        held.held(Holder::Other, "key", &adopted[0].1);
+        assert_eq!(held.adopt_orphans(|_, _| true), Swept::default());
+        let mut doubly = survivor.view.sweep();
+        doubly.held(Holder::Other, "key", &adopted[0].1);
+        doubly.held(Holder::Before, "key", &adopted[0].1);
+        let swept = doubly.adopt_orphans(|_, _| true);
+        assert_eq!((swept.orphans, swept.redundant.len()), (0, 1));
+        assert_eq!(survivor.view.sweep().missing(), 1);
     }
 }

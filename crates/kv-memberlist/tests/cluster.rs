@@ -261,7 +261,8 @@ async fn both_sides_of_a_partition_agree_when_it_heals() {
     let network = SimulatedNetwork::new(11, bad_day());
     let nodes = cluster(&network, 5).await;
     nodes[0].put("tenant/c", counter(1, "before")).await;
-    all_hold(&nodes, 1).await;
+    fill(&nodes[0], 50).await;
+    all_hold(&nodes, 51).await;
     let side = |numbers: [usize; 3]| numbers.map(address).into_iter().collect::<HashSet<_>>();
     network.partition(vec![side([0, 1, 1]), side([2, 3, 4])]);
     eventually(
@@ -279,7 +280,7 @@ async fn both_sides_of_a_partition_agree_when_it_heals() {
     assert_eq!(nodes[3].get("tenant/c").await.unwrap().value, 20);
     network.partition(Vec::new());
     let took = eventually(5 * SECOND, "all agree", async || {
-        agreement(&nodes).await.is_some_and(|all| all.len() == 3)
+        agreement(&nodes).await.is_some_and(|all| all.len() == 53)
     })
     .await;
     println!("healed after {took:?}");
@@ -287,6 +288,11 @@ async fn both_sides_of_a_partition_agree_when_it_heals() {
         nodes[0].get("tenant/c").await.unwrap(),
         counter(20, "three")
     );
+    // The side of three had taken over what the side of two went on publishing.
+    eventually(60 * SECOND, "one copy of each key", async || {
+        nodes[0].copies().await == 53
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,6 +14,7 @@ use std::time::Duration;
 use chitchat::{ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, NodeState};
 
 use crate::MemberState;
+use crate::view::Holder;
 pub(crate) use wire::{Contacts, Wire};
 
 /// What a copy's key begins with.
@@ -68,6 +69,12 @@ pub(crate) struct Peer {
     /// What it says of itself; `None` if that has not arrived.
     pub(crate) state: Option<MemberState>,
     pub(crate) is_self: bool,
+}
+
+impl Holder {
+    fn of(id: &PeerId, own: &PeerId) -> Self {
+        if id < own { Self::Before } else { Self::Other }
+    }
 }
 
 impl Gossip {
@@ -136,28 +143,32 @@ impl Gossip {
         }
     }
 
-    /// Publishes no copies of these keys any more.
-    pub(crate) async fn withdraw(&self, keys: &[String]) {
+    /// Publishes no copies any more of the keys that `take` returns, which is called when nothing else
+    /// can change what is published.
+    pub(crate) async fn withdraw(&self, take: impl FnOnce() -> Vec<String>) {
         let chitchat = self.handle().chitchat();
         let mut chitchat = chitchat.lock().await;
-        withdraw(chitchat.self_node_state(), keys);
+        withdraw(chitchat.self_node_state(), &take());
     }
 
-    /// Withdraws those copies of which a member chosen by `holds` publishes the entry with the given
-    /// fingerprint; says which were withdrawn and which not.
+    /// Withdraws those copies of which another member publishes the entry with the given fingerprint,
+    /// one chosen by `holds` (given its id, and whether it is before this one). Tells `done` which were
+    /// withdrawn and which not, before anything else can change what is published.
     pub(crate) async fn withdraw_superseded(
         &self,
         due: Vec<(String, u64)>,
-        holds: impl Fn(&PeerId) -> bool,
-    ) -> (Vec<String>, Vec<String>) {
+        holds: impl Fn(&PeerId, Holder) -> bool,
+        done: impl FnOnce(Vec<String>, Vec<String>),
+    ) {
         let chitchat = self.handle().chitchat();
         let mut chitchat = chitchat.lock().await;
         let (mut withdrawn, mut kept) = (Vec::new(), Vec::new());
         for (key, fingerprint) in due {
             let published = [COPY, &key].concat();
+            let own = chitchat.self_chitchat_id();
             let held = chitchat.node_states().iter().any(|(id, state)| {
-                id != chitchat.self_chitchat_id()
-                    && holds(id)
+                id != own
+                    && holds(id, Holder::of(id, own))
                     && state
                         .get(&published)
                         .is_some_and(|text| crate::entry::fingerprint(text) == Some(fingerprint))
@@ -165,7 +176,7 @@ impl Gossip {
             if held { &mut withdrawn } else { &mut kept }.push(key);
         }
         withdraw(chitchat.self_node_state(), &withdrawn);
-        (withdrawn, kept)
+        done(withdrawn, kept);
     }
 
     /// Shows every copy of the members chosen by `of`, with nothing changing meanwhile, then calls
@@ -174,7 +185,7 @@ impl Gossip {
         &self,
         of: impl Fn(&PeerId) -> bool,
         begin: impl FnOnce() -> S,
-        mut visit: impl FnMut(&mut S, &str, &str),
+        mut visit: impl FnMut(&mut S, Holder, &str, &str),
         then: impl FnOnce(S) -> T,
     ) -> T {
         let chitchat = self.handle().chitchat();
@@ -182,9 +193,10 @@ impl Gossip {
         let mut seen = begin();
         for (id, state) in chitchat.node_states() {
             if of(id) {
+                let holder = Holder::of(id, chitchat.self_chitchat_id());
                 for (key, text) in state.key_values() {
                     if let Some(key) = key.strip_prefix(COPY) {
-                        visit(&mut seen, key, text);
+                        visit(&mut seen, holder, key, text);
                     }
                 }
             }
