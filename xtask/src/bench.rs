@@ -17,6 +17,8 @@ enum Suite {
     HotPath,
     /// Stores with servers.
     Stores,
+    /// A simulated cluster of the gossip store.
+    Gossip,
 }
 
 impl Suite {
@@ -25,31 +27,37 @@ impl Suite {
         match self {
             Self::HotPath => "bench",
             Self::Stores => "bench-stores",
+            Self::Gossip => "bench-gossip",
         }
     }
 }
 
-/// `bench [stores] [--quick]`. A quick run prints its table and leaves the page alone: its numbers
-/// are too noisy to publish.
+/// `bench [stores|gossip] [--quick] [--seed N]`. A quick run prints its table and leaves the page
+/// alone: its numbers are too noisy to publish. Only gossip has a seed.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
-    let (mut suite, mut quick) = (Suite::HotPath, false);
-    for argument in arguments {
+    let (mut suite, mut quick, mut seed) = (Suite::HotPath, false, None);
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "stores" => suite = Suite::Stores,
+            "gossip" => suite = Suite::Gossip,
+            "--seed" => seed = Some(arguments.next().context("--seed needs a number")?),
             "--quick" => quick = true,
             other => bail!("unknown argument: {other}"),
         }
     }
     let program = suite.program();
     let json = workspace.target.join(format!("{program}.json"));
-    // The bench starts it, and looks at its size.
-    crate::workspace::run(&mut workspace.cargo(&[
-        "build",
-        "--release",
-        "--quiet",
-        "--package",
-        "distributor",
-    ]))?;
+    if !matches!(suite, Suite::Gossip) {
+        // The bench starts it, and looks at its size.
+        crate::workspace::run(&mut workspace.cargo(&[
+            "build",
+            "--release",
+            "--quiet",
+            "--package",
+            "distributor",
+        ]))?;
+    }
     let mut command = workspace.cargo(&[
         "run",
         "--release",
@@ -63,6 +71,14 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     command.arg("--json").arg(&json);
     if quick {
         command.arg("--quick");
+    }
+    if let Some(seed) = seed {
+        command.arg("--seed").arg(seed);
+    }
+    if matches!(suite, Suite::Gossip) {
+        println!("simulating; a full run takes a quarter of an hour");
+        // How far it is, and the seed.
+        command.stderr(Stdio::inherit());
     }
     if matches!(suite, Suite::Stores) {
         peers::run(workspace, &["etcd", "etcdctl", "consul"].map(str::to_owned))?;

@@ -23,9 +23,12 @@ Developer commands. Usage: cargo xtask <command> [arguments]
                             everything CI runs: peers, formatting, build, generated files, tidy,
                             clippy, tests. --no-lint: peers, build and tests only
   peers [NAME...]           put the real servers that tests talk to under target/peers
-  bench [stores] [--quick]  run the benchmarks of the hot path, or of the stores (release; minutes):
-                            write target/bench.json (target/bench-stores.json) and the tables in
-                            docs/performance.md. --quick leaves the page alone
+  bench [stores|gossip] [--quick] [--seed N]
+                            run the benchmarks of the hot path, of the stores, or of a simulated
+                            gossip cluster (release; minutes): write target/bench.json
+                            (target/bench-stores.json, target/bench-gossip.json) and the tables in
+                            docs/performance.md. --quick leaves the page alone; only gossip has a
+                            seed, which it prints
   codegen [--check] [protos|docs]
                             write generated code and documentation; --check only compares
   fuzz [--seconds N] [TARGET...]

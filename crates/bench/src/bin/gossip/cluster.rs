@@ -206,7 +206,7 @@ impl Running {
                 began.elapsed() < Duration::from_secs(120),
                 "not within two minutes: {what}"
             );
-            sleep(Duration::from_millis(100)).await;
+            sleep(Duration::from_millis(500)).await;
         }
         Ok(())
     }

@@ -70,8 +70,8 @@ pub(crate) struct Joined {
 struct Durations {
     /// Measured phases.
     measure: Duration,
-    /// From the first change until the measuring begins: withdrawn copies are remembered for a
-    /// minute, so it takes longer until nothing grows any more.
+    /// From the first change until the measuring begins: a superseded copy is published for 15 s, and
+    /// that it is gone for another 15 s; from then on nothing grows any more.
     warm_up: Duration,
     joiners: usize,
 }
@@ -85,8 +85,8 @@ impl Durations {
                 joiners: 1,
             },
             Effort::Full => Self {
-                measure: Duration::from_secs(30),
-                warm_up: Duration::from_secs(90),
+                measure: Duration::from_secs(15),
+                warm_up: Duration::from_secs(32),
                 joiners: 3,
             },
         }
@@ -128,7 +128,7 @@ pub(crate) async fn life(cluster: Cluster, effort: Effort) -> Result<Life> {
     for _ in 0..durations.joiners {
         joiners.push(join(&mut running).await?);
         progress(began, "joined")?;
-        settle().await;
+        sleep(Duration::from_secs(2)).await;
     }
     load.abort();
     let stopped = Instant::now();
