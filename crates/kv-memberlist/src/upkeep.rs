@@ -30,7 +30,7 @@ const SWEEP_ANYWAY: Duration = Duration::from_secs(10);
 const ANYBODY: Duration = Duration::from_secs(5);
 
 /// Members that are told of a write at once.
-const TOLD_AT_ONCE: usize = 3;
+const TOLD_AT_ONCE: usize = 4;
 
 /// Pause before gossip is started again after a panic.
 const RESTART: Duration = Duration::from_millis(100);

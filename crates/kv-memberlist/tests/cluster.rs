@@ -394,3 +394,33 @@ async fn after_not_having_run_a_member_catches_up_before_it_answers() {
         .await
         .unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_rare_write_is_known_to_five_members_in_a_few_round_trips() {
+    let network = SimulatedNetwork::new(17, Faults::NONE);
+    let nodes = cluster(&network, 5).await;
+    // A network of a data centre, from here on.
+    network.set_faults(Faults {
+        delay: (Duration::from_micros(200), Duration::from_millis(1)),
+        ..Faults::NONE
+    });
+    let mut slowest = Duration::ZERO;
+    for round in 0..50 {
+        tokio::time::sleep(SECOND).await;
+        nodes[round % 5]
+            .put("tenant/c", counter(i64::try_from(round).unwrap(), "w"))
+            .await;
+        let all_know = async || {
+            for node in &nodes {
+                let known = node.get("tenant/c").await;
+                if known.is_none_or(|known| known.value != i64::try_from(round).unwrap()) {
+                    return false;
+                }
+            }
+            true
+        };
+        slowest = slowest.max(eventually(SECOND, "all know", all_know).await);
+    }
+    println!("known to all within {slowest:?}");
+    assert!(slowest <= Duration::from_millis(40), "{slowest:?}");
+}
