@@ -2,8 +2,9 @@
 //!
 //! Real processes ([`Distributor`], [`Prometheus`], [`Etcd`], [`Consul`]) and in-test peers with
 //! real sockets ([`Target`] is scraped, [`Sink`] receives remote write, [`Sender`] sends it,
-//! [`Proxy`] is the network between two of them). Everything binds to loopback, lives in a
-//! temporary folder of its own, and is gone when its handle is dropped.
+//! [`Proxy`] is the network between two of them, and [`GossipMesh`] has one between distributors).
+//! Everything binds to loopback, lives in a temporary folder of its own, and is gone when its handle
+//! is dropped.
 //! Tests wait for conditions ([`wait_for`]), never for time to pass.
 
 #![allow(
@@ -17,6 +18,7 @@ mod consul;
 mod distributor;
 mod etcd;
 mod exposition;
+mod gossip;
 mod http_client;
 mod metrics;
 mod peers;
@@ -35,6 +37,7 @@ pub use consul::{Consul, ConsulOptions};
 pub use distributor::Distributor;
 pub use etcd::{Etcd, EtcdOptions, ServerTlsFiles};
 pub use exposition::{Exemplar as TargetExemplar, Histogram as TargetHistogram};
+pub use gossip::{GossipMesh, MemberRow, MembersPage};
 pub use http_client::{Answer, get, http_client};
 pub use metrics::Metrics;
 pub use ports::Port;

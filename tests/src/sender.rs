@@ -1,5 +1,7 @@
 //! [`Sender`]: synthetic remote-write requests.
 
+use std::time::Duration;
+
 use prost::Message as _;
 
 use crate::series::{to_v1, to_v2};
@@ -12,6 +14,7 @@ pub struct Sender {
     url: String,
     tenant: Option<String>,
     headers: Vec<(String, String)>,
+    timeout: Option<Duration>,
 }
 
 impl Sender {
@@ -22,6 +25,7 @@ impl Sender {
             url: url.to_owned(),
             tenant: None,
             headers: Vec::new(),
+            timeout: None,
         }
     }
 
@@ -36,6 +40,13 @@ impl Sender {
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The same, but it gives a request up after this time.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
         self
     }
 
@@ -125,6 +136,9 @@ impl Sender {
         }
         if let Some(tenant) = &self.tenant {
             request = request.header("X-Scope-OrgID", tenant);
+        }
+        if let Some(timeout) = self.timeout {
+            request = request.timeout(timeout);
         }
         let response = request.send().await.map_err(|e| format!("{e:?}"))?;
         Answer::read(response).await.map_err(|e| format!("{e:?}"))

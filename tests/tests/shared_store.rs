@@ -13,16 +13,15 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use common::pairs::{Desc, REPLICAS, pair_series, send_to_any};
 use common::{assert_text, elected, ha_config, now_ms};
 use e2e::{Answer, Consul, Distributor, Etcd, LONG, Series, Sink, Version, wait_for};
 use futures::future::join_all;
-use prost::Message as _;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 const TENANT: &str = "t1";
 const CLUSTERS: [&str; 3] = ["c0", "c1", "c2"];
-const REPLICAS: [&str; 2] = ["r0", "r1"];
 /// Longer than [`limits`]'s failover timeout.
 const OUTAGE: Duration = Duration::from_secs(8);
 /// Longer than a distributor waits after an outage before it fails over.
@@ -82,9 +81,7 @@ impl Server {
             Self::Etcd(etcd) => etcd.get_raw(&key).await,
             Self::Consul(consul) => consul.get_raw(&key).await,
         };
-        let raw = raw.ok()??;
-        let decoded = snap::raw::Decoder::new().decompress_vec(&raw).unwrap();
-        let desc = Desc::decode(decoded.as_slice()).unwrap();
+        let desc = Desc::read(&raw.ok()??);
         Some((desc.replica, desc.received_at))
     }
 
@@ -95,14 +92,6 @@ impl Server {
         };
         keys.unwrap().into_iter().collect()
     }
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Desc {
-    #[prost(string, tag = "1")]
-    replica: String,
-    #[prost(int64, tag = "2")]
-    received_at: i64,
 }
 
 /// Three distributors, and an HA pair per cluster that takes them in turn.
@@ -140,29 +129,18 @@ impl Fleet {
 
     /// Sends as a load balancer would: to the next distributor if one cannot be reached.
     async fn send(&self, first: usize, series: &Series) -> Answer {
-        let mut last = String::new();
-        for next in 0..self.distributors.len() {
-            let at = (first + next) % self.distributors.len();
-            let sender = self.distributors[at].sender(TENANT);
-            match sender
-                .try_send(Version::V1, std::slice::from_ref(series))
-                .await
-            {
-                Ok(answer) => return answer,
-                Err(error) => last = error,
-            }
+        let count = self.distributors.len();
+        let turns = (first..first + count).map(|turn| turn % count);
+        let senders = turns.map(|at| self.distributors[at].sender(TENANT));
+        match send_to_any(senders, series).await {
+            Ok(answer) => answer,
+            Err(error) => panic!("no distributor answers: {error}"),
         }
-        panic!("no distributor answers: {last}");
     }
 
     /// A sample that tells by its value who sent it; all of a round have one time.
     fn series(&self, cluster: &str, replica: usize) -> Series {
-        let labels = [
-            ("__name__", "m"),
-            ("__replica__", REPLICAS[replica]),
-            ("cluster", cluster),
-        ];
-        Series::floats(&labels, &[(self.first_ms + self.round, replica as f64)])
+        pair_series(cluster, replica, self.first_ms + self.round)
     }
 
     /// Both replicas of every cluster send one sample: exactly one is stored, always of the same

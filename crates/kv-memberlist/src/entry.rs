@@ -1,5 +1,6 @@
 //! What is stored under a key, how two versions of it are joined, and its text on the wire.
 
+use std::cmp::Ordering;
 use std::hash::{BuildHasher, Hash, Hasher};
 
 use base64::Engine as _;
@@ -9,21 +10,26 @@ use kv_core::{Codec, CodecError, Mergeable};
 /// Largest text of an entry, bytes. chitchat counts a key and its value in 16 bits.
 pub(crate) const MAX_TEXT: usize = 40_000;
 
-/// Stands for the value of a deleted key; no base64 text has it.
-const DELETED: &str = "-";
+/// Stands for a deleted value that is the same as the value; no base64 text has it.
+const SAME: &str = "=";
 
-/// What is stored under a key: a value, or the tombstone of one that was deleted.
+/// What is stored under a key: a value, and the value that was deleted, if any was.
 ///
-/// Entries of a key are joined by [`Entry::merge`], a join for any value type whose own merge is
-/// one. Writes that had seen the entry they replace always win over it: where the value's merge
-/// alone would not say so (a deletion, a new life after it, a value that its merge holds for older),
-/// they begin a later epoch.
+/// Entries of a key are joined part by part by [`Entry::merge`], which is a join for any value type
+/// whose own merge is one. The key is absent while the value is no newer (in the values' own order)
+/// than the one that was deleted: so a deletion wins over what its writer had seen, and not over a
+/// newer value that somebody else wrote meanwhile.
+///
+/// Writes that had seen the entry they replace always win over it: where the values' merge alone
+/// would not say so (a value that it holds for older), they begin a later epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry<V> {
     /// Compared first. Zero until a write needs a later one.
     pub(crate) epoch: u64,
-    /// `None` is a tombstone, the greatest element of its epoch.
-    pub(crate) value: Option<V>,
+    /// The join of all values of the epoch.
+    value: V,
+    /// The join of all of them that were deleted.
+    deleted: Option<V>,
     /// When it was written, by the writer's clock, unix milliseconds. Shown to people, and no part
     /// of what is joined.
     pub(crate) updated_ms: i64,
@@ -32,7 +38,7 @@ pub(crate) struct Entry<V> {
 /// Why a text is no entry.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BadEntry {
-    #[error("it has not the four parts of an entry")]
+    #[error("it has not the parts of an entry")]
     Parts,
     #[error("its codec is {found:?}, not {wanted:?}: this is another kind of store's entry")]
     Codec { found: String, wanted: &'static str },
@@ -42,24 +48,46 @@ pub(crate) enum BadEntry {
     Value(#[from] CodecError),
 }
 
-impl<V: Mergeable + Clone> Entry<V> {
+impl<V: Mergeable + Clone + PartialEq> Entry<V> {
+    /// The first entry of a key.
+    pub(crate) fn new(value: V, now_ms: i64) -> Self {
+        Self {
+            epoch: 0,
+            value,
+            deleted: None,
+            updated_ms: now_ms,
+        }
+    }
+
+    /// What the key holds; `None` if it was deleted.
+    pub(crate) fn visible(&self) -> Option<&V> {
+        let is_covered = self.deleted.as_ref().is_some_and(|deleted| {
+            let mut joined = deleted.clone();
+            !joined.merge(&self.value)
+        });
+        (!is_covered).then_some(&self.value)
+    }
+
     /// Makes `self` the join of both; true if that changed more than the time.
     pub(crate) fn merge(&mut self, other: &Self) -> bool {
         let changed = match self.epoch.cmp(&other.epoch) {
-            std::cmp::Ordering::Less => {
-                self.epoch = other.epoch;
-                self.value.clone_from(&other.value);
+            Ordering::Less => {
+                self.clone_from(other);
                 true
             }
-            std::cmp::Ordering::Greater => false,
-            std::cmp::Ordering::Equal => match (&mut self.value, &other.value) {
-                (None, _) => false,
-                (Some(_), None) => {
-                    self.value = None;
-                    true
-                }
-                (Some(ours), Some(theirs)) => ours.merge(theirs),
-            },
+            Ordering::Greater => false,
+            Ordering::Equal => {
+                let newer = self.value.merge(&other.value);
+                let deleted = match (&mut self.deleted, &other.deleted) {
+                    (_, None) => false,
+                    (Some(ours), Some(theirs)) => ours.merge(theirs),
+                    (ours @ None, Some(_)) => {
+                        ours.clone_from(&other.deleted);
+                        true
+                    }
+                };
+                newer || deleted
+            }
         };
         if changed {
             self.updated_ms = other.updated_ms;
@@ -67,24 +95,23 @@ impl<V: Mergeable + Clone> Entry<V> {
         changed
     }
 
-    /// The entry that stores `value` for a writer that has seen `self`: it wins over `self`, and
-    /// joins with what others write meanwhile if the values' merge agrees that it is newer.
-    pub(crate) fn followed_by(&self, value: Option<V>, now_ms: i64) -> Self
-    where
-        V: PartialEq,
-    {
-        let mut next = Self {
-            epoch: self.epoch,
-            value,
-            updated_ms: now_ms,
+    /// The entry that stores `value`, or deletes the key, for a writer that has seen `self`: it wins
+    /// over `self`, and joins with what others write meanwhile if the values' merge agrees that it
+    /// is newer.
+    pub(crate) fn followed_by(&self, value: Option<V>, now_ms: i64) -> Self {
+        let mut next = self.clone();
+        next.updated_ms = now_ms;
+        let Some(value) = value else {
+            next.deleted = Some(self.value.clone());
+            return next;
         };
-        let mut joined = self.clone();
-        joined.merge(&next);
-        if joined.value != next.value {
-            next.epoch = self
-                .epoch
-                .saturating_add(1)
-                .max(u64::try_from(now_ms).unwrap_or(0));
+        next.value.merge(&value);
+        if next.visible() != Some(&value) {
+            let after = self.epoch.saturating_add(1);
+            next = Self {
+                epoch: after.max(u64::try_from(now_ms).unwrap_or(0)),
+                ..Self::new(value, now_ms)
+            };
         }
         next
     }
@@ -99,42 +126,50 @@ pub(crate) struct Encoded {
     pub(crate) size: usize,
 }
 
-impl<V: 'static> Entry<V> {
-    /// The text of the entry: epoch, time, codec and value, separated by bars.
+impl<V: PartialEq + 'static> Entry<V> {
+    /// The text of the entry: epoch, time, codec, value and deleted value, separated by bars.
     pub(crate) fn encode(&self, codec: &dyn Codec<V>) -> Encoded {
-        let bytes = self.value.as_ref().map(|value| codec.encode(value));
-        let value = match &bytes {
-            Some(bytes) => STANDARD_NO_PAD.encode(bytes),
-            None => DELETED.to_owned(),
+        let bytes = codec.encode(&self.value);
+        let values = match &self.deleted {
+            None => format!("{}|", STANDARD_NO_PAD.encode(&bytes)),
+            Some(deleted) if *deleted == self.value => {
+                format!("{}|{SAME}", STANDARD_NO_PAD.encode(&bytes))
+            }
+            Some(deleted) => {
+                let deleted = STANDARD_NO_PAD.encode(codec.encode(deleted));
+                format!("{}|{deleted}", STANDARD_NO_PAD.encode(&bytes))
+            }
         };
         Encoded {
-            fingerprint: hash(self.epoch, &value),
-            text: format!("{}|{}|{}|{value}", self.epoch, self.updated_ms, codec.id()),
-            size: bytes.map_or(0, |bytes| bytes.len()),
+            fingerprint: hash(self.epoch, &values),
+            text: format!("{}|{}|{}|{values}", self.epoch, self.updated_ms, codec.id()),
+            size: bytes.len(),
         }
     }
 
     /// The entry of a text.
     pub(crate) fn decode(text: &str, codec: &dyn Codec<V>) -> Result<Self, BadEntry> {
-        let (epoch, updated_ms, id, value) = parts(text).ok_or(BadEntry::Parts)?;
+        let (epoch, updated_ms, id, values) = parts(text).ok_or(BadEntry::Parts)?;
         if id != codec.id() {
             return Err(BadEntry::Codec {
                 found: id.chars().take(64).collect(),
                 wanted: codec.id(),
             });
         }
-        let value = if value == DELETED {
-            None
-        } else {
-            let bytes = STANDARD_NO_PAD
-                .decode(value)
-                .map_err(|_| BadEntry::Base64)?;
-            Some(codec.decode(&bytes)?)
+        let (value, deleted) = values.split_once('|').ok_or(BadEntry::Parts)?;
+        let decode = |text: &str| -> Result<V, BadEntry> {
+            let bytes = STANDARD_NO_PAD.decode(text).map_err(|_| BadEntry::Base64)?;
+            Ok(codec.decode(&bytes)?)
         };
         Ok(Self {
             epoch,
-            value,
             updated_ms,
+            deleted: match deleted {
+                "" => None,
+                SAME => Some(decode(value)?),
+                other => Some(decode(other)?),
+            },
+            value: decode(value)?,
         })
     }
 }
@@ -142,8 +177,8 @@ impl<V: 'static> Entry<V> {
 /// The fingerprint of a text: equal for two texts that differ in their time only. `None` for what
 /// is no entry.
 pub(crate) fn fingerprint(text: &str) -> Option<u64> {
-    let (epoch, _, _, value) = parts(text)?;
-    Some(hash(epoch, value))
+    let (epoch, _, _, values) = parts(text)?;
+    Some(hash(epoch, values))
 }
 
 fn parts(text: &str) -> Option<(u64, i64, &str, &str)> {
@@ -153,11 +188,11 @@ fn parts(text: &str) -> Option<(u64, i64, &str, &str)> {
     Some((epoch, updated_ms, parts.next()?, parts.next()?))
 }
 
-fn hash(epoch: u64, value: &str) -> u64 {
+fn hash(epoch: u64, values: &str) -> u64 {
     // Fixed seeds: it is compared within one process only, but tests like repeatable runs.
     let mut hasher = ahash::RandomState::with_seeds(1, 2, 3, 4).build_hasher();
     epoch.hash(&mut hasher);
-    value.hash(&mut hasher);
+    values.hash(&mut hasher);
     hasher.finish()
 }
 
@@ -179,9 +214,11 @@ mod tests {
 
     fn entry() -> impl Strategy<Value = Entry<Counter>> {
         // Few distinct values, so that ties are common.
-        (0u64..3, prop::option::of((0i64..3, "[ab]"))).prop_map(|(epoch, value)| Entry {
+        let value = || (0i64..3, "[ab]").prop_map(|(value, writer)| Counter { value, writer });
+        (0u64..3, value(), prop::option::of(value())).prop_map(|(epoch, value, deleted)| Entry {
             epoch,
-            value: value.map(|(value, writer)| Counter { value, writer }),
+            value,
+            deleted,
             updated_ms: 0,
         })
     }
@@ -205,10 +242,17 @@ mod tests {
         }
 
         #[test]
-        fn a_write_wins_over_what_it_has_seen(seen in entry(), value in entry(), now in 0i64..5) {
-            let next = seen.followed_by(value.value.clone(), now);
-            prop_assert_eq!(&next.value, &value.value);
-            prop_assert_eq!(&join(&seen, &next).value, &value.value);
+        fn a_write_wins_over_what_it_has_seen(
+            seen in entry(),
+            value in entry(),
+            deletes in any::<bool>(),
+            now in 0i64..5,
+        ) {
+            let value = (!deletes).then_some(value.value);
+            let next = seen.followed_by(value.clone(), now);
+            prop_assert_eq!(next.visible(), value.as_ref());
+            let joined = join(&seen, &next);
+            prop_assert_eq!(joined.visible(), value.as_ref());
         }
 
         #[test]
@@ -228,21 +272,32 @@ mod tests {
 
     #[test]
     fn a_newer_value_stays_in_its_epoch_and_others_begin_a_new_one() {
-        let first = Entry {
-            epoch: 0,
-            value: Some(counter(5)),
-            updated_ms: 1,
-        };
+        let first = Entry::new(counter(5), 1);
         assert_eq!(first.followed_by(Some(counter(6)), 9).epoch, 0);
         assert_eq!(first.followed_by(None, 9).epoch, 0);
         assert_eq!(first.followed_by(Some(counter(4)), 9).epoch, 9);
         let tombstone = first.followed_by(None, 9);
-        assert_eq!(tombstone.followed_by(Some(counter(1)), 0).epoch, 1);
+        assert_eq!(tombstone.visible(), None);
+        assert_eq!(tombstone.followed_by(Some(counter(6)), 0).epoch, 0);
+        assert_eq!(tombstone.followed_by(Some(counter(5)), 0).epoch, 1);
+    }
+
+    #[test]
+    fn a_deletion_does_not_take_a_newer_value_with_it() {
+        let seen = Entry::new(counter(5), 1);
+        let deletion = seen.followed_by(None, 2);
+        let revival = seen.followed_by(Some(counter(6)), 2);
+        for joined in [join(&deletion, &revival), join(&revival, &deletion)] {
+            assert_eq!(joined.visible(), Some(&counter(6)));
+        }
+        // Nor one that was created where nothing of the old one is remembered.
+        let created = Entry::new(counter(7), 3);
+        assert_eq!(join(&created, &deletion).visible(), Some(&counter(7)));
     }
 
     #[test]
     fn another_codecs_entry_is_told_apart() {
-        let error = Entry::<Counter>::decode("0|1|ring|AAAA", &CODEC).unwrap_err();
+        let error = Entry::<Counter>::decode("0|1|ring|AAAA|", &CODEC).unwrap_err();
         assert!(error.to_string().contains("\"ring\""), "{error}");
     }
 }

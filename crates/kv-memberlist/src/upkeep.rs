@@ -26,6 +26,11 @@ const SWEEP_AFTER_LOSS: Duration = Duration::from_secs(3);
 /// Time between two sweeps when nothing happens: for what was overlooked.
 const SWEEP_ANYWAY: Duration = Duration::from_secs(10);
 
+/// Time between two withdrawals of what is superseded or long deleted. In between, the version from
+/// which chitchat can tell what has changed stands still: a joiner that is sent a large map in many
+/// parts would have to begin again whenever it moves.
+const TIDY: Duration = Duration::from_secs(10);
+
 /// An entry that the member chosen for it has not taken over in this time is taken over by all.
 const ANYBODY: Duration = Duration::from_secs(5);
 
@@ -130,7 +135,7 @@ where
             let orphans = sweep(&inner, sweeps.anybody()).await;
             sweeps.found(orphans);
         }
-        if tidied.elapsed() >= Duration::from_secs(1) {
+        if tidied.elapsed() >= TIDY {
             tidied = Instant::now();
             tidy(&inner).await;
         }
@@ -235,6 +240,9 @@ where
     };
     // One that joins or leaves takes nothing over.
     let takes_part = inner.says() == MemberState::Active;
+    let keep = inner.config.obsolete_entries_timeout.as_millis();
+    let tombstones_since =
+        crate::clock::now_ms().saturating_sub(i64::try_from(keep).unwrap_or(i64::MAX));
     let swept = inner
         .gossip
         .visit_copies(
@@ -242,7 +250,7 @@ where
             || inner.view.sweep(),
             Sweep::held,
             |sweep| {
-                sweep.adopt_orphans(|key, again| {
+                sweep.adopt_orphans(tombstones_since, |key, again| {
                     takes_part && again && (anybody || is_chosen(&inner.name, &active, key))
                 })
             },
@@ -251,10 +259,8 @@ where
     if !swept.redundant.is_empty() {
         let holds = |id: &PeerId, holder| holder == Holder::Before && holding.contains(id);
         let done = |withdrawn: Vec<String>, _| inner.view.dropped_own(&withdrawn);
-        inner
-            .gossip
-            .withdraw_superseded(swept.redundant, holds, done)
-            .await;
+        let take = || inner.view.still_own(swept.redundant);
+        inner.gossip.withdraw_held(take, holds, done).await;
     }
     swept.orphans
 }
@@ -293,17 +299,15 @@ where
         (holding, liveness.remembers_gone())
     };
     // Half as long as tombstones: no copy from before a deletion outlasts the memory of it.
-    let due = inner.view.long_superseded(keep / 2);
-    if !due.is_empty() {
-        let done = |withdrawn: Vec<String>, kept| {
-            inner.view.dropped_own(&withdrawn);
-            inner.view.still_superseded(kept);
-        };
-        inner
-            .gossip
-            .withdraw_superseded(due, |id, _| holding.contains(id), done)
-            .await;
-    }
+    let take = || inner.view.long_superseded(keep / 2);
+    let done = |withdrawn: Vec<String>, kept| {
+        inner.view.dropped_own(&withdrawn);
+        inner.view.still_superseded(kept);
+    };
+    inner
+        .gossip
+        .withdraw_held(take, |id, _| holding.contains(id), done)
+        .await;
     // A member that is gone, and not yet forgotten, may come back with the value from before.
     let age = if remembers_gone {
         keep.max(inner.config.left_ingesters_timeout)

@@ -44,6 +44,8 @@ struct Slot<V> {
     version: u64,
     size: u32,
     changed_at: Instant,
+    /// Whether the key has a value.
+    is_live: bool,
     /// The last sweep that found a living member publishing this very entry.
     held_in: u32,
     /// The last sweep that found none.
@@ -152,14 +154,14 @@ where
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<V> {
-        self.lock().slots.get(key)?.entry.value.clone()
+        self.lock().slots.get(key)?.entry.visible().cloned()
     }
 
     pub(crate) fn list(&self, prefix: &str) -> Vec<String> {
         let state = self.lock();
         state
             .below(prefix)
-            .filter(|(_, slot)| slot.entry.value.is_some())
+            .filter(|(_, slot)| slot.is_live)
             .map(|(key, _)| key.clone())
             .collect()
     }
@@ -170,7 +172,7 @@ where
             .slots
             .iter()
             .filter(|(key, _)| scope.covers(key))
-            .filter_map(|(key, slot)| Some((key.clone(), slot.entry.value.clone()?)))
+            .filter_map(|(key, slot)| Some((key.clone(), slot.entry.visible()?.clone())))
             .collect();
         // Still under the lock, so that no change falls between the picture and the changes.
         self.hub.subscribe(scope, initial)
@@ -184,7 +186,7 @@ where
     ) -> Result<CasOutcome<V>, CasRefused> {
         let mut state = self.lock();
         let seen = state.slots.get(key).map(|slot| &slot.entry);
-        let current = seen.and_then(|entry| entry.value.as_ref());
+        let current = seen.and_then(Entry::visible);
         let (value, outcome) = match update(current) {
             CasUpdate::Keep => return Ok(CasOutcome::Kept(current.cloned())),
             CasUpdate::Abort(source) => return Err(CasRefused::Aborted(source)),
@@ -192,13 +194,10 @@ where
             CasUpdate::Delete => (None, CasOutcome::Deleted),
             CasUpdate::Put(value) => (Some(value.clone()), CasOutcome::Stored(value)),
         };
-        let next = match seen {
-            Some(seen) => seen.followed_by(value, now_ms),
-            None => Entry {
-                epoch: 0,
-                value,
-                updated_ms: now_ms,
-            },
+        let next = match (seen, value) {
+            (Some(seen), value) => seen.followed_by(value, now_ms),
+            (None, Some(value)) => Entry::new(value, now_ms),
+            (None, None) => return Ok(outcome),
         };
         let encoded = next.encode(&*self.codec);
         if key.len() + encoded.text.len() > MAX_TEXT {
@@ -229,20 +228,22 @@ where
             version: 1,
             size: size_of_value(encoded),
             changed_at: Instant::now(),
+            is_live: entry.visible().is_some(),
             held_in: 0,
             orphan_in: 0,
             redundant_in: 0,
             entry,
         };
-        let value = slot.entry.value.clone();
-        state.slots.insert(key.to_owned(), slot);
-        match value {
+        match slot.entry.visible() {
             Some(value) => {
                 state.live += 1;
-                self.hub.publish(key, Some(&value));
+                self.hub.publish(key, Some(value));
             }
-            None => state.tombstones.push_back((Instant::now(), key.to_owned())),
+            None => state
+                .tombstones
+                .push_back((slot.changed_at, key.to_owned())),
         }
+        state.slots.insert(key.to_owned(), slot);
         self.count(state);
     }
 
@@ -258,19 +259,20 @@ where
         let Some(slot) = state.slots.get_mut(key) else {
             return;
         };
-        let (was, is) = (slot.entry.value.is_some(), entry.value.is_some());
-        let visible = slot.entry.value != entry.value;
+        let (was, is) = (slot.is_live, entry.visible().is_some());
+        let visible = slot.entry.visible() != entry.visible();
         let superseded = writer == Writer::Other && slot.own == Some(slot.fingerprint);
         slot.fingerprint = encoded.fingerprint;
         slot.size = size_of_value(encoded);
         slot.version += 1;
         slot.changed_at = Instant::now();
         slot.entry = entry;
+        slot.is_live = is;
         if writer == Writer::Own {
             slot.own = Some(encoded.fingerprint);
         }
         if visible {
-            self.hub.publish(key, slot.entry.value.as_ref());
+            self.hub.publish(key, slot.entry.visible());
         }
         let now = slot.changed_at;
         if superseded {
@@ -345,8 +347,10 @@ where
             let Some((_, key)) = state.superseded.pop_front() else {
                 break;
             };
+            // One that waits to be published comes again when it is superseded.
             if let Some(slot) = state.slots.get(&key)
                 && slot.own.is_some_and(|own| own != slot.fingerprint)
+                && !state.dirty.contains(&key)
             {
                 due.push((key, slot.fingerprint));
             }
@@ -366,6 +370,18 @@ where
             }
         }
         self.metrics.superseded.inc_by(keys.len() as u64);
+    }
+
+    /// Those of these keys whose own copy still is the entry with this fingerprint.
+    pub(crate) fn still_own(&self, keys: Vec<(String, u64)>) -> Vec<(String, u64)> {
+        let state = self.lock();
+        let is_own = |(key, fingerprint): &(String, u64)| {
+            !state.dirty.contains(key)
+                && state.slots.get(key).is_some_and(|slot| {
+                    slot.own == Some(*fingerprint) && slot.fingerprint == *fingerprint
+                })
+        };
+        keys.into_iter().filter(is_own).collect()
     }
 
     /// Asks about these keys again after another grace period.
@@ -392,7 +408,7 @@ where
                 continue;
             };
             // One that came back and was deleted again waits further behind.
-            if slot.entry.value.is_none() && slot.changed_at.elapsed() >= age {
+            if !slot.is_live && slot.changed_at.elapsed() >= age {
                 if slot.own.is_some() {
                     own.push(key.clone());
                 }
@@ -426,8 +442,7 @@ where
         let slot = state.slots.get(key)?;
         let bytes = slot
             .entry
-            .value
-            .as_ref()
+            .visible()
             .map(|value| self.codec.encode(value))
             .unwrap_or_default();
         Some(RawValue {
@@ -448,7 +463,7 @@ where
         state
             .slots
             .iter()
-            .map(|(key, slot)| (key.clone(), slot.entry.epoch, slot.entry.value.clone()))
+            .map(|(key, slot)| (key.clone(), slot.entry.epoch, slot.entry.visible().cloned()))
             .collect()
     }
 }
@@ -471,9 +486,9 @@ impl<V> Slot<V> {
             key: key.to_owned(),
             codec,
             version: self.version,
-            size: self.size as usize,
+            size: if self.is_live { self.size as usize } else { 0 },
             updated_ms: self.entry.updated_ms,
-            deleted: self.entry.value.is_none(),
+            deleted: !self.is_live,
         }
     }
 }
@@ -495,18 +510,23 @@ where
         }
     }
 
-    /// How many entries no living member that was visited publishes.
+    /// How many values no living member that was visited publishes.
     pub(crate) fn missing(self) -> usize {
         let slots = self.state.slots.values();
         slots
-            .filter(|slot| slot.held_in != self.state.sweep)
+            .filter(|slot| slot.is_live && slot.held_in != self.state.sweep)
             .count()
     }
 
     /// Ends the sweep. Those entries that no living member publishes, and for which `take` says so
     /// (given the key, and whether the sweep before found the same), are published by this member
-    /// from now on.
-    pub(crate) fn adopt_orphans(mut self, mut take: impl FnMut(&str, bool) -> bool) -> Swept {
+    /// from now on. A tombstone that was written before `tombstones_since` (unix milliseconds, by its
+    /// writer's clock) is not: its publisher has not died, but forgotten it in time.
+    pub(crate) fn adopt_orphans(
+        mut self,
+        tombstones_since: i64,
+        mut take: impl FnMut(&str, bool) -> bool,
+    ) -> Swept {
         let sweep = self.state.sweep;
         let before = sweep.wrapping_sub(1);
         let mut swept = Swept::default();
@@ -518,6 +538,9 @@ where
             }
             // What waits to be published is no orphan.
             if slot.held_in == sweep || dirty.contains(key) {
+                continue;
+            }
+            if !slot.is_live && slot.entry.updated_ms < tombstones_since {
                 continue;
             }
             swept.orphans += 1;
@@ -701,7 +724,7 @@ mod tests {
         survivor.hears("key", &dead.published["key"]);
         let sweep = |take: bool| {
             let sweep = survivor.view.sweep();
-            sweep.adopt_orphans(|_, again| take && again).orphans
+            sweep.adopt_orphans(0, |_, again| take && again).orphans
         };
         assert_eq!(sweep(true), 1);
         assert!(survivor.view.take_dirty().is_empty());
@@ -710,11 +733,11 @@ mod tests {
         assert_eq!(adopted, [("key".to_owned(), dead.published["key"].clone())]);
         let mut held = survivor.view.sweep();
         held.held(Holder::Other, "key", &adopted[0].1);
-        assert_eq!(held.adopt_orphans(|_, _| true), Swept::default());
+        assert_eq!(held.adopt_orphans(0, |_, _| true), Swept::default());
         let mut doubly = survivor.view.sweep();
         doubly.held(Holder::Other, "key", &adopted[0].1);
         doubly.held(Holder::Before, "key", &adopted[0].1);
-        let swept = doubly.adopt_orphans(|_, _| true);
+        let swept = doubly.adopt_orphans(0, |_, _| true);
         assert_eq!((swept.orphans, swept.redundant.len()), (0, 1));
         assert_eq!(survivor.view.sweep().missing(), 1);
     }

@@ -6,6 +6,7 @@
     reason = "each test binary uses a part of it"
 )]
 
+pub mod pairs;
 pub mod tls;
 
 use std::net::SocketAddr;

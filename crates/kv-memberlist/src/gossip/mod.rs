@@ -151,19 +151,20 @@ impl Gossip {
         withdraw(chitchat.self_node_state(), &take());
     }
 
-    /// Withdraws those copies of which another member publishes the entry with the given fingerprint,
-    /// one chosen by `holds` (given its id, and whether it is before this one). Tells `done` which were
-    /// withdrawn and which not, before anything else can change what is published.
-    pub(crate) async fn withdraw_superseded(
+    /// Withdraws those copies among what `take` returns (key, and fingerprint of the entry) of which
+    /// another member publishes that entry, one chosen by `holds` (given its id, and whether it is
+    /// before this one). Tells `done` which were withdrawn and which not. Nothing else can change
+    /// what is published from before `take` is called until `done` returns.
+    pub(crate) async fn withdraw_held(
         &self,
-        due: Vec<(String, u64)>,
+        take: impl FnOnce() -> Vec<(String, u64)>,
         holds: impl Fn(&PeerId, Holder) -> bool,
         done: impl FnOnce(Vec<String>, Vec<String>),
     ) {
         let chitchat = self.handle().chitchat();
         let mut chitchat = chitchat.lock().await;
         let (mut withdrawn, mut kept) = (Vec::new(), Vec::new());
-        for (key, fingerprint) in due {
+        for (key, fingerprint) in take() {
             let published = [COPY, &key].concat();
             let own = chitchat.self_chitchat_id();
             let held = chitchat.node_states().iter().any(|(id, state)| {

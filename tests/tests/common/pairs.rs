@@ -1,0 +1,53 @@
+//! HA pairs that tell by the value of a sample who sent it, and what stores keep of them.
+
+use std::borrow::Borrow;
+
+use e2e::{Answer, Sender, Series, Version};
+
+pub const REPLICAS: [&str; 2] = ["r0", "r1"];
+
+/// A stored election, as far as tests look at it.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Desc {
+    #[prost(string, tag = "1")]
+    pub replica: String,
+    #[prost(int64, tag = "2")]
+    pub received_at: i64,
+}
+
+impl Desc {
+    /// From the bytes that every store keeps: a snappy block of protobuf.
+    pub fn read(raw: &[u8]) -> Self {
+        let decoded = snap::raw::Decoder::new().decompress_vec(raw).unwrap();
+        prost::Message::decode(decoded.as_slice()).unwrap()
+    }
+}
+
+/// A sample whose value is the number of the replica; all of a scrape have one time.
+pub fn pair_series(cluster: &str, replica: usize, timestamp: i64) -> Series {
+    let labels = [
+        ("__name__", "m"),
+        ("__replica__", REPLICAS[replica]),
+        ("cluster", cluster),
+    ];
+    Series::floats(&labels, &[(timestamp, replica as f64)])
+}
+
+/// Sends as a load balancer would: to the first that answers.
+pub async fn send_to_any(
+    senders: impl IntoIterator<Item = impl Borrow<Sender>>,
+    series: &Series,
+) -> Result<Answer, String> {
+    let mut last = "nobody to send to".to_owned();
+    for sender in senders {
+        match sender
+            .borrow()
+            .try_send(Version::V1, std::slice::from_ref(series))
+            .await
+        {
+            Ok(answer) => return Ok(answer),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
