@@ -1,4 +1,4 @@
-//! Joining: finding the others, and holding what they hold before this member is ready.
+//! Joining: finding the others, and keeping contact.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, MutexGuard};
@@ -8,8 +8,8 @@ use kv_core::Mergeable;
 use rand::seq::IteratorRandom;
 use tokio::time::Instant;
 
-use crate::MemberState;
-use crate::gossip::{Contacts, PeerId};
+use crate::catch_up::{Patience, catch_up};
+use crate::gossip::Contacts;
 use crate::member::Inner;
 use crate::resolve::{Resolved, Resolver};
 use crate::store::Phase;
@@ -18,20 +18,13 @@ use crate::store::Phase;
 const REFUSALS: u32 = 3;
 
 /// How long unanswered attempts go on before a member holds itself for alone.
-const SILENCE: Duration = Duration::from_secs(10);
+pub(crate) const SILENCE: Duration = Duration::from_secs(10);
 
 /// Addresses that one attempt contacts.
 const CONTACTS: usize = 16;
 
-/// Time between two looks while catching up.
+/// Time between two looks whether anybody was heard.
 const LOOK: Duration = Duration::from_millis(50);
-
-/// How long catching up may take: a member that died meanwhile can take what it had told of with it.
-const CATCH_UP: Duration = Duration::from_secs(30);
-
-/// Rounds of gossip after which members that all have just started agree that there is nothing to
-/// catch up with.
-const NOTHING_TO_CATCH_UP: u32 = 5;
 
 struct Joiner<'a, V> {
     inner: &'a Inner<V>,
@@ -71,7 +64,7 @@ where
             let resolved = self.contact_others().await;
             let heard = self.hear_within(backoff).await;
             if heard {
-                self.catch_up().await;
+                catch_up(self.inner, &resolved.addresses, Patience::Endless).await;
                 return Ok(());
             }
             let waiting = self.waiting_for(&resolved);
@@ -125,10 +118,10 @@ where
 
     /// Whether nobody else can be expected to be there.
     fn is_alone(&self, resolved: &Resolved, attempt: u32) -> bool {
-        let refused = resolved
-            .addresses
-            .iter()
-            .all(|address| self.inner.gossip.wire().trouble(*address).is_some());
+        let wire = self.inner.gossip.wire();
+        let refuses = |address: &SocketAddr| wire.trouble(*address).is_some();
+        // A name that does not resolve may be that of a cluster.
+        let refused = resolved.failed.is_empty() && resolved.addresses.iter().all(refuses);
         (refused && attempt >= REFUSALS) || self.began.elapsed() >= SILENCE
     }
 
@@ -154,92 +147,6 @@ where
         format!("waiting to hear from a member: {}", waiting.join(", "))
     }
 
-    /// Waits until this member holds what an active one held after it was known to be active; or
-    /// until it is clear that all have just started.
-    async fn catch_up(&self) {
-        let began = Instant::now();
-        loop {
-            let (active, others) = self.active_and_others();
-            let (counted, early): (Vec<_>, Vec<_>) = self
-                .contacts()
-                .first_digests()
-                .into_iter()
-                .partition(|(address, _)| active.contains(address));
-            // What a member held before it was active says nothing of what the cluster holds.
-            self.contacts()
-                .forget_digests(early.iter().map(|(address, _)| *address));
-            let mut behind = Vec::new();
-            for (address, digest) in &counted {
-                if !self.inner.gossip.has_all_of(digest).await {
-                    behind.push(*address);
-                }
-            }
-            if self.is_caught_up(began, &active, counted.len(), behind.len()) {
-                self.contacts().caught_up();
-                self.inner.become_ready("joined").await;
-                tracing::info!(took = ?began.elapsed(), "this member holds what its cluster holds");
-                return;
-            }
-            self.inner.set_phase(Phase::Joining(format!(
-                "catching up: {} of {} members that were heard are active, {} of them know more",
-                counted.len(),
-                others.len(),
-                behind.len()
-            )));
-            // Faster than by waiting for the next round.
-            let ask = if behind.is_empty() { others } else { behind };
-            if let Some(address) = ask.into_iter().choose(&mut rand::rng()) {
-                self.inner.gossip.exchange(address);
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-    }
-
-    /// Catches up again after this process did not run for a while: a failover decided on what it
-    /// knew before would be none.
-    async fn recover(&self) {
-        if self.inner.says() != MemberState::Active {
-            return;
-        }
-        if !self.inner.liveness().others().is_empty() {
-            // Digests that wait in a buffer since before do not know of this change.
-            self.inner.say(MemberState::Joining).await;
-            let (_, version) = self.inner.gossip.own_version().await;
-            self.contacts().begin_again(version);
-            self.catch_up().await;
-        } else {
-            self.inner.become_ready("nobody else is there").await;
-        }
-    }
-
-    fn is_caught_up(
-        &self,
-        began: Instant,
-        active: &[SocketAddr],
-        counted: usize,
-        behind: usize,
-    ) -> bool {
-        let settled = began.elapsed() >= self.inner.config.gossip_interval * NOTHING_TO_CATCH_UP;
-        if began.elapsed() >= CATCH_UP {
-            tracing::warn!("catching up takes too long: going on with what is there");
-            return true;
-        }
-        (counted > 0 && behind == 0) || (active.is_empty() && settled)
-    }
-
-    /// Addresses of the others that are active, and of all others.
-    fn active_and_others(&self) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
-        let others = self.inner.liveness().others();
-        let address = |(id, _): &(PeerId, MemberState)| id.gossip_advertise_addr;
-        let active = others
-            .iter()
-            .filter(|(_, state)| *state == MemberState::Active);
-        (
-            active.map(address).collect(),
-            others.iter().map(address).collect(),
-        )
-    }
-
     fn contacts(&self) -> MutexGuard<'_, Contacts> {
         self.inner.gossip.wire().contacts()
     }
@@ -258,10 +165,7 @@ where
             } else {
                 config.rejoin_interval
             };
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = self.inner.held_up.notified() => self.recover().await,
-            }
+            tokio::time::sleep(pause).await;
             backoff = if alone {
                 (backoff * 2).min(config.max_join_backoff)
             } else {

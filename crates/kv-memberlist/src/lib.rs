@@ -16,6 +16,7 @@
 //! [`start`] makes a store and the [`Memberlist`] that keeps it running. Everything that knows
 //! chitchat, which carries the gossip, is in one module.
 
+mod catch_up;
 mod clock;
 mod config;
 mod entry;

@@ -1,6 +1,7 @@
 //! A member: what it consists of, how it starts, is looked after, and leaves.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -63,6 +64,8 @@ pub(crate) struct Inner<V> {
     pub(crate) pulse: Arc<Pulse>,
     /// This member was stopped or starved, and has to catch up.
     pub(crate) held_up: Notify,
+    /// How often that was.
+    pub(crate) times_held_up: AtomicU64,
 }
 
 /// A running member. Dropping it stops it at once, as if it had crashed; [`Memberlist::leave`] hands
@@ -184,6 +187,7 @@ where
         says: Mutex::new(MemberState::Joining),
         pulse: Arc::clone(&pulse),
         held_up: Notify::new(),
+        times_held_up: AtomicU64::new(0),
     });
     let peers = inner.gossip.peers().await;
     inner.liveness().look(peers);
@@ -192,6 +196,7 @@ where
     tasks.spawn(upkeep::look_after(Arc::clone(&inner)));
     tasks.spawn(upkeep::keep_running(Arc::clone(&inner)));
     tasks.spawn(crate::join::join(Arc::clone(&inner), resolver));
+    tasks.spawn(crate::catch_up::recover(Arc::clone(&inner)));
     let store = MemberlistStore::new(view, phases.clone(), pulse, metrics);
     let memberlist = Memberlist {
         inner,
@@ -311,6 +316,7 @@ where
 
     /// This process did not run for a while: what it knows is old, and calls have to wait.
     pub(crate) fn fall_behind(&self) {
+        self.times_held_up.fetch_add(1, Ordering::Relaxed);
         self.phase.send_if_modified(|current| {
             let was_ready = *current == Phase::Ready;
             if was_ready {
@@ -327,8 +333,15 @@ where
         *self.says.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Tells the others; a member that is leaving, or has left, does not come back.
     pub(crate) async fn say(&self, state: MemberState) {
-        *self.says.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        {
+            let mut says = self.says.lock().unwrap_or_else(PoisonError::into_inner);
+            if state < *says && *says >= MemberState::Leaving {
+                return;
+            }
+            *says = state;
+        }
         self.gossip.say(state).await;
     }
 

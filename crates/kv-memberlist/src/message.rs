@@ -54,8 +54,8 @@ pub(crate) struct Summary {
     pub(crate) kind: Kind,
     /// The members that the sender knows, and the version of each that it has.
     pub(crate) digest: Vec<(ChitchatId, u64)>,
-    /// The members that the delta brings entries of.
-    pub(crate) changed: Vec<ChitchatId>,
+    /// The members that the delta brings entries of, and the highest version that it speaks of.
+    pub(crate) changed: Vec<(ChitchatId, u64)>,
     /// The keys of these entries, if they were asked for.
     pub(crate) keys: Vec<String>,
 }
@@ -229,7 +229,7 @@ fn decompress(
 /// What a delta is about; and, while it is read, how far.
 #[derive(Default)]
 struct Delta {
-    members: Vec<ChitchatId>,
+    members: Vec<(ChitchatId, u64)>,
     keys: Vec<String>,
     seen: AHashSet<ChitchatId>,
     /// Version of the last entry of the member that is read; 0 if it has had none.
@@ -260,15 +260,15 @@ impl Delta {
 
     fn read_member(&mut self, reader: &mut Reader<'_>) -> Result<(), Refusal> {
         let member = read_member(reader).ok_or(Refusal::Malformed)?;
-        let _last_collected = read_counter(reader).ok_or(Refusal::Malformed)?;
-        let _from = read_counter(reader).ok_or(Refusal::Malformed)?;
+        let last_collected = read_counter(reader).ok_or(Refusal::Malformed)?;
+        let from = read_counter(reader).ok_or(Refusal::Malformed)?;
         if self.members.len() == MAX_MEMBERS {
             return Err(Refusal::TooManyMembers);
         }
         if !self.seen.insert(member.clone()) {
             return Err(Refusal::Malformed);
         }
-        self.members.push(member);
+        self.members.push((member, last_collected.max(from)));
         (self.version, self.ended) = (0, false);
         Ok(())
     }
@@ -286,14 +286,22 @@ impl Delta {
             && size <= MAX_ENTRY
             && KEY_STARTS.contains(key.as_bytes().first()?);
         self.version = version;
+        self.speaks_of(version);
         fine.then_some(key)
     }
 
     fn read_end(&mut self, reader: &mut Reader<'_>) -> Option<()> {
-        read_counter(reader)?;
+        let version = read_counter(reader)?;
         let fine = !self.members.is_empty() && self.version == 0 && !self.ended;
         self.ended = true;
+        self.speaks_of(version);
         fine.then_some(())
+    }
+
+    fn speaks_of(&mut self, version: u64) {
+        if let Some((_, highest)) = self.members.last_mut() {
+            *highest = version.max(*highest);
+        }
     }
 }
 
@@ -488,9 +496,10 @@ mod tests {
         // 20 entries each; the first member has deleted one, which counts as well.
         let expected = vec![(member(1), 21), (member(2), 20)];
         assert_eq!(last.unwrap().digest, expected);
-        let changed: BTreeSet<&ChitchatId> =
+        let changed: BTreeSet<&(ChitchatId, u64)> =
             summaries.iter().flat_map(|one| &one.changed).collect();
-        assert_eq!(changed, BTreeSet::from([&member(1), &member(2)]));
+        assert!(changed.contains(&(member(1), 21)), "{changed:?}");
+        assert!(changed.contains(&(member(2), 20)), "{changed:?}");
     }
 
     #[tokio::test(start_paused = true)]

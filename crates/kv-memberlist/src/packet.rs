@@ -3,6 +3,7 @@
 //! ```text
 //! magic "kg" | format version | flags (bit 0: encrypted)
 //! if encrypted: id of the key (4) | nonce (24) | the rest encrypted, and a tag (16)
+//! if encrypted: when it was sent (8, unix milliseconds)
 //! label: length (1) and bytes
 //! reply to: 4 or 6 | address (4 or 16) | port (2)
 //! body flags (bit 0: compressed)
@@ -28,6 +29,8 @@ use crate::keyring::{KEY_ID_SIZE, Key};
 pub(crate) const MAX_BODY: usize = 128 * 1024;
 /// Bytes of a packet at most.
 pub(crate) const MAX_PACKET: usize = MAX_BODY + 512;
+/// Age of an encrypted packet at most, milliseconds. Recordings of longer ago are worth nothing.
+const MAX_AGE_MS: u64 = 600_000;
 /// Bytes of a label at most.
 pub(crate) const MAX_LABEL: usize = 255;
 
@@ -40,7 +43,7 @@ const NONCE_SIZE: usize = 24;
 const TAG_SIZE: usize = 16;
 const SEALED_HEADER: usize = PLAIN_HEADER + KEY_ID_SIZE + NONCE_SIZE;
 /// Room for everything but label and body.
-const OVERHEAD: usize = SEALED_HEADER + 1 + 19 + 1 + 4 + TAG_SIZE;
+const OVERHEAD: usize = SEALED_HEADER + 8 + 1 + 19 + 1 + 4 + TAG_SIZE;
 /// Below this size, compression saves too little to be worth its time.
 const MIN_COMPRESSED: usize = 512;
 const COMPRESSION_LEVEL: i32 = 1;
@@ -63,6 +66,11 @@ pub(crate) enum Refusal {
     UnknownKey,
     #[error("not encrypted with the key that it names, or changed on its way")]
     Authentication,
+    #[error(
+        "encrypted more than ten minutes ago, or in the future: a recording, or the clocks of the \
+         members differ"
+    )]
+    Age,
     #[error("of another cluster: its label is not the cluster label of this member")]
     Label,
     #[error("its sender gives no address that can be replied to")]
@@ -81,7 +89,7 @@ pub(crate) enum Refusal {
 
 impl Refusal {
     /// All of them.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Truncated,
         Self::NotOurs,
         Self::Version,
@@ -89,6 +97,7 @@ impl Refusal {
         Self::Encrypted,
         Self::UnknownKey,
         Self::Authentication,
+        Self::Age,
         Self::Label,
         Self::Address,
         Self::Compression,
@@ -108,6 +117,7 @@ impl Refusal {
             Refusal::Encrypted => "encrypted",
             Refusal::UnknownKey => "unknown_key",
             Refusal::Authentication => "authentication",
+            Refusal::Age => "age",
             Refusal::Label => "label",
             Refusal::Address => "address",
             Refusal::Compression => "compression",
@@ -168,6 +178,7 @@ impl Sealer {
         let mut nonce = [0; NONCE_SIZE];
         rand::rng().fill_bytes(&mut nonce);
         packet.extend(nonce);
+        packet.extend(crate::clock::now_ms().to_le_bytes());
         self.write_inner(reply_to, body, &mut packet);
         encrypt(key, nonce, &mut packet);
         packet
@@ -229,7 +240,7 @@ impl Sealer {
             (0, true) => self.read_inner(reader),
             (0, false) => Err(Refusal::Unencrypted),
             (FLAG_ENCRYPTED, true) => Err(Refusal::Encrypted),
-            (FLAG_ENCRYPTED, false) => self.read_inner(Reader::new(&self.decrypt(packet)?)),
+            (FLAG_ENCRYPTED, false) => self.read_dated(&self.decrypt(packet)?),
             _ => Err(Refusal::Malformed),
         }
     }
@@ -256,6 +267,15 @@ impl Sealer {
             )
             .map_err(|_| Refusal::Authentication)?;
         Ok(text)
+    }
+
+    fn read_dated(&self, text: &[u8]) -> Result<Opened, Refusal> {
+        let mut reader = Reader::new(text);
+        let sent_ms = i64::from_le_bytes(reader.array().ok_or(Refusal::Truncated)?);
+        if crate::clock::now_ms().abs_diff(sent_ms) > MAX_AGE_MS {
+            return Err(Refusal::Age);
+        }
+        self.read_inner(reader)
     }
 
     fn read_inner(&self, mut reader: Reader<'_>) -> Result<Opened, Refusal> {

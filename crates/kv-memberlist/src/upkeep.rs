@@ -99,6 +99,8 @@ where
         if let Err(error) = inner.gossip.restart(inner.says()).await {
             return format!("memberlist: gossip ended ({how}) and cannot start again: {error:#}");
         }
+        // It may have begun to say something else meanwhile.
+        inner.gossip.say(inner.says()).await;
         inner.view.publish_all_again();
     }
 }

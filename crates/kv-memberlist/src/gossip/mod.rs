@@ -11,17 +11,22 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use chitchat::{ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, NodeState};
+use chitchat::{
+    Chitchat, ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, NodeState,
+};
 
 use crate::MemberState;
 use crate::view::Holder;
-pub(crate) use wire::{Contacts, Wire};
+pub(crate) use wire::{Contacts, Digest, Wire};
 
 /// What a copy's key begins with.
 pub(crate) const COPY: &str = "k";
 
 /// Under which a member says what it does.
 const STATE: &str = "~state";
+
+/// Under which a member marks a moment.
+const MARK: &str = "~mark";
 
 /// All members speak to each other whatever this says; the cluster label is checked before.
 const CLUSTER: &str = "kv-memberlist";
@@ -30,6 +35,9 @@ const CLUSTER: &str = "kv-memberlist";
 /// its heartbeats, which come several times per round. It decides only whom gossip prefers, and
 /// begins the time after which a member is forgotten; who is dead is decided by [`crate::liveness`].
 const PHI: f64 = 60.0;
+
+/// After this, a member that a digest named has been told to chitchat, or never will be.
+const UNKNOWN: Duration = Duration::from_secs(1);
 
 /// How long other members are told that a copy is gone, in rounds and at least. A member that missed
 /// it is sent the whole map anew. chitchat looks at each of these memories in each exchange, so they
@@ -125,30 +133,58 @@ impl Gossip {
         }
     }
 
+    /// Changes this member's own map; nothing else can meanwhile.
+    async fn change<T>(&self, change: impl FnOnce(&mut Chitchat) -> T) -> T {
+        loop {
+            let handle = self.handle();
+            let chitchat = handle.chitchat();
+            let mut chitchat = chitchat.lock().await;
+            // Started anew while this waited: what is written to the old one nobody sees.
+            if !Arc::ptr_eq(&handle, &self.handle()) {
+                continue;
+            }
+            let result = change(&mut chitchat);
+            let version = chitchat.self_node_state().max_version();
+            self.wire.set_own_version(version);
+            return result;
+        }
+    }
+
     /// Says what this member does.
     pub(crate) async fn say(&self, state: MemberState) {
-        let chitchat = self.handle().chitchat();
-        let mut chitchat = chitchat.lock().await;
-        chitchat.self_node_state().set(STATE, state.as_str());
+        self.change(|chitchat| chitchat.self_node_state().set(STATE, state.as_str()))
+            .await;
+    }
+
+    /// Gives this member's map a new version, by which recent digests of others are told from old
+    /// ones.
+    pub(crate) async fn mark(&self) -> u64 {
+        self.change(|chitchat| {
+            let own = chitchat.self_node_state();
+            let version = own.max_version();
+            own.set(MARK, version);
+            own.max_version()
+        })
+        .await
     }
 
     /// Publishes the copies that `take` returns, which is called when nothing else can change what
     /// is published.
     pub(crate) async fn publish(&self, take: impl FnOnce() -> Vec<(String, String)>) {
-        let chitchat = self.handle().chitchat();
-        let mut chitchat = chitchat.lock().await;
-        let own = chitchat.self_node_state();
-        for (key, text) in take() {
-            own.set([COPY, &key].concat(), text);
-        }
+        self.change(|chitchat| {
+            let own = chitchat.self_node_state();
+            for (key, text) in take() {
+                own.set([COPY, &key].concat(), text);
+            }
+        })
+        .await;
     }
 
     /// Publishes no copies any more of the keys that `take` returns, which is called when nothing else
     /// can change what is published.
     pub(crate) async fn withdraw(&self, take: impl FnOnce() -> Vec<String>) {
-        let chitchat = self.handle().chitchat();
-        let mut chitchat = chitchat.lock().await;
-        withdraw(chitchat.self_node_state(), &take());
+        self.change(|chitchat| withdraw(chitchat.self_node_state(), &take()))
+            .await;
     }
 
     /// Withdraws those copies among what `take` returns (key, and fingerprint of the entry) of which
@@ -161,23 +197,24 @@ impl Gossip {
         holds: impl Fn(&PeerId, Holder) -> bool,
         done: impl FnOnce(Vec<String>, Vec<String>),
     ) {
-        let chitchat = self.handle().chitchat();
-        let mut chitchat = chitchat.lock().await;
-        let (mut withdrawn, mut kept) = (Vec::new(), Vec::new());
-        for (key, fingerprint) in take() {
-            let published = [COPY, &key].concat();
-            let own = chitchat.self_chitchat_id();
-            let held = chitchat.node_states().iter().any(|(id, state)| {
-                id != own
-                    && holds(id, Holder::of(id, own))
-                    && state
-                        .get(&published)
-                        .is_some_and(|text| crate::entry::fingerprint(text) == Some(fingerprint))
-            });
-            if held { &mut withdrawn } else { &mut kept }.push(key);
-        }
-        withdraw(chitchat.self_node_state(), &withdrawn);
-        done(withdrawn, kept);
+        self.change(|chitchat| {
+            let (mut withdrawn, mut kept) = (Vec::new(), Vec::new());
+            for (key, fingerprint) in take() {
+                let published = [COPY, &key].concat();
+                let own = chitchat.self_chitchat_id();
+                let held = chitchat.node_states().iter().any(|(id, state)| {
+                    id != own
+                        && holds(id, Holder::of(id, own))
+                        && state.get(&published).is_some_and(|text| {
+                            crate::entry::fingerprint(text) == Some(fingerprint)
+                        })
+                });
+                if held { &mut withdrawn } else { &mut kept }.push(key);
+            }
+            withdraw(chitchat.self_node_state(), &withdrawn);
+            done(withdrawn, kept);
+        })
+        .await;
     }
 
     /// Shows every copy of the members chosen by `of`, with nothing changing meanwhile, then calls
@@ -234,16 +271,18 @@ impl Gossip {
             .collect()
     }
 
-    /// Whether this member holds all of what a digest says that another held.
-    pub(crate) async fn has_all_of(&self, digest: &[(PeerId, u64)]) -> bool {
+    /// Whether this member holds all of what another said that it held.
+    pub(crate) async fn has_all_of(&self, digest: &Digest) -> bool {
         let chitchat = self.handle().chitchat();
         let chitchat = chitchat.lock().await;
-        digest.iter().all(|(id, version)| {
+        // A member that chitchat still does not know it has forgotten, and learns of no more.
+        let is_settled = digest.at.elapsed() >= UNKNOWN;
+        digest.versions.iter().all(|(id, version)| {
             id == chitchat.self_chitchat_id()
                 || *version == 0
                 || chitchat
                     .node_state(id)
-                    .is_some_and(|state| state.max_version() >= *version)
+                    .map_or(is_settled, |state| state.max_version() >= *version)
         })
     }
 

@@ -48,6 +48,10 @@ impl Socket for WireSocket {
                     continue;
                 }
             };
+            // A name or an address of its own that this member was told to join.
+            if opened.reply_to == self.wire.advertised() {
+                continue;
+            }
             let inspected = inspect(&opened.body, self.wire.keeps_history())
                 .and_then(|summary| self.wire.admit(&summary).map(|()| summary));
             let summary = match inspected {

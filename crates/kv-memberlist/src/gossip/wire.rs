@@ -39,15 +39,34 @@ pub(crate) struct Wire {
 #[derive(Default)]
 pub(crate) struct Contacts {
     own: Option<PeerId>,
-    /// Digests that do not know this version of this member's map are too old.
-    own_version_wanted: u64,
-    /// The first digest of each member, while this one catches up.
-    first_digests: Option<HashMap<SocketAddr, Vec<(PeerId, u64)>>>,
+    own_version: u64,
+    /// Who was heard since the start.
+    heard: HashSet<SocketAddr>,
+    /// While this member catches up: what the others hold.
+    digests: Option<Digests>,
     /// The version of this member's map that each other one has.
     own_version_at: HashMap<SocketAddr, u64>,
     /// The members that chitchat may remember, and the bytes of a digest of them all.
     known: HashSet<PeerId>,
     digest_size: usize,
+}
+
+/// What the others hold, as far as it has to be caught up with.
+#[derive(Default)]
+struct Digests {
+    /// Digests that do not know this version of this member's map are too old.
+    own_version: u64,
+    /// Members whose first digest counts. Of others it is their last one.
+    active: HashSet<SocketAddr>,
+    by_member: HashMap<SocketAddr, Digest>,
+}
+
+/// What a member said that it holds.
+#[derive(Debug, Clone)]
+pub(crate) struct Digest {
+    pub(crate) from: SocketAddr,
+    pub(crate) at: Instant,
+    pub(crate) versions: Vec<(PeerId, u64)>,
 }
 
 #[derive(Default)]
@@ -80,7 +99,7 @@ impl Wire {
             streams: Mutex::default(),
             refusals: Mutex::default(),
             contacts: Mutex::new(Contacts {
-                first_digests: Some(HashMap::new()),
+                digests: Some(Digests::default()),
                 ..Contacts::default()
             }),
             history: Mutex::default(),
@@ -114,6 +133,10 @@ impl Wire {
     }
 
     pub(super) fn send(&self, to: SocketAddr, body: &[u8]) {
+        // An earlier run of this member may be remembered with the same address.
+        if to == self.advertised {
+            return;
+        }
         let via = if lock(&self.streams).remove(&to) {
             Via::Stream
         } else {
@@ -162,6 +185,11 @@ impl Wire {
 
     pub(super) fn keeps_history(&self) -> bool {
         self.history_bytes > 0
+    }
+
+    /// The version of this member's own map.
+    pub(super) fn set_own_version(&self, version: u64) {
+        lock(&self.contacts).own_version = version;
     }
 
     /// Whether chitchat may see this message. It trusts what it is told: that all the members it
@@ -226,8 +254,11 @@ impl Wire {
 
 impl Contacts {
     fn admit(&mut self, summary: &Summary) -> Result<(), Refusal> {
-        let is_own = |id: &PeerId| Some(id) == self.own.as_ref();
-        if summary.changed.iter().any(is_own) {
+        // What others learned from this member comes back at times, and is harmless.
+        let is_forged = |(id, version): &(PeerId, u64)| {
+            Some(id) == self.own.as_ref() && *version > self.own_version
+        };
+        if summary.changed.iter().any(is_forged) {
             return Err(Refusal::OwnMap);
         }
         let unknown: Vec<PeerId> = summary
@@ -258,13 +289,11 @@ impl Contacts {
             .iter()
             .find(|(id, _)| Some(id) == self.own.as_ref())
             .map(|(_, version)| *version);
-        if let Some(digests) = &mut self.first_digests
-            && digests.len() < MAX_CONTACTS
-            && own.unwrap_or(0) >= self.own_version_wanted
-        {
-            digests
-                .entry(from)
-                .or_insert_with(|| summary.digest.clone());
+        if self.heard.len() < MAX_CONTACTS {
+            self.heard.insert(from);
+        }
+        if let Some(digests) = &mut self.digests {
+            digests.take(from, own.unwrap_or(0), summary);
         }
         if let Some(version) = own
             && (self.own_version_at.len() < MAX_CONTACTS || self.own_version_at.contains_key(&from))
@@ -273,47 +302,65 @@ impl Contacts {
         }
     }
 
-    /// What each member that was heard said, first of all, that it holds.
-    pub(crate) fn first_digests(&self) -> Vec<(SocketAddr, Vec<(PeerId, u64)>)> {
-        self.first_digests
-            .iter()
-            .flatten()
-            .map(|(address, digest)| (*address, digest.clone()))
-            .collect()
-    }
-
-    /// The next digest of these counts as their first.
-    pub(crate) fn forget_digests(&mut self, members: impl Iterator<Item = SocketAddr>) {
-        if let Some(digests) = &mut self.first_digests {
-            for member in members {
-                digests.remove(&member);
+    /// What the others hold, given which of them are active: of these, what they held first of all
+    /// since that is known; of others, what they held last.
+    pub(crate) fn digests(&mut self, active: &[SocketAddr]) -> Vec<Digest> {
+        let Some(digests) = &mut self.digests else {
+            return Vec::new();
+        };
+        for member in active {
+            // What it held before it was active is not what the cluster holds.
+            if digests.active.insert(*member) {
+                digests.by_member.remove(member);
             }
         }
+        digests.active.retain(|member| active.contains(member));
+        digests.by_member.values().cloned().collect()
+    }
+
+    /// Whether this member was heard since the start.
+    pub(crate) fn has_heard(&self, member: SocketAddr) -> bool {
+        self.heard.contains(&member)
     }
 
     /// Whether any other member was heard since the start.
     pub(crate) fn any(&self) -> bool {
-        !self.own_version_at.is_empty()
-            || self
-                .first_digests
-                .as_ref()
-                .is_some_and(|digests| !digests.is_empty())
+        !self.heard.is_empty()
     }
 
     /// Catching up begins again: digests count that know `own_version` of this member's map.
     pub(crate) fn begin_again(&mut self, own_version: u64) {
-        self.own_version_wanted = own_version;
-        self.first_digests = Some(HashMap::new());
+        self.digests = Some(Digests {
+            own_version,
+            ..Digests::default()
+        });
     }
 
     /// The digests are no longer needed.
     pub(crate) fn caught_up(&mut self) {
-        self.first_digests = None;
+        self.digests = None;
     }
 
     /// The version of this member's own map that the member at `address` is known to have.
     pub(crate) fn own_version_at(&self, address: SocketAddr) -> u64 {
         self.own_version_at.get(&address).copied().unwrap_or(0)
+    }
+}
+
+impl Digests {
+    fn take(&mut self, from: SocketAddr, own_version: u64, summary: &Summary) {
+        let is_known = self.by_member.contains_key(&from);
+        let has_room = is_known || self.by_member.len() < MAX_CONTACTS;
+        if own_version < self.own_version || !has_room || (is_known && self.active.contains(&from))
+        {
+            return;
+        }
+        let digest = Digest {
+            from,
+            at: Instant::now(),
+            versions: summary.digest.clone(),
+        };
+        self.by_member.insert(from, digest);
     }
 }
 

@@ -1,0 +1,217 @@
+//! Catching up: a member is ready when it holds what the others hold.
+
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
+use std::time::Duration;
+
+use kv_core::Mergeable;
+use rand::seq::IteratorRandom;
+use tokio::time::Instant;
+
+use crate::MemberState;
+use crate::gossip::{Contacts, PeerId};
+use crate::join::SILENCE;
+use crate::member::Inner;
+use crate::store::Phase;
+
+/// Rounds of gossip after which members that all have just started agree that there is nothing to
+/// catch up with.
+const NOTHING_THERE: u32 = 5;
+
+/// Time between two looks.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Time between two attempts to contact who was not heard, and between two lines in the log.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+
+/// How long a member that had been ready answers nothing.
+const BOUND: Duration = Duration::from_secs(10);
+
+/// How long catching up may take.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// As long as it takes: for a member that was never ready.
+    Endless,
+    /// Some seconds, for one that was.
+    Bounded,
+}
+
+struct CatchUp<'a, V> {
+    inner: &'a Inner<V>,
+    /// Who should be heard before this member believes that nobody is active.
+    expected: &'a [SocketAddr],
+    patience: Patience,
+    began: Instant,
+    times_held_up: u64,
+}
+
+/// What was seen at one look.
+struct Seen {
+    /// Others that speak.
+    others: Vec<SocketAddr>,
+    /// Those of them that take part.
+    active: Vec<SocketAddr>,
+    /// Those of these whose digest is here.
+    counted: usize,
+    /// Others that hold more than this member.
+    behind: Vec<SocketAddr>,
+}
+
+/// Returns when this member is ready: when it holds what the active ones held once they were known
+/// to be active, and what the others hold; or when it is clear that nobody has anything.
+pub(crate) async fn catch_up<V>(inner: &Inner<V>, expected: &[SocketAddr], patience: Patience)
+where
+    V: Mergeable + Clone + PartialEq + Send + Sync + 'static,
+{
+    let mut catch_up = CatchUp {
+        inner,
+        expected,
+        patience,
+        began: Instant::now(),
+        times_held_up: inner.times_held_up.load(Ordering::Relaxed),
+    };
+    let began = catch_up.began;
+    let (mut contacted, mut logged) = (began, began);
+    loop {
+        catch_up.begin_again_if_held_up().await;
+        let seen = catch_up.look().await;
+        if catch_up.is_done(&seen) {
+            break;
+        }
+        let text = format!(
+            "catching up: {} of {} members that were heard are active, {} know more",
+            seen.active.len(),
+            seen.others.len(),
+            seen.behind.len()
+        );
+        if logged.elapsed() >= AGAIN.1 {
+            logged = Instant::now();
+            tracing::warn!(began = ?began.elapsed(), "still {text}");
+        }
+        inner.set_phase(Phase::Joining(text));
+        if contacted.elapsed() >= AGAIN.0 {
+            contacted = Instant::now();
+            catch_up.contact_unheard();
+        }
+        // Faster than by waiting for the next round.
+        let ask = if seen.behind.is_empty() {
+            seen.others
+        } else {
+            seen.behind
+        };
+        if let Some(address) = ask.into_iter().choose(&mut rand::rng()) {
+            inner.gossip.exchange(address);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    catch_up.contacts().caught_up();
+    inner.become_ready("joined").await;
+    tracing::info!(took = ?began.elapsed(), "this member holds what its cluster holds");
+}
+
+/// Catches up whenever this process did not run for a while: a failover decided on what it knew
+/// before would be none.
+pub(crate) async fn recover<V>(inner: Arc<Inner<V>>) -> String
+where
+    V: Mergeable + Clone + PartialEq + Send + Sync + 'static,
+{
+    loop {
+        inner.held_up.notified().await;
+        // One that still joins catches up anyway, and one that leaves need not.
+        if inner.says() != MemberState::Active {
+            continue;
+        }
+        if inner.liveness().others().is_empty() {
+            inner.become_ready("nobody else is there").await;
+            continue;
+        }
+        // Digests that wait in a buffer since before do not know of this.
+        let version = inner.gossip.mark().await;
+        inner.gossip.wire().contacts().begin_again(version);
+        catch_up(&inner, &[], Patience::Bounded).await;
+    }
+}
+
+impl<V> CatchUp<'_, V>
+where
+    V: Mergeable + Clone + PartialEq + Send + Sync + 'static,
+{
+    fn contacts(&self) -> MutexGuard<'_, Contacts> {
+        self.inner.gossip.wire().contacts()
+    }
+
+    async fn begin_again_if_held_up(&mut self) {
+        let times = self.inner.times_held_up.load(Ordering::Relaxed);
+        if times != self.times_held_up {
+            self.times_held_up = times;
+            self.began = Instant::now();
+            let version = self.inner.gossip.mark().await;
+            self.contacts().begin_again(version);
+        }
+    }
+
+    async fn look(&self) -> Seen {
+        let others = self.inner.liveness().others();
+        let address = |(id, _): &(PeerId, MemberState)| id.gossip_advertise_addr;
+        let is_active = |(_, state): &&(PeerId, MemberState)| *state == MemberState::Active;
+        let active: Vec<SocketAddr> = others.iter().filter(is_active).map(address).collect();
+        let others: Vec<SocketAddr> = others.iter().map(address).collect();
+        let mut digests = self.contacts().digests(&active);
+        // What a member knew that is gone, nobody may be able to tell.
+        digests.retain(|digest| others.contains(&digest.from));
+        let counted = digests
+            .iter()
+            .filter(|digest| active.contains(&digest.from))
+            .count();
+        let mut behind = Vec::new();
+        for digest in &digests {
+            if !self.inner.gossip.has_all_of(digest).await {
+                behind.push(digest.from);
+            }
+        }
+        Seen {
+            others,
+            active,
+            counted,
+            behind,
+        }
+    }
+
+    fn is_done(&self, seen: &Seen) -> bool {
+        if self.patience == Patience::Bounded && self.began.elapsed() >= BOUND {
+            tracing::warn!("catching up takes too long: going on with what is there");
+            return true;
+        }
+        if !seen.behind.is_empty() {
+            return false;
+        }
+        if !seen.active.is_empty() {
+            return seen.counted > 0;
+        }
+        let settled = self.began.elapsed() >= self.inner.config.gossip_interval * NOTHING_THERE;
+        settled && (self.unheard().is_empty() || self.began.elapsed() >= SILENCE)
+    }
+
+    /// Who should be there, was not heard, and did not refuse.
+    fn unheard(&self) -> Vec<SocketAddr> {
+        let wire = self.inner.gossip.wire();
+        let contacts = wire.contacts();
+        let is_unheard = |address: &SocketAddr| {
+            !contacts.has_heard(*address) && wire.trouble(*address).is_none()
+        };
+        self.expected.iter().copied().filter(is_unheard).collect()
+    }
+
+    /// Also those that refused: they may have started since.
+    fn contact_unheard(&self) {
+        let unheard: Vec<SocketAddr> = {
+            let contacts = self.contacts();
+            let is_unheard = |address: &SocketAddr| !contacts.has_heard(*address);
+            self.expected.iter().copied().filter(is_unheard).collect()
+        };
+        for address in unheard {
+            self.inner.gossip.contact(address);
+        }
+    }
+}
