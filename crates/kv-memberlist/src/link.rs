@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 /// How a packet travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub(crate) struct Arrival {
     pub from: SocketAddr,
     /// The sealed packet.
     pub packet: Vec<u8>,
+    /// The packet's share of the memory for arrivals, given back with it; `None` without a bound.
+    pub _room: Option<OwnedSemaphorePermit>,
 }
 
 /// Sends packets. Whatever it cannot send at once or queue within its bounds, it drops and counts:

@@ -154,11 +154,19 @@ impl SimulatedNetwork {
             let packet = packet.to_vec();
             let inbox = inbox.clone();
             if delay.is_zero() {
-                let _ = inbox.try_send(Arrival { from, packet });
+                let _ = inbox.try_send(Arrival {
+                    from,
+                    packet,
+                    _room: None,
+                });
             } else {
                 tokio::spawn(async move {
                     tokio::time::sleep(delay).await;
-                    let _ = inbox.try_send(Arrival { from, packet });
+                    let _ = inbox.try_send(Arrival {
+                        from,
+                        packet,
+                        _room: None,
+                    });
                 });
             }
         }

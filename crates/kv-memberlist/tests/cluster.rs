@@ -424,3 +424,27 @@ async fn a_rare_write_is_known_to_five_members_in_a_few_round_trips() {
     println!("known to all within {slowest:?}");
     assert!(slowest <= Duration::from_millis(40), "{slowest:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_joiner_waits_for_whom_it_expects_although_another_joiner_answers() {
+    let network = SimulatedNetwork::new(18, Faults::NONE);
+    let active = start(&network, 0, config([])).await;
+    within(SECOND, "ready", active.memberlist.ready()).await;
+    fill(&active, 20).await;
+    // Two start at once, and do not reach the one that has everything for a while.
+    network.partition(vec![[1, 2].map(address).into(), [0].map(address).into()]);
+    let joiners = [
+        start(&network, 1, config(0..3)).await,
+        start(&network, 2, config(0..3)).await,
+    ];
+    tokio::time::sleep(5 * SECOND).await;
+    for joiner in &joiners {
+        let waiting = joiner.memberlist.inspector().waiting_for();
+        assert!(waiting.is_some(), "they have only heard each other");
+    }
+    network.partition(Vec::new());
+    for joiner in &joiners {
+        within(4 * SECOND, "ready", joiner.memberlist.ready()).await;
+        assert_eq!(joiner.store.list("").await.unwrap().len(), 20);
+    }
+}

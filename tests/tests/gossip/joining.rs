@@ -90,6 +90,27 @@ async fn one_that_must_join_exits_when_it_cannot() {
 }
 
 #[tokio::test]
+async fn one_that_reaches_only_itself_has_not_joined() {
+    let sink = Sink::start().await;
+    let (own, closed) = (Port::reserve(), Port::reserve());
+    let memberlist = json!({
+        "bind_addr": ["0.0.0.0"],
+        "bind_port": own.number(),
+        "advertise_addr": "127.0.0.1",
+        // Its own address under another name, as an entry of /etc/hosts can have it.
+        "join_members": [format!("127.0.0.2:{}", own.number()), closed.address().to_string()],
+        "abort_if_cluster_join_fails": true,
+        "max_join_retries": 2,
+    });
+    drop(own);
+    let mut distributor = Distributor::launch("itself", &config(&sink, &memberlist));
+    let status = distributor.process.wait_exit(LONG).await;
+    let log = distributor.process.log();
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("could not join within 2 attempts"), "{log}");
+}
+
+#[tokio::test]
 async fn a_name_that_does_not_resolve_is_named() {
     let sink = Sink::start().await;
     let memberlist = json!({ "join_members": ["no-such-host.invalid:7946"] });

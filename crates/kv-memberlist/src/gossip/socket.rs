@@ -48,10 +48,6 @@ impl Socket for WireSocket {
                     continue;
                 }
             };
-            // A name or an address of its own that this member was told to join.
-            if opened.reply_to == self.wire.advertised() {
-                continue;
-            }
             let inspected = inspect(&opened.body, self.wire.keeps_history())
                 .and_then(|summary| self.wire.admit(&summary).map(|()| summary));
             let summary = match inspected {
@@ -61,6 +57,10 @@ impl Socket for WireSocket {
                     continue;
                 }
             };
+            // A name or an address of its own that this member was told to join.
+            if opened.reply_to == self.wire.advertised() {
+                continue;
+            }
             match ChitchatMessage::deserialize(&mut opened.body.as_slice()) {
                 Ok(message) => {
                     self.wire

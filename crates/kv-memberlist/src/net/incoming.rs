@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -9,7 +10,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::{ERROR_PAUSE, FRAME_TIMEOUT, INCOMING_IDLE, MAX_DATAGRAM};
+use super::{ERROR_PAUSE, FIRST_FRAME, FRAME_TIMEOUT, INCOMING_IDLE, MAX_DATAGRAM};
 use crate::link::Arrival;
 use crate::metrics::Metrics;
 use crate::packet::{MAX_PACKET, Refusal};
@@ -17,6 +18,8 @@ use crate::packet::{MAX_PACKET, Refusal};
 #[derive(Clone)]
 pub(super) struct Incoming {
     pub(super) arrivals: mpsc::Sender<Arrival>,
+    /// Bytes that may wait in `arrivals`.
+    pub(super) room: Arc<Semaphore>,
     pub(super) metrics: Metrics,
 }
 
@@ -24,7 +27,19 @@ impl Incoming {
     fn pass_on(&self, from: SocketAddr, packet: Vec<u8>) {
         // A socket of both families writes IPv4 addresses as IPv6 ones.
         let from = SocketAddr::new(from.ip().to_canonical(), from.port());
-        if self.arrivals.try_send(Arrival { from, packet }).is_err() {
+        let size = u32::try_from(packet.len()).unwrap_or(u32::MAX);
+        let passed_on = match Arc::clone(&self.room).try_acquire_many_owned(size) {
+            Ok(room) => {
+                let arrival = Arrival {
+                    from,
+                    packet,
+                    _room: Some(room),
+                };
+                self.arrivals.try_send(arrival).is_ok()
+            }
+            Err(_) => false,
+        };
+        if !passed_on {
             self.metrics.dropped.inc();
         }
     }
@@ -76,9 +91,12 @@ pub(super) async fn accept(listener: TcpListener, slots: Arc<Semaphore>, incomin
 
 /// Reads frames until the other end closes the connection, is late or sends nonsense.
 async fn receive_stream(mut stream: TcpStream, from: SocketAddr, incoming: &Incoming) {
+    // Whoever connects has something to say.
+    let mut patience = FIRST_FRAME;
     loop {
-        match read_frame(&mut stream).await {
+        match read_frame(&mut stream, patience).await {
             Ok(Some(packet)) => {
+                patience = INCOMING_IDLE;
                 let size = packet.len() as u64;
                 incoming.metrics.stream_received.inc();
                 incoming.metrics.stream_bytes_received.inc_by(size);
@@ -94,9 +112,12 @@ async fn receive_stream(mut stream: TcpStream, from: SocketAddr, incoming: &Inco
 }
 
 /// Reads a frame; `None` if there is no other one.
-async fn read_frame(stream: &mut TcpStream) -> Result<Option<Vec<u8>>, Refusal> {
+async fn read_frame(
+    stream: &mut TcpStream,
+    patience: Duration,
+) -> Result<Option<Vec<u8>>, Refusal> {
     let mut first = [0];
-    let read = timeout(INCOMING_IDLE, stream.read(&mut first)).await;
+    let read = timeout(patience, stream.read(&mut first)).await;
     if !matches!(read, Ok(Ok(1))) {
         return Ok(None);
     }

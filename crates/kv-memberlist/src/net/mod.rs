@@ -31,7 +31,9 @@ use outgoing::{Network, Outgoing};
 pub(crate) const SAFE_DATAGRAM: usize = 1200;
 
 const MAX_DATAGRAM: usize = 65_535;
+/// Packets that wait to be read, and their bytes.
 const ARRIVALS: usize = 1024;
+const MAX_ARRIVED: usize = 16 << 20;
 /// Packets that wait for one connection.
 const QUEUE: usize = 32;
 /// Bytes that wait for all connections.
@@ -43,6 +45,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Shorter than what the other end waits for: who closes a connection knows that it is closed.
 const OUTGOING_IDLE: Duration = Duration::from_secs(30);
+const FIRST_FRAME: Duration = Duration::from_secs(5);
 const INCOMING_IDLE: Duration = Duration::from_secs(60);
 const FRAME_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause after a connection could not be made.
@@ -67,6 +70,7 @@ async fn bind_bounded(
     let (sender, arrivals) = mpsc::channel(ARRIVALS);
     let incoming = Incoming {
         arrivals: sender,
+        room: Arc::new(Semaphore::new(MAX_ARRIVED)),
         metrics: metrics.clone(),
     };
     let mut tasks = JoinSet::new();
