@@ -8,9 +8,10 @@
 //! - A copy that somebody else's newer value has superseded is dropped after a while, so that what
 //!   gossip carries grows with the keys.
 //! - What a dead or leaving member held is taken over by the others at once.
-//! - A deleted key is remembered as a tombstone until every member that could bring it back has
-//!   seen it.
-//! - A member is not ready, and its store's calls wait, until it holds what its cluster holds.
+//! - A deleted key is remembered as a tombstone, for a time that outlasts the members that could
+//!   bring it back; it never takes a newer value with it.
+//! - A member is not ready, and its store's calls wait, until it holds what its cluster holds: when
+//!   it starts, and when its process goes on after having been stopped.
 //! - With keys ([`Keyring`]) everything on the wire is encrypted and authenticated.
 //!
 //! [`start`] makes a store and the [`Memberlist`] that keeps it running. Everything that knows
