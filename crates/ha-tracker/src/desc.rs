@@ -61,6 +61,7 @@ impl Mergeable for ReplicaDesc {
 #[cfg(test)]
 mod tests {
     use kv_core::Codec;
+    use kv_core::conformance::{check_join_laws, join};
     use proptest::prelude::*;
 
     use super::*;
@@ -76,12 +77,6 @@ mod tests {
             (theirs.elected_at, theirs.received_at) > (ours.elected_at, ours.received_at)
         };
         if take { theirs.clone() } else { ours.clone() }
-    }
-
-    fn join(a: &ReplicaDesc, b: &ReplicaDesc) -> ReplicaDesc {
-        let mut joined = a.clone();
-        joined.merge(b);
-        joined
     }
 
     prop_compose! {
@@ -102,11 +97,7 @@ mod tests {
 
         #[test]
         fn merge_is_a_join(a in desc(), b in desc(), c in desc()) {
-            prop_assert_eq!(join(&a, &a), a.clone());
-            prop_assert_eq!(join(&a, &b), join(&b, &a));
-            prop_assert_eq!(join(&join(&a, &b), &c), join(&a, &join(&b, &c)));
-            let mut merged = a.clone();
-            prop_assert_eq!(merged.merge(&b), merged != a);
+            check_join_laws(&a, &b, &c);
         }
 
         #[test]

@@ -50,6 +50,22 @@ impl Mergeable for Counter {
     }
 }
 
+/// The join of two values.
+pub fn join<T: Mergeable + Clone>(a: &T, b: &T) -> T {
+    let mut joined = a.clone();
+    joined.merge(b);
+    joined
+}
+
+/// What [`Mergeable`] demands, for three values.
+pub fn check_join_laws<T: Mergeable + Clone + PartialEq + std::fmt::Debug>(a: &T, b: &T, c: &T) {
+    assert_eq!(join(a, a), *a, "idempotent");
+    assert_eq!(join(a, b), join(b, a), "commutative");
+    assert_eq!(join(&join(a, b), c), join(a, &join(b, c)), "associative");
+    let mut merged = a.clone();
+    assert_eq!(merged.merge(b), merged != *a, "says whether it changed");
+}
+
 /// A backend under test.
 #[async_trait]
 pub trait Backend: Send + Sync {

@@ -340,13 +340,7 @@ where
     pub(crate) fn long_superseded(&self, grace: Duration) -> Vec<(String, u64)> {
         let mut state = self.lock();
         let mut due = Vec::new();
-        while let Some((since, _)) = state.superseded.front() {
-            if since.elapsed() < grace {
-                break;
-            }
-            let Some((_, key)) = state.superseded.pop_front() else {
-                break;
-            };
+        for key in take_older(&mut state.superseded, grace) {
             // One that waits to be published comes again when it is superseded.
             if let Some(slot) = state.slots.get(&key)
                 && slot.own.is_some_and(|own| own != slot.fingerprint)
@@ -397,13 +391,7 @@ where
     pub(crate) fn expire_tombstones(&self, age: Duration) -> Vec<String> {
         let mut state = self.lock();
         let mut own = Vec::new();
-        while let Some((since, _)) = state.tombstones.front() {
-            if since.elapsed() < age {
-                break;
-            }
-            let Some((_, key)) = state.tombstones.pop_front() else {
-                break;
-            };
+        for key in take_older(&mut state.tombstones, age) {
             let Some(slot) = state.slots.get(&key) else {
                 continue;
             };
@@ -558,6 +546,13 @@ where
         }
         swept
     }
+}
+
+/// Takes out the keys that have waited for at least `age`.
+fn take_older(queue: &mut VecDeque<(Instant, String)>, age: Duration) -> Vec<String> {
+    let is_due = |(since, _): &&(Instant, String)| since.elapsed() >= age;
+    let due = queue.iter().take_while(is_due).count();
+    queue.drain(..due).map(|(_, key)| key).collect()
 }
 
 fn size_of_value(encoded: &Encoded) -> u32 {
