@@ -8,7 +8,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use crate::peers::target_folder;
-use crate::{Answer, LONG, Metrics, Port, Process, Recipe, Sender, get, wait_for};
+use crate::wait::comes_true;
+use crate::{Answer, LONG, Metrics, Port, Process, Recipe, Sender, get};
 
 /// A running distributor.
 #[derive(Debug)]
@@ -74,20 +75,34 @@ impl Distributor {
     /// # Panics
     /// When it exits or takes longer than [`LONG`].
     pub async fn wait_ready(&mut self) {
+        if let Err(problem) = self.becomes_ready().await {
+            panic!("{problem}");
+        }
+    }
+
+    /// [`Distributor::wait_ready`] for those who go on without it.
+    ///
+    /// # Errors
+    /// When it exits or takes longer than [`LONG`].
+    pub(crate) async fn becomes_ready(&mut self) -> Result<(), String> {
         let url = self.url("/ready");
         let name = self.process.name().to_owned();
-        let process = std::cell::RefCell::new(&mut self.process);
-        wait_for(&format!("{name} to be ready"), LONG, || async {
-            if let Some(status) = process.borrow_mut().exit_status() {
-                panic!("{name} exited: {status}");
-            }
-            match get(&url, None).await {
-                Ok(answer) if answer.status == 200 => Ok(()),
-                Ok(answer) => Err(format!("{}: {}", answer.status, answer.body)),
-                Err(error) => Err(error),
+        let process = &mut self.process;
+        comes_true(&format!("{name} to be ready"), LONG, || {
+            let exited = process.exit_status();
+            let (name, url) = (&name, &url);
+            async move {
+                if let Some(status) = exited {
+                    return Ok(Err(format!("{name} exited: {status}")));
+                }
+                match get(url, None).await {
+                    Ok(answer) if answer.status == 200 => Ok(Ok(())),
+                    Ok(answer) => Err(format!("{}: {}", answer.status, answer.body)),
+                    Err(error) => Err(error),
+                }
             }
         })
-        .await;
+        .await?
     }
 
     /// Kills it and starts it again on the same ports; returns when it is ready.
@@ -158,7 +173,7 @@ impl Distributor {
 }
 
 /// `DISTRIBUTOR_BIN`, or built once from the workspace, in the test's own profile.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY
         .get_or_init(|| match env::var_os("DISTRIBUTOR_BIN") {

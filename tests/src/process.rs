@@ -78,6 +78,11 @@ impl Process {
         self.folder.path()
     }
 
+    /// Its folder stays when the handle is dropped.
+    pub fn keep_folder(&mut self) {
+        self.folder.disable_cleanup(true);
+    }
+
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()

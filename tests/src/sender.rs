@@ -17,6 +17,15 @@ pub struct Sender {
     timeout: Option<Duration>,
 }
 
+/// A request without a complete answer.
+#[derive(Debug)]
+pub(crate) struct Unanswered {
+    /// There was a connection, so it may have been received and acted upon.
+    pub(crate) may_have_arrived: bool,
+    /// What went wrong.
+    pub(crate) reason: String,
+}
+
 impl Sender {
     /// One that writes to `url` without a tenant.
     pub fn new(url: &str) -> Self {
@@ -66,6 +75,16 @@ impl Sender {
     /// # Errors
     /// When there is no complete answer.
     pub async fn try_send(&self, version: Version, series: &[Series]) -> Result<Answer, String> {
+        let sent = self.deliver(version, series).await;
+        sent.map_err(|unanswered| unanswered.reason)
+    }
+
+    /// [`Sender::try_send`] for those who have to know whether it may have arrived.
+    pub(crate) async fn deliver(
+        &self,
+        version: Version,
+        series: &[Series],
+    ) -> Result<Answer, Unanswered> {
         let protobuf = match version {
             Version::V1 => to_v1(series).encode_to_vec(),
             Version::V2 => to_v2(series).encode_to_vec(),
@@ -98,10 +117,14 @@ impl Sender {
     pub async fn send_protobuf(&self, version: Version, protobuf: &[u8]) -> Answer {
         self.try_send_protobuf(version, protobuf)
             .await
-            .unwrap_or_else(|e| panic!("{}: {e}", self.url))
+            .unwrap_or_else(|e| panic!("{}: {}", self.url, e.reason))
     }
 
-    async fn try_send_protobuf(&self, version: Version, protobuf: &[u8]) -> Result<Answer, String> {
+    async fn try_send_protobuf(
+        &self,
+        version: Version,
+        protobuf: &[u8],
+    ) -> Result<Answer, Unanswered> {
         let (content_type, number) = match version {
             Version::V1 => ("application/x-protobuf", "0.1.0"),
             Version::V2 => (
@@ -115,7 +138,7 @@ impl Sender {
             ("X-Prometheus-Remote-Write-Version", number),
         ];
         let body = snap::raw::Encoder::new().compress_vec(protobuf).unwrap();
-        self.try_send_bytes(&headers, body).await
+        self.request(&headers, body).await
     }
 
     /// Sends any body with any headers, besides tenant and those of [`Sender::header`].
@@ -127,6 +150,11 @@ impl Sender {
         headers: &[(&str, &str)],
         body: Vec<u8>,
     ) -> Result<Answer, String> {
+        let sent = self.request(headers, body).await;
+        sent.map_err(|unanswered| unanswered.reason)
+    }
+
+    async fn request(&self, headers: &[(&str, &str)], body: Vec<u8>) -> Result<Answer, Unanswered> {
         let mut request = self.client.post(&self.url).body(body);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -140,7 +168,11 @@ impl Sender {
         if let Some(timeout) = self.timeout {
             request = request.timeout(timeout);
         }
-        let response = request.send().await.map_err(|e| format!("{e:?}"))?;
-        Answer::read(response).await.map_err(|e| format!("{e:?}"))
+        let unanswered = |error: reqwest::Error| Unanswered {
+            may_have_arrived: !error.is_connect(),
+            reason: format!("{error:?}"),
+        };
+        let response = request.send().await.map_err(unanswered)?;
+        Answer::read(response).await.map_err(unanswered)
     }
 }

@@ -17,7 +17,26 @@ const INTERVAL: Duration = Duration::from_millis(50);
 ///
 /// # Panics
 /// When the time is over, with `what` and the last state.
-pub async fn wait_for<T, F, C>(what: &str, timeout: Duration, mut check: F) -> T
+pub async fn wait_for<T, F, C>(what: &str, timeout: Duration, check: F) -> T
+where
+    F: FnMut() -> C,
+    C: Future<Output = Result<T, String>>,
+{
+    match comes_true(what, timeout, check).await {
+        Ok(value) => value,
+        Err(problem) => panic!("{problem}"),
+    }
+}
+
+/// [`wait_for`] for those who go on without it.
+///
+/// # Errors
+/// When the time is over, with `what` and the last state.
+pub(crate) async fn comes_true<T, F, C>(
+    what: &str,
+    timeout: Duration,
+    mut check: F,
+) -> Result<T, String>
 where
     F: FnMut() -> C,
     C: Future<Output = Result<T, String>>,
@@ -26,12 +45,16 @@ where
     let mut last = "no answer yet".to_owned();
     loop {
         match timeout_at(deadline, check()).await {
-            Ok(Ok(value)) => return value,
+            Ok(Ok(value)) => return Ok(value),
             Ok(Err(state)) => last = state,
-            Err(_) => panic!("waited {timeout:?} for: {what}; the last look hung; before: {last}"),
+            Err(_) => {
+                return Err(format!(
+                    "waited {timeout:?} for: {what}; the last look hung; before: {last}"
+                ));
+            }
         }
         if Instant::now() >= deadline {
-            panic!("waited {timeout:?} for: {what}; last: {last}");
+            return Err(format!("waited {timeout:?} for: {what}; last: {last}"));
         }
         sleep(INTERVAL).await;
     }

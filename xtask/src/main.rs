@@ -7,6 +7,7 @@ mod apt;
 mod bench;
 mod codegen;
 mod fuzz;
+mod migrate;
 mod peers;
 mod test;
 mod tidy;
@@ -29,6 +30,13 @@ Developer commands. Usage: cargo xtask <command> [arguments]
                             (target/bench-stores.json, target/bench-gossip.json) and the tables in
                             docs/performance.md. --quick leaves the page alone; only gossip has a
                             seed, which it prints
+  migrate --from consul|etcd [--runtime] [--chaos] [--failover] [--rollback-at STEP] [--quick]
+          [--keep]          move three distributors under load from a real Consul or etcd to
+                            memberlist, step by step, and judge what became of every sample.
+                            --runtime: steps 2 to 4 by the runtime configuration; --chaos: kill
+                            distributors, and disturb the old store; --failover: silence elected
+                            replicas; --rollback-at: go to this step and back; --keep: leave the
+                            folders of all processes
   codegen [--check] [protos|docs]
                             write generated code and documentation; --check only compares
   fuzz [--seconds N] [TARGET...]
@@ -57,6 +65,7 @@ fn dispatch(command: &str, arguments: &[String]) -> anyhow::Result<()> {
         "test" => test::run(&workspace, arguments),
         "peers" => peers::run(&workspace, arguments),
         "bench" => bench::run(&workspace, arguments),
+        "migrate" => migrate::run(&workspace, arguments),
         "codegen" => codegen::run(&workspace, arguments),
         "fuzz" => fuzz::run(&workspace, arguments),
         "tidy" => tidy::run(&workspace, arguments),

@@ -6,13 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ha_tracker::{HaLimits, HaTracker, ReplicaDesc, TrackerConfig, TrackerHandle};
-use kv_core::{InMemoryStore, Store};
+use kv_core::Store;
 use kv_memberlist::{Inspector, Memberlist};
+use kv_multi::MultiHandle;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
 
-use crate::config::{Config, ConfigErrors, RuntimeConfig, TenantLimits};
+use crate::config::{Config, ConfigErrors, RuntimeConfig, StoreKind, TenantLimits};
 use crate::http_server::{HttpServer, ServeError};
+use crate::multi::Multi;
 use crate::push::Pusher;
 use crate::store::{Backend, StoreConfigError};
 use crate::{DownstreamError, Downstreams, metrics, store};
@@ -43,6 +45,7 @@ pub(crate) struct Shared {
     pub(crate) limits: TenantLimits,
     pub(crate) tracker: Option<Arc<HaTracker>>,
     pub(crate) gossip: Option<Inspector>,
+    pub(crate) multi: Option<Arc<Multi>>,
     pub(crate) pusher: Pusher,
     pub(crate) registry: Registry,
     pub(crate) requests: metrics::RequestMetrics,
@@ -63,7 +66,14 @@ impl Shared {
         {
             reasons.push("the HA tracker has not read its store yet".to_owned());
         }
-        if let Some(waiting) = self.gossip.as_ref().and_then(Inspector::waiting_for) {
+        // As a secondary it holds up nobody.
+        let decides = self
+            .multi
+            .as_ref()
+            .is_none_or(|multi| multi.is_primary(StoreKind::Memberlist));
+        if let Some(waiting) = self.gossip.as_ref().and_then(Inspector::waiting_for)
+            && decides
+        {
             reasons.push(format!("memberlist: {waiting}"));
         }
         reasons
@@ -78,6 +88,7 @@ pub struct Running {
     http: HttpServer,
     runtime: RuntimeConfig,
     tracker: Option<TrackerHandle>,
+    multi: Option<(MultiHandle<ReplicaDesc>, JoinHandle<()>)>,
     gossip: Option<Memberlist>,
     housekeeping: JoinHandle<()>,
 }
@@ -102,9 +113,9 @@ impl ha_tracker::TenantLimits for RuntimeLimits {
 pub async fn start(config: Config) -> Result<Running, StartError> {
     let mut registry = Registry::default();
     let backend = if config.distributor.ha_tracker.enable_ha_tracker {
-        store::backend(&config, &mut registry).await?
+        Some(store::backend(&config, &mut registry).await?)
     } else {
-        Backend::of(Arc::new(InMemoryStore::default()))
+        None
     };
     compose(config, backend, registry).await
 }
@@ -114,12 +125,14 @@ pub async fn start_with_store(
     config: Config,
     backend: Arc<dyn Store<ReplicaDesc>>,
 ) -> Result<Running, StartError> {
-    compose(config, Backend::of(backend), Registry::default()).await
+    let mut registry = Registry::default();
+    let backend = Backend::given(backend, &config, &mut registry);
+    compose(config, Some(backend), registry).await
 }
 
 async fn compose(
     config: Config,
-    backend: Backend,
+    backend: Option<Backend>,
     mut registry: Registry,
 ) -> Result<Running, StartError> {
     metrics::register_process(&mut registry);
@@ -137,18 +150,30 @@ async fn compose(
              and DROPPED"
         );
     }
+    let (store, gossip, multi) = match backend {
+        Some(backend) => (Some(backend.store), backend.gossip, backend.multi),
+        None => (None, None, None),
+    };
+    let (multi, multi_handle) = match multi {
+        // Before anything reads the store: what is overridden is so from the start.
+        Some((store, handle)) => {
+            let (multi, task) = Multi::start(store, runtime.reader()).await;
+            (Some(multi), Some((handle, task)))
+        }
+        None => (None, None),
+    };
     let ha = &config.distributor.ha_tracker;
-    let (tracker, tracker_handle) = if ha.enable_ha_tracker {
-        let store = store::decorate(backend.store, &ha.kvstore.prefix, &mut registry);
-        let tracker_config = TrackerConfig {
-            elected_replica_metric: ha.enable_elected_replica_metric,
-            ..TrackerConfig::default()
-        };
-        let limits = Arc::new(RuntimeLimits(runtime.reader()));
-        let (tracker, handle) = HaTracker::start(store, limits, tracker_config, &mut registry);
-        (Some(tracker), Some(handle))
-    } else {
-        (None, None)
+    let (tracker, tracker_handle) = match store.filter(|_| ha.enable_ha_tracker) {
+        Some(store) => {
+            let tracker_config = TrackerConfig {
+                elected_replica_metric: ha.enable_elected_replica_metric,
+                ..TrackerConfig::default()
+            };
+            let limits = Arc::new(RuntimeLimits(runtime.reader()));
+            let (tracker, handle) = HaTracker::start(store, limits, tracker_config, &mut registry);
+            (Some(tracker), Some(handle))
+        }
+        None => (None, None),
     };
     let pusher = Pusher::new(
         &config,
@@ -161,7 +186,8 @@ async fn compose(
     let shared = Arc::new(Shared {
         limits: runtime.reader(),
         tracker,
-        gossip: backend.gossip.as_ref().map(Memberlist::inspector),
+        gossip: gossip.as_ref().map(Memberlist::inspector),
+        multi,
         pusher,
         registry,
         requests,
@@ -176,7 +202,8 @@ async fn compose(
         http,
         runtime,
         tracker: tracker_handle,
-        gossip: backend.gossip,
+        multi: multi_handle,
+        gossip,
         housekeeping,
     })
 }
@@ -224,16 +251,27 @@ impl Running {
                 None => std::future::pending().await,
             }
         };
+        let multi = async {
+            match &mut self.multi {
+                Some((handle, overrides)) => tokio::select! {
+                    what = handle.failed() => what,
+                    ended = overrides => format!("following multi_kv_config ended: {ended:?}"),
+                },
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             what = tracker => what,
             what = gossip => what,
+            what = multi => what,
             what = self.http.failed() => what,
             ended = &mut self.housekeeping => format!("housekeeping ended: {ended:?}"),
         }
     }
 
     /// Drains: `/ready` says no, no new connections, requests in flight get their answers (for at
-    /// most `server.graceful_shutdown_timeout`), then the tracker stops, then gossip is left.
+    /// most `server.graceful_shutdown_timeout`), then the tracker stops, what is to be mirrored is, and
+    /// gossip is left.
     pub async fn shutdown(self) {
         self.shared.draining.store(true, Ordering::Relaxed);
         self.http
@@ -241,6 +279,10 @@ impl Running {
             .await;
         if let Some(tracker) = self.tracker {
             tracker.shutdown().await;
+        }
+        if let Some((handle, overrides)) = self.multi {
+            overrides.abort();
+            handle.shutdown().await;
         }
         // Last of what writes: whatever the tracker stored until now is handed over.
         if let Some(gossip) = self.gossip {

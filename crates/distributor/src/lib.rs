@@ -12,6 +12,7 @@ mod http_server;
 mod log_limit;
 pub mod logging;
 mod metrics;
+mod multi;
 mod pages;
 mod pem;
 mod push;

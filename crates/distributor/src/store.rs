@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use ha_tracker::ReplicaDesc;
 use kv_core::{InMemoryStore, KvMetrics, MetricsStore, PrefixStore, Store, StoreRole};
 use kv_memberlist::{Keyring, Memberlist, MemberlistConfig};
+use kv_multi::{MultiConfig, MultiHandle, MultiStore, Part};
 use prometheus_client::registry::Registry;
 
 use crate::config::{Config, KvStoreConfig, MemberlistSettings, StoreKind};
@@ -43,49 +45,149 @@ pub enum StoreConfigError {
     /// TLS cannot be set up.
     #[error("TLS: {0}")]
     Tls(#[source] TlsError),
+    /// Two stores make no multi store.
+    #[error("multi: {0}")]
+    Multi(#[from] kv_multi::ConfigError),
+    /// A part of a multi store is none that there is.
+    #[error("multi: there is no store {0:?} to make a multi store of")]
+    NoSuchStore(String),
     /// Not in this binary.
     #[error("this build has no {0} store; build it with the cargo feature of that name")]
     NotBuilt(&'static str),
 }
 
-/// The store of the elections, and the gossip below it if there is any.
+/// The store of the elections, as the tracker sees it: keys below the prefix, every call measured.
 pub(crate) struct Backend {
     pub(crate) store: Arc<dyn Store<ReplicaDesc>>,
+    /// The gossip that it, or one part of it, is built on.
     pub(crate) gossip: Option<Memberlist>,
+    /// The switch between its two parts, if it has two.
+    pub(crate) multi: Option<(MultiStore<ReplicaDesc>, MultiHandle<ReplicaDesc>)>,
 }
 
 impl Backend {
-    pub(crate) fn of(store: Arc<dyn Store<ReplicaDesc>>) -> Self {
+    /// A store of the caller's own.
+    pub(crate) fn given(
+        store: Arc<dyn Store<ReplicaDesc>>,
+        config: &Config,
+        registry: &mut Registry,
+    ) -> Self {
+        let open = Open::new(config, registry);
         Self {
-            store,
+            store: open.decorated(store, StoreRole::Primary),
             gossip: None,
+            multi: None,
         }
     }
 }
 
-/// Whether the configured backend can be made. Listens nowhere and connects to nothing.
-pub(crate) fn check(config: &Config) -> Result<(), StoreConfigError> {
-    match client(&config.distributor.ha_tracker.kvstore) {
-        Some(client) => client.map(|_| ()),
-        None => keyring(&config.memberlist).map(|_| ()),
+/// Whether a store of this kind can be made as configured. Listens nowhere and connects to nothing.
+pub(crate) fn check(config: &Config, kind: StoreKind) -> Result<(), StoreConfigError> {
+    match client(&config.distributor.ha_tracker.kvstore, kind) {
+        Some(client) => client.map(drop),
+        None => keyring(&config.memberlist).map(drop),
     }
 }
 
-/// The configured backend. Waits for no server and no other member.
+/// The configured store. Waits for no server and no other member.
 pub(crate) async fn backend(
     config: &Config,
     registry: &mut Registry,
 ) -> Result<Backend, StoreConfigError> {
-    match client(&config.distributor.ha_tracker.kvstore) {
-        Some(client) => client.map(Backend::of),
-        None => memberlist(&config.memberlist, registry).await,
+    let kvstore = &config.distributor.ha_tracker.kvstore;
+    let mut open = Open::new(config, registry);
+    if kvstore.store != StoreKind::Multi {
+        return Ok(Backend {
+            store: open.store(kvstore.store, StoreRole::Primary).await?.0,
+            gossip: open.gossip,
+            multi: None,
+        });
+    }
+    let settings = &kvstore.multi;
+    let single = |name: &str| {
+        StoreKind::single(name).ok_or_else(|| StoreConfigError::NoSuchStore(name.to_owned()))
+    };
+    let primary = single(&settings.primary)?;
+    let secondary = single(&settings.secondary)?;
+    let (primary, primary_usable) = open.store(primary, StoreRole::Primary).await?;
+    let (secondary, secondary_usable) = open.store(secondary, StoreRole::Secondary).await?;
+    let multi = MultiConfig {
+        mirror_enabled: settings.mirror_enabled,
+        mirror_timeout: settings.mirror_timeout,
+        ..MultiConfig::default()
+    };
+    let (store, handle) = kv_multi::start(
+        Part::when(primary, primary_usable),
+        Part::when(secondary, secondary_usable),
+        multi,
+        KV_NAME,
+        open.registry,
+    )?;
+    Ok(Backend {
+        store: Arc::new(MetricsStore::new(
+            Arc::new(store.clone()),
+            open.metrics,
+            StoreRole::Primary,
+            KV_NAME,
+        )),
+        gossip: open.gossip,
+        multi: Some((store, handle)),
+    })
+}
+
+/// Makes stores.
+struct Open<'a> {
+    config: &'a Config,
+    registry: &'a mut Registry,
+    metrics: KvMetrics,
+    gossip: Option<Memberlist>,
+}
+
+impl<'a> Open<'a> {
+    fn new(config: &'a Config, registry: &'a mut Registry) -> Self {
+        Self {
+            config,
+            metrics: KvMetrics::register(registry),
+            registry,
+            gossip: None,
+        }
+    }
+
+    /// A store, and the wait until it can be used.
+    async fn store(
+        &mut self,
+        kind: StoreKind,
+        role: StoreRole,
+    ) -> Result<(Arc<dyn Store<ReplicaDesc>>, BoxFuture<'static, ()>), StoreConfigError> {
+        if let Some(client) = client(&self.config.distributor.ha_tracker.kvstore, kind) {
+            let at_once = Box::pin(std::future::ready(()));
+            return Ok((self.decorated(client?, role), at_once));
+        }
+        let (store, gossip) = memberlist(&self.config.memberlist, self.registry).await?;
+        let joined = Box::pin(gossip.ready());
+        self.gossip = Some(gossip);
+        Ok((self.decorated(store, role), joined))
+    }
+
+    fn decorated(
+        &self,
+        store: Arc<dyn Store<ReplicaDesc>>,
+        role: StoreRole,
+    ) -> Arc<dyn Store<ReplicaDesc>> {
+        let measured = MetricsStore::new(store, self.metrics.clone(), role, KV_NAME);
+        let prefix = &self.config.distributor.ha_tracker.kvstore.prefix;
+        Arc::new(PrefixStore::new(Arc::new(measured), prefix))
     }
 }
 
 /// A store that needs nothing but its client; `None` for gossip, in which this process takes part.
-fn client(config: &KvStoreConfig) -> Option<Result<Arc<dyn Store<ReplicaDesc>>, StoreConfigError>> {
-    Some(match config.store {
+fn client(
+    config: &KvStoreConfig,
+    kind: StoreKind,
+) -> Option<Result<Arc<dyn Store<ReplicaDesc>>, StoreConfigError>> {
+    Some(match kind {
         StoreKind::Memberlist => return None,
+        StoreKind::Multi => Err(StoreConfigError::NoSuchStore("multi".to_owned())),
         StoreKind::Inmemory => Ok(Arc::new(InMemoryStore::default())),
         #[cfg(feature = "consul")]
         StoreKind::Consul => consul(config),
@@ -110,7 +212,7 @@ fn keyring(settings: &MemberlistSettings) -> Result<Keyring, StoreConfigError> {
 async fn memberlist(
     settings: &MemberlistSettings,
     registry: &mut Registry,
-) -> Result<Backend, StoreConfigError> {
+) -> Result<(Arc<dyn Store<ReplicaDesc>>, Memberlist), StoreConfigError> {
     let config = MemberlistConfig {
         node_name: settings.node_name.clone(),
         randomize_node_name: settings.randomize_node_name,
@@ -137,10 +239,7 @@ async fn memberlist(
         encryption_keys: keyring(settings)?,
     };
     let (store, gossip) = kv_memberlist::start(config, ha_tracker::CODEC, registry).await?;
-    Ok(Backend {
-        store: Arc::new(store),
-        gossip: Some(gossip),
-    })
+    Ok((Arc::new(store), gossip))
 }
 
 #[cfg(feature = "consul")]
@@ -206,15 +305,4 @@ fn etcd(config: &KvStoreConfig) -> Result<Arc<dyn Store<ReplicaDesc>>, StoreConf
 
 fn saturating(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-/// The tracker's view of a backend: keys below the prefix, every call measured.
-pub(crate) fn decorate(
-    backend: Arc<dyn Store<ReplicaDesc>>,
-    prefix: &str,
-    registry: &mut Registry,
-) -> Arc<dyn Store<ReplicaDesc>> {
-    let metrics = KvMetrics::register(registry);
-    let measured = MetricsStore::new(backend, metrics, StoreRole::Primary, KV_NAME);
-    Arc::new(PrefixStore::new(Arc::new(measured), prefix))
 }

@@ -3,6 +3,7 @@
 #![allow(
     dead_code,
     unreachable_pub,
+    unused_imports,
     reason = "each test binary uses a part of it"
 )]
 
@@ -10,9 +11,9 @@ pub mod pairs;
 pub mod tls;
 
 use std::net::SocketAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use e2e::{Answer, Distributor, Metrics, SHORT, Series, Sink, Version, wait_for};
+pub use e2e::{merge, now_ms};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -40,22 +41,6 @@ pub fn tracked() -> Value {
         "distributor": {"ha_tracker": {"enable_ha_tracker": true}},
         "memberlist": {"bind_addr": ["127.0.0.1"], "bind_port": 0},
     })
-}
-
-pub fn merge(into: &mut Value, more: &Value) {
-    match (into, more) {
-        (Value::Object(into), Value::Object(more)) => {
-            for (key, value) in more {
-                merge(into.entry(key.clone()).or_insert(Value::Null), value);
-            }
-        }
-        (into, more) => *into = more.clone(),
-    }
-}
-
-pub fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    i64::try_from(since.as_millis()).unwrap()
 }
 
 /// A series with one sample of an HA pair.

@@ -3,8 +3,7 @@
 use std::borrow::Borrow;
 
 use e2e::{Answer, Sender, Series, Version};
-
-pub const REPLICAS: [&str; 2] = ["r0", "r1"];
+pub use e2e::{REPLICAS, pair_series};
 
 /// A stored election, as far as tests look at it.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -21,16 +20,6 @@ impl Desc {
         let decoded = snap::raw::Decoder::new().decompress_vec(raw).unwrap();
         prost::Message::decode(decoded.as_slice()).unwrap()
     }
-}
-
-/// A sample whose value is the number of the replica; all of a scrape have one time.
-pub fn pair_series(cluster: &str, replica: usize, timestamp: i64) -> Series {
-    let labels = [
-        ("__name__", "m"),
-        ("__replica__", REPLICAS[replica]),
-        ("cluster", cluster),
-    ];
-    Series::floats(&labels, &[(timestamp, replica as f64)])
 }
 
 /// Sends as a load balancer would: to the first that answers.

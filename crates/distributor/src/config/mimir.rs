@@ -98,7 +98,6 @@ const KEYS: &[&str] = &[
     "distributor.enable_start_time_quiet_zero",
     "distributor.ha_tracker.kvstore.etcd.tls_cipher_suites",
     "distributor.ha_tracker.kvstore.etcd.tls_min_version",
-    "distributor.ha_tracker.kvstore.multi",
     "distributor.limit_inflight_requests_using_grpc_method_limiter",
     "distributor.max_exemplars_per_series_per_request",
     "distributor.max_influx_request_size",

@@ -21,6 +21,7 @@ mod memberlist_rules;
 mod memberlist_table;
 mod mimir;
 mod model;
+mod multi_rules;
 mod render;
 mod runtime;
 mod secret;
@@ -48,7 +49,8 @@ pub use model::*;
 pub use render::{Mode, render_json, render_yaml};
 pub use runtime::{MultiKvOverride, RuntimeConfig, RuntimeSnapshot, TenantLimits};
 pub use secret::{REDACTED, Secret, SecretUrl};
-pub use store_model::{ConsulSettings, EtcdSettings, KvStoreConfig, StoreKind};
+pub use store_model::{ConsulSettings, EtcdSettings, KvStoreConfig, MultiSettings, StoreKind};
+pub(crate) use units::format_duration;
 
 use collect::Collector;
 use errors::Findings;

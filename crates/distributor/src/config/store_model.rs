@@ -21,6 +21,22 @@ pub struct KvStoreConfig {
     pub consul: ConsulSettings,
     /// How to reach etcd.
     pub etcd: EtcdSettings,
+    /// Which two stores make a multi store.
+    pub multi: MultiSettings,
+}
+
+impl KvStoreConfig {
+    /// The stores whose settings are used: one, or primary and secondary of a multi store, as far
+    /// as they are stores.
+    pub fn in_use(&self) -> Vec<StoreKind> {
+        match self.store {
+            StoreKind::Multi => [&self.multi.primary, &self.multi.secondary]
+                .into_iter()
+                .filter_map(|name| StoreKind::single(name))
+                .collect(),
+            single => vec![single],
+        }
+    }
 }
 
 /// `kvstore.store`.
@@ -35,6 +51,44 @@ pub enum StoreKind {
     Inmemory,
     /// `memberlist`: gossip, set up by [`MemberlistSettings`](super::MemberlistSettings).
     Memberlist,
+    /// `multi`: two of the others, set up by [`MultiSettings`].
+    Multi,
+}
+
+impl StoreKind {
+    /// Those that a multi store can be made of.
+    pub const SINGLE: [Self; 4] = [Self::Consul, Self::Etcd, Self::Inmemory, Self::Memberlist];
+
+    /// Its name in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Consul => "consul",
+            Self::Etcd => "etcd",
+            Self::Inmemory => "inmemory",
+            Self::Memberlist => "memberlist",
+            Self::Multi => "multi",
+        }
+    }
+
+    /// The store of this name, if a multi store can be made of it.
+    pub fn single(name: &str) -> Option<Self> {
+        Self::SINGLE.into_iter().find(|kind| kind.as_str() == name)
+    }
+}
+
+/// `kvstore.multi.*`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MultiSettings {
+    /// Name of the store that is read.
+    pub primary: String,
+    /// Name of the other.
+    pub secondary: String,
+    /// Whether the other is written to.
+    pub mirror_enabled: bool,
+    /// Bound of one write to the other.
+    #[serde(with = "text::duration")]
+    pub mirror_timeout: Duration,
 }
 
 /// `kvstore.consul.*`.

@@ -8,10 +8,11 @@ pub(super) static STORES: &[Setting] = &[
     Setting::new(
         "distributor.ha_tracker.kvstore.store",
         "distributor.ha-tracker.store",
-        Kind::OneOf(&["consul", "etcd", "inmemory", "memberlist"]),
+        Kind::OneOf(&["consul", "etcd", "inmemory", "memberlist", "multi"]),
         "memberlist",
         "Store of the elections: memberlist, which is gossip between the distributors, consul, \
-         etcd, or inmemory, which serves a single process.",
+         etcd, inmemory, which serves a single process, or multi, which is two of them, to move \
+         from one to the other.",
     )
     .basic(),
     Setting::new(
@@ -158,4 +159,36 @@ pub(super) static STORES: &[Setting] = &[
         "etcd: password of the user.",
     )
     .secret(),
+    Setting::new(
+        "distributor.ha_tracker.kvstore.multi.primary",
+        "distributor.ha-tracker.multi.primary",
+        Kind::Text,
+        "",
+        "Multi: the store that is read and decides: consul, etcd, inmemory or memberlist, each \
+         with its own settings. multi_kv_config.primary of the runtime configuration overrides it.",
+    ),
+    Setting::new(
+        "distributor.ha_tracker.kvstore.multi.secondary",
+        "distributor.ha-tracker.multi.secondary",
+        Kind::Text,
+        "",
+        "Multi: the other store, which is written to if mirroring is enabled.",
+    ),
+    Setting::new(
+        "distributor.ha_tracker.kvstore.multi.mirror_enabled",
+        "distributor.ha-tracker.multi.mirror-enabled",
+        Kind::Bool,
+        "false",
+        "Multi: also write to the secondary what the primary stores, and copy what the secondary \
+         lacks. multi_kv_config.mirror_enabled of the runtime configuration overrides it.",
+    ),
+    Setting::new(
+        "distributor.ha_tracker.kvstore.multi.mirror_timeout",
+        "distributor.ha-tracker.multi.mirror-timeout",
+        Kind::Duration,
+        "2s",
+        "Multi: how long one write to the secondary may take. Nobody waits for it but a switch \
+         of the primary.",
+    )
+    .nonzero(),
 ];

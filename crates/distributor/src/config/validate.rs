@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::errors::{Findings, Origin};
 use super::memberlist_rules;
 use super::model::{ClientAuth, Config, Limits, ServerConfig, ServerTls};
+use super::multi_rules;
 use super::store_model::{EtcdSettings, StoreKind};
 use super::units::format_duration;
 
@@ -46,27 +47,33 @@ fn check_tenant(tenant: &str, origin: &str, findings: &mut Findings) {
     }
 }
 
-/// The chosen store must be possible; the settings of the others do not matter.
+/// The chosen stores must be possible; the settings of the others do not matter.
 fn check_store(config: &Config, origin_of: OriginOf<'_>, findings: &mut Findings) {
     let kvstore = &config.distributor.ha_tracker.kvstore;
-    let section = match kvstore.store {
-        StoreKind::Inmemory => return,
-        StoreKind::Memberlist => {
-            memberlist_rules::check(&config.memberlist, origin_of, findings);
-            "memberlist"
+    if kvstore.store == StoreKind::Multi {
+        multi_rules::check(&kvstore.multi, origin_of, findings);
+    }
+    for kind in kvstore.in_use() {
+        let section = match kind {
+            StoreKind::Inmemory | StoreKind::Multi => continue,
+            StoreKind::Memberlist => {
+                memberlist_rules::check(&config.memberlist, origin_of, findings);
+                "memberlist"
+            }
+            StoreKind::Consul => "distributor.ha_tracker.kvstore.consul",
+            StoreKind::Etcd => {
+                let section = "distributor.ha_tracker.kvstore.etcd";
+                check_etcd_tls(section, &kvstore.etcd, origin_of, findings);
+                section
+            }
+        };
+        if findings.concerns_below(section) {
+            continue;
         }
-        StoreKind::Consul => "distributor.ha_tracker.kvstore.consul",
-        StoreKind::Etcd => "distributor.ha_tracker.kvstore.etcd",
-    };
-    if kvstore.store == StoreKind::Etcd {
-        check_etcd_tls(section, &kvstore.etcd, origin_of, findings);
-    }
-    if findings.concerns_below(section) {
-        return;
-    }
-    if let Err(error) = crate::store::check(config) {
-        let origin = origin_of("distributor.ha_tracker.kvstore.store");
-        findings.error(&origin, section, error.to_string());
+        if let Err(error) = crate::store::check(config, kind) {
+            let origin = origin_of("distributor.ha_tracker.kvstore.store");
+            findings.error(&origin, section, error.to_string());
+        }
     }
 }
 

@@ -144,6 +144,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/runtime_config", get(pages::configuration::runtime_config))
         .route("/distributor/ha_tracker", get(pages::ha_tracker::page))
         .route("/memberlist", get(pages::memberlist::page))
+        .route("/distributor/multi_kv", get(pages::multi_kv::page))
         .fallback(pages::index::not_found)
         .layer(axum::middleware::from_fn_with_state(
             Arc::clone(&shared),
@@ -196,6 +197,7 @@ fn route_label(path: &str) -> &'static str {
         "/runtime_config" => "runtime_config",
         "/distributor/ha_tracker" => "distributor_ha_tracker",
         "/memberlist" => "memberlist",
+        "/distributor/multi_kv" => "distributor_multi_kv",
         _ => "other",
     }
 }

@@ -13,9 +13,13 @@ use crate::app::Shared;
 use crate::http_server::text;
 
 /// Path and purpose of every page.
-const PAGES: [(&str, &str); 9] = [
+const PAGES: [(&str, &str); 10] = [
     ("/distributor/ha_tracker", "Elected replica of each cluster"),
     ("/memberlist", "Gossip: members, entries, messages"),
+    (
+        "/distributor/multi_kv",
+        "Multi store: primary, secondary, mirroring, and what differs",
+    ),
     (
         "/ready",
         "Whether this instance may get traffic, and why not",
@@ -87,6 +91,7 @@ fn attention(shared: &Shared) -> Vec<String> {
                 .to_owned(),
         );
     }
+    attention.extend(shared.multi.as_deref().and_then(super::multi_kv::attention));
     attention
 }
 

@@ -151,7 +151,7 @@ fn value_json(raw: &RawValue) -> Value {
 }
 
 /// The field names of the protobuf message, and times that people can read beside it.
-fn desc_json(desc: &ReplicaDesc) -> Value {
+pub(super) fn desc_json(desc: &ReplicaDesc) -> Value {
     let time = |ms: i64| (ms != 0).then(|| rfc3339(ms));
     json!({
         "replica": desc.replica,

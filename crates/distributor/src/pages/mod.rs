@@ -4,6 +4,7 @@ pub(crate) mod configuration;
 pub(crate) mod ha_tracker;
 pub(crate) mod index;
 pub(crate) mod memberlist;
+pub(crate) mod multi_kv;
 pub(crate) mod status;
 mod times;
 
@@ -48,6 +49,7 @@ pub(crate) fn layout(title: &str, content: &Markup) -> Markup {
                         a href="/" { "Index" }
                         a href="/distributor/ha_tracker" { "HA tracker" }
                         a href="/memberlist" { "Memberlist" }
+                        a href="/distributor/multi_kv" { "Multi KV" }
                         a href="/services" { "Services" }
                         a href="/config" { "Configuration" }
                         a href="/metrics" { "Metrics" }

@@ -73,6 +73,19 @@ fn service_states(shared: &Shared) -> Vec<(String, String)> {
         };
         services.push(("memberlist".to_owned(), state));
     }
+    if let Some(multi) = &shared.multi {
+        let status = multi.store.status();
+        let mirroring = if status.mirror_enabled {
+            "mirrored to"
+        } else {
+            "not mirrored to"
+        };
+        let state = format!(
+            "Running ({}, {mirroring} {})",
+            status.primary, status.secondary
+        );
+        services.push(("multi-kv".to_owned(), state));
+    }
     let files = &shared.config.runtime_config.files;
     let runtime = if files.is_empty() {
         "Disabled (no runtime_config.file)".to_owned()

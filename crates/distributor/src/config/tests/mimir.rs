@@ -140,16 +140,6 @@ distributor:
 }
 
 #[test]
-fn the_multi_store_is_refused() {
-    expect![[r#"
-        the configuration has 1 mistake:
-          c.yaml:1: distributor.ha_tracker.kvstore.store: got "multi"; must be one of consul, etcd, inmemory, memberlist"#]]
-    .assert_eq(&yaml_mistakes(
-        "distributor: {ha_tracker: {kvstore: {store: multi}}}",
-    ));
-}
-
-#[test]
 fn timeouts_where_mimir_had_them_first() {
     let config = from_yaml(
         "\

@@ -2,8 +2,10 @@
 
 mod downstream;
 mod memberlist;
+mod migration;
 mod mimir;
 mod mistakes;
+mod multi;
 mod output;
 mod runtime;
 mod sources;

@@ -65,6 +65,11 @@ fn full_yaml() {
                 tls_insecure_skip_verify: false
                 username: ""
                 password: ""
+              multi:
+                primary: ""
+                secondary: ""
+                mirror_enabled: false
+                mirror_timeout: 2s
           max_recv_msg_size: 104857600
           remote_timeout: 1m30s
           instance_limits:
@@ -251,7 +256,7 @@ fn help_shows_the_basic_flags() {
           -distributor.ha-tracker.replica string
             	Label that names the replica of a series; removed from what is accepted. (default __replica__)
           -distributor.ha-tracker.store string
-            	Store of the elections: memberlist, which is gossip between the distributors, consul, etcd, or inmemory, which serves a single process. (default memberlist)
+            	Store of the elections: memberlist, which is gossip between the distributors, consul, etcd, inmemory, which serves a single process, or multi, which is two of them, to move from one to the other. (default memberlist)
           -help
             	Print the basic flags and exit.
           -help-all

@@ -1,0 +1,300 @@
+//! `/distributor/multi_kv`: primary and secondary of a multi store, and what differs between them.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use ha_tracker::{Clock, ReplicaDesc};
+use kv_multi::{
+    BackfillState, CompareError, Comparison, Difference, MirrorFailure, Reason, Status,
+};
+use maud::{Markup, html};
+use serde_json::{Value, json};
+
+use super::memberlist::desc_json;
+use super::times::{ago, rfc3339};
+use super::{json, wants_json};
+use crate::app::Shared;
+use crate::config::{MultiKvOverride, MultiSettings, format_duration};
+use crate::multi::Multi;
+
+/// A comparison that is not older is shown again.
+const MAX_AGE: Duration = Duration::from_secs(1);
+
+type Compared = Result<Arc<Comparison<ReplicaDesc>>, CompareError>;
+
+pub(crate) async fn page(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    let tracker = &shared.config.distributor.ha_tracker;
+    let Some(multi) = &shared.multi else {
+        let store = tracker
+            .enable_ha_tracker
+            .then(|| tracker.kvstore.store.as_str());
+        if wants_json(&headers) {
+            return json(&json!({ "store": store }));
+        }
+        return super::page("Multi KV", &not_used(store));
+    };
+    let compared = multi.store.compare(MAX_AGE).await;
+    let view = View {
+        configured: &tracker.kvstore.multi,
+        wanted: shared.limits.snapshot().multi_kv_config().cloned(),
+        refused: multi.refused(),
+        status: multi.store.status(),
+        compared,
+    };
+    if wants_json(&headers) {
+        return json(&view.json());
+    }
+    super::page("Multi KV", &view.html(Clock::System.now_ms()))
+}
+
+/// A line for the index if something needs attention.
+pub(crate) fn attention(multi: &Multi) -> Option<String> {
+    let refused = multi.refused()?;
+    Some(format!(
+        "The runtime configuration's multi_kv_config is refused: {refused}."
+    ))
+}
+
+fn not_used(store: Option<&str>) -> Markup {
+    html! {
+        p { "The multi store is not used here: "
+            @match store {
+                Some(store) => { "the elections are kept in " b { (store) } " alone (" code { "distributor.ha_tracker.kvstore.store" } ")." },
+                None => { "the HA tracker is off (" code { "distributor.ha_tracker.enable_ha_tracker" } ")." },
+            }
+        }
+    }
+}
+
+struct View<'a> {
+    configured: &'a MultiSettings,
+    wanted: Option<MultiKvOverride>,
+    refused: Option<Arc<String>>,
+    status: Status,
+    compared: Compared,
+}
+
+fn unix_ms(at: SystemTime) -> i64 {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn time(at: SystemTime) -> String {
+    rfc3339(unix_ms(at))
+}
+
+impl View<'_> {
+    fn json(&self) -> Value {
+        let Status {
+            mirror, backfill, ..
+        } = &self.status;
+        json!({
+            "store": "multi",
+            "configured": {
+                "primary": self.configured.primary,
+                "secondary": self.configured.secondary,
+                "mirror_enabled": self.configured.mirror_enabled,
+                "mirror_timeout": format_duration(self.configured.mirror_timeout),
+            },
+            "override": self.wanted.as_ref().map(|wanted| json!({
+                "primary": wanted.primary,
+                "mirror_enabled": wanted.mirror_enabled,
+            })),
+            "refused": self.refused.as_deref(),
+            "primary": self.status.primary,
+            "secondary": self.status.secondary,
+            "mirror_enabled": self.status.mirror_enabled,
+            "since": time(self.status.since),
+            "mirror": {
+                "writes_total": mirror.writes_total,
+                "write_errors_total": mirror.write_errors_total,
+                "pending_keys": mirror.pending_keys,
+                "last_error": mirror.last_error.as_ref().map(failure_json),
+            },
+            "backfill": {
+                "state": backfill.state.as_str(),
+                "pending_keys": backfill.pending_keys,
+                "copied_keys_total": backfill.copied_keys_total,
+                "failed_keys_total": backfill.failed_keys_total,
+            },
+            "comparison": self.compared.as_ref().ok().map(|compared| comparison_json(compared)),
+            "comparison_error": self.compared.as_ref().err().map(ToString::to_string),
+        })
+    }
+
+    fn html(&self, now_ms: i64) -> Markup {
+        let Status {
+            mirror, backfill, ..
+        } = &self.status;
+        let since = unix_ms(self.status.since);
+        html! {
+            @if let Some(refused) = &self.refused {
+                p.warn { "The runtime configuration's " code { "multi_kv_config" } " is refused: " (refused) ". What was in effect stays." }
+            }
+            h2 { "In effect" }
+            div.scroll { table { tbody {
+                tr { th { "Primary" } td { b { (self.status.primary) } " – read, and decides" } }
+                tr { th { "Secondary" } td { b { (self.status.secondary) } @if self.status.mirror_enabled { " – written to" } @else { " – not used" } } }
+                tr { th { "Mirroring" } td { @if self.status.mirror_enabled { "on" } @else { "off" } } }
+                tr { th { "Since" } td title=(rfc3339(since)) { (ago(now_ms, since)) } }
+                tr { th { "Configured" } td { (settings_text(&self.configured.primary, self.configured.mirror_enabled)) } }
+                tr { th { "Overridden" } td { (override_text(self.wanted.as_ref())) } }
+            } } }
+            @if self.status.mirror_enabled || mirror.writes_total > 0 {
+                h2 { "Mirroring" }
+                div.scroll { table { tbody {
+                    tr { th { "Writes" } td.num { (mirror.writes_total) } }
+                    tr { th { "Failed" } td.num.bad[mirror.write_errors_total > 0] { (mirror.write_errors_total) } }
+                    tr { th { "Waiting" } td.num { (mirror.pending_keys) } }
+                    @if let Some(failure) = &mirror.last_error {
+                        tr { th { "Last failure" } td { (ago(now_ms, unix_ms(failure.at))) ", " code { (failure.key) } ": " (failure.error) } }
+                    }
+                    tr { th { "Backfill" } td { (backfill_text(backfill.state))
+                        @if backfill.pending_keys > 0 { ", " (backfill.pending_keys) " keys to copy" } } }
+                    tr { th { "Copied" } td.num { (backfill.copied_keys_total) @if backfill.failed_keys_total > 0 { ", failed: " (backfill.failed_keys_total) } } }
+                } } }
+            }
+            h2 { "Comparison" }
+            (comparison_html(&self.compared, now_ms))
+        }
+    }
+}
+
+fn settings_text(primary: &str, mirror_enabled: bool) -> String {
+    let mirroring = if mirror_enabled { "on" } else { "off" };
+    format!("primary {primary}, mirroring {mirroring}")
+}
+
+fn override_text(wanted: Option<&MultiKvOverride>) -> String {
+    let Some(wanted) = wanted else {
+        return "no".to_owned();
+    };
+    let primary = wanted.primary.iter().map(|name| format!("primary {name}"));
+    let mirroring = wanted.mirror_enabled.iter().map(|enabled| match enabled {
+        true => "mirroring on".to_owned(),
+        false => "mirroring off".to_owned(),
+    });
+    let parts: Vec<String> = primary.chain(mirroring).collect();
+    format!("{} (runtime configuration)", parts.join(", "))
+}
+
+fn backfill_text(state: BackfillState) -> &'static str {
+    match state {
+        BackfillState::Off => "off",
+        BackfillState::Running => "running: the secondary was not seen complete yet",
+        BackfillState::Complete => "complete",
+    }
+}
+
+fn failure_json(failure: &MirrorFailure) -> Value {
+    json!({ "at": time(failure.at), "key": failure.key, "error": failure.error })
+}
+
+fn comparison_json(compared: &Comparison<ReplicaDesc>) -> Value {
+    let differences: Vec<Value> = compared
+        .differences
+        .iter()
+        .map(|difference| {
+            json!({
+                "key": difference.key,
+                "reason": difference.reason.as_str(),
+                "primary": difference.primary.as_ref().map(desc_json),
+                "secondary": difference.secondary.as_ref().map(desc_json),
+            })
+        })
+        .collect();
+    let mut comparison = json!({
+        "at": time(compared.at),
+        "took_ms": u64::try_from(compared.took.as_millis()).unwrap_or(u64::MAX),
+        "primary_keys": compared.primary_keys,
+        "secondary_keys": compared.secondary_keys,
+        "undecodable": compared.undecodable,
+        "differences": differences,
+    });
+    for reason in Reason::ALL {
+        comparison[reason.as_str()] = json!(compared.count(reason));
+    }
+    comparison
+}
+
+fn comparison_html(compared: &Compared, now_ms: i64) -> Markup {
+    let compared = match compared {
+        Ok(compared) => compared,
+        Err(error) => return html! { p.warn { "The stores could not be compared: " (error) "." } },
+    };
+    let at = unix_ms(compared.at);
+    let differing: usize = Reason::ALL
+        .iter()
+        .map(|reason| compared.count(*reason))
+        .sum();
+    html! {
+        p.note { "Made " (ago(now_ms, at)) ", in " (compared.took.as_millis()) " ms. "
+            (compared.primary) " has " (compared.primary_keys) " keys, "
+            (compared.secondary) " has " (compared.secondary_keys) "." }
+        @if compared.undecodable > 0 { p.warn { (compared.undecodable) " values cannot be decoded and were not compared." } }
+        @if differing == 0 {
+            p { "No difference: what one store has, the other has." }
+        } @else {
+            div.scroll { table {
+                thead { tr { th { "Difference" } th { "Keys" } th { "What it means" } } }
+                tbody { @for reason in Reason::ALL {
+                    @if compared.count(reason) > 0 {
+                        tr { td { (reason.as_str()) } td.num.bad[reason.is_behind()] { (compared.count(reason)) } td { (meaning(reason)) } }
+                    }
+                } }
+            } }
+            div.scroll { table {
+                thead { tr { th { "Key" } th { "Difference" } th { "In " (compared.primary) } th { "In " (compared.secondary) } } }
+                tbody { @for difference in &compared.differences { (row(difference, now_ms)) } }
+            } }
+            @if differing > compared.differences.len() {
+                p.note { (compared.differences.len()) " of " (differing) " keys." }
+            }
+        }
+    }
+}
+
+fn meaning(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Missing => {
+            "The secondary has no value. Switching to it now would lose these elections."
+        }
+        Reason::Older => {
+            "The secondary has an older value. Switching to it now would lose what is newer."
+        }
+        Reason::Newer => {
+            "The secondary has a newer value: another distributor uses it as its primary, or wrote it and did not get to mirror it."
+        }
+        Reason::Extra => {
+            "Only the secondary has a value: left from before, or written by a distributor that uses it as its primary."
+        }
+    }
+}
+
+fn row(difference: &Difference<ReplicaDesc>, now_ms: i64) -> Markup {
+    let value = |desc: &Option<ReplicaDesc>| match desc {
+        None => "–".to_owned(),
+        Some(desc) => format!(
+            "{}, elected {}, last sample {}{}",
+            desc.replica,
+            ago(now_ms, desc.elected_at),
+            ago(now_ms, desc.received_at),
+            if desc.is_deleted() {
+                ", marked for deletion"
+            } else {
+                ""
+            }
+        ),
+    };
+    html! {
+        tr {
+            td.name title=(difference.key) { (difference.key) }
+            td { (difference.reason.as_str()) }
+            td { (value(&difference.primary)) }
+            td { (value(&difference.secondary)) }
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! What one write did, and what it means for the other store.
+
+use kv_core::{CasUpdate, Mergeable};
+
+/// A write to the primary that the secondary is to follow.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Change<V> {
+    /// What the write replaced, and all that was replaced on the way to it: a value up to this one
+    /// has been overwritten knowingly. `None`: the key was absent.
+    replaced: Option<V>,
+    /// What was put there; `None`: the key was deleted.
+    value: Option<V>,
+    /// Grows from each write of a key to the next.
+    order: u64,
+}
+
+/// Whether `value` is nothing new to one who knows `known`.
+pub(crate) fn covers<V: Mergeable + Clone>(known: Option<&V>, value: &V) -> bool {
+    known.is_some_and(|known| !known.clone().merge(value))
+}
+
+fn join<V: Mergeable + Clone>(a: Option<V>, b: Option<V>) -> Option<V> {
+    match (a, b) {
+        (Some(mut a), Some(b)) => {
+            a.merge(&b);
+            Some(a)
+        }
+        (a, b) => a.or(b),
+    }
+}
+
+impl<V: Mergeable + Clone + PartialEq> Change<V> {
+    /// `replaced` became `value`. Of two writes of a key the later has the greater `order`.
+    pub(crate) fn new(replaced: Option<V>, value: Option<V>, order: u64) -> Self {
+        Self {
+            replaced,
+            value,
+            order,
+        }
+    }
+
+    /// A value that is to be there, unless a newer one is.
+    pub(crate) fn at_least(value: V) -> Self {
+        Self::new(None, Some(value), 0)
+    }
+
+    /// Two changes of one key as one, whichever came first.
+    pub(crate) fn and(self, other: Self) -> Self {
+        let (earlier, later) = if self.order <= other.order {
+            (self, other)
+        } else {
+            (other, self)
+        };
+        let before = join(earlier.replaced, earlier.value);
+        Self {
+            replaced: join(before, later.replaced),
+            value: later.value,
+            order: later.order,
+        }
+    }
+
+    /// What to do with a store that now has `existing`.
+    pub(crate) fn apply(&self, existing: Option<&V>) -> CasUpdate<V> {
+        let newer = existing.filter(|existing| !covers(self.replaced.as_ref(), existing));
+        match join(newer.cloned(), self.value.clone()) {
+            wanted if wanted.as_ref() == existing => CasUpdate::Keep,
+            Some(value) => CasUpdate::Put(value),
+            None => CasUpdate::Delete,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The larger wins.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    struct Max(u32);
+
+    impl Mergeable for Max {
+        fn merge(&mut self, other: &Self) -> bool {
+            let newer = other.0 > self.0;
+            self.0 = self.0.max(other.0);
+            newer
+        }
+    }
+
+    fn change(replaced: Option<u32>, value: Option<u32>, order: u64) -> Change<Max> {
+        Change::new(replaced.map(Max), value.map(Max), order)
+    }
+
+    /// What a store with `existing` has afterwards.
+    fn after(change: &Change<Max>, existing: Option<u32>) -> Option<u32> {
+        let existing = existing.map(Max);
+        match change.apply(existing.as_ref()) {
+            CasUpdate::Keep => existing,
+            CasUpdate::Put(value) => Some(value),
+            CasUpdate::Delete => None,
+            CasUpdate::Abort(error) => panic!("{error}"),
+        }
+        .map(|value| value.0)
+    }
+
+    #[test]
+    fn a_write_overwrites_what_it_has_seen_and_joins_what_it_has_not() {
+        for (replaced, value, existing, expected) in [
+            (None, Some(3), None, Some(3)),
+            (Some(2), Some(3), Some(2), Some(3)),
+            (Some(2), Some(3), Some(1), Some(3)),
+            (Some(2), Some(3), None, Some(3)),
+            (Some(2), Some(3), Some(9), Some(9)),
+            // Knowingly smaller.
+            (Some(7), Some(3), Some(7), Some(3)),
+            (Some(7), Some(3), Some(8), Some(8)),
+            // Deletions.
+            (Some(7), None, Some(7), None),
+            (Some(7), None, Some(6), None),
+            (Some(7), None, Some(8), Some(8)),
+            (Some(7), None, None, None),
+            (None, None, Some(1), Some(1)),
+        ] {
+            let change = change(replaced, value, 1);
+            assert_eq!(
+                after(&change, existing),
+                expected,
+                "{change:?} on {existing:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_where_nothing_changes() {
+        let change = change(Some(2), Some(3), 1);
+        assert!(matches!(change.apply(Some(&Max(3))), CasUpdate::Keep));
+        assert!(matches!(change.apply(Some(&Max(4))), CasUpdate::Keep));
+    }
+
+    proptest! {
+        /// A history of one key, of which the secondary has followed some steps, waits as one
+        /// change: joined in any order, it takes the secondary to where the primary is.
+        #[test]
+        fn changes_that_wait_are_one_in_any_order(
+            values in prop::collection::vec(prop::option::of(1u32..9), 2..8),
+            followed in 0usize..7,
+            seed in any::<prop::sample::Selector>(),
+        ) {
+            let followed = followed.min(values.len() - 1);
+            let mut waiting: Vec<Change<Max>> = values
+                .windows(2)
+                .zip(1..)
+                .map(|(step, order)| change(step[0], step[1], order))
+                .collect();
+            let mut all = None;
+            while !waiting.is_empty() {
+                let index = seed.select(0..waiting.len());
+                let next = waiting.swap_remove(index);
+                all = Some(match all {
+                    None => next,
+                    Some(before) => Change::and(before, next),
+                });
+            }
+            let all = all.unwrap();
+            prop_assert_eq!(after(&all, values[followed]), *values.last().unwrap());
+            // What another process put there meanwhile is newer, and stays.
+            prop_assert_eq!(after(&all, Some(9)), Some(9));
+        }
+    }
+}

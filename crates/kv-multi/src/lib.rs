@@ -1,0 +1,36 @@
+//! One key-value store over two, to move running services from one to the other.
+//!
+//! Reads, watches and compare-and-swaps go to the *primary*. With mirroring on, what is stored there
+//! goes to the *secondary* as well, in the background: no caller waits for it or fails with it.
+//! Which of the two is the primary, and whether to mirror, can be changed while everything runs
+//! ([`MultiStore::apply`]).
+//!
+//! What makes a move safe:
+//!
+//! - A write is mirrored as what it replaced and what it put there: it overwrites in the secondary
+//!   what it has seen in the primary, and is joined with anything newer. Distributors that use
+//!   opposite primaries, as in the middle of a roll-out, end with the same values in both stores.
+//! - While mirroring is on both stores are compared again and again ([`Comparison`]), and what the
+//!   secondary lacks is copied, at a bounded rate: what was there before mirroring, what a failed
+//!   mirror write left out, what another process did not get to mirror.
+//! - A switch waits for the writes that are under way, mirrors what is pending, and only then lets
+//!   the next write go to the new primary. Both waits are bounded, so that a primary that hangs can
+//!   be left.
+
+mod change;
+mod compare;
+mod complaint;
+mod config;
+mod metrics;
+mod mirror;
+mod state;
+mod status;
+mod store;
+mod upkeep;
+mod watch;
+
+pub use compare::{CompareError, Comparison, Difference, Reason};
+pub use config::{ConfigError, MultiConfig};
+pub use state::{Override, Refused};
+pub use status::{BackfillState, BackfillStatus, MirrorFailure, MirrorStatus, Status};
+pub use store::{MultiHandle, MultiStore, Part, start};

@@ -1,0 +1,191 @@
+//! Writes on their way to the secondary.
+//!
+//! One change waits per key, whatever its number of writes, and at most one per key is under way: a
+//! slow secondary costs memory in proportion to the keys, and the last write of a key is the last to
+//! arrive.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kv_core::{Mergeable, Store, StoreError};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::change::Change;
+
+/// Keys that are written to the secondary at the same time.
+pub(crate) const WORKERS: usize = 16;
+
+/// Keys that may wait. Beyond, a write is an error of mirroring, and the next comparison finds it.
+const MAX_WAITING: usize = 100_000;
+
+/// From which store to which.
+pub(crate) struct Route<V> {
+    pub(crate) primary: Arc<dyn Store<V>>,
+    pub(crate) secondary: Arc<dyn Store<V>>,
+    /// Cancelled when the primary can be used.
+    pub(crate) primary_usable: CancellationToken,
+    /// Cancelled when the secondary can be used.
+    pub(crate) secondary_usable: CancellationToken,
+}
+
+impl<V> Clone for Route<V> {
+    fn clone(&self) -> Self {
+        Self {
+            primary: Arc::clone(&self.primary),
+            secondary: Arc::clone(&self.secondary),
+            primary_usable: self.primary_usable.clone(),
+            secondary_usable: self.secondary_usable.clone(),
+        }
+    }
+}
+
+/// What is to be done with a key.
+pub(crate) enum Task<V> {
+    /// Follow a write.
+    Follow(Change<V>),
+    /// Copy what the primary has.
+    Copy,
+}
+
+pub(crate) struct Job<V> {
+    pub(crate) key: String,
+    pub(crate) task: Task<V>,
+    pub(crate) route: Route<V>,
+}
+
+struct Queue<V> {
+    /// Keys that wait and are not under way, oldest first.
+    order: VecDeque<String>,
+    waiting: HashMap<String, (Task<V>, Route<V>)>,
+    under_way: HashSet<String>,
+}
+
+/// The queue between those who write to the primary and those who write to the secondary.
+pub(crate) struct Mirror<V> {
+    queue: Mutex<Queue<V>>,
+    more: Notify,
+    done: Notify,
+}
+
+impl<V> Default for Mirror<V> {
+    fn default() -> Self {
+        let queue = Queue {
+            order: VecDeque::new(),
+            waiting: HashMap::new(),
+            under_way: HashSet::new(),
+        };
+        Self {
+            queue: Mutex::new(queue),
+            more: Notify::new(),
+            done: Notify::new(),
+        }
+    }
+}
+
+/// The queue is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{MAX_WAITING} keys wait to be mirrored already")]
+pub(crate) struct Full;
+
+impl<V: Mergeable + Clone + PartialEq + Send + Sync + 'static> Mirror<V> {
+    pub(crate) fn push(&self, key: &str, task: Task<V>, route: &Route<V>) -> Result<(), Full> {
+        let mut queue = self.lock();
+        if let Some((waiting, _)) = queue.waiting.get_mut(key) {
+            // Whatever waits will bring what a copy would bring.
+            if let Task::Follow(change) = task {
+                *waiting = Task::Follow(match std::mem::replace(waiting, Task::Copy) {
+                    Task::Follow(before) => before.and(change),
+                    Task::Copy => change,
+                });
+            }
+            return Ok(());
+        }
+        if queue.waiting.len() >= MAX_WAITING {
+            return Err(Full);
+        }
+        queue.waiting.insert(key.to_owned(), (task, route.clone()));
+        if !queue.under_way.contains(key) {
+            queue.order.push_back(key.to_owned());
+            self.more.notify_one();
+        }
+        Ok(())
+    }
+
+    /// The next thing to do; [`Mirror::finished`] must follow.
+    pub(crate) async fn next(&self) -> Job<V> {
+        loop {
+            {
+                let mut queue = self.lock();
+                if let Some(key) = queue.order.pop_front()
+                    && let Some((task, route)) = queue.waiting.remove(&key)
+                {
+                    queue.under_way.insert(key.clone());
+                    if !queue.order.is_empty() {
+                        // A permit is kept for one sleeper only.
+                        self.more.notify_one();
+                    }
+                    return Job { key, task, route };
+                }
+            }
+            self.more.notified().await;
+        }
+    }
+
+    pub(crate) fn finished(&self, key: &str) {
+        let mut queue = self.lock();
+        queue.under_way.remove(key);
+        if queue.waiting.contains_key(key) {
+            queue.order.push_back(key.to_owned());
+            self.more.notify_one();
+        }
+        drop(queue);
+        self.done.notify_waiters();
+    }
+
+    /// Keys that wait or are under way.
+    pub(crate) fn pending(&self) -> usize {
+        let queue = self.lock();
+        queue.waiting.len() + queue.under_way.len()
+    }
+
+    /// Waits until not more than `keys` are pending.
+    pub(crate) async fn pending_at_most(&self, keys: usize) {
+        loop {
+            let mut done = std::pin::pin!(self.done.notified());
+            done.as_mut().enable();
+            if self.pending() <= keys {
+                return;
+            }
+            done.await;
+        }
+    }
+
+    /// Forgets what waits; its keys.
+    pub(crate) fn give_up(&self) -> Vec<String> {
+        let mut queue = self.lock();
+        queue.order.clear();
+        queue.waiting.drain().map(|(key, _)| key).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue<V>> {
+        // Nothing panics while it is held; were it so, the queue is whole after each statement.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<V: Mergeable + Clone + PartialEq + Send + Sync + 'static> Job<V> {
+    /// Does it.
+    pub(crate) async fn run(&self) -> Result<(), StoreError> {
+        let change = match &self.task {
+            Task::Follow(change) => change.clone(),
+            Task::Copy => match self.route.primary.get(&self.key).await? {
+                Some(value) => Change::at_least(value),
+                None => return Ok(()),
+            },
+        };
+        let mut update = |existing: Option<&V>| change.apply(existing);
+        self.route.secondary.cas(&self.key, &mut update).await?;
+        Ok(())
+    }
+}

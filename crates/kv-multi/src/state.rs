@@ -1,0 +1,95 @@
+//! Which of the two stores is the primary, and whether to mirror.
+
+use std::time::SystemTime;
+
+use tokio_util::sync::CancellationToken;
+
+/// What takes the place of the configured settings; `None` leaves one as configured.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Override {
+    /// Name of the store to use as primary.
+    pub primary: Option<String>,
+    /// Whether to mirror.
+    pub mirror_enabled: Option<bool>,
+}
+
+/// Why an [`Override`] is refused. Nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{primary:?} cannot be the primary: the stores of this process are {first} and {second}")]
+pub struct Refused {
+    /// The store that was asked for.
+    pub primary: String,
+    /// One of those that there are.
+    pub first: &'static str,
+    /// The other.
+    pub second: &'static str,
+}
+
+/// One of the two stores, by its place in the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// The configured primary.
+    First,
+    /// The configured secondary.
+    Second,
+}
+
+impl Side {
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+        }
+    }
+
+    pub(crate) fn index(self) -> usize {
+        match self {
+            Self::First => 0,
+            Self::Second => 1,
+        }
+    }
+}
+
+/// What is in effect. Each change makes a new one.
+#[derive(Debug, Clone)]
+pub(crate) struct State {
+    pub(crate) primary: Side,
+    pub(crate) mirror_enabled: bool,
+    pub(crate) since: SystemTime,
+    /// Grows with each change.
+    pub(crate) generation: u64,
+    /// Cancelled when reads and watches are to begin again on another primary, which is known then.
+    pub(crate) moved: CancellationToken,
+    /// Cancelled when writes that still run are to be given up, and begun again after the switch.
+    pub(crate) abandoned: CancellationToken,
+}
+
+impl State {
+    pub(crate) fn new(mirror_enabled: bool) -> Self {
+        Self {
+            primary: Side::First,
+            mirror_enabled,
+            since: SystemTime::now(),
+            generation: 0,
+            moved: CancellationToken::new(),
+            abandoned: CancellationToken::new(),
+        }
+    }
+
+    /// The state after this one. Calls of this one go on if the primary stays.
+    pub(crate) fn next(&self, primary: Side, mirror_enabled: bool) -> Self {
+        let moved = if primary == self.primary {
+            self.moved.clone()
+        } else {
+            CancellationToken::new()
+        };
+        Self {
+            primary,
+            mirror_enabled,
+            since: SystemTime::now(),
+            generation: self.generation + 1,
+            moved,
+            abandoned: CancellationToken::new(),
+        }
+    }
+}

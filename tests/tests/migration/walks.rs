@@ -1,0 +1,55 @@
+//! Whole migrations, forwards and back.
+
+use e2e::migration::{OldStore, Options, Step, run};
+
+async fn passes(options: Options) {
+    let report = run(&options).await;
+    println!("{}", report.summary());
+    assert!(report.is_ok(), "{options:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_consul_by_restarts() {
+    passes(Options::quick(OldStore::Consul)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_etcd_by_restarts() {
+    passes(Options::quick(OldStore::Etcd)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_consul_by_the_runtime_configuration() {
+    passes(Options {
+        runtime: true,
+        ..Options::quick(OldStore::Consul)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_etcd_by_the_runtime_configuration() {
+    passes(Options {
+        runtime: true,
+        ..Options::quick(OldStore::Etcd)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_etcd_with_everything_going_wrong() {
+    passes(Options {
+        chaos: true,
+        ..Options::quick(OldStore::Etcd)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_consul_and_back_again() {
+    passes(Options {
+        rollback_at: Some(Step::new(3).unwrap()),
+        ..Options::quick(OldStore::Consul)
+    })
+    .await;
+}
