@@ -5,6 +5,7 @@
 //! it, and tests call it too; several distributors can run in one process.
 
 mod app;
+mod asking;
 pub mod config;
 pub mod demo;
 mod downstream;
@@ -12,6 +13,7 @@ mod http_server;
 mod log_limit;
 pub mod logging;
 mod metrics;
+pub mod migration;
 mod multi;
 mod pages;
 mod pem;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use distributor::config::{ConfigErrors, Invocation, Loaded};
-use distributor::{REVISION, VERSION, config, demo, logging, reference};
+use distributor::{REVISION, VERSION, config, demo, logging, migration, reference};
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
@@ -11,6 +11,7 @@ fn main() -> ExitCode {
     match arguments.first().and_then(|first| first.to_str()) {
         Some("docs") => return print_docs(arguments.get(1).and_then(|which| which.to_str())),
         Some("demo") => return demo::run(arguments.into_iter().skip(1)),
+        Some("migration") => return migration::run(arguments.into_iter().skip(1)),
         Some("run") => drop(arguments.remove(0)),
         _ => {}
     }

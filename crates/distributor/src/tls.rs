@@ -55,6 +55,16 @@ pub(crate) fn client_config(tls: &ClientTls) -> Result<ClientConfig, TlsError> {
     }
 }
 
+/// A client for those who use no TLS, which HTTP clients cannot be made without.
+pub(crate) fn trusting_nobody() -> Result<ClientConfig, TlsError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Versions)?
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth())
+}
+
 fn verifier(
     tls: &ClientTls,
     provider: &Arc<CryptoProvider>,

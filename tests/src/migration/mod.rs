@@ -13,6 +13,7 @@ mod load;
 mod plan;
 mod report;
 mod server;
+mod status;
 
 use std::time::Duration;
 
@@ -160,9 +161,9 @@ impl Run {
         let last = legs.last().map_or(Step::FIRST, |leg| leg.to);
         if last == Step::LAST {
             self.fleet.old.stop();
-            self.go_on("old store stopped").await?;
+            self.go_on("old store stopped", last).await?;
         } else {
-            self.go_on("after the way back").await?;
+            self.go_on("after the way back", last).await?;
         }
         let whole = self.fleet.whole_account();
         let rows = &self.report.rows;
@@ -188,6 +189,7 @@ impl Run {
         self.fleet.load.begun().await?;
         settled(&self.fleet).await?;
         check::verified(&self.fleet, Step::FIRST).await?;
+        status::lets_go_on(&self.fleet, Step::FIRST).await?;
         self.fleet.load.pass(self.options.dwell()).await?;
         let expected = Expected {
             elections: self.fleet.load.clusters().len(),
@@ -202,11 +204,15 @@ impl Run {
             self.fleet.switch(number, leg.to, leg.way).await?;
             // As long as they are on two steps, they must agree as well.
             settled(&self.fleet).await?;
+            if number == 0 {
+                status::sees_a_roll_out(&self.fleet).await?;
+            }
             if number == 0 && self.options.chaos {
                 disturb::kill_one(&mut self.fleet, 1).await?;
             }
         }
         check::verified(&self.fleet, leg.to).await?;
+        status::lets_go_on(&self.fleet, leg.to).await?;
         self.fleet.load.pass(self.options.dwell()).await?;
         let name = match leg.from < leg.to {
             true => title(leg.to),
@@ -244,6 +250,7 @@ impl Run {
         self.row(format!("{step}   secondary slow"), unharmed)
             .await?;
         disturb::absent(&mut self.fleet).await?;
+        status::warns_of_the_secondary(&self.fleet).await?;
         self.row(format!("{step}   secondary absent"), unharmed)
             .await?;
         disturb::recovers(&self.fleet, MIRROR_TIMEOUT).await?;
@@ -269,8 +276,9 @@ impl Run {
     }
 
     /// The fleet has arrived, and has nothing to do but its work.
-    async fn go_on(&mut self, name: &str) -> Result<(), String> {
+    async fn go_on(&mut self, name: &str, step: Step) -> Result<(), String> {
         self.fleet.load.pass(2 * self.options.dwell()).await?;
+        status::lets_go_on(&self.fleet, step).await?;
         self.row(name.to_owned(), Expected::default()).await
     }
 

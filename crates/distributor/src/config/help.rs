@@ -17,8 +17,14 @@ pub(super) fn help(all: bool) -> String {
         .collect();
     flags.sort_by_key(|setting| setting.flag);
     let mut text = String::from(
-        "Usage of distributor:\n  distributor [flags]      run the distributor\n  \
-         distributor demo [flags] see it work, without any other software (demo -help)\n\nFlags:\n",
+        "Usage of distributor:
+  distributor [flags]                   run the distributor
+  distributor demo [flags]              see it work, without any other software (demo -help)
+  distributor migration status [flags]  whether a fleet may take its next step from Consul or etcd
+                                        to memberlist (migration -help)
+
+Flags:
+",
     );
     for setting in flags {
         // Writing to a String cannot fail.

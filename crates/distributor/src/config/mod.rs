@@ -50,7 +50,7 @@ pub use render::{Mode, render_json, render_yaml};
 pub use runtime::{MultiKvOverride, RuntimeConfig, RuntimeSnapshot, TenantLimits};
 pub use secret::{REDACTED, Secret, SecretUrl};
 pub use store_model::{ConsulSettings, EtcdSettings, KvStoreConfig, MultiSettings, StoreKind};
-pub(crate) use units::format_duration;
+pub(crate) use units::{format_duration, parse_duration};
 
 use collect::Collector;
 use errors::Findings;

@@ -35,7 +35,7 @@ const SIZE_UNITS: [(&str, u64); 9] = [
 const MAX_NANOS: u128 = i64::MAX as u128;
 
 /// Parses `1h2m3.5s`, `500ms`, `0`. `None`: no duration, negative, or longer than Go's longest.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
     }

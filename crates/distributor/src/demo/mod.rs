@@ -27,6 +27,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::StartError;
 use crate::config::ConfigErrors;
+use crate::tls::TlsError;
 use screen::Screen;
 use script::Script;
 use stage::Stage;
@@ -79,7 +80,7 @@ enum DemoError {
     #[error("no HTTP client: {0}")]
     Client(#[from] reqwest::Error),
     #[error("no TLS: {0}")]
-    Tls(#[from] rustls::Error),
+    Tls(#[from] TlsError),
     #[error(transparent)]
     Io(#[from] io::Error),
 }

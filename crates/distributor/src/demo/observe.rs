@@ -4,8 +4,12 @@ use std::net::SocketAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
 use futures::future::join_all;
-use reqwest::header::ACCEPT;
 use serde::Deserialize;
+
+use crate::asking::{ANY, JSON, get_page, sum};
+
+/// The distributors are in this process.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Reads one tenant's cluster from the distributors' pages.
 pub(super) struct Observer {
@@ -113,8 +117,8 @@ impl Observer {
 async fn ask(client: &reqwest::Client, address: SocketAddr) -> Result<DistributorRow, String> {
     let (page, metrics) = (page_url(address), format!("http://{address}/metrics"));
     let (page, metrics) = tokio::join!(
-        get(client, &page, "application/json"),
-        get(client, &metrics, "*/*")
+        get_page(client, &page, JSON, PATIENCE),
+        get_page(client, &metrics, ANY, PATIENCE)
     );
     let (page, metrics) = (page?, metrics?);
     Ok(DistributorRow {
@@ -124,15 +128,6 @@ async fn ask(client: &reqwest::Client, address: SocketAddr) -> Result<Distributo
         accepted: sum(&metrics, "cortex_distributor_received_samples_total"),
         deduplicated: sum(&metrics, "cortex_distributor_deduped_samples_total"),
     })
-}
-
-async fn get(client: &reqwest::Client, url: &str, accept: &str) -> Result<String, String> {
-    let request = client.get(url).header(ACCEPT, accept);
-    let response = request.send().await.map_err(|error| error.to_string())?;
-    let response = response
-        .error_for_status()
-        .map_err(|error| error.to_string())?;
-    response.text().await.map_err(|error| error.to_string())
 }
 
 fn agreement(rows: &[DistributorRow]) -> Option<Elected> {
@@ -164,20 +159,6 @@ fn parse_page(text: &str) -> Result<Option<Elected>, String> {
         replica: row.replica,
         since_ms: i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
     }))
-}
-
-/// The sum over all series of a metric in the text format; 0 without any.
-fn sum(metrics: &str, name: &str) -> u64 {
-    metrics
-        .lines()
-        .filter_map(|line| {
-            let rest = line.strip_prefix(name)?;
-            if !rest.starts_with(['{', ' ']) {
-                return None;
-            }
-            rest.rsplit(' ').next()?.parse::<f64>().ok()
-        })
-        .sum::<f64>() as u64
 }
 
 #[cfg(test)]
@@ -215,14 +196,5 @@ mod tests {
         assert_eq!(replica(&[a.clone(), row(None, true)]), None);
         assert_eq!(replica(&[row(Some("a"), false), b]), Some("b".to_owned()));
         assert_eq!(replica(&[row(Some("a"), false)]), None);
-    }
-
-    #[test]
-    fn metrics_are_summed_by_their_whole_name() {
-        let text = "# HELP a_total x\n# TYPE a_total counter\na_total{user=\"x y\"} 3\n\
-                    a_total{user=\"z\"} 4.0\na_total_more 100\nb_total 1\n";
-        assert_eq!(sum(text, "a_total"), 7);
-        assert_eq!(sum(text, "b_total"), 1);
-        assert_eq!(sum(text, "c_total"), 0);
     }
 }

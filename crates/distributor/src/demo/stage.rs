@@ -1,7 +1,6 @@
 //! The demo itself: sets everything up, follows the script, and sums up.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{join_all, select_all};
@@ -21,7 +20,7 @@ use super::sender::{Sender, SenderConfig};
 use super::sink::Sink;
 use super::summary::{Ending, Summary};
 use crate::config::{self, Config, Invocation};
-use crate::{Running, start};
+use crate::{Running, start, tls};
 
 const TENANT: &str = "demo";
 const DISTRIBUTORS: usize = 3;
@@ -411,13 +410,8 @@ fn configuration(
 
 /// For plain HTTP on loopback. The TLS of the client has to be there, but trusts nobody.
 pub(super) fn client() -> Result<reqwest::Client, DemoError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth();
     Ok(reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
+        .tls_backend_preconfigured(tls::trusting_nobody()?)
         .no_proxy()
         .timeout(REQUEST_TIMEOUT)
         .build()?)

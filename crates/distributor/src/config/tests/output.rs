@@ -229,8 +229,10 @@ fn help_shows_the_basic_flags() {
     };
     expect![[r#"
         Usage of distributor:
-          distributor [flags]      run the distributor
-          distributor demo [flags] see it work, without any other software (demo -help)
+          distributor [flags]                   run the distributor
+          distributor demo [flags]              see it work, without any other software (demo -help)
+          distributor migration status [flags]  whether a fleet may take its next step from Consul or etcd
+                                                to memberlist (migration -help)
 
         Flags:
           -auth.multitenancy-enabled

@@ -1,0 +1,330 @@
+//! Asking every distributor of a fleet, at once.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use futures::future::join_all;
+use http::StatusCode;
+use serde::Deserialize;
+
+use super::seen::{Cluster, Comparison, Details, Difference, Gossip, Look, Member, Seen, Stores};
+use crate::asking::{ANY, JSON, get, label, series, sum};
+
+/// A distributor whose store does not answer takes its time to say so.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The address of a distributor; or a name that leads to none, and why.
+pub(super) type Target = Result<String, (String, String)>;
+
+/// Looks at these distributors.
+pub(super) async fn look(client: &reqwest::Client, targets: Vec<Target>) -> Look {
+    let all = targets.into_iter().map(|target| async {
+        match target {
+            Ok(target) => {
+                let seen = ask(client, &target).await;
+                (target, seen)
+            }
+            Err((name, error)) => (name, Err(error)),
+        }
+    });
+    Look {
+        targets: join_all(all).await,
+        at: SystemTime::now(),
+    }
+}
+
+async fn ask(client: &reqwest::Client, target: &str) -> Result<Seen, String> {
+    let page = |path: &str, accept: &'static str| {
+        let url = format!("{target}{path}");
+        async move { get(client, &url, accept, PATIENCE).await }
+    };
+    let (metrics, ready, multi, members, elected) = tokio::join!(
+        page("/metrics", ANY),
+        page("/ready", ANY),
+        page("/distributor/multi_kv", JSON),
+        page("/memberlist", JSON),
+        page("/distributor/ha_tracker", JSON),
+    );
+    let (status, metrics) = metrics?;
+    if status != StatusCode::OK {
+        return Err(format!("/metrics answers {status}"));
+    }
+    let (ready_status, ready) = ready?;
+    let multi = json::<MultiPage>("/distributor/multi_kv", multi?)?;
+    let members = json::<MembersPage>("/memberlist", members?)?;
+    let elected = json::<ElectedPage>("/distributor/ha_tracker", elected?)?;
+    Ok(Seen {
+        stores: stores(multi.as_ref(), &metrics)?,
+        version: version(&metrics),
+        not_ready: (ready_status != StatusCode::OK).then(|| ready.trim().replace('\n', "; ")),
+        writes: sum(&metrics, "cortex_multikv_mirror_writes_total"),
+        errors: sum(&metrics, "cortex_multikv_mirror_write_errors_total"),
+        details: multi.map(details),
+        gossip: members.and_then(gossip),
+        elected: elected.map(elections),
+    })
+}
+
+/// A page of ours; `None` if there is none, or one of another program.
+fn json<T: for<'de> Deserialize<'de>>(
+    path: &str,
+    (status, body): (StatusCode, String),
+) -> Result<Option<T>, String> {
+    match status {
+        StatusCode::OK => Ok(serde_json::from_str(&body).ok()),
+        StatusCode::NOT_FOUND => Ok(None),
+        other => Err(format!("{path} answers {other}")),
+    }
+}
+
+/// By its page, or else by the metrics that Mimir has, too.
+fn stores(page: Option<&MultiPage>, metrics: &str) -> Result<Stores, String> {
+    let is_set = |wanted: f64| {
+        series(metrics, "cortex_multikv_primary_store")
+            .find(|(_, value)| *value == wanted)
+            .and_then(|(labels, _)| label(labels, "store"))
+    };
+    if let (Some(primary), Some(secondary)) = (is_set(1.0), is_set(0.0)) {
+        return Ok(Stores::Multi {
+            primary: primary.to_owned(),
+            secondary: secondary.to_owned(),
+            mirror_enabled: sum(metrics, "cortex_multikv_mirror_enabled") == 1,
+        });
+    }
+    if let Some(page) = page {
+        return Ok(match &page.store {
+            Some(store) => Stores::Alone(store.clone()),
+            None => Stores::NoTracker,
+        });
+    }
+    series(metrics, "cortex_kv_request_duration_seconds_count")
+        .filter(|(labels, _)| label(labels, "kv_name") == Some("distributor-hatracker"))
+        .find_map(|(labels, _)| label(labels, "type"))
+        .map(|store| Stores::Alone(store.to_owned()))
+        .ok_or_else(|| "it does not tell which store it uses; is it a distributor?".to_owned())
+}
+
+fn version(metrics: &str) -> String {
+    series(metrics, "cortex_build_info")
+        .find_map(|(labels, _)| label(labels, "version"))
+        .unwrap_or("?")
+        .to_owned()
+}
+
+/// `/distributor/multi_kv`
+#[derive(Deserialize)]
+struct MultiPage {
+    store: Option<String>,
+    refused: Option<String>,
+    #[serde(rename = "override")]
+    wanted: Option<Override>,
+    #[serde(default)]
+    mirror: MirrorPart,
+    #[serde(default)]
+    backfill: BackfillPart,
+    comparison: Option<ComparisonPart>,
+    comparison_error: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Override {
+    primary: Option<String>,
+    mirror_enabled: Option<bool>,
+}
+
+#[derive(Deserialize, Default)]
+struct MirrorPart {
+    pending_keys: u64,
+    last_error: Option<LastError>,
+}
+
+#[derive(Deserialize)]
+struct LastError {
+    key: String,
+    error: String,
+}
+
+#[derive(Deserialize, Default)]
+struct BackfillPart {
+    state: String,
+    pending_keys: u64,
+}
+
+#[derive(Deserialize)]
+struct ComparisonPart {
+    missing: u64,
+    older: u64,
+    newer: u64,
+    extra: u64,
+    undecodable: u64,
+    differences: Vec<DifferencePart>,
+}
+
+#[derive(Deserialize)]
+struct DifferencePart {
+    key: String,
+    reason: String,
+    primary: Option<DescPart>,
+    secondary: Option<DescPart>,
+}
+
+#[derive(Deserialize)]
+struct DescPart {
+    replica: String,
+}
+
+fn details(page: MultiPage) -> Details {
+    let comparison = match (page.comparison, page.comparison_error) {
+        (Some(found), _) => Some(Ok(comparison(found))),
+        (None, Some(error)) => Some(Err(error)),
+        (None, None) => None,
+    };
+    Details {
+        pending_keys: page.mirror.pending_keys,
+        last_error: page
+            .mirror
+            .last_error
+            .map(|last| format!("{}: {}", last.key, last.error)),
+        refused: page.refused,
+        is_overridden: page
+            .wanted
+            .is_some_and(|wanted| wanted.primary.is_some() || wanted.mirror_enabled.is_some()),
+        backfill: page.backfill.state,
+        backfill_pending_keys: page.backfill.pending_keys,
+        comparison,
+    }
+}
+
+fn comparison(found: ComparisonPart) -> Comparison {
+    let named = found.differences.into_iter().map(|difference| {
+        let replica = |desc: Option<DescPart>| desc.map(|desc| desc.replica);
+        Difference {
+            same_replica: replica(difference.primary) == replica(difference.secondary),
+            key: difference.key,
+            reason: difference.reason,
+        }
+    });
+    Comparison {
+        missing: found.missing,
+        older: found.older,
+        newer: found.newer,
+        extra: found.extra,
+        undecodable: found.undecodable,
+        named: named.collect(),
+    }
+}
+
+/// `/memberlist`
+#[derive(Deserialize)]
+struct MembersPage {
+    enabled: bool,
+    members: Vec<MemberPart>,
+    store: Vec<EntryPart>,
+}
+
+#[derive(Deserialize)]
+struct MemberPart {
+    name: String,
+    address: String,
+    state: String,
+    #[serde(rename = "self")]
+    is_self: bool,
+}
+
+#[derive(Deserialize)]
+struct EntryPart {
+    key: String,
+    deleted: bool,
+}
+
+fn gossip(page: MembersPage) -> Option<Gossip> {
+    if !page.enabled {
+        return None;
+    }
+    let own = page.members.iter().find(|member| member.is_self);
+    Some(Gossip {
+        own_name: own.map(|member| member.name.clone()).unwrap_or_default(),
+        keys: page
+            .store
+            .into_iter()
+            .filter(|entry| !entry.deleted)
+            .map(|entry| entry.key)
+            .collect(),
+        members: page
+            .members
+            .into_iter()
+            .map(|member| Member {
+                name: member.name,
+                address: member.address,
+                state: member.state,
+            })
+            .collect(),
+    })
+}
+
+/// `/distributor/ha_tracker`, which Mimir has as well.
+#[derive(Deserialize)]
+struct ElectedPage {
+    elected: Vec<ElectedPart>,
+}
+
+#[derive(Deserialize)]
+struct ElectedPart {
+    #[serde(rename = "userID")]
+    tenant: String,
+    cluster: String,
+    replica: String,
+}
+
+fn elections(page: ElectedPage) -> BTreeMap<Cluster, String> {
+    page.elected
+        .into_iter()
+        .map(|row| ((row.tenant, row.cluster), row.replica))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MULTI: &str = "\
+        cortex_multikv_primary_store{kv_name=\"distributor-hatracker\",store=\"consul\"} 1\n\
+        cortex_multikv_primary_store{kv_name=\"distributor-hatracker\",store=\"memberlist\"} 0\n\
+        cortex_multikv_mirror_enabled{kv_name=\"distributor-hatracker\"} 1\n";
+
+    #[test]
+    fn metrics_tell_the_stores_where_there_is_no_page() {
+        let multi = Stores::Multi {
+            primary: "consul".to_owned(),
+            secondary: "memberlist".to_owned(),
+            mirror_enabled: true,
+        };
+        assert_eq!(stores(None, MULTI), Ok(multi));
+        let alone = "cortex_kv_request_duration_seconds_count{kv_name=\"ring\",type=\"etcd\"} 3\n\
+            cortex_kv_request_duration_seconds_count{operation=\"CAS\",type=\"consul\",\
+            kv_name=\"distributor-hatracker\"} 3\n";
+        assert_eq!(stores(None, alone), Ok(Stores::Alone("consul".to_owned())));
+        assert!(stores(None, "up 1\n").is_err());
+    }
+
+    #[test]
+    fn a_page_without_a_store_has_no_tracker() {
+        let page: MultiPage = serde_json::from_str(r#"{"store": null}"#).unwrap();
+        assert_eq!(stores(Some(&page), ""), Ok(Stores::NoTracker));
+        let page: MultiPage = serde_json::from_str(r#"{"store": "etcd"}"#).unwrap();
+        assert_eq!(
+            stores(Some(&page), ""),
+            Ok(Stores::Alone("etcd".to_owned()))
+        );
+    }
+
+    #[test]
+    fn a_page_that_is_not_there_is_no_mistake() {
+        let answer = |status, body: &str| (status, body.to_owned());
+        let page = json::<MultiPage>("/p", answer(StatusCode::NOT_FOUND, "no"));
+        assert!(page.unwrap().is_none());
+        let page = json::<MembersPage>("/p", answer(StatusCode::OK, "{\"Members\": {}}"));
+        assert!(page.unwrap().is_none());
+        assert!(json::<MultiPage>("/p", answer(StatusCode::FORBIDDEN, "")).is_err());
+    }
+}
