@@ -10,6 +10,10 @@ use super::seen::{Cluster, Comparison, Details, Gossip, Look, NEW_STORE, Seen, S
 /// How many things of a kind are named.
 const NAMED: usize = 3;
 
+/// What two members need to see each other.
+const REACHABLE: &str = "check memberlist.join_members, cluster_label and encryption_keys on both sides, and that \
+                         port 7946 is open for UDP and TCP";
+
 /// How bad a [`Finding`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Severity {
@@ -177,6 +181,18 @@ fn whereabouts(now: &Look, findings: &mut Findings) -> (Place, Option<String>) {
             old_stores.entry(old).or_default().push(target);
         }
     }
+    let foreign: Vec<&str> = now
+        .seen()
+        .filter(|(_, seen)| seen.details.is_none())
+        .map(|(target, _)| target)
+        .collect();
+    if !foreign.is_empty() && foreign.len() < now.seen().count() {
+        findings.stop(
+            None,
+            format!("some are no distributors of ours, and gossip in another way: {}", list(&foreign)),
+            "replace them before the migration: they can share Consul or etcd with ours, but not memberlist",
+        );
+    }
     if old_stores.len() > 1 {
         let what: Vec<String> = old_stores
             .iter()
@@ -334,6 +350,14 @@ fn gossip(before: &Look, now: &Look, findings: &mut Findings) {
     }
     for (target, _, gossip) in &gossiping {
         let active: BTreeSet<&str> = gossip.active().map(|member| member.name.as_str()).collect();
+        if !active.contains(gossip.own_name.as_str()) {
+            findings.stop(
+                Some(target),
+                "is not an active member of the gossip cluster yet",
+                format!("wait; if it stays so: {REACHABLE}"),
+            );
+            continue;
+        }
         let unseen: Vec<&str> = gossiping
             .iter()
             .filter(|(_, _, other)| !active.contains(other.own_name.as_str()))
@@ -343,7 +367,7 @@ fn gossip(before: &Look, now: &Look, findings: &mut Findings) {
             findings.stop(
                 Some(target),
                 format!("gossips, but does not see {} as active", list(&unseen)),
-                "check memberlist.join_members, cluster_label and encryption_keys on both, and that port 7946 is open for UDP and TCP",
+                REACHABLE,
             );
         }
     }
@@ -506,15 +530,15 @@ fn rising(
         .map(|last| format!("; the last: {last}"))
         .unwrap_or_default();
     if more > 0 {
-        let (store, name) = match step.reads_old() {
-            true => ("memberlist", NEW_STORE),
-            false => ("the old store", "it"),
+        let store = match step.reads_old() {
+            true => NEW_STORE,
+            false => "the old store",
         };
         behind(
             target,
             step,
             format!("{more} writes to {store} failed just now{last}"),
-            format!("look at {name}: until it takes the writes again, the two stores grow apart"),
+            format!("look at {store}: until it takes the writes again, the two stores grow apart"),
             findings,
         );
     } else if seen.errors > 0 {
@@ -525,7 +549,7 @@ fn rising(
                 "{} writes to the secondary failed earlier, none now{last}",
                 seen.errors
             ),
-            "nothing: what they left out was copied since",
+            "nothing, as long as the stores do not differ: what was left out is copied",
         );
     }
 }

@@ -376,6 +376,13 @@ fn gossip_must_be_whole() {
         &silent,
         "http://d1:8080: gossips, but does not see d2:8080 as active",
     );
+    let joining = with(4, |seen| {
+        "joining".clone_into(&mut seen.gossip.as_mut().unwrap().members[1].state);
+    });
+    one_stop(
+        &joining,
+        "d1:8080: is not an active member of the gossip cluster yet",
+    );
     let lacking = with(4, |seen| seen.gossip.as_mut().unwrap().keys.clear());
     one_stop(
         &lacking,
@@ -425,6 +432,15 @@ fn mimirs_distributors_are_judged_by_their_metrics() {
     let verdict = judge(&before, &before);
     assert!(verdict.is_safe(), "{verdict:?}");
     assert!(of(&verdict, Severity::Warn)[0].contains("judged by its metrics alone"));
+    // Beside some of ours, which they cannot gossip with.
+    let (_, mixed) = with(2, |seen| {
+        (seen.details, seen.gossip) = (None, None);
+    });
+    let verdict = judge(&mixed, &mixed);
+    assert!(
+        stops(&verdict)[0].contains("some are no distributors of ours"),
+        "{verdict:?}"
+    );
     let mut failing = before.clone();
     failing.targets[1].1.as_mut().unwrap().errors = 1;
     one_stop(&(before, failing), "1 writes to memberlist failed just now");
