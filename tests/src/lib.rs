@@ -2,7 +2,8 @@
 //!
 //! Real processes ([`Distributor`], [`Prometheus`], [`Etcd`], [`Consul`]) and in-test peers with
 //! real sockets ([`Target`] is scraped, [`Sink`] receives remote write, [`Sender`] sends it,
-//! [`Proxy`] is the network between two of them, and [`GossipMesh`] has one between distributors).
+//! [`Proxy`] is the network between two of them, and [`GossipMesh`] has one between distributors;
+//! [`Load`] sends as HA pairs do, and [`Ledger`] tells what became of every sample).
 //! Everything binds to loopback, lives in a temporary folder of its own, and is gone when its handle
 //! is dropped.
 //! Tests wait for conditions ([`wait_for`]), never for time to pass.
@@ -21,6 +22,8 @@ mod exposition;
 mod gossip;
 mod http_client;
 mod json;
+mod ledger;
+mod load;
 mod metrics;
 pub mod migration;
 mod pairs;
@@ -43,6 +46,8 @@ pub use exposition::{Exemplar as TargetExemplar, Histogram as TargetHistogram};
 pub use gossip::{GossipMesh, MemberRow, MembersPage};
 pub use http_client::{Answer, get, http_client};
 pub use json::merge;
+pub use ledger::{Account, Cluster, Ledger};
+pub use load::Load;
 pub use metrics::Metrics;
 pub use pairs::{REPLICAS, now_ms, pair_series};
 pub use ports::Port;

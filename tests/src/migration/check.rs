@@ -6,10 +6,9 @@ use futures::future::try_join_all;
 use serde_json::{Value, json};
 
 use super::fleet::{Fleet, SIZE};
-use super::ledger::Cluster;
 use super::plan::Step;
 use crate::wait::comes_true;
-use crate::{Distributor, LONG, Metrics, SHORT};
+use crate::{Cluster, Distributor, LONG, Metrics, SHORT};
 
 const ALL: [usize; SIZE] = [0, 1, 2];
 const PREFIX: &str = "cortex_multikv_";

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use super::check::{self, Election, agreement, settled};
 use super::fleet::Fleet;
-use super::ledger::Cluster;
 use crate::wait::comes_true;
-use crate::{LONG, REPLICAS};
+use crate::{Cluster, LONG, REPLICAS};
 
 /// Ticks that pass while a distributor is down.
 const DOWN: u64 = 3;

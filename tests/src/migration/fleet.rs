@@ -6,12 +6,11 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 
 use super::check;
-use super::ledger::{Account, Ledger};
-use super::load::{Load, Scale};
 use super::plan::{RUNTIME_FILE, Step, Surroundings, Way};
+use super::scale::Scale;
 use super::server::OldServer;
 use crate::wait::comes_true;
-use crate::{GossipMesh, LONG, Process, SHORT, Sink};
+use crate::{Account, GossipMesh, LONG, Ledger, Load, Process, SHORT, Sink};
 
 /// How many distributors there are.
 pub(crate) const SIZE: usize = 3;
@@ -47,7 +46,7 @@ impl Fleet {
             }
         });
         mesh.wait_ready().await;
-        let load = Load::start(scale, &mesh.distributors);
+        let load = scale.begin(&mesh.distributors);
         Self {
             mesh,
             surroundings,

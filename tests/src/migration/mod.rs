@@ -2,16 +2,15 @@
 //! the guide says, and no sample is lost or doubled on the way.
 //!
 //! `cargo xtask migrate` and the tests of `tests/migration` call [`run`]. What is to happen is data
-//! ([`plan`]), what has arrived is judged by [`ledger`], both without a network; [`check`] looks at
+//! ([`plan`]), what has arrived is judged by [`Ledger`](crate::Ledger), both without a network; [`check`] looks at
 //! a running fleet as an operator would.
 
 mod check;
 mod disturb;
 mod fleet;
-mod ledger;
-mod load;
 mod plan;
 mod report;
+mod scale;
 mod server;
 mod status;
 
@@ -20,17 +19,16 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 
-pub use ledger::{Account, Cluster};
 pub use plan::{OldStore, Step};
 pub use report::{Report, Row};
 
 use check::{Elections, settled};
 use fleet::{Fleet, SIZE};
-use load::Scale;
 use plan::{Leg, Surroundings, walk};
+use scale::Scale;
 use server::OldServer;
 
-use crate::Sink;
+use crate::{Account, Sink};
 
 /// What to check.
 #[derive(Debug, Clone)]
@@ -186,7 +184,7 @@ impl Run {
     }
 
     async fn start(&mut self) -> Result<(), String> {
-        self.fleet.load.begun().await?;
+        self.fleet.load.pass(scale::SHORT_LIVED).await?;
         settled(&self.fleet).await?;
         check::verified(&self.fleet, Step::FIRST).await?;
         status::lets_go_on(&self.fleet, Step::FIRST).await?;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::ledger::{Account, Cluster};
+use crate::{Account, Cluster};
 
 /// What happened in a step.
 #[derive(Debug, Clone)]

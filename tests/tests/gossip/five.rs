@@ -3,14 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use e2e::{GossipMesh, LONG, Sink, Version, wait_for};
+use e2e::{GossipMesh, LONG, Sink, wait_for};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::common::now_ms;
-use crate::common::pairs::{REPLICAS, pair_series};
+use crate::common::pairs::REPLICAS;
 use crate::fleet::{Bounds, Elected, Fleet, SILENCE_AT_MOST, mesh_config, scrapes_in, values};
-use crate::load::TENANT;
 
 const ALL: [usize; 5] = [0, 1, 2, 3, 4];
 const BUSY: [&str; 4] = ["c0", "c1", "c2", "c3"];
@@ -77,7 +75,7 @@ async fn one_election_for_five_whatever_happens_to_them() {
     let mut fleet = Fleet::new(mesh, sink);
     for cluster in BUSY {
         for replica in 0..REPLICAS.len() {
-            fleet.load.begin(cluster, replica, &ALL);
+            fleet.begin(cluster, replica, &ALL);
         }
     }
     let mut clusters: BTreeSet<String> = BUSY.map(str::to_owned).into();
@@ -86,10 +84,7 @@ async fn one_election_for_five_whatever_happens_to_them() {
 
     for number in 0..IDLE {
         let cluster = format!("idle{number}");
-        let sender = fleet.mesh.distributors[number % 5].sender(TENANT);
-        let series = pair_series(&cluster, number % 2, now_ms());
-        let answer = sender.send(Version::V1, &[series]).await;
-        assert_eq!(answer.status, 200, "{answer:?}");
+        fleet.begin_and_end(&cluster, number % 2, number % 5);
         clusters.insert(cluster);
     }
     let elected = fleet.all_right(&ALL, &clusters).await;
@@ -144,10 +139,10 @@ async fn one_election_for_five_whatever_happens_to_them() {
     // Those that were elected before are back, and stay in the background.
     for cluster in BUSY {
         for replica in 0..REPLICAS.len() {
-            fleet.load.silence(cluster, replica, false);
+            fleet.silence(cluster, replica, false);
         }
     }
-    fleet.load.pass(10).await;
+    fleet.pass(10).await;
     assert_eq!(fleet.all_right(&ALL, &clusters).await, elected);
     fleet.step("after failover", Bounds::default()).await;
 
@@ -164,7 +159,7 @@ async fn one_election_for_five_whatever_happens_to_them() {
         fleet.mesh.relaunch(number);
     }
     begin(&mut fleet, &busy, "all at once, elsewhere").await;
-    fleet.load.pass(10).await;
+    fleet.pass(10).await;
     fleet.step("at the end", Bounds::default()).await;
     fleet.check_again();
 }
@@ -180,14 +175,14 @@ async fn one_that_slept_elects_nobody() {
     fleet.mesh.wait_ready().await;
     let clusters: BTreeSet<String> = (0..8).map(|number| format!("c{number}")).collect();
     for cluster in &clusters {
-        fleet.load.begin(cluster, 0, &[0, 1]);
+        fleet.begin(cluster, 0, &[0, 1]);
     }
     let elected = fleet.all_right(&[0, 1, 2], &clusters).await;
     for cluster in &clusters {
-        fleet.load.begin(cluster, 1, &[2]);
+        fleet.begin(cluster, 1, &[2]);
     }
     // After its start a distributor waits before it fails over, as after trouble with its store.
-    fleet.load.pass(scrapes_in(SILENCE_AT_MOST)).await;
+    fleet.pass(scrapes_in(SILENCE_AT_MOST)).await;
     for _ in 0..2 {
         fleet.mesh.distributors[2].process.sigstop();
         fleet.mesh.partition(&[&[0, 1]]);
@@ -195,10 +190,10 @@ async fn one_that_slept_elects_nobody() {
         // Its senders are back before the others are, and nothing that those said waits in its
         // sockets.
         fleet.mesh.distributors[2].process.sigcont();
-        fleet.load.pass(5).await;
+        fleet.pass(5).await;
         fleet.mesh.heal();
         assert_eq!(fleet.all_right(&[0, 1, 2], &clusters).await, elected);
-        fleet.load.pass(10).await;
+        fleet.pass(10).await;
         assert_eq!(fleet.all_right(&[0, 1, 2], &clusters).await, elected);
         fleet.step("one slept", Bounds::default()).await;
     }
@@ -211,7 +206,7 @@ async fn fail_over(fleet: &mut Fleet, before: &Elected, clusters: &BTreeSet<Stri
     for cluster in BUSY {
         let old = REPLICAS.iter().position(|name| *name == before[cluster]);
         let old = old.unwrap();
-        fleet.load.silence(cluster, old, true);
+        fleet.silence(cluster, old, true);
         expected.insert(cluster.to_owned(), REPLICAS[1 - old].to_owned());
     }
     let began = Instant::now();

@@ -1,16 +1,21 @@
 //! A mesh under load, and what has to be true of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::time::Duration;
 
-use e2e::{GossipMesh, LONG, MembersPage, SHORT, Sink, wait_for};
+use e2e::{Account, Cluster, GossipMesh, LONG, Ledger, Load, MembersPage, SHORT, Sink, wait_for};
 use futures::future::join_all;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::common::{ha_config, merge};
-use crate::load::{Account, Load, SCRAPE, TENANT};
 
+pub(crate) const TENANT: &str = "t1";
+/// Time between two scrapes of one replica.
+pub(crate) const SCRAPE: Duration = Duration::from_millis(100);
+/// A sender tries another distributor when one is silent for this long.
+const PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) const FAILOVER: Duration = Duration::from_secs(3);
 const UPDATE: Duration = Duration::from_millis(500);
 const JITTER: Duration = Duration::from_millis(100);
@@ -57,10 +62,11 @@ pub(crate) struct Fleet {
     pub(crate) mesh: GossipMesh,
     pub(crate) sink: Sink,
     pub(crate) load: Load,
+    ledger: Ledger,
     /// Where the scrapes begin that no step has looked at.
     from: u64,
     began: Instant,
-    steps: Vec<(String, std::ops::Range<u64>, Bounds)>,
+    steps: Vec<(String, Range<u64>, Bounds)>,
 }
 
 /// What may become of the scrapes of a step. By default none is lost, and none is doubled.
@@ -80,12 +86,13 @@ pub(crate) fn scrapes_in(time: Duration) -> u64 {
 
 impl Fleet {
     pub(crate) fn new(mesh: GossipMesh, sink: Sink) -> Self {
-        let load = Load::new(&mesh.distributors);
+        let load = Load::new(SCRAPE, PATIENCE, &mesh.distributors);
         Self {
             from: load.now(),
             mesh,
             sink,
             load,
+            ledger: Ledger::default(),
             began: Instant::now(),
             steps: Vec::new(),
         }
@@ -156,41 +163,73 @@ impl Fleet {
         self.agreed(SHORT, running, clusters).await
     }
 
+    /// A replica of a cluster begins to send to these distributors, in turn.
+    pub(crate) fn begin(&mut self, cluster: &str, replica: usize, to: &[usize]) {
+        let cluster = Cluster::new(TENANT, cluster);
+        self.load.begin(&cluster, replica, to, None);
+    }
+
+    /// A replica of a cluster sends one sample to this distributor, and never again.
+    pub(crate) fn begin_and_end(&mut self, cluster: &str, replica: usize, to: usize) {
+        let cluster = Cluster::new(TENANT, cluster);
+        self.load.begin(&cluster, replica, &[to], Some(1));
+    }
+
+    /// A replica of a cluster falls silent, or is back.
+    pub(crate) fn silence(&self, cluster: &str, replica: usize, silent: bool) {
+        let cluster = Cluster::new(TENANT, cluster);
+        self.load.silence(&cluster, replica, silent);
+    }
+
+    /// Waits until this many more scrapes have been answered; which they are.
+    pub(crate) async fn pass(&self, more: u64) -> Range<u64> {
+        self.load.pass(more).await.unwrap()
+    }
+
+    /// What became of these scrapes, all of which are answered.
+    pub(crate) fn account(&mut self, scrapes: Range<u64>) -> Account {
+        self.load.record(&self.sink, &mut self.ledger);
+        let account = self.ledger.account(scrapes);
+        assert_eq!(account.unstored, [], "accepted, and not stored");
+        assert_eq!(self.ledger.strangers(), [""; 0]);
+        account
+    }
+
     /// Ends a step: all scrapes since the last one are within these bounds.
-    pub(crate) async fn step(&mut self, name: &str, bounds: Bounds) -> Account {
-        let until = self.load.settle().await;
+    pub(crate) async fn step(&mut self, name: &str, bounds: Bounds) {
+        let until = self.load.settle().await.unwrap();
         let scrapes = self.from..until;
-        let account = self.load.account(&self.sink, scrapes.clone());
+        let account = self.account(scrapes.clone());
         println!(
-            "{:6.2?} {name}: {} scrapes, lost {:?}, doubled {:?}, disturbed {:?}, repeated {}",
+            "{:6.2?} {name}: {} scrapes, lost {:?}, doubled {:?}, sent again {}",
             self.began.elapsed(),
             scrapes.clone().count(),
-            counts(&account.lost),
-            counts(&account.doubled),
-            account.disturbed(),
-            account.repeated,
+            by_cluster(&account.lost),
+            by_cluster(&account.doubled),
+            account.resent,
         );
         self.from = until;
         bounds.check(name, &account);
         self.steps.push((name.to_owned(), scrapes, bounds));
-        account
     }
 
     /// All steps once more: what arrived late has changed nothing.
-    pub(crate) fn check_again(&self) {
-        for (name, scrapes, bounds) in &self.steps {
-            let account = self.load.account(&self.sink, scrapes.clone());
-            bounds.check(name, &account);
+    pub(crate) fn check_again(&mut self) {
+        for (name, scrapes, bounds) in self.steps.clone() {
+            let account = self.account(scrapes);
+            bounds.check(&name, &account);
         }
     }
 }
 
 impl Bounds {
     fn check(&self, name: &str, account: &Account) {
-        let counted = |of: &BTreeMap<String, Vec<u64>>| {
-            let late =
-                |scrapes: &Vec<u64>| scrapes.iter().filter(|at| **at >= self.agreed_at).count();
-            of.values().map(late).max().unwrap_or(0)
+        let counted = |of: &[(u64, Cluster)]| {
+            let late = |scrapes: &Vec<u64>| {
+                let late = scrapes.iter().filter(|at| **at >= self.agreed_at);
+                late.count()
+            };
+            by_cluster(of).values().map(late).max().unwrap_or(0)
         };
         assert_eq!(
             counted(&account.doubled),
@@ -204,10 +243,13 @@ impl Bounds {
     }
 }
 
-fn counts(of: &BTreeMap<String, Vec<u64>>) -> BTreeMap<&str, usize> {
-    of.iter()
-        .map(|(cluster, scrapes)| (cluster.as_str(), scrapes.len()))
-        .collect()
+/// The scrapes of each cluster.
+pub(crate) fn by_cluster(all: &[(u64, Cluster)]) -> BTreeMap<&str, Vec<u64>> {
+    let mut scrapes = BTreeMap::<&str, Vec<u64>>::new();
+    for (scrape, cluster) in all {
+        scrapes.entry(&cluster.name).or_default().push(*scrape);
+    }
+    scrapes
 }
 
 /// The store's key of a cluster.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::common::pairs::pair_series;
 use crate::common::{ha_config, now_ms};
-use crate::load::TENANT;
+use crate::fleet::TENANT;
 
 fn config(sink: &Sink, memberlist: &Value) -> String {
     ha_config(sink, &json!({ "memberlist": memberlist }))

@@ -13,7 +13,6 @@ mod common;
 mod five;
 mod fleet;
 mod joining;
-mod load;
 mod page;
 mod partition;
 mod security;

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::common::pairs::{Desc, pair_series};
 use crate::common::{assert_text, ha_config, now_ms};
+use crate::fleet::TENANT;
 use crate::fleet::{key, mesh_config};
-use crate::load::TENANT;
 
 /// The names of the fields of an object.
 fn fields(value: &Value) -> BTreeSet<&str> {

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::common::pairs::REPLICAS;
-use crate::fleet::{Bounds, Elected, FAILOVER, Fleet, mesh_config, scrapes_in, values};
+use crate::fleet::{Bounds, Elected, FAILOVER, Fleet, by_cluster, mesh_config, scrapes_in, values};
 
 const ALL: [usize; 5] = [0, 1, 2, 3, 4];
 const LEFT: [usize; 2] = [0, 1];
@@ -46,18 +46,18 @@ async fn each_side_of_a_partition_elects_and_the_later_election_wins() {
     fleet.settled(&ALL).await;
 
     // The left side's replica is elected before the other one begins.
-    fleet.load.begin("old", 0, &LEFT);
+    fleet.begin("old", 0, &LEFT);
     wait_elected(&fleet, &ALL, &elections(&[("old", 0)])).await;
-    fleet.load.begin("old", 1, &RIGHT);
+    fleet.begin("old", 1, &RIGHT);
     fleet.step("together", Bounds::default()).await;
 
     let began = Instant::now();
     fleet.mesh.partition(&[&LEFT, &RIGHT]);
     // A cluster that both sides see for the first time: first the right one, then the left one.
-    fleet.load.begin("new", 1, &RIGHT);
+    fleet.begin("new", 1, &RIGHT);
     wait_elected(&fleet, &RIGHT, &elections(&[("old", 1), ("new", 1)])).await;
     println!("the right side has elected after {:?}", began.elapsed());
-    fleet.load.begin("new", 0, &LEFT);
+    fleet.begin("new", 0, &LEFT);
     wait_elected(&fleet, &LEFT, &elections(&[("old", 0), ("new", 0)])).await;
     for side in [&LEFT[..], &RIGHT] {
         for page in fleet.settled(side).await {
@@ -65,10 +65,11 @@ async fn each_side_of_a_partition_elects_and_the_later_election_wins() {
         }
     }
     // Both sides accept: of each cluster, everything from the later of the two elections on.
-    let scrapes = fleet.load.pass(5).await;
-    let apart = fleet.load.account(&fleet.sink, scrapes);
+    let scrapes = fleet.pass(5).await;
+    let apart = fleet.account(scrapes);
+    let doubled = by_cluster(&apart.doubled);
     for cluster in ["old", "new"] {
-        assert_eq!(apart.doubled[cluster].len(), 5, "{apart:?}");
+        assert_eq!(doubled[cluster].len(), 5, "{apart:?}");
     }
     let left = values(&fleet.mesh, &LEFT, "old").await;
     let right = values(&fleet.mesh, &RIGHT, "old").await;
@@ -88,7 +89,7 @@ async fn each_side_of_a_partition_elects_and_the_later_election_wins() {
     fleet.step("apart", bounds).await;
     fleet.settled(&ALL).await;
     // For as long as it takes to fail over wrongly.
-    fleet.load.pass(scrapes_in(FAILOVER)).await;
+    fleet.pass(scrapes_in(FAILOVER)).await;
     assert_eq!(fleet.all_right(&ALL, &clusters).await, expected);
     fleet.step("together again", Bounds::default()).await;
     fleet.check_again();
@@ -109,7 +110,7 @@ async fn sides_that_have_forgotten_each_other_meet_again() {
     fleet.mesh.partition(&SIDES);
     for (side, name) in SIDES.into_iter().zip(["left", "right"]) {
         for replica in 0..REPLICAS.len() {
-            fleet.load.begin(name, replica, &side[..1]);
+            fleet.begin(name, replica, &side[..1]);
         }
         wait_for("the others to be forgotten", LONG, || async {
             let pages = fleet.mesh.settled(side).await?;

@@ -15,8 +15,7 @@ use tokio::net::TcpListener;
 
 use crate::common::pairs::{REPLICAS, pair_series};
 use crate::common::{ha_config, now_ms, wait_metric};
-use crate::fleet::{Bounds, Fleet, limits, mesh_config};
-use crate::load::TENANT;
+use crate::fleet::{Bounds, Fleet, TENANT, limits, mesh_config};
 
 const REFUSED: &str = "memberlist_client_refused_packets_total";
 const NOT_ENCRYPTED: &str = "gossip is not encrypted";
@@ -37,7 +36,7 @@ async fn loaded(mesh: GossipMesh, sink: Sink, clusters: &BTreeSet<String>) -> Fl
     fleet.settled(&all).await;
     for cluster in clusters {
         for replica in 0..REPLICAS.len() {
-            fleet.load.begin(cluster, replica, &all);
+            fleet.begin(cluster, replica, &all);
         }
     }
     fleet.agreed(SHORT, &all, clusters).await;
@@ -263,7 +262,7 @@ async fn garbage_is_counted_and_changes_nothing(keys: &[String]) {
         }
     }
     assert_eq!(fleet.all_right(&ALL, &clusters).await, elected);
-    fleet.load.pass(10).await;
+    fleet.pass(10).await;
     fleet.step("garbage", Bounds::default()).await;
     for page in fleet.settled(&ALL).await {
         assert_eq!(page.members.len(), 2, "{page:?}");

@@ -20,8 +20,16 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// A cluster of a tenant.
+    pub fn new(tenant: &str, name: &str) -> Self {
+        Self {
+            tenant: tenant.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
     /// Its key in every store.
-    pub(crate) fn key(&self) -> String {
+    pub fn key(&self) -> String {
         format!("ha-tracker/{}/{}", self.tenant, self.name)
     }
 }
@@ -39,7 +47,7 @@ pub(crate) struct Delivery {
 
 /// Both sides of every tick.
 #[derive(Debug, Default)]
-pub(crate) struct Ledger {
+pub struct Ledger {
     ticks: BTreeMap<(u64, Cluster), [Entry; 2]>,
     /// Ticks of which nobody who may be accepted has sent.
     excused: Vec<(Cluster, Range<u64>)>,
@@ -65,6 +73,8 @@ pub struct Account {
     pub deduplicated: u64,
     /// The ticks that did not arrive.
     pub lost: Vec<(u64, Cluster)>,
+    /// Of those, the ticks of which a sample was accepted.
+    pub unstored: Vec<(u64, Cluster)>,
     /// The ticks that arrived more than once.
     pub doubled: Vec<(u64, Cluster)>,
     /// Samples that arrived once more because their first answer was lost.
@@ -100,14 +110,14 @@ impl Ledger {
     }
 
     /// The account of these ticks, all of which must be answered.
-    pub(crate) fn account(&self, ticks: Range<u64>) -> Account {
+    pub fn account(&self, ticks: Range<u64>) -> Account {
         let mut account = Account::default();
         let mut times = Vec::new();
         for ((tick, cluster), entries) in &self.ticks {
             if !ticks.contains(tick) {
                 continue;
             }
-            let (mut is_lost, mut is_doubled) = (false, false);
+            let (mut is_unstored, mut is_doubled) = (false, false);
             for entry in entries {
                 let Some(delivery) = entry.delivery else {
                     continue;
@@ -118,7 +128,7 @@ impl Ledger {
                     false => account.deduplicated += 1,
                 }
                 times.push(delivery.took);
-                is_lost |= delivery.accepted && entry.arrived == 0;
+                is_unstored |= delivery.accepted && entry.arrived == 0;
                 let again = entry.arrived.saturating_sub(1);
                 is_doubled |= again > delivery.unanswered;
                 account.resent += u64::from(again.min(delivery.unanswered));
@@ -126,9 +136,12 @@ impl Ledger {
             let [first, second] = entries.map(|entry| entry.arrived > 0);
             let is_excused =
                 |(who, ticks): &(Cluster, Range<u64>)| who == cluster && ticks.contains(tick);
-            is_lost |= !first && !second && !self.excused.iter().any(is_excused);
+            let is_missing = !first && !second && !self.excused.iter().any(is_excused);
             is_doubled |= first && second;
-            if is_lost {
+            if is_unstored {
+                account.unstored.push((*tick, cluster.clone()));
+            }
+            if is_unstored || is_missing {
                 account.lost.push((*tick, cluster.clone()));
             }
             if is_doubled {
@@ -140,7 +153,7 @@ impl Ledger {
     }
 
     /// What arrived and must not have.
-    pub(crate) fn strangers(&self) -> &[String] {
+    pub fn strangers(&self) -> &[String] {
         &self.strange
     }
 }
@@ -156,10 +169,7 @@ mod tests {
     use super::*;
 
     fn cluster() -> Cluster {
-        Cluster {
-            tenant: "t".to_owned(),
-            name: "c".to_owned(),
-        }
+        Cluster::new("t", "c")
     }
 
     fn delivery(accepted: bool, unanswered: u32) -> Delivery {
