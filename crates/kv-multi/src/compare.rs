@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use futures::StreamExt;
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::change::covers;
 use crate::mirror::Route;
+use crate::store::{Shared, lock};
 
 /// How long a store may take to show all that it has.
 const SNAPSHOT: Duration = Duration::from_secs(10);
@@ -79,7 +81,7 @@ pub struct Comparison<V> {
     pub primary_keys: usize,
     /// Keys in the secondary.
     pub secondary_keys: usize,
-    /// Keys whose value could not be decoded, in either store. They are not compared.
+    /// Values that could not be decoded, in either store. There the key counts as absent.
     pub undecodable: usize,
     /// At most 100 of the differences, in the order of the keys.
     pub differences: Vec<Difference<V>>,
@@ -126,6 +128,69 @@ pub enum CompareError {
     /// Primary and secondary changed meanwhile.
     #[error("primary and secondary were switched during the comparison")]
     Switched,
+}
+
+/// When a comparison failed last, and why. Held while one is made.
+pub(crate) type Failed = Option<(Instant, CompareError)>;
+
+impl<V> Shared<V>
+where
+    V: Mergeable + Clone + PartialEq + Send + Sync + 'static,
+{
+    /// See [`MultiStore::compare`](crate::MultiStore::compare).
+    pub(crate) async fn compare(
+        &self,
+        max_age: Duration,
+    ) -> Result<Arc<Comparison<V>>, CompareError> {
+        let asked = Instant::now();
+        let mut failed = self.comparing.lock().await;
+        // Each waiting as long again as the one before would make a queue without end.
+        if let Some((at, error)) = &*failed
+            && *at > asked
+        {
+            return Err(error.clone());
+        }
+        let state = self.state();
+        if let Some(last) = self.last_comparison(max_age) {
+            return Ok(last);
+        }
+        let route = self.route(&state);
+        let new = match compare(&route, self.config.settle, state.generation).await {
+            Ok(new) => new,
+            Err(error) => {
+                *failed = Some((Instant::now(), error.clone()));
+                return Err(error);
+            }
+        };
+        let now = self.states.borrow();
+        if now.generation != state.generation {
+            return Err(CompareError::Switched);
+        }
+        if now.mirror_enabled {
+            self.metrics.compared(&new);
+            if new.behind() == 0 {
+                self.complete.store(now.generation, Ordering::Relaxed);
+            }
+        }
+        *lock(&self.compared) = Some(Arc::clone(&new));
+        Ok(new)
+    }
+
+    /// The last one, if it is not older and nothing was switched since.
+    pub(crate) fn last_comparison(&self, max_age: Duration) -> Option<Arc<Comparison<V>>> {
+        let last = lock(&self.compared).clone()?;
+        let is_new = last.ended.elapsed() <= max_age;
+        (is_new && last.generation == self.state().generation).then_some(last)
+    }
+
+    /// Shows how many keys a backfill has still to copy, unless it is of an earlier state.
+    pub(crate) fn backfill_pending(&self, generation: u64, keys: usize) {
+        let now = self.states.borrow();
+        if now.generation == generation {
+            let keys = i64::try_from(keys).unwrap_or(i64::MAX);
+            self.metrics.backfill_pending.set(keys);
+        }
+    }
 }
 
 struct Snapshot<V> {
@@ -181,7 +246,7 @@ fn lacking<V: Mergeable + Clone>(from: &Snapshot<V>, to: &Snapshot<V>) -> HashMa
 }
 
 /// Compares twice if anything differs, `settle` apart.
-pub(crate) async fn compare<V: Mergeable + Clone + Send + Sync + 'static>(
+async fn compare<V: Mergeable + Clone + Send + Sync + 'static>(
     route: &Route<V>,
     settle: Duration,
     generation: u64,
@@ -249,8 +314,8 @@ pub(crate) async fn compare<V: Mergeable + Clone + Send + Sync + 'static>(
             .into_iter()
             .take(NAMED)
             .map(|(key, reason)| Difference {
-                primary: primary.values.remove(&key),
-                secondary: secondary.values.remove(&key),
+                primary: primary.values.get(&key).cloned(),
+                secondary: secondary.values.get(&key).cloned(),
                 key,
                 reason,
             })

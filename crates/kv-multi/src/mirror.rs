@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kv_core::{Mergeable, Store, StoreError};
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -52,6 +53,8 @@ pub(crate) struct Job<V> {
     pub(crate) key: String,
     pub(crate) task: Task<V>,
     pub(crate) route: Route<V>,
+    /// Cancelled when it is to be left undone.
+    pub(crate) given_up: CancellationToken,
 }
 
 struct Queue<V> {
@@ -59,28 +62,28 @@ struct Queue<V> {
     order: VecDeque<String>,
     waiting: HashMap<String, (Task<V>, Route<V>)>,
     under_way: HashSet<String>,
+    /// Of what is under way.
+    given_up: CancellationToken,
+}
+
+impl<V> Queue<V> {
+    /// Keys that wait or are under way.
+    fn pending(&self) -> usize {
+        let both = self
+            .under_way
+            .iter()
+            .filter(|key| self.waiting.contains_key(*key));
+        self.waiting.len() + self.under_way.len() - both.count()
+    }
 }
 
 /// The queue between those who write to the primary and those who write to the secondary.
 pub(crate) struct Mirror<V> {
     queue: Mutex<Queue<V>>,
+    /// Follows the queue; set while the queue is locked, so that the last word is the latest.
+    gauge: Gauge,
     more: Notify,
     done: Notify,
-}
-
-impl<V> Default for Mirror<V> {
-    fn default() -> Self {
-        let queue = Queue {
-            order: VecDeque::new(),
-            waiting: HashMap::new(),
-            under_way: HashSet::new(),
-        };
-        Self {
-            queue: Mutex::new(queue),
-            more: Notify::new(),
-            done: Notify::new(),
-        }
-    }
 }
 
 /// The queue is full.
@@ -89,7 +92,30 @@ impl<V> Default for Mirror<V> {
 pub(crate) struct Full;
 
 impl<V: Mergeable + Clone + PartialEq + Send + Sync + 'static> Mirror<V> {
-    pub(crate) fn push(&self, key: &str, task: Task<V>, route: &Route<V>) -> Result<(), Full> {
+    /// `gauge` shows how many keys are pending.
+    pub(crate) fn new(gauge: Gauge) -> Self {
+        let queue = Queue {
+            order: VecDeque::new(),
+            waiting: HashMap::new(),
+            under_way: HashSet::new(),
+            given_up: CancellationToken::new(),
+        };
+        Self {
+            queue: Mutex::new(queue),
+            gauge,
+            more: Notify::new(),
+            done: Notify::new(),
+        }
+    }
+
+    /// # Errors
+    /// The queue is full; the task comes back.
+    pub(crate) fn push(
+        &self,
+        key: &str,
+        task: Task<V>,
+        route: &Route<V>,
+    ) -> Result<(), (Task<V>, Full)> {
         let mut queue = self.lock();
         if let Some((waiting, _)) = queue.waiting.get_mut(key) {
             // Whatever waits will bring what a copy would bring.
@@ -102,13 +128,14 @@ impl<V: Mergeable + Clone + PartialEq + Send + Sync + 'static> Mirror<V> {
             return Ok(());
         }
         if queue.waiting.len() >= MAX_WAITING {
-            return Err(Full);
+            return Err((task, Full));
         }
         queue.waiting.insert(key.to_owned(), (task, route.clone()));
         if !queue.under_way.contains(key) {
             queue.order.push_back(key.to_owned());
             self.more.notify_one();
         }
+        self.show(&queue);
         Ok(())
     }
 
@@ -125,7 +152,12 @@ impl<V: Mergeable + Clone + PartialEq + Send + Sync + 'static> Mirror<V> {
                         // A permit is kept for one sleeper only.
                         self.more.notify_one();
                     }
-                    return Job { key, task, route };
+                    return Job {
+                        key,
+                        task,
+                        route,
+                        given_up: queue.given_up.clone(),
+                    };
                 }
             }
             self.more.notified().await;
@@ -139,14 +171,14 @@ impl<V: Mergeable + Clone + PartialEq + Send + Sync + 'static> Mirror<V> {
             queue.order.push_back(key.to_owned());
             self.more.notify_one();
         }
+        self.show(&queue);
         drop(queue);
         self.done.notify_waiters();
     }
 
     /// Keys that wait or are under way.
     pub(crate) fn pending(&self) -> usize {
-        let queue = self.lock();
-        queue.waiting.len() + queue.under_way.len()
+        self.lock().pending()
     }
 
     /// Waits until not more than `keys` are pending.
@@ -161,11 +193,20 @@ impl<V: Mergeable + Clone + PartialEq + Send + Sync + 'static> Mirror<V> {
         }
     }
 
-    /// Forgets what waits; its keys.
-    pub(crate) fn give_up(&self) -> Vec<String> {
+    /// Forgets what waits, and says what it was; what is under way is told to end.
+    pub(crate) fn give_up(&self) -> Vec<(String, Task<V>)> {
         let mut queue = self.lock();
         queue.order.clear();
-        queue.waiting.drain().map(|(key, _)| key).collect()
+        let waited = queue.waiting.drain().map(|(key, (task, _))| (key, task));
+        let waited = waited.collect();
+        std::mem::take(&mut queue.given_up).cancel();
+        self.show(&queue);
+        waited
+    }
+
+    fn show(&self, queue: &Queue<V>) {
+        let pending = i64::try_from(queue.pending()).unwrap_or(i64::MAX);
+        self.gauge.set(pending);
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue<V>> {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::change::Change;
-use crate::compare::{self, CompareError, Comparison};
+use crate::compare::{CompareError, Comparison, Failed};
 use crate::complaint::Complaint;
 use crate::config::{ConfigError, MultiConfig};
 use crate::metrics::Metrics;
@@ -56,11 +56,12 @@ pub(crate) struct Shared<V> {
     switching: tokio::sync::Mutex<()>,
     orders: AtomicU64,
     pub(crate) mirror: Mirror<V>,
-    last_error: Mutex<Option<MirrorFailure>>,
-    mirror_complaint: Complaint,
+    pub(crate) last_error: Mutex<Option<MirrorFailure>>,
+    pub(crate) mirror_complaint: Complaint,
     pub(crate) backfill_complaint: Complaint,
     pub(crate) compare_complaint: Complaint,
-    compared: tokio::sync::Mutex<Option<Arc<Comparison<V>>>>,
+    pub(crate) comparing: tokio::sync::Mutex<Failed>,
+    pub(crate) compared: Mutex<Option<Arc<Comparison<V>>>>,
     /// The generation whose secondary was found complete.
     pub(crate) complete: AtomicU64,
     pub(crate) metrics: Metrics,
@@ -70,20 +71,27 @@ pub(crate) struct Shared<V> {
 /// One of the two stores.
 pub struct Part<V> {
     store: Arc<dyn Store<V>>,
-    usable: BoxFuture<'static, ()>,
+    /// Ends when it can be used; `None`: it can.
+    usable: Option<BoxFuture<'static, ()>>,
 }
 
 impl<V> Part<V> {
     /// A store that takes part only when `usable` ends, such as gossip when it has joined: as the
     /// secondary it is neither mirrored to nor compared before.
     pub fn when(store: Arc<dyn Store<V>>, usable: BoxFuture<'static, ()>) -> Self {
-        Self { store, usable }
+        Self {
+            store,
+            usable: Some(usable),
+        }
     }
 }
 
 impl<V> From<Arc<dyn Store<V>>> for Part<V> {
     fn from(store: Arc<dyn Store<V>>) -> Self {
-        Self::when(store, Box::pin(std::future::ready(())))
+        Self {
+            store,
+            usable: None,
+        }
     }
 }
 
@@ -127,20 +135,25 @@ where
         writes: RwLock::new(()),
         switching: tokio::sync::Mutex::new(()),
         orders: AtomicU64::new(1),
-        mirror: Mirror::default(),
+        mirror: Mirror::new(metrics.mirror_pending.clone()),
         last_error: Mutex::new(None),
         mirror_complaint: Complaint::default(),
         backfill_complaint: Complaint::default(),
         compare_complaint: Complaint::default(),
-        compared: tokio::sync::Mutex::new(None),
+        comparing: tokio::sync::Mutex::new(None),
+        compared: Mutex::new(None),
         complete: AtomicU64::new(NEVER),
         metrics,
         shutdown: CancellationToken::new(),
     });
     let mut tasks = JoinSet::new();
     for (part, usable) in parts.into_iter().zip(usable) {
+        let Some(can_be_used) = part.usable else {
+            usable.cancel();
+            continue;
+        };
         tasks.spawn(upkeep::announce(
-            part.usable,
+            can_be_used,
             usable,
             shared.shutdown.clone(),
         ));
@@ -171,7 +184,7 @@ where
 
     /// Mirrors what is pending, within the time-out, and stops. Writes must have ended before.
     pub async fn shutdown(mut self) {
-        self.shared.drain("the shutdown").await;
+        self.shared.drain().await;
         self.shared.shutdown.cancel();
         while let Some(ended) = self.tasks.join_next().await {
             if let Err(error) = ended {
@@ -188,7 +201,8 @@ where
     /// Puts what `wanted` says, else what is configured, into effect. If the primary changes: waits
     /// for the writes under way (those that outlast the time-out are given up and made again on
     /// the new primary), then until what they stored is mirrored, if it is to be (not longer than
-    /// the time-out either). `true` when something changed.
+    /// the time-out either). A change of mirroring alone disturbs nobody; if it ends, this waits for
+    /// what is pending in the same way. `true` when something changed.
     ///
     /// # Errors
     /// There is no store of the wanted name; nothing has changed.
@@ -259,6 +273,12 @@ where
     pub async fn compare(&self, max_age: Duration) -> Result<Arc<Comparison<V>>, CompareError> {
         self.shared.compare(max_age).await
     }
+
+    /// The last comparison, if it is not older than `max_age` and the stores have had the same roles
+    /// since. Does not wait.
+    pub fn last_comparison(&self, max_age: Duration) -> Option<Arc<Comparison<V>>> {
+        self.shared.last_comparison(max_age)
+    }
 }
 
 impl<V> Shared<V>
@@ -300,26 +320,33 @@ where
         if (before.primary, before.mirror_enabled) == (primary, mirror_enabled) {
             return false;
         }
-        let timeout = self.config.mirror_timeout;
-        let writes = match tokio::time::timeout(timeout, self.writes.write()).await {
-            Ok(writes) => writes,
-            Err(_) => {
-                before.abandoned.cancel();
-                self.writes.write().await
+        if primary == before.primary {
+            self.enter(before.next(primary, mirror_enabled));
+            if !mirror_enabled {
+                self.drain().await;
             }
-        };
-        self.drain("the switch").await;
-        let after = before.next(primary, mirror_enabled);
-        let route = self.route(&after);
-        let (now, other) = (route.primary.name(), route.secondary.name());
-        self.metrics.state(now, other, mirror_enabled);
-        self.states.send_replace(after);
-        drop(writes);
-        if primary != before.primary {
+        } else {
+            let timeout = self.config.mirror_timeout;
+            let writes = match tokio::time::timeout(timeout, self.writes.write()).await {
+                Ok(writes) => writes,
+                Err(_) => {
+                    before.abandoned.cancel();
+                    self.writes.write().await
+                }
+            };
+            self.drain().await;
+            if self.complete.load(Ordering::Relaxed) != before.generation {
+                tracing::warn!(
+                    primary = self.store(primary).name(),
+                    "switching to a store that was not seen to have all that the old primary has: elections that it lacks are made anew"
+                );
+            }
+            self.enter(before.next(primary, mirror_enabled));
+            drop(writes);
             before.moved.cancel();
         }
         tracing::info!(
-            primary = now,
+            primary = self.store(primary).name(),
             mirror_enabled,
             primary_was = self.store(before.primary).name(),
             mirror_enabled_was = before.mirror_enabled,
@@ -328,8 +355,19 @@ where
         true
     }
 
+    /// Puts a state into effect. Its metrics change with it: whoever sets one of them for a state
+    /// does so while that state is borrowed.
+    fn enter(&self, after: State) {
+        let primary = self.store(after.primary).name();
+        let other = self.store(after.primary.other()).name();
+        self.states.send_modify(|state| {
+            self.metrics.state(primary, other, after.mirror_enabled);
+            *state = after;
+        });
+    }
+
     /// Waits for what is to be mirrored, then gives up the rest.
-    async fn drain(&self, what: &str) {
+    async fn drain(&self) {
         let drained = self.mirror.pending_at_most(0);
         if tokio::time::timeout(self.config.mirror_timeout, drained)
             .await
@@ -337,37 +375,9 @@ where
         {
             return;
         }
-        for key in self.mirror.give_up() {
-            self.mirror_failed(&key, format!("not written in time for {what}"));
+        for (key, task) in self.mirror.give_up() {
+            upkeep::ended(self, &key, &task, Some(upkeep::GIVEN_UP.to_owned()));
         }
-        self.metrics.mirror_pending.set(0);
-    }
-
-    pub(crate) async fn compare(
-        &self,
-        max_age: Duration,
-    ) -> Result<Arc<Comparison<V>>, CompareError> {
-        let mut compared = self.compared.lock().await;
-        let state = self.state();
-        if let Some(last) = &*compared
-            && last.generation == state.generation
-            && last.ended.elapsed() <= max_age
-        {
-            return Ok(Arc::clone(last));
-        }
-        let route = self.route(&state);
-        let new = compare::compare(&route, self.config.settle, state.generation).await?;
-        if self.state().generation != state.generation {
-            return Err(CompareError::Switched);
-        }
-        if state.mirror_enabled {
-            self.metrics.compared(&new);
-            if new.behind() == 0 {
-                self.complete.store(state.generation, Ordering::Relaxed);
-            }
-        }
-        *compared = Some(Arc::clone(&new));
-        Ok(new)
     }
 
     /// Reads from the primary, from the new one if it is switched meanwhile.
@@ -386,34 +396,10 @@ where
     }
 
     fn follow(&self, key: &str, replaced: Option<V>, value: Option<V>, order: u64, state: &State) {
-        let change = Task::Follow(Change::new(replaced, value, order));
-        if let Err(full) = self.mirror.push(key, change, &self.route(state)) {
-            self.metrics.mirror_writes.inc();
-            self.mirror_failed(key, full.to_string());
+        let task = Task::Follow(Change::new(replaced, value, order));
+        if let Err((task, full)) = self.mirror.push(key, task, &self.route(state)) {
+            upkeep::ended(self, key, &task, Some(full.to_string()));
         }
-        self.count_pending();
-    }
-
-    pub(crate) fn count_pending(&self) {
-        let pending = i64::try_from(self.mirror.pending()).unwrap_or(i64::MAX);
-        self.metrics.mirror_pending.set(pending);
-    }
-
-    pub(crate) fn mirror_failed(&self, key: &str, error: String) {
-        self.metrics.mirror_errors.inc();
-        if let Some(unsaid) = self.mirror_complaint.due() {
-            tracing::warn!(
-                key,
-                error,
-                unsaid,
-                "a write was not mirrored to the secondary store"
-            );
-        }
-        *lock(&self.last_error) = Some(MirrorFailure {
-            at: SystemTime::now(),
-            key: key.to_owned(),
-            error,
-        });
     }
 }
 
@@ -454,12 +440,10 @@ where
             let mut order = 0;
             let mut replaced = None;
             let mut noting = |current: Option<&V>| {
-                if state.mirror_enabled {
-                    // A write is stored only if it has seen the one before it: in this order the
-                    // functions of successful writes run.
-                    order = shared.orders.fetch_add(1, Ordering::SeqCst);
-                    replaced = current.cloned();
-                }
+                // A write is stored only if it has seen the one before it: in this order the
+                // functions of successful writes run.
+                order = shared.orders.fetch_add(1, Ordering::SeqCst);
+                replaced = current.cloned();
                 update(current)
             };
             let outcome = tokio::select! {
@@ -467,6 +451,9 @@ where
                 outcome = shared.store(state.primary).cas(key, &mut noting) => outcome,
                 () = state.abandoned.cancelled() => continue,
             };
+            // Mirroring may have begun meanwhile. A write that ended before it did is older than the
+            // first comparison. The primary is the same: its switch would wait for this write.
+            let state = shared.state();
             if state.mirror_enabled {
                 match &outcome {
                     Ok(CasOutcome::Stored(value)) => {

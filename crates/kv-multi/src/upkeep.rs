@@ -1,7 +1,7 @@
 //! The tasks of a multi store: those that mirror, and the one that compares and backfills.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::future::BoxFuture;
 use kv_core::Mergeable;
@@ -9,13 +9,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::compare::Comparison;
 use crate::mirror::{Job, Task};
-use crate::store::Shared;
+use crate::status::MirrorFailure;
+use crate::store::{Shared, lock};
 
 /// Pause after a backfill that got on, before the next comparison.
 const AFTER_COPYING: Duration = Duration::from_millis(200);
 
 /// Keys that a backfill hands over at a time, and leaves to wait in the queue at most.
 const BATCH: usize = 64;
+
+/// Why something was left undone that could have gone on.
+pub(crate) const GIVEN_UP: &str = "not written in time for a switch or the shutdown";
 
 /// Cancels `usable` when the store can be used; ends at shutdown.
 pub(crate) async fn announce(
@@ -39,36 +43,61 @@ where
         .run_until_cancelled(shared.mirror.next())
         .await
     {
-        // The keys of others wait in the queue meanwhile, each with its last write.
-        let ready = job.route.secondary_usable.cancelled();
-        if shared.shutdown.run_until_cancelled(ready).await.is_some() {
-            run(&shared, &job).await;
-        }
+        let problem = run(&shared, &job).await;
+        ended(&shared, &job.key, &job.task, problem);
         shared.mirror.finished(&job.key);
-        shared.count_pending();
     }
 }
 
-async fn run<V>(shared: &Shared<V>, job: &Job<V>)
+/// What kept the job from being done, if anything.
+async fn run<V>(shared: &Shared<V>, job: &Job<V>) -> Option<String>
 where
     V: Mergeable + Clone + PartialEq + Send + Sync + 'static,
 {
     let timeout = shared.config.mirror_timeout;
-    let problem = match tokio::time::timeout(timeout, job.run()).await {
-        Ok(Ok(())) => None,
-        Ok(Err(error)) => Some(error.to_string()),
-        Err(_) => Some(format!(
-            "{}: no answer within mirror_timeout ({timeout:?})",
-            job.route.secondary.name()
-        )),
+    let writing = async {
+        // The keys of others wait in the queue meanwhile, each with its last write.
+        job.route.secondary_usable.cancelled().await;
+        match tokio::time::timeout(timeout, job.run()).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some(format!(
+                "{}: no answer within mirror_timeout ({timeout:?})",
+                job.route.secondary.name()
+            )),
+        }
     };
+    tokio::select! {
+        biased;
+        problem = writing => problem,
+        () = job.given_up.cancelled() => Some(GIVEN_UP.to_owned()),
+        () = shared.shutdown.cancelled() => Some(GIVEN_UP.to_owned()),
+    }
+}
+
+/// Counts what was done, or why it was not.
+pub(crate) fn ended<V>(shared: &Shared<V>, key: &str, task: &Task<V>, problem: Option<String>) {
     let metrics = &shared.metrics;
-    match (&job.task, problem) {
-        (Task::Follow(_), problem) => {
+    match (task, problem) {
+        (Task::Follow(_), None) => {
             metrics.mirror_writes.inc();
-            if let Some(problem) = problem {
-                shared.mirror_failed(&job.key, problem);
+        }
+        (Task::Follow(_), Some(error)) => {
+            metrics.mirror_writes.inc();
+            metrics.mirror_errors.inc();
+            if let Some(unsaid) = shared.mirror_complaint.due() {
+                tracing::warn!(
+                    key,
+                    error,
+                    unsaid,
+                    "a write was not mirrored to the secondary store"
+                );
             }
+            *lock(&shared.last_error) = Some(MirrorFailure {
+                at: SystemTime::now(),
+                key: key.to_owned(),
+                error,
+            });
         }
         (Task::Copy, None) => {
             metrics.backfill_copied.inc();
@@ -77,7 +106,7 @@ where
             metrics.backfill_failed.inc();
             if let Some(unsaid) = shared.backfill_complaint.due() {
                 tracing::warn!(
-                    key = job.key,
+                    key,
                     error,
                     unsaid,
                     "a key could not be copied to the secondary store; it is tried again after the next comparison"
@@ -160,16 +189,25 @@ where
     let rate = f64::from(shared.config.backfill_rate.max(1));
     let mut left = comparison.behind();
     for batch in comparison.behind.chunks(BATCH) {
-        shared.metrics.backfill_pending.set(left as i64);
-        shared.mirror.pending_at_most(BATCH).await;
+        shared.backfill_pending(comparison.generation, left);
+        pending_at_most(shared, BATCH).await;
         for key in batch {
             // A full queue holds the key already, or leaves it to the next comparison.
             let _ = shared.mirror.push(key, Task::Copy, &route);
         }
-        shared.count_pending();
         left -= batch.len();
         tokio::time::sleep(Duration::from_secs_f64(batch.len() as f64 / rate)).await;
     }
-    shared.metrics.backfill_pending.set(0);
-    shared.mirror.pending_at_most(0).await;
+    shared.backfill_pending(comparison.generation, 0);
+    pending_at_most(shared, 0).await;
+}
+
+/// Waits until not more than `keys` are pending, or for the time-out: with many writes under way
+/// that moment may never come, and the backfill is to go on.
+async fn pending_at_most<V>(shared: &Shared<V>, keys: usize)
+where
+    V: Mergeable + Clone + PartialEq + Send + Sync + 'static,
+{
+    let waiting = shared.mirror.pending_at_most(keys);
+    let _ = tokio::time::timeout(shared.config.mirror_timeout, waiting).await;
 }

@@ -7,9 +7,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use ha_tracker::{Clock, ReplicaDesc};
-use kv_multi::{
-    BackfillState, CompareError, Comparison, Difference, MirrorFailure, Reason, Status,
-};
+use kv_multi::{BackfillState, Comparison, Difference, MirrorFailure, Reason, Status};
 use maud::{Markup, html};
 use serde_json::{Value, json};
 
@@ -22,8 +20,12 @@ use crate::multi::Multi;
 
 /// A comparison that is not older is shown again.
 const MAX_AGE: Duration = Duration::from_secs(1);
+/// Whoever opens the page does not wait longer for a new one.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// If none is made in that time, one that is not older will do: large stores take longer.
+const STILL_GOOD: Duration = Duration::from_secs(30);
 
-type Compared = Result<Arc<Comparison<ReplicaDesc>>, CompareError>;
+type Compared = Result<Arc<Comparison<ReplicaDesc>>, String>;
 
 pub(crate) async fn page(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
     let tracker = &shared.config.distributor.ha_tracker;
@@ -36,7 +38,7 @@ pub(crate) async fn page(State(shared): State<Arc<Shared>>, headers: HeaderMap) 
         }
         return super::page("Multi KV", &not_used(store));
     };
-    let compared = multi.store.compare(MAX_AGE).await;
+    let compared = compare(multi).await;
     let view = View {
         configured: &tracker.kvstore.multi,
         wanted: shared.limits.snapshot().multi_kv_config().cloned(),
@@ -48,6 +50,16 @@ pub(crate) async fn page(State(shared): State<Arc<Shared>>, headers: HeaderMap) 
         return json(&view.json());
     }
     super::page("Multi KV", &view.html(Clock::System.now_ms()))
+}
+
+async fn compare(multi: &Multi) -> Compared {
+    match tokio::time::timeout(PATIENCE, multi.store.compare(MAX_AGE)).await {
+        Ok(made) => made.map_err(|error| error.to_string()),
+        Err(_) => multi.store.last_comparison(STILL_GOOD).ok_or_else(|| {
+            let waited = PATIENCE.as_secs();
+            format!("not both stores have shown what they have within {waited} s")
+        }),
+    }
 }
 
 /// A line for the index if something needs attention.
@@ -121,7 +133,7 @@ impl View<'_> {
                 "failed_keys_total": backfill.failed_keys_total,
             },
             "comparison": self.compared.as_ref().ok().map(|compared| comparison_json(compared)),
-            "comparison_error": self.compared.as_ref().err().map(ToString::to_string),
+            "comparison_error": self.compared.as_ref().err(),
         })
     }
 
