@@ -22,6 +22,15 @@ const PROTOS: &[(&str, &str)] = &[
     ("ha_tracker.proto", "crates/ha-tracker/src/generated.rs"),
 ];
 
+/// .proto files that no Rust is made from: the bytes of a push are not decoded.
+const DESCRIBED_ONLY: &[&str] = &["distributor.proto", "cortexpb.proto"];
+
+/// Descriptors of the services, for gRPC reflection: sources in `proto/`, and where they go.
+const DESCRIPTORS: (&[&str], &str) = (
+    &["ha_tracker.proto", "distributor.proto"],
+    "crates/distributor/src/grpc_server/descriptors.bin",
+);
+
 /// Pages that the distributor prints about itself: `distributor docs <name>`.
 const DOCS: &[(&str, &str)] = &[
     ("configuration", "docs/configuration.md"),
@@ -44,6 +53,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     let mut files = Vec::new();
     if protos || all {
         files.append(&mut rust_from_protos(workspace)?);
+        files.push(descriptors(workspace)?);
     }
     if docs || all {
         files.append(&mut pages(workspace)?);
@@ -62,18 +72,26 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
 
 /// The files that this command writes, relative to the root.
 pub(crate) fn generated() -> impl Iterator<Item = &'static str> {
-    PROTOS.iter().chain(DOCS).map(|(_, file)| *file)
+    let tables = PROTOS.iter().chain(DOCS).map(|(_, file)| *file);
+    tables.chain([DESCRIPTORS.1])
 }
 
 struct Generated {
     file: &'static str,
-    text: String,
+    content: Vec<u8>,
+}
+
+impl Generated {
+    fn is_up_to_date(&self, workspace: &Workspace) -> bool {
+        let found = fs::read(workspace.root.join(self.file));
+        found.is_ok_and(|found| found == self.content)
+    }
 }
 
 fn compare(workspace: &Workspace, files: &[Generated]) -> Result<()> {
     let stale: Vec<&str> = files
         .iter()
-        .filter(|generated| workspace.read(generated.file).ok().as_ref() != Some(&generated.text))
+        .filter(|generated| !generated.is_up_to_date(workspace))
         .map(|generated| generated.file)
         .collect();
     if !stale.is_empty() {
@@ -84,15 +102,16 @@ fn compare(workspace: &Workspace, files: &[Generated]) -> Result<()> {
 }
 
 fn write(workspace: &Workspace, files: &[Generated]) -> Result<()> {
-    for Generated { file, text } in files {
-        if workspace.read(file).ok().as_ref() == Some(text) {
+    for generated in files {
+        if generated.is_up_to_date(workspace) {
             continue;
         }
+        let Generated { file, content } = generated;
         let path = workspace.root.join(file);
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
-        fs::write(&path, text)?;
+        fs::write(&path, content)?;
         println!("written: {file}");
     }
     Ok(())
@@ -101,7 +120,9 @@ fn write(workspace: &Workspace, files: &[Generated]) -> Result<()> {
 fn rust_from_protos(workspace: &Workspace) -> Result<Vec<Generated>> {
     let listed: Vec<PathBuf> = PROTOS
         .iter()
-        .map(|(source, _)| Path::new("proto").join(source))
+        .map(|(source, _)| source)
+        .chain(DESCRIBED_ONLY)
+        .map(|source| Path::new("proto").join(source))
         .collect();
     let unlisted: Vec<String> = workspace
         .files()?
@@ -129,7 +150,13 @@ fn rust_from_proto(workspace: &Workspace, source: &str, file: &'static str) -> R
     let descriptors = protox::compile([source], [workspace.root.join("proto")])
         .with_context(|| format!("compiling proto/{source}"))?;
     let folder = tempfile::tempdir()?;
+    // Whoever uses the messages alone needs no gRPC.
+    let services = tonic_prost_build::configure()
+        .build_transport(false)
+        .server_mod_attribute(".", "#[cfg(feature = \"grpc\")]")
+        .client_mod_attribute(".", "#[cfg(feature = \"grpc\")]");
     prost_build::Config::new()
+        .service_generator(services.service_generator())
         .out_dir(folder.path())
         .compile_fds(descriptors)
         .with_context(|| format!("generating Rust from proto/{source}"))?;
@@ -149,7 +176,22 @@ fn rust_from_proto(workspace: &Workspace, source: &str, file: &'static str) -> R
     );
     Ok(Generated {
         file,
-        text: rustfmt(workspace, &text)?,
+        content: rustfmt(workspace, &text)?.into_bytes(),
+    })
+}
+
+fn descriptors(workspace: &Workspace) -> Result<Generated> {
+    let (sources, file) = DESCRIPTORS;
+    let mut compiler = protox::Compiler::new([workspace.root.join("proto")])?;
+    compiler.include_imports(true);
+    for source in sources {
+        compiler
+            .open_file(source)
+            .with_context(|| format!("compiling proto/{source}"))?;
+    }
+    Ok(Generated {
+        file,
+        content: compiler.encode_file_descriptor_set(),
     })
 }
 
@@ -182,7 +224,7 @@ fn pages(workspace: &Workspace) -> Result<Vec<Generated>> {
             command.args(["docs", name]);
             Ok(Generated {
                 file,
-                text: stdout_of(&mut command)?,
+                content: stdout_of(&mut command)?.into_bytes(),
             })
         })
         .collect()

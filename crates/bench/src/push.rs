@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use distributor::config::{self, Config, Invocation, RuntimeConfig};
-use distributor::{Downstreams, PushAnswer, PushRequest, Pusher};
+use distributor::{Downstreams, PushAnswer, PushBody, PushRequest, Pusher};
 use ha_tracker::{HaLimits, HaTracker, TrackerConfig, TrackerHandle};
 use http::HeaderMap;
 use kv_core::InMemoryStore;
@@ -121,7 +121,7 @@ impl PushPath {
         let request = PushRequest {
             tenant: "tenant-1",
             version,
-            body: body.clone(),
+            body: PushBody::Snappy(body.clone()),
             headers: HeaderMap::new(),
         };
         self.runtime.block_on(self.pusher.push(request))

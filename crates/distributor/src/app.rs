@@ -11,13 +11,14 @@ use kv_memberlist::{Inspector, Memberlist};
 use kv_multi::MultiHandle;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ConfigErrors, RuntimeConfig, StoreKind, TenantLimits};
-use crate::http_server::{HttpServer, ServeError};
+use crate::listener::{ServeError, Server};
 use crate::multi::Multi;
 use crate::push::Pusher;
 use crate::store::{Backend, StoreConfigError};
-use crate::{DownstreamError, Downstreams, metrics, store};
+use crate::{DownstreamError, Downstreams, grpc_server, http_server, metrics, store};
 
 /// Time between two looks for tenants that have been idle.
 const FORGET_IDLE_EVERY: Duration = Duration::from_secs(60);
@@ -84,8 +85,13 @@ impl Shared {
 pub struct Running {
     /// Where the HTTP server listens.
     pub http_address: SocketAddr,
+    /// Where the gRPC server listens.
+    pub grpc_address: SocketAddr,
     shared: Arc<Shared>,
-    http: HttpServer,
+    http: Server,
+    grpc: Server,
+    /// Ends what goes on for as long as the process does.
+    draining: CancellationToken,
     runtime: RuntimeConfig,
     tracker: Option<TrackerHandle>,
     multi: Option<(MultiHandle<ReplicaDesc>, JoinHandle<()>)>,
@@ -194,12 +200,17 @@ async fn compose(
         draining: AtomicBool::new(false),
         config,
     });
-    let http = HttpServer::start(Arc::clone(&shared)).await?;
+    let http = http_server::start(&shared)?;
+    let draining = CancellationToken::new();
+    let grpc = grpc_server::start(&shared, &draining)?;
     let housekeeping = tokio::spawn(keep_house(Arc::clone(&shared)));
     Ok(Running {
         http_address: http.address,
+        grpc_address: grpc.address,
         shared,
         http,
+        grpc,
+        draining,
         runtime,
         tracker: tracker_handle,
         multi: multi_handle,
@@ -265,6 +276,7 @@ impl Running {
             what = gossip => what,
             what = multi => what,
             what = self.http.failed() => what,
+            what = self.grpc.failed() => what,
             ended = &mut self.housekeeping => format!("housekeeping ended: {ended:?}"),
         }
     }
@@ -274,9 +286,9 @@ impl Running {
     /// gossip is left.
     pub async fn shutdown(self) {
         self.shared.draining.store(true, Ordering::Relaxed);
-        self.http
-            .shutdown(self.shared.config.server.graceful_shutdown_timeout)
-            .await;
+        self.draining.cancel();
+        let timeout = self.shared.config.server.graceful_shutdown_timeout;
+        tokio::join!(self.http.shutdown(timeout), self.grpc.shutdown(timeout));
         if let Some(tracker) = self.tracker {
             tracker.shutdown().await;
         }

@@ -9,7 +9,9 @@ mod asking;
 pub mod config;
 pub mod demo;
 mod downstream;
+mod grpc_server;
 mod http_server;
+mod listener;
 mod log_limit;
 pub mod logging;
 mod metrics;
@@ -24,7 +26,7 @@ mod tls;
 
 pub use app::{Running, StartError, start, start_with_store};
 pub use downstream::{DownstreamError, Downstreams};
-pub use push::{PushAnswer, PushRequest, Pusher, Written, validate_tenant};
+pub use push::{PushAnswer, PushBody, PushRequest, Pusher, Written, validate_tenant};
 pub use store::StoreConfigError;
 
 /// Version of this build.

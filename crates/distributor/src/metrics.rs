@@ -1,11 +1,13 @@
-//! Metrics of the process and of HTTP requests.
+//! Metrics of the process and of requests.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet};
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, NoLabelSet,
+};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
@@ -33,7 +35,28 @@ pub(crate) struct RequestMetrics {
 struct RequestLabels {
     method: &'static str,
     route: &'static str,
-    status_code: u32,
+    status_code: Status,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Status {
+    /// With this code of HTTP.
+    Http(http::StatusCode),
+    /// Of gRPC: as in dskit, without the code.
+    Success,
+    /// Of gRPC.
+    Error,
+}
+
+impl EncodeLabelValue for Status {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        match self {
+            Self::Http(status) => u32::from(status.as_u16()).encode(encoder),
+            Self::Success => "success".encode(encoder),
+            Self::Error => "error".encode(encoder),
+        }
+    }
 }
 
 impl RequestMetrics {
@@ -47,7 +70,7 @@ impl RequestMetrics {
             });
         registry.register(
             "cortex_request_duration_seconds",
-            "Time (in seconds) spent serving HTTP requests",
+            "Time (in seconds) spent serving HTTP and gRPC requests",
             durations.clone(),
         );
         Self { durations }
@@ -57,13 +80,13 @@ impl RequestMetrics {
         &self,
         method: &'static str,
         route: &'static str,
-        status: http::StatusCode,
+        status_code: Status,
         took: Duration,
     ) {
         let labels = RequestLabels {
             method,
             route,
-            status_code: u32::from(status.as_u16()),
+            status_code,
         };
         self.durations
             .get_or_create(&labels)

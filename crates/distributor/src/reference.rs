@@ -7,7 +7,7 @@ use http::HeaderMap;
 use remote_write::Version;
 
 use crate::config::{self, Invocation};
-use crate::push::PushRequest;
+use crate::push::{PushBody, PushRequest};
 use crate::{Running, metrics};
 
 /// A 1.0 request with the series `{__replica__="r", cluster="c"}` and one sample.
@@ -72,7 +72,7 @@ async fn push_and_scrape(running: &Running) -> Result<String, ReferenceError> {
         let request = PushRequest {
             tenant: "tenant",
             version: Version::V1,
-            body: Bytes::from(body),
+            body: PushBody::Snappy(Bytes::from(body)),
             headers: HeaderMap::new(),
         };
         shared.pusher.push(request).await;
@@ -80,7 +80,7 @@ async fn push_and_scrape(running: &Running) -> Result<String, ReferenceError> {
     shared.requests.observe(
         "GET",
         "metrics",
-        http::StatusCode::OK,
+        metrics::Status::Http(http::StatusCode::OK),
         std::time::Duration::ZERO,
     );
     if let Some(multi) = &shared.multi {

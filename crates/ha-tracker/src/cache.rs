@@ -15,6 +15,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use smol_str::SmolStr;
 
 use crate::ReplicaDesc;
+use crate::feed::{ClusterElection, ElectionState, Feed};
 use crate::health::Waiting;
 
 type Map<V> = papaya::HashMap<SmolStr, V, RandomState>;
@@ -28,8 +29,9 @@ const NO_SAMPLE: i64 = i64::MIN;
 #[derive(Debug, Default)]
 pub(crate) struct Cache {
     tenants: Map<TenantClusters>,
-    /// Held by every writer, so that a tenant is not removed while a cluster is added to it.
-    write: Mutex<()>,
+    /// Held by every writer, so that a tenant is not removed while a cluster is added to it, and
+    /// watchers are told of changes in their order.
+    write: Mutex<Feed>,
 }
 
 #[derive(Debug, Default)]
@@ -129,6 +131,15 @@ impl OtherReplica {
     }
 }
 
+/// What a new description means for who is elected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Update {
+    None,
+    /// The same replica, by another election.
+    ElectedAgain,
+    OtherReplica,
+}
+
 impl Cluster {
     fn new(desc: &ReplicaDesc) -> Self {
         Self {
@@ -178,12 +189,15 @@ impl Cluster {
     }
 
     /// Takes what is stored. The caller holds the cache's write lock.
-    fn update(&self, desc: &ReplicaDesc) -> bool {
+    fn update(&self, desc: &ReplicaDesc) -> Update {
         let before = self.elected.load();
         if before.holds(desc) {
-            return false;
+            return Update::None;
         }
         let changed = before.replica != desc.replica;
+        let is_refresh = !changed
+            && (before.elected_at, before.elected_changes)
+                == (desc.elected_at, desc.elected_changes);
         let seen_ms = if !changed {
             before.seen_ms()
         } else {
@@ -199,7 +213,11 @@ impl Cluster {
             self.waiting.over();
         }
         self.elected.store(Arc::new(Elected::new(desc, seen_ms)));
-        changed
+        match (changed, is_refresh) {
+            (true, _) => Update::OtherReplica,
+            (false, true) => Update::None,
+            (false, false) => Update::ElectedAgain,
+        }
     }
 }
 
@@ -233,20 +251,47 @@ impl Cache {
         if desc.is_deleted() {
             return self.remove(tenant, cluster);
         }
-        let _write = self.write.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut feed = self.write.lock().unwrap_or_else(PoisonError::into_inner);
         let tenants = self.tenants.pin();
         let clusters = match tenants.get(tenant) {
             Some(clusters) => clusters,
             None => tenants.get_or_insert_with(tenant.into(), TenantClusters::default),
         };
         let clusters = clusters.clusters.pin();
-        match clusters.get(cluster) {
+        let update = match clusters.get(cluster) {
             Some(known) => known.update(desc),
             None => {
                 clusters.insert(cluster.into(), Cluster::new(desc));
-                true
+                Update::OtherReplica
             }
+        };
+        if update != Update::None {
+            feed.changed(tenant, cluster, || Some(desc.clone()));
         }
+        update == Update::OtherReplica
+    }
+
+    /// All elections, while nothing changes.
+    pub(crate) fn state(&self) -> Arc<ElectionState> {
+        self.with_feed(|feed| {
+            feed.state(|| {
+                let mut elections = Vec::new();
+                self.for_each(|tenant, cluster, known| {
+                    elections.push(ClusterElection {
+                        tenant: tenant.to_owned(),
+                        cluster: cluster.to_owned(),
+                        desc: known.elected().desc(),
+                    });
+                });
+                elections.sort_by(|a, b| (&a.tenant, &a.cluster).cmp(&(&b.tenant, &b.cluster)));
+                elections
+            })
+        })
+    }
+
+    /// Nothing changes meanwhile.
+    pub(crate) fn with_feed<R>(&self, act: impl FnOnce(&mut Feed) -> R) -> R {
+        act(&mut self.write.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Takes the outcome of a compare-and-swap, unless what others wrote since has arrived already.
@@ -263,7 +308,7 @@ impl Cache {
 
     /// Forgets the cluster, and the tenant with its last one; true if it was known.
     pub(crate) fn remove(&self, tenant: &str, cluster: &str) -> bool {
-        let _write = self.write.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut feed = self.write.lock().unwrap_or_else(PoisonError::into_inner);
         let tenants = self.tenants.pin();
         let Some(clusters) = tenants.get(tenant) else {
             return false;
@@ -271,6 +316,9 @@ impl Cache {
         let removed = clusters.clusters.pin().remove(cluster).is_some();
         if clusters.clusters.is_empty() {
             tenants.remove(tenant);
+        }
+        if removed {
+            feed.changed(tenant, cluster, || None);
         }
         removed
     }

@@ -6,6 +6,9 @@
 //!   [`kv_core::Store`], follows what others write there, fails over when the elected replica goes
 //!   silent and cleans up after clusters that are gone.
 //!
+//! - [`HaTracker::watch`] tells of every election.
+//! - With the feature `grpc`, `grpc::service` offers all of this to other programs.
+//!
 //! This crate knows the store contract only, never a backend, and does no network I/O of its own.
 //! Any number of trackers can live in one process; they share nothing but the store they are given.
 
@@ -15,9 +18,12 @@ mod cleanup;
 mod clock;
 mod desc;
 pub mod election;
+mod feed;
 #[allow(missing_docs, clippy::all, reason = "generated code")]
 #[rustfmt::skip]
 mod generated;
+#[cfg(feature = "grpc")]
+pub mod grpc;
 mod health;
 mod limits;
 mod metrics;
@@ -27,9 +33,15 @@ mod watch;
 
 pub use clock::Clock;
 pub use desc::{CODEC, parse_key};
+pub use feed::{ClusterElection, ElectionChange, ElectionEvent, ElectionState, ElectionWatch};
 pub use generated::ReplicaDesc;
 pub use limits::{HaLimits, TenantLimits};
 pub use tracker::{
     ElectedReplica, Election, HaTracker, Lookup, Outcome, Sighting, TrackerConfig, TrackerError,
     TrackerHandle,
 };
+
+/// Messages of `proto/ha_tracker.proto`, and with the feature `grpc` client and server.
+pub mod proto {
+    pub use crate::generated::*;
+}

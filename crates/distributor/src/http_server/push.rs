@@ -16,11 +16,11 @@ use remote_write::{UnsupportedMediaType, Version};
 use super::text;
 use crate::app::Shared;
 use crate::downstream::{WRITTEN_EXEMPLARS, WRITTEN_HISTOGRAMS, WRITTEN_SAMPLES};
-use crate::push::{MAX_RETRY_AFTER, PushAnswer, PushRequest, validate_tenant};
+use crate::push::{PushAnswer, PushBody, PushRequest, retry_after_seconds, validate_tenant};
 
-const TENANT: HeaderName = HeaderName::from_static("x-scope-orgid");
+pub(crate) const TENANT: HeaderName = HeaderName::from_static("x-scope-orgid");
 /// How long a sender may take to send a body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Memory reserved for a body before its bytes arrive, whatever its declared length.
 const FIRST_RESERVATION: u64 = 256 << 10;
 /// Of a body that will be refused anyway, this much is read, so that a sender that is still writing
@@ -93,13 +93,17 @@ async fn accept(
         .push(PushRequest {
             tenant: &tenant,
             version,
-            body,
+            body: PushBody::Snappy(body),
             headers,
         })
         .await)
 }
 
-fn tenant<'a>(shared: &'a Shared, header: Option<&'a HeaderValue>) -> Result<&'a str, PushAnswer> {
+/// The tenant of a request whose header or metadata [`TENANT`] is this.
+pub(crate) fn tenant<'a>(
+    shared: &'a Shared,
+    header: Option<&'a HeaderValue>,
+) -> Result<&'a str, PushAnswer> {
     if !shared.config.multitenancy_enabled {
         return Ok(&shared.config.no_auth_tenant);
     }
@@ -199,10 +203,7 @@ fn respond(answer: PushAnswer) -> Response {
         headers.insert(WRITTEN_EXEMPLARS, written.exemplars.into());
     }
     if let Some(wait) = retry_after {
-        let wait = wait.min(MAX_RETRY_AFTER);
-        // Whole seconds, rounded up.
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        headers.insert(RETRY_AFTER, seconds.into());
+        headers.insert(RETRY_AFTER, retry_after_seconds(wait).into());
     }
     response
 }

@@ -9,7 +9,7 @@ use remote_write::Counts;
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Longest wait that a sender is asked for, whatever the downstream or a rate limit would like: a
 /// replica that waits looks silent to the HA tracker, and must not lose its election by it.
-pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(5);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The answer to a push request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,12 @@ pub struct Written {
     pub histograms: u64,
     /// Exemplars.
     pub exemplars: u64,
+}
+
+/// What a sender is told when it shall try again: whole seconds, rounded up.
+pub(crate) fn retry_after_seconds(wait: Duration) -> u64 {
+    let wait = wait.min(MAX_RETRY_AFTER);
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
 
 impl From<Counts> for Written {

@@ -25,8 +25,8 @@ use crate::config::{Config, Limits, TenantLimits};
 use crate::downstream::{Downstreams, Forward};
 use crate::log_limit::LogLimit;
 
-pub(crate) use answer::{MAX_RETRY_AFTER, RETRY_AFTER};
 pub use answer::{PushAnswer, Written};
+pub(crate) use answer::{RETRY_AFTER, retry_after_seconds};
 use buffers::{BufferPool, PooledBuffer};
 pub(crate) use rate::InFlightGuard;
 use rate::{InFlight, TokenBucket};
@@ -44,10 +44,45 @@ pub struct PushRequest<'a> {
     pub tenant: &'a str,
     /// Schema of the body.
     pub version: Version,
-    /// A snappy block, at most `max_recv_msg_size` bytes.
-    pub body: Bytes,
+    /// At most `max_recv_msg_size` bytes.
+    pub body: PushBody,
     /// Headers that the downstream gets to see as well.
     pub headers: http::HeaderMap,
+}
+
+/// The protobuf message of a request, as it came.
+#[derive(Debug, Clone)]
+pub enum PushBody {
+    /// A snappy block of it: remote write.
+    Snappy(Bytes),
+    /// Itself: gRPC.
+    Plain(Bytes),
+}
+
+impl PushBody {
+    /// How large the message is, or can be.
+    fn plausible_size(&self) -> u64 {
+        match self {
+            Self::Snappy(block) => remote_write::plausible_size(block),
+            Self::Plain(message) => message.len() as u64,
+        }
+    }
+
+    /// Puts the message at the beginning of `into`, which grows as needed; its length.
+    fn decode(&self, limit: u64, into: &mut Vec<u8>) -> Result<usize, PushAnswer> {
+        match self {
+            Self::Snappy(block) => {
+                remote_write::decompress_to(block, limit, into).map_err(|error| refuse_body(&error))
+            }
+            Self::Plain(message) => {
+                into.resize(message.len().max(into.len()), 0);
+                if let Some(start) = into.get_mut(..message.len()) {
+                    start.copy_from_slice(message);
+                }
+                Ok(message.len())
+            }
+        }
+    }
 }
 
 impl PushRequest<'_> {
@@ -184,7 +219,7 @@ impl Pusher {
         }
         let limits = self.limits.limits(request.tenant);
         let tracker = tracker.filter(|_| limits.accept_ha_samples);
-        let _bytes = self.enter_bytes(remote_write::plausible_size(&request.body))?;
+        let _bytes = self.enter_bytes(request.body.plausible_size())?;
         let Scanned {
             mut scan,
             mut decoded,
@@ -297,15 +332,12 @@ impl Pusher {
         tracker: Option<&Arc<HaTracker>>,
         limits: &Limits,
     ) -> Result<Scanned, PushAnswer> {
-        let size = remote_write::plausible_size(&request.body);
+        let size = request.body.plausible_size();
         in_place(usize::try_from(size).unwrap_or(usize::MAX), || {
             let mut decoded = self.buffers.buffer();
-            let length = remote_write::decompress_to(
-                &request.body,
-                self.max_recv_msg_size,
-                &mut decoded.bytes,
-            )
-            .map_err(|error| refuse_body(&error))?;
+            let length = request
+                .body
+                .decode(self.max_recv_msg_size, &mut decoded.bytes)?;
             let mut memory = self.buffers.scratch();
             let names = tracker.map(|_| HaLabelNames {
                 cluster: &limits.ha_cluster_label,
@@ -345,15 +377,16 @@ impl Pusher {
                 ..PushAnswer::new(StatusCode::OK, "")
             };
         }
-        let body = if scan.modified {
-            let mut compressed = self.buffers.buffer();
-            let raw = decoded.bytes.get(..scan.length).unwrap_or_default();
-            let len = in_place(raw.len(), || {
-                remote_write::compress_to(raw, &mut compressed.bytes)
-            });
-            compressed.freeze(len)
-        } else {
-            request.body.clone()
+        let body = match &request.body {
+            PushBody::Snappy(block) if !scan.modified => block.clone(),
+            _ => {
+                let mut compressed = self.buffers.buffer();
+                let raw = decoded.bytes.get(..scan.length).unwrap_or_default();
+                let len = in_place(raw.len(), || {
+                    remote_write::compress_to(raw, &mut compressed.bytes)
+                });
+                compressed.freeze(len)
+            }
         };
         drop(decoded);
         let forward = Forward {

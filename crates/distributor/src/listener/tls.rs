@@ -6,12 +6,13 @@ use std::sync::Arc;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
-use super::ServeError;
 use crate::config::{ClientAuth, ServerTls};
 use crate::pem;
 
 /// `None` if TLS is off.
-pub(super) fn server_config(tls: &ServerTls) -> Result<Option<ServerConfig>, ServeError> {
+pub(super) fn server_config(
+    tls: &ServerTls,
+) -> Result<Option<ServerConfig>, Box<dyn Error + Send + Sync>> {
     let (Some(cert), Some(key)) = (&tls.cert_file, &tls.key_file) else {
         return Ok(None);
     };
@@ -41,5 +42,5 @@ pub(super) fn server_config(tls: &ServerTls) -> Result<Option<ServerConfig>, Ser
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(config)
     };
-    build().map(Some).map_err(ServeError::Tls)
+    build().map(Some)
 }

@@ -1,0 +1,158 @@
+//! A listener with TLS, and a server behind it: for HTTP, and for gRPC.
+
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum_server::Handle;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::task::JoinHandle;
+
+use crate::config::ServerTls;
+
+mod tls;
+
+/// How long a client may take to send a request's head.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// A client of HTTP/2 is asked this often whether it is still there, and has as long to answer.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// Why a server cannot listen.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address cannot be bound.
+    #[error(
+        "cannot listen on {address} (server.{protocol}_listen_address, \
+         server.{protocol}_listen_port): {source}"
+    )]
+    Bind {
+        /// `http` or `grpc`.
+        protocol: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The certificates cannot be used.
+    #[error("server.{protocol}_tls_config: {source}")]
+    Tls {
+        /// `http` or `grpc`.
+        protocol: &'static str,
+        /// What is wrong with them.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// Where and how to listen.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Listen<'a> {
+    /// `http` or `grpc`, as in the names of the settings.
+    pub(crate) protocol: &'static str,
+    /// All addresses if there is none.
+    pub(crate) ip: Option<IpAddr>,
+    pub(crate) port: u16,
+    pub(crate) tls: &'a ServerTls,
+}
+
+/// A running server.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    protocol: &'static str,
+    handle: Handle<SocketAddr>,
+    task: JoinHandle<io::Result<()>>,
+}
+
+impl Server {
+    pub(crate) fn start(listen: Listen<'_>, router: Router) -> Result<Self, ServeError> {
+        let protocol = listen.protocol;
+        let (listener, address) = bind(listen)?;
+        let tls = tls::server_config(listen.tls)
+            .map_err(|source| ServeError::Tls { protocol, source })?;
+        let unusable = |source| ServeError::Bind {
+            protocol,
+            address,
+            source,
+        };
+        let handle = Handle::new();
+        let app = router.into_make_service();
+        let task = match tls {
+            None => {
+                let server = axum_server::from_tcp(listener).map_err(unusable)?;
+                let mut server = server.handle(handle.clone());
+                set_limits(server.http_builder());
+                tokio::spawn(server.serve(app))
+            }
+            Some(config) => {
+                let config = axum_server::tls_rustls::RustlsConfig::from_config(Arc::new(config));
+                let server = axum_server::from_tcp_rustls(listener, config).map_err(unusable)?;
+                let mut server = server.handle(handle.clone());
+                set_limits(server.http_builder());
+                tokio::spawn(server.serve(app))
+            }
+        };
+        Ok(Self {
+            address,
+            protocol,
+            handle,
+            task,
+        })
+    }
+
+    /// Waits for the server to end by itself, which it should not.
+    pub(crate) async fn failed(&mut self) -> String {
+        let ended = (&mut self.task).await;
+        format!("the {} server ended: {ended:?}", self.protocol)
+    }
+
+    /// Stops accepting and waits for requests in flight, at most `timeout`.
+    pub(crate) async fn shutdown(mut self, timeout: Duration) {
+        self.handle.graceful_shutdown(Some(timeout));
+        let protocol = self.protocol;
+        match (&mut self.task).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, protocol, "a server ended with an error"),
+            Err(error) => tracing::error!(%error, protocol, "a server panicked"),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.handle.shutdown();
+    }
+}
+
+/// Binds all addresses, IPv6 and IPv4, if none is given; IPv4 alone where there is no IPv6.
+fn bind(listen: Listen<'_>) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let (ip, port) = (listen.ip, listen.port);
+    let wanted = SocketAddr::new(ip.unwrap_or(Ipv6Addr::UNSPECIFIED.into()), port);
+    let bound = TcpListener::bind(wanted).or_else(|error| match ip {
+        None => TcpListener::bind((std::net::Ipv4Addr::UNSPECIFIED, port)),
+        Some(_) => Err(error),
+    });
+    let fail = |source| ServeError::Bind {
+        protocol: listen.protocol,
+        address: wanted,
+        source,
+    };
+    let listener = bound.map_err(fail)?;
+    listener.set_nonblocking(true).map_err(fail)?;
+    let address = listener.local_addr().map_err(fail)?;
+    Ok((listener, address))
+}
+
+fn set_limits(builder: &mut auto::Builder<TokioExecutor>) {
+    let timer = TokioTimer::new();
+    builder
+        .http1()
+        .timer(timer.clone())
+        .header_read_timeout(HEADER_TIMEOUT);
+    builder
+        .http2()
+        .timer(timer)
+        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE);
+}

@@ -1,0 +1,314 @@
+//! The tracker as a gRPC service: `proto/ha_tracker.proto`.
+
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::stream::{self, Stream, StreamExt};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use crate::feed::{ClusterElection, ElectionEvent, ElectionState, ElectionWatch};
+use crate::generated::check_response::{self, Accepted, Deduplicated, TooManyClusters};
+use crate::generated::ha_tracker_server;
+use crate::generated::watch_elections_response::{Event, Forgotten, Lagged, State};
+use crate::generated::{
+    CheckRequest, CheckResponse, Election, ListElectedRequest, ListElectedResponse,
+    WatchElectionsRequest, WatchElectionsResponse,
+};
+use crate::tracker::{HaTracker, Outcome, Sighting, TrackerError};
+
+/// Elections in one message, so that it is far below the 4 MiB that clients take by default.
+const PAGE: usize = 1000;
+/// Bytes of a cluster's or a replica's name.
+const MAX_NAME: usize = 1024;
+/// Streams of `WatchElections` at a time.
+const MAX_WATCHERS: usize = 10_000;
+/// Bytes of a request: its three names and what is around them.
+const MAX_REQUEST: usize = 64 << 10;
+
+/// What a tenant must be; an error says what is wrong.
+pub type TenantRule = fn(&str) -> Result<(), String>;
+
+/// Serves a tracker. `tenant_rule` decides which tenants there can be; whatever it says, a tenant is
+/// not empty and has no `/`. Once `draining`, watchers are told to go elsewhere, with UNAVAILABLE.
+///
+/// Add it to a server of tonic's, with TLS and whatever else that one is to have.
+pub fn service(
+    tracker: Arc<HaTracker>,
+    tenant_rule: TenantRule,
+    draining: CancellationToken,
+) -> ha_tracker_server::HaTrackerServer<TrackerService> {
+    let service = TrackerService {
+        tracker,
+        tenant_rule,
+        watchers: Arc::new(Semaphore::new(MAX_WATCHERS)),
+        draining,
+    };
+    ha_tracker_server::HaTrackerServer::new(service).max_decoding_message_size(MAX_REQUEST)
+}
+
+/// See [`service`].
+pub struct TrackerService {
+    tracker: Arc<HaTracker>,
+    tenant_rule: TenantRule,
+    watchers: Arc<Semaphore>,
+    draining: CancellationToken,
+}
+
+impl TrackerService {
+    fn tenant(&self, tenant: &str) -> Result<(), Status> {
+        let checked = match tenant {
+            "" => Err("it is empty".to_owned()),
+            tenant if tenant.contains('/') => Err("it has a '/' in it".to_owned()),
+            tenant => (self.tenant_rule)(tenant),
+        };
+        checked.map_err(|problem| Status::invalid_argument(format!("tenant: {problem}")))
+    }
+
+    /// An empty one stands for all.
+    fn any_tenant(&self, tenant: &str) -> Result<(), Status> {
+        match tenant {
+            "" => Ok(()),
+            tenant => self.tenant(tenant),
+        }
+    }
+
+    fn ready(&self) -> Result<(), Status> {
+        match self.tracker.is_ready() {
+            true => Ok(()),
+            false => Err(Status::unavailable(
+                "starting: the HA tracker has not read its store yet; retry later",
+            )),
+        }
+    }
+}
+
+fn name(what: &str, value: &str) -> Result<(), Status> {
+    match value.len() {
+        0 => Err(Status::invalid_argument(format!("{what}: it is empty"))),
+        length if length > MAX_NAME => Err(Status::invalid_argument(format!(
+            "{what}: it has {length} bytes, more than {MAX_NAME}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Where elections of `tenant`, or all, begin after `after`, and where they end.
+fn range(state: &ElectionState, tenant: &str, after: Option<(&str, &str)>) -> Range<usize> {
+    let all = &state.elections;
+    let (mut start, end) = match tenant {
+        "" => (0, all.len()),
+        tenant => (
+            all.partition_point(|election| election.tenant.as_str() < tenant),
+            all.partition_point(|election| election.tenant.as_str() <= tenant),
+        ),
+    };
+    if let Some(after) = after {
+        let next = all.partition_point(|election| {
+            (election.tenant.as_str(), election.cluster.as_str()) <= after
+        });
+        start = start.max(next);
+    }
+    start.min(end)..end
+}
+
+fn message(election: &ClusterElection) -> Election {
+    Election {
+        tenant: election.tenant.clone(),
+        cluster: election.cluster.clone(),
+        desc: Some(election.desc.clone()),
+    }
+}
+
+/// At most `most` elections after `after`, and whether these are the last.
+fn page(
+    state: &ElectionState,
+    tenant: &str,
+    after: Option<(&str, &str)>,
+    most: usize,
+) -> (Vec<Election>, bool) {
+    let range = range(state, tenant, after);
+    let is_last = range.len() <= most;
+    let elections = state.elections.get(range).unwrap_or_default();
+    (elections.iter().take(most).map(message).collect(), is_last)
+}
+
+#[tonic::async_trait]
+impl ha_tracker_server::HaTracker for TrackerService {
+    async fn check(
+        &self,
+        request: Request<CheckRequest>,
+    ) -> Result<Response<CheckResponse>, Status> {
+        let request = request.into_inner();
+        self.tenant(&request.tenant)?;
+        name("cluster", &request.cluster)?;
+        name("replica", &request.replica)?;
+        self.ready()?;
+        let sighting = Sighting {
+            tenant: &request.tenant,
+            cluster: &request.cluster,
+            replica: &request.replica,
+            earliest_ms: request.sample_time_ms,
+            now_ms: self.tracker.config.clock.now_ms(),
+        };
+        let outcome = match self.tracker.check(&sighting).await {
+            Ok(Outcome::Accepted) => check_response::Outcome::Accepted(Accepted {}),
+            Ok(Outcome::Deduplicated(elected)) => {
+                let elected = elected.name().to_owned();
+                check_response::Outcome::Deduplicated(Deduplicated { elected })
+            }
+            Ok(Outcome::TooManyClusters { limit }) => {
+                check_response::Outcome::TooManyClusters(TooManyClusters { limit })
+            }
+            Ok(Outcome::NotStorable(error)) => {
+                return Err(Status::invalid_argument(format!("cluster: {error}")));
+            }
+            Err(
+                error @ (TrackerError::Store(_)
+                | TrackerError::Vanished
+                | TrackerError::ShuttingDown),
+            ) => return Err(Status::unavailable(format!("{error}; retry later"))),
+        };
+        let outcome = Some(outcome);
+        Ok(Response::new(CheckResponse { outcome }))
+    }
+
+    async fn list_elected(
+        &self,
+        request: Request<ListElectedRequest>,
+    ) -> Result<Response<ListElectedResponse>, Status> {
+        let request = request.into_inner();
+        self.any_tenant(&request.tenant)?;
+        self.ready()?;
+        let most = match request.page_size as usize {
+            0 => PAGE,
+            size if size > PAGE => {
+                let problem = format!("page_size: {size} is more than {PAGE}");
+                return Err(Status::invalid_argument(problem));
+            }
+            size => size,
+        };
+        let after = match request.page_token.as_str() {
+            "" => None,
+            token => Some(token.split_once('/').ok_or_else(|| {
+                Status::invalid_argument("page_token: it is none that was given out")
+            })?),
+        };
+        let state = self.tracker.election_state();
+        let (elections, is_last) = page(&state, &request.tenant, after, most);
+        let next_page_token = match elections.last() {
+            Some(last) if !is_last => format!("{}/{}", last.tenant, last.cluster),
+            _ => String::new(),
+        };
+        Ok(Response::new(ListElectedResponse {
+            elections,
+            next_page_token,
+        }))
+    }
+
+    type WatchElectionsStream =
+        Pin<Box<dyn Stream<Item = Result<WatchElectionsResponse, Status>> + Send>>;
+
+    async fn watch_elections(
+        &self,
+        request: Request<WatchElectionsRequest>,
+    ) -> Result<Response<Self::WatchElectionsStream>, Status> {
+        let tenant = request.into_inner().tenant;
+        self.any_tenant(&tenant)?;
+        let permit = Arc::clone(&self.watchers)
+            .try_acquire_owned()
+            .map_err(|_| {
+                Status::resource_exhausted(format!(
+                    "this tracker has {MAX_WATCHERS} watchers already"
+                ))
+            })?;
+        let watcher = Watcher {
+            tracker: Arc::clone(&self.tracker),
+            watch: self.tracker.watch(),
+            tenant,
+            part: None,
+            _permit: permit,
+        };
+        let draining = self.draining.clone();
+        let events = stream::unfold(watcher, |mut watcher| async move {
+            let event = watcher.next().await?;
+            let response = WatchElectionsResponse { event: Some(event) };
+            Some((Ok(response), watcher))
+        });
+        let end = stream::once(async {
+            Err(Status::unavailable(
+                "the HA tracker is shutting down; watch another",
+            ))
+        });
+        let until = Box::pin(draining.cancelled_owned());
+        Ok(Response::new(Box::pin(events.take_until(until).chain(end))))
+    }
+}
+
+/// One stream. It is asked for the next event when the client has room for it, and keeps nothing in
+/// between but where it is.
+struct Watcher {
+    tracker: Arc<HaTracker>,
+    watch: ElectionWatch,
+    /// Empty for all.
+    tenant: String,
+    /// Where the state goes on, while it is told.
+    part: Option<Part>,
+    _permit: OwnedSemaphorePermit,
+}
+
+enum Part {
+    First,
+    After(String, String),
+}
+
+impl Watcher {
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(part) = self.part.take() {
+                return Some(Event::State(self.state(&part)));
+            }
+            match self.watch.next().await? {
+                // Not kept: the parts are of whatever is the state when they are sent, and each
+                // change since the first part follows.
+                ElectionEvent::State(_) => self.part = Some(Part::First),
+                ElectionEvent::Lagged(missed) => return Some(Event::Lagged(Lagged { missed })),
+                ElectionEvent::Changed(change) => {
+                    if !self.tenant.is_empty() && self.tenant != change.tenant {
+                        continue;
+                    }
+                    let (tenant, cluster) = (change.tenant.clone(), change.cluster.clone());
+                    return Some(match &change.desc {
+                        None => Event::Forgotten(Forgotten { tenant, cluster }),
+                        Some(desc) => Event::Elected(Election {
+                            tenant,
+                            cluster,
+                            desc: Some(desc.clone()),
+                        }),
+                    });
+                }
+            }
+        }
+    }
+
+    fn state(&mut self, part: &Part) -> State {
+        let after = match part {
+            Part::First => None,
+            Part::After(tenant, cluster) => Some((tenant.as_str(), cluster.as_str())),
+        };
+        let state = self.tracker.election_state();
+        let (elections, is_last) = page(&state, &self.tenant, after, PAGE);
+        if let Some(last) = elections.last()
+            && !is_last
+        {
+            self.part = Some(Part::After(last.tenant.clone(), last.cluster.clone()));
+        }
+        State {
+            elections,
+            is_first: matches!(part, Part::First),
+            is_last,
+        }
+    }
+}
