@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum_server::Handle;
+use axum_server::accept::NoDelayAcceptor;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::task::JoinHandle;
@@ -78,19 +80,18 @@ impl Server {
         };
         let handle = Handle::new();
         let app = router.into_make_service();
+        let server = axum_server::from_tcp(listener).map_err(unusable)?;
+        let mut server = server.handle(handle.clone());
+        set_limits(server.http_builder());
+        // The parts of an answer over HTTP/2 are several writes: none waits for the client's
+        // acknowledgement of the one before.
+        let at_once = NoDelayAcceptor::new();
         let task = match tls {
-            None => {
-                let server = axum_server::from_tcp(listener).map_err(unusable)?;
-                let mut server = server.handle(handle.clone());
-                set_limits(server.http_builder());
-                tokio::spawn(server.serve(app))
-            }
+            None => tokio::spawn(server.acceptor(at_once).serve(app)),
             Some(config) => {
-                let config = axum_server::tls_rustls::RustlsConfig::from_config(Arc::new(config));
-                let server = axum_server::from_tcp_rustls(listener, config).map_err(unusable)?;
-                let mut server = server.handle(handle.clone());
-                set_limits(server.http_builder());
-                tokio::spawn(server.serve(app))
+                let config = RustlsConfig::from_config(Arc::new(config));
+                let acceptor = RustlsAcceptor::new(config).acceptor(at_once);
+                tokio::spawn(server.acceptor(acceptor).serve(app))
             }
         };
         Ok(Self {

@@ -1,0 +1,109 @@
+//! [`GrpcClient`]: `distributor.Distributor/Push`, as a component of Mimir calls it.
+
+use bytes::Bytes;
+use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::metadata::AsciiMetadataValue;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+use tonic_prost::ProstCodec;
+
+use crate::series::to_v1;
+use crate::{Distributor, Series};
+
+/// The tracker's service: messages and client.
+pub use ha_tracker::proto as tracker;
+
+const PUSH: &str = "/distributor.Distributor/Push";
+
+/// A connection to a distributor.
+#[derive(Debug, Clone)]
+pub struct GrpcClient {
+    channel: Channel,
+}
+
+/// Any bytes as a message: protobuf's wire format, or not.
+#[derive(Debug, Clone, Default)]
+struct Raw(Bytes);
+
+impl prost::Message for Raw {
+    fn encode_raw(&self, buf: &mut impl bytes::BufMut) {
+        buf.put(self.0.clone());
+    }
+
+    fn merge_field(
+        &mut self,
+        tag: u32,
+        wire_type: prost::encoding::WireType,
+        buf: &mut impl bytes::Buf,
+        context: prost::encoding::DecodeContext,
+    ) -> Result<(), prost::DecodeError> {
+        prost::encoding::skip_field(wire_type, tag, buf, context)
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn clear(&mut self) {
+        self.0 = Bytes::new();
+    }
+}
+
+impl GrpcClient {
+    /// Connects when it is first used, and again when it has to.
+    pub fn new(distributor: &Distributor) -> Self {
+        let endpoint = Endpoint::from_shared(format!("http://{}", distributor.grpc_address()));
+        Self {
+            channel: endpoint.unwrap().connect_lazy(),
+        }
+    }
+
+    /// As [`GrpcClient::new`], but each stream may be ahead of its reader by a kilobyte only.
+    pub fn narrow(distributor: &Distributor) -> Self {
+        let endpoint = Endpoint::from_shared(format!("http://{}", distributor.grpc_address()));
+        let endpoint = endpoint.unwrap().initial_stream_window_size(1024);
+        Self {
+            channel: endpoint.connect_lazy(),
+        }
+    }
+
+    /// The tracker's service.
+    pub fn tracker(&self) -> tracker::ha_tracker_client::HaTrackerClient<Channel> {
+        tracker::ha_tracker_client::HaTrackerClient::new(self.channel.clone())
+    }
+
+    /// Pushes series.
+    ///
+    /// # Errors
+    /// What the distributor answers but success.
+    pub async fn push(&self, tenant: Option<&str>, series: &[Series]) -> Result<(), Status> {
+        let message = prost::Message::encode_to_vec(&to_v1(series));
+        self.push_bytes(PUSH, tenant, message).await
+    }
+
+    /// Calls any unary method with any bytes.
+    ///
+    /// # Errors
+    /// As [`GrpcClient::push`].
+    pub async fn push_bytes(
+        &self,
+        path: &'static str,
+        tenant: Option<&str>,
+        message: Vec<u8>,
+    ) -> Result<(), Status> {
+        let mut request = Request::new(Raw(message.into()));
+        if let Some(tenant) = tenant {
+            let tenant: AsciiMetadataValue = tenant.parse().unwrap();
+            request.metadata_mut().insert("x-scope-orgid", tenant);
+        }
+        let mut grpc = Grpc::new(self.channel.clone());
+        grpc.ready()
+            .await
+            .map_err(|error| Status::unknown(error.to_string()))?;
+        let codec: ProstCodec<Raw, Raw> = ProstCodec::default();
+        grpc.unary(request, PathAndQuery::from_static(path), codec)
+            .await
+            .map(drop)
+    }
+}
