@@ -31,7 +31,13 @@ fn steps(workspace: &Workspace, lint: bool, test_arguments: &[String]) -> Result
     // Tests and binaries in one build: alone, the distributor would resolve to other features,
     // and many dependencies would be compiled twice.
     timed("build", || {
-        run_command(&mut workspace.cargo(&["build", "--workspace", "--bins", "--tests"]))
+        run_command(&mut workspace.cargo(&[
+            "build",
+            "--workspace",
+            "--bins",
+            "--examples",
+            "--tests",
+        ]))
     })?;
     let workspace = &Workspace {
         root: workspace.root.clone(),
@@ -63,6 +69,7 @@ fn steps(workspace: &Workspace, lint: bool, test_arguments: &[String]) -> Result
                 "DISTRIBUTOR_BIN",
                 workspace.target.join("debug/distributor"),
             )
+            .env("EXAMPLES_DIR", workspace.target.join("debug/examples"))
             .env("PEERS_DIR", peers::folder(workspace));
         if std::env::var_os("RUST_TEST_THREADS").is_none() {
             // End-to-end tests wait for real servers more than they compute.

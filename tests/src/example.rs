@@ -1,0 +1,39 @@
+//! The examples of the crates, as programs.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::peers::target_folder;
+use crate::{Process, Recipe};
+
+/// Starts an example of `ha-tracker` with these arguments.
+pub fn example(name: &str, example: &str, arguments: &[String]) -> Process {
+    let recipe = Recipe {
+        program: folder().join(example),
+        arguments: arguments.iter().map(OsString::from).collect(),
+        environment: Vec::new(),
+    };
+    Process::start(name, Process::folder_for(name), recipe)
+}
+
+/// `EXAMPLES_DIR`, or built once from the workspace.
+fn folder() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        if let Some(folder) = std::env::var_os("EXAMPLES_DIR") {
+            return folder.into();
+        }
+        let target = target_folder();
+        let status = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--package", "ha-tracker"])
+            .args(["--features", "grpc", "--examples"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env("CARGO_TARGET_DIR", &target)
+            .status()
+            .unwrap();
+        assert!(status.success(), "cargo build of the examples: {status}");
+        target.join("debug/examples")
+    })
+}
