@@ -38,6 +38,11 @@ pub enum StartError {
     /// The HTTP server cannot listen.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// The runtime configuration wants a store that is not one of the two.
+    #[error(
+        "multi_kv_config of the runtime configuration (runtime_config.file): {0}; correct it, or take it away"
+    )]
+    MultiKv(#[from] kv_multi::Refused),
 }
 
 /// What handlers and pages see of the distributor.
@@ -163,7 +168,7 @@ async fn compose(
     let (multi, multi_handle) = match multi {
         // Before anything reads the store: what is overridden is so from the start.
         Some((store, handle)) => {
-            let (multi, task) = Multi::start(store, runtime.reader()).await;
+            let (multi, task) = Multi::start(store, runtime.reader()).await?;
             (Some(multi), Some((handle, task)))
         }
         None => (None, None),

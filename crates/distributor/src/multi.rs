@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use ha_tracker::ReplicaDesc;
-use kv_multi::{MultiStore, Override};
+use kv_multi::{MultiStore, Override, Refused};
 use tokio::task::JoinHandle;
 
 use crate::config::{RuntimeSnapshot, StoreKind, TenantLimits};
@@ -17,17 +17,21 @@ pub(crate) struct Multi {
 
 impl Multi {
     /// Applies what the runtime configuration says now, and in a task what it says later.
+    ///
+    /// # Errors
+    /// What it says now cannot be. Later that leaves in effect what was before; now nothing was, and
+    /// what is configured may be some steps behind the other distributors.
     pub(crate) async fn start(
         store: MultiStore<ReplicaDesc>,
         runtime: TenantLimits,
-    ) -> (Arc<Self>, JoinHandle<()>) {
+    ) -> Result<(Arc<Self>, JoinHandle<()>), Refused> {
         let multi = Arc::new(Self {
             store,
             refused: ArcSwapOption::empty(),
         });
         let mut snapshots = runtime.subscribe();
         let now = Arc::clone(&snapshots.borrow_and_update());
-        multi.apply(&now).await;
+        multi.store.apply(&wanted(&now)).await?;
         let task = tokio::spawn({
             let multi = Arc::clone(&multi);
             // The reader keeps the sender.
@@ -39,17 +43,11 @@ impl Multi {
                 }
             }
         });
-        (multi, task)
+        Ok((multi, task))
     }
 
     async fn apply(&self, runtime: &RuntimeSnapshot) {
-        let wanted = runtime
-            .multi_kv_config()
-            .map_or_else(Override::default, |multi| Override {
-                primary: multi.primary.clone().filter(|name| !name.is_empty()),
-                mirror_enabled: multi.mirror_enabled,
-            });
-        let refused = match self.store.apply(&wanted).await {
+        let refused = match self.store.apply(&wanted(runtime)).await {
             Ok(_) => None,
             Err(refused) => {
                 tracing::error!(
@@ -70,4 +68,14 @@ impl Multi {
     pub(crate) fn is_primary(&self, kind: StoreKind) -> bool {
         self.store.primary() == kind.as_str()
     }
+}
+
+/// What the runtime configuration says.
+fn wanted(runtime: &RuntimeSnapshot) -> Override {
+    runtime
+        .multi_kv_config()
+        .map_or_else(Override::default, |multi| Override {
+            primary: multi.primary.clone().filter(|name| !name.is_empty()),
+            mirror_enabled: multi.mirror_enabled,
+        })
 }

@@ -44,19 +44,15 @@ impl<V: Mergeable + Clone + PartialEq> Change<V> {
         Self::new(None, Some(value), 0)
     }
 
-    /// Two changes of one key as one, whichever came first.
-    pub(crate) fn and(self, other: Self) -> Self {
-        let (earlier, later) = if self.order <= other.order {
-            (self, other)
-        } else {
-            (other, self)
-        };
-        let before = join(earlier.replaced, earlier.value);
-        Self {
-            replaced: join(before, later.replaced),
-            value: later.value,
-            order: later.order,
+    /// Takes in another change of the same key, whichever came first.
+    pub(crate) fn join(&mut self, mut other: Self) {
+        if other.order < self.order {
+            std::mem::swap(self, &mut other);
         }
+        let before = join(self.replaced.take(), self.value.take());
+        self.replaced = join(before, other.replaced);
+        self.value = other.value;
+        self.order = other.order;
     }
 
     /// What to do with a store that now has `existing`.
@@ -153,16 +149,12 @@ mod tests {
                 .zip(1..)
                 .map(|(step, order)| change(step[0], step[1], order))
                 .collect();
-            let mut all = None;
+            let index = seed.select(0..waiting.len());
+            let mut all = waiting.swap_remove(index);
             while !waiting.is_empty() {
                 let index = seed.select(0..waiting.len());
-                let next = waiting.swap_remove(index);
-                all = Some(match all {
-                    None => next,
-                    Some(before) => Change::and(before, next),
-                });
+                all.join(waiting.swap_remove(index));
             }
-            let all = all.unwrap();
             prop_assert_eq!(after(&all, values[followed]), *values.last().unwrap());
             // What another process put there meanwhile is newer, and stays.
             prop_assert_eq!(after(&all, Some(9)), Some(9));

@@ -86,8 +86,9 @@ pub struct Comparison<V> {
     /// At most 100 of the differences, in the order of the keys.
     pub differences: Vec<Difference<V>>,
     counts: [usize; 4],
-    /// All keys that the secondary lacks or has older.
-    pub(crate) behind: Vec<String>,
+    /// All keys that the secondary lacks or has older, with the primary's values, in another order in
+    /// each process, so that several that copy do not all copy the same.
+    pub(crate) behind: Vec<(String, V)>,
     pub(crate) generation: u64,
     pub(crate) ended: Instant,
 }
@@ -292,6 +293,12 @@ async fn compare<V: Mergeable + Clone + Send + Sync + 'static>(
             differences.push((key, reason));
         }
     }
+    // As they came, which is the random order of a hash map.
+    let behind = differences
+        .iter()
+        .filter(|(_, reason): &&(String, Reason)| reason.is_behind())
+        .filter_map(|(key, _)| Some((key.clone(), primary.values.get(key)?.clone())))
+        .collect();
     differences.sort_by(|a, b| a.0.cmp(&b.0));
     let mut counts = [0; 4];
     for (_, reason) in &differences {
@@ -305,11 +312,7 @@ async fn compare<V: Mergeable + Clone + Send + Sync + 'static>(
         primary_keys: primary.values.len(),
         secondary_keys: secondary.values.len(),
         undecodable: primary.undecodable + secondary.undecodable,
-        behind: differences
-            .iter()
-            .filter(|(_, reason)| reason.is_behind())
-            .map(|(key, _)| key.clone())
-            .collect(),
+        behind,
         differences: differences
             .into_iter()
             .take(NAMED)

@@ -14,7 +14,8 @@ pub struct MultiConfig {
     pub compare_interval: Duration,
     /// For how long a difference must last to count as one: what is on its way is none. Default 1 s.
     pub settle: Duration,
-    /// How many keys per second a backfill copies at most. Default 500.
+    /// How many keys per second a backfill copies at most. Each process has one, and they share the
+    /// work by chance. Default 200.
     pub backfill_rate: u32,
 }
 
@@ -25,7 +26,7 @@ impl Default for MultiConfig {
             mirror_timeout: Duration::from_secs(2),
             compare_interval: Duration::from_secs(10),
             settle: Duration::from_secs(1),
-            backfill_rate: 500,
+            backfill_rate: 200,
         }
     }
 }

@@ -45,8 +45,8 @@ impl<V> Clone for Route<V> {
 pub(crate) enum Task<V> {
     /// Follow a write.
     Follow(Change<V>),
-    /// Copy what the primary has.
-    Copy,
+    /// Copy a value of the primary.
+    Copy(V),
 }
 
 pub(crate) struct Job<V> {
@@ -120,10 +120,11 @@ impl<V: Mergeable + Clone + PartialEq + Send + Sync + 'static> Mirror<V> {
         if let Some((waiting, _)) = queue.waiting.get_mut(key) {
             // Whatever waits will bring what a copy would bring.
             if let Task::Follow(change) = task {
-                *waiting = Task::Follow(match std::mem::replace(waiting, Task::Copy) {
-                    Task::Follow(before) => before.and(change),
-                    Task::Copy => change,
-                });
+                if let Task::Follow(before) = waiting {
+                    before.join(change);
+                } else {
+                    *waiting = Task::Follow(change);
+                }
             }
             return Ok(());
         }
@@ -220,10 +221,7 @@ impl<V: Mergeable + Clone + PartialEq + Send + Sync + 'static> Job<V> {
     pub(crate) async fn run(&self) -> Result<(), StoreError> {
         let change = match &self.task {
             Task::Follow(change) => change.clone(),
-            Task::Copy => match self.route.primary.get(&self.key).await? {
-                Some(value) => Change::at_least(value),
-                None => return Ok(()),
-            },
+            Task::Copy(value) => Change::at_least(value.clone()),
         };
         let mut update = |existing: Option<&V>| change.apply(existing);
         self.route.secondary.cas(&self.key, &mut update).await?;

@@ -78,10 +78,9 @@ impl State {
 
     /// The state after this one. Calls of this one go on if the primary stays.
     pub(crate) fn next(&self, primary: Side, mirror_enabled: bool) -> Self {
-        let moved = if primary == self.primary {
-            self.moved.clone()
-        } else {
-            CancellationToken::new()
+        let (moved, abandoned) = match primary == self.primary {
+            true => (self.moved.clone(), self.abandoned.clone()),
+            false => Default::default(),
         };
         Self {
             primary,
@@ -89,7 +88,7 @@ impl State {
             since: SystemTime::now(),
             generation: self.generation + 1,
             moved,
-            abandoned: CancellationToken::new(),
+            abandoned,
         }
     }
 }

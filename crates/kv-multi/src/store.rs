@@ -335,7 +335,9 @@ where
                 }
             };
             self.drain().await;
-            if self.complete.load(Ordering::Relaxed) != before.generation {
+            // What nobody has used yet has nothing to lose.
+            let is_used = self.orders.load(Ordering::Relaxed) > 1;
+            if is_used && self.complete.load(Ordering::Relaxed) != before.generation {
                 tracing::warn!(
                     primary = self.store(primary).name(),
                     "switching to a store that was not seen to have all that the old primary has: elections that it lacks are made anew"

@@ -15,6 +15,10 @@ use crate::store::{Shared, lock};
 /// Pause after a backfill that got on, before the next comparison.
 const AFTER_COPYING: Duration = Duration::from_millis(200);
 
+/// A backfill copies for so long, then compares again: others copy, too, and what it copies must not
+/// be old. Seconds.
+const ROUND_S: u32 = 5;
+
 /// Keys that a backfill hands over at a time, and leaves to wait in the queue at most.
 const BATCH: usize = 64;
 
@@ -99,10 +103,10 @@ pub(crate) fn ended<V>(shared: &Shared<V>, key: &str, task: &Task<V>, problem: O
                 error,
             });
         }
-        (Task::Copy, None) => {
+        (Task::Copy(_), None) => {
             metrics.backfill_copied.inc();
         }
-        (Task::Copy, Some(error)) => {
+        (Task::Copy(_), Some(error)) => {
             metrics.backfill_failed.inc();
             if let Some(unsaid) = shared.backfill_complaint.due() {
                 tracing::warn!(
@@ -188,17 +192,19 @@ where
     let route = shared.route(&shared.state());
     let rate = f64::from(shared.config.backfill_rate.max(1));
     let mut left = comparison.behind();
-    for batch in comparison.behind.chunks(BATCH) {
+    let round = shared.config.backfill_rate.max(1).saturating_mul(ROUND_S) as usize;
+    let this_time = comparison.behind.get(..round.min(left)).unwrap_or_default();
+    for batch in this_time.chunks(BATCH) {
         shared.backfill_pending(comparison.generation, left);
         pending_at_most(shared, BATCH).await;
-        for key in batch {
+        for (key, value) in batch {
             // A full queue holds the key already, or leaves it to the next comparison.
-            let _ = shared.mirror.push(key, Task::Copy, &route);
+            let _ = shared.mirror.push(key, Task::Copy(value.clone()), &route);
         }
         left -= batch.len();
         tokio::time::sleep(Duration::from_secs_f64(batch.len() as f64 / rate)).await;
     }
-    shared.backfill_pending(comparison.generation, 0);
+    shared.backfill_pending(comparison.generation, left);
     pending_at_most(shared, 0).await;
 }
 

@@ -29,7 +29,7 @@ pub(crate) async fn is_at(fleet: &Fleet, number: usize) -> Result<(), String> {
     let old = fleet.surroundings.old;
     let page = distributor.get_json("/distributor/multi_kv").await?;
     let Some(multi) = step.multi(old) else {
-        return match page == json!({"store": step.primary(old)}) {
+        return match page == json!({"store": step.primary(old), "override": null}) {
             true => Ok(()),
             false => Err(format!("d{number}, which is at step {step}, says {page}")),
         };

@@ -88,6 +88,21 @@ async fn a_store_that_is_not_there_is_refused_and_nothing_changes() {
     let page = wait_refused(&distributor, false).await;
     assert_eq!(page["primary"], "memberlist", "{page}");
     stores_a_sample(&distributor, "c0").await;
+    // A distributor that starts with such a file does not: it might be on another step than the rest.
+    write(&distributor, json!({"primary": "consul"}));
+    wait_refused(&distributor, true).await;
+    distributor.process.restart();
+    let status = distributor.process.wait_exit(SHORT).await;
+    assert_eq!(status.code(), Some(1), "{status}");
+    let log = distributor.process.log();
+    assert!(
+        log.contains("multi_kv_config") && log.contains("correct it"),
+        "{log}"
+    );
+    write(&distributor, json!({"primary": "memberlist"}));
+    distributor.restart().await;
+    assert_eq!(self::page(&distributor).await["primary"], "memberlist");
+
     // What it has taken back is as configured.
     write(&distributor, json!({}));
     wait_for("the configured primary", SHORT, || async {

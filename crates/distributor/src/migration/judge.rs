@@ -4,8 +4,12 @@
 //! looks show it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::seen::{Cluster, Comparison, Details, Gossip, Look, NEW_STORE, Seen, Step, short};
+
+/// A comparison that is older says nothing about now; one is made every 10 s.
+const OLD: Duration = Duration::from_secs(15);
 
 /// How many things of a kind are named.
 const NAMED: usize = 3;
@@ -65,6 +69,10 @@ pub(super) struct Verdict {
     pub(super) old: Option<String>,
     /// The worst first.
     pub(super) findings: Vec<Finding>,
+    /// A step to bring all to, if they are too far apart.
+    pub(super) repair: Option<Step>,
+    /// `multi_kv_config` leads the fleet.
+    pub(super) is_overridden: bool,
 }
 
 impl Verdict {
@@ -86,6 +94,14 @@ impl Verdict {
 #[derive(Default)]
 struct Findings(Vec<Finding>);
 
+/// Names of clusters come from whoever sends samples: none of them is to write on the terminal what
+/// is not text.
+pub(super) fn clean(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
 impl Findings {
     fn add(
         &mut self,
@@ -97,7 +113,7 @@ impl Findings {
         self.0.push(Finding {
             severity,
             target: target.map(str::to_owned),
-            what: what.into(),
+            what: clean(&what.into()),
             to_do: to_do.into(),
         });
     }
@@ -107,11 +123,24 @@ impl Findings {
     }
 }
 
-/// Judges `now`, `before` being an earlier look at the same targets.
-pub(super) fn judge(before: &Look, now: &Look) -> Verdict {
+/// Judges `now`, `before` being an earlier look at the same targets, of which there should be
+/// `expected`.
+pub(super) fn judge(before: &Look, now: &Look, expected: Option<usize>) -> Verdict {
     let mut findings = Findings::default();
+    if let Some(expected) = expected
+        && expected != now.targets.len()
+    {
+        findings.stop(
+            None,
+            format!(
+                "there are {} targets instead of {expected}",
+                now.targets.len()
+            ),
+            "name every distributor of the fleet in --targets, or correct --expect",
+        );
+    }
     availability(now, &mut findings);
-    let (place, old) = whereabouts(now, &mut findings);
+    let (place, old, repair) = whereabouts(now, &mut findings);
     elections(before, now, &mut findings);
     gossip(before, now, &mut findings);
     for (target, seen) in now.seen() {
@@ -125,6 +154,8 @@ pub(super) fn judge(before: &Look, now: &Look) -> Verdict {
         place,
         old,
         findings: findings.0,
+        repair,
+        is_overridden: now.seen().any(|(_, seen)| seen.is_overridden()),
     }
 }
 
@@ -134,7 +165,8 @@ fn availability(now: &Look, findings: &mut Findings) {
             Err(error) => findings.stop(
                 Some(target),
                 format!("does not answer: {error}"),
-                "start it or wait for it; leave it out of --targets only if it is gone for good",
+                "check the address (that of its HTTP server, with https:// if it has TLS), start it, or wait for \
+                 it; leave it out of --targets only if it is gone for good",
             ),
             Ok(Seen {
                 not_ready: Some(why),
@@ -144,25 +176,36 @@ fn availability(now: &Look, findings: &mut Findings) {
                 format!("is not ready: {why}"),
                 "wait; if it stays so, its log says why",
             ),
+            Ok(seen) if seen.is_runtime_broken => findings.stop(
+                Some(target),
+                "could not load its runtime configuration: what was loaded before is in effect",
+                "correct the file; its log names the mistake",
+            ),
             Ok(_) => {}
         }
     }
 }
 
 /// Comma-separated, at most [`NAMED`].
-fn list<T: AsRef<str>>(all: &[T]) -> String {
+pub(super) fn list<T: AsRef<str>>(all: &[T]) -> String {
+    list_of(all, all.len())
+}
+
+/// The first of `total`.
+fn list_of<T: AsRef<str>>(all: &[T], total: usize) -> String {
     let named: Vec<&str> = all
         .iter()
         .take(NAMED)
         .map(|one| short(one.as_ref()))
         .collect();
-    match all.len().saturating_sub(NAMED) {
+    match total.saturating_sub(named.len()) {
         0 => named.join(", "),
         more => format!("{} and {more} more", named.join(", ")),
     }
 }
 
-fn whereabouts(now: &Look, findings: &mut Findings) -> (Place, Option<String>) {
+fn whereabouts(now: &Look, findings: &mut Findings) -> (Place, Option<String>, Option<Step>) {
+    let mut repair = None;
     let mut by_step = BTreeMap::<Step, Vec<&str>>::new();
     let mut old_stores = BTreeMap::<&str, Vec<&str>>::new();
     let mut is_elsewhere = false;
@@ -231,14 +274,15 @@ fn whereabouts(now: &Look, findings: &mut Findings) -> (Place, Option<String>) {
                 ),
             );
         }
-        Place::Scattered if steps.len() > 1 => scattered(&by_step, findings),
+        Place::Scattered if steps.len() > 1 => repair = scattered(&by_step, findings),
         _ => {}
     }
-    (place, old)
+    (place, old, repair)
 }
 
-/// Not two neighbouring steps.
-fn scattered(by_step: &BTreeMap<Step, Vec<&str>>, findings: &mut Findings) {
+/// Not two neighbouring steps. The step to bring them to is one that reads the store to which all
+/// have written, and writes to both.
+fn scattered(by_step: &BTreeMap<Step, Vec<&str>>, findings: &mut Findings) -> Option<Step> {
     let what: Vec<String> = by_step
         .iter()
         .map(|(step, targets)| format!("step {} on {}", step.0, list(targets)))
@@ -247,6 +291,8 @@ fn scattered(by_step: &BTreeMap<Step, Vec<&str>>, findings: &mut Findings) {
     let differ =
         by_step.keys().any(|step| step.reads_old()) && by_step.keys().any(|step| !step.reads_old());
     let unmirrored = by_step.keys().any(|step| !step.mirrors());
+    let writes_old = by_step.keys().all(|step| step.0 <= 3);
+    let writes_new = by_step.keys().all(|step| step.0 >= 2);
     if differ && unmirrored {
         findings.stop(
             None,
@@ -254,8 +300,15 @@ fn scattered(by_step: &BTreeMap<Step, Vec<&str>>, findings: &mut Findings) {
                 "DANGER: some read the old store, some memberlist, and not all write to both, so they can elect \
                  different replicas: samples are doubled or lost ({what})"
             ),
-            "bring all to step 2 at once: the old store is the primary, mirroring on",
+            match (writes_old, writes_new) {
+                (false, true) => "bring all to step 3 at once, those that are behind first: all have written to memberlist",
+                (true, _) => "bring all to step 2 at once, those that are ahead first: all have written to the old store",
+                (false, false) => {
+                    "bring all to step 2 at once: no store has all elections, so some will be made anew"
+                }
+            },
         );
+        return Some(Step(if !writes_old && writes_new { 3 } else { 2 }));
     } else {
         findings.stop(
             None,
@@ -263,6 +316,7 @@ fn scattered(by_step: &BTreeMap<Step, Vec<&str>>, findings: &mut Findings) {
             "bring all to one step before the next",
         );
     }
+    None
 }
 
 /// Clusters for which distributors name different replicas.
@@ -451,16 +505,28 @@ fn mirroring(
     findings: &mut Findings,
 ) {
     let Some(details) = &seen.details else {
+        // Nobody here can say whether the secondary is complete.
+        let severity = match step.0 {
+            2 => Severity::Stop,
+            _ => Severity::Warn,
+        };
         findings.add(
-            Severity::Warn,
+            severity,
             Some(target),
-            "has no page /distributor/multi_kv, so it is judged by its metrics alone",
-            "compare the keys of the two stores yourself before step 3; distributors of Grafana Mimir copy nothing, \
-             so wait until every cluster was written once after mirroring was enabled",
+            "has no page /distributor/multi_kv: whether its two stores hold the same cannot be told from here",
+            "a distributor of Grafana Mimir copies nothing: wait until every cluster was written after mirroring \
+             was enabled, compare the keys of both stores, and take step 3 at your own judgement",
         );
         rising(target, step, before, seen, None, findings);
         return;
     };
+    if seen.is_overridden() && step == Step(0) {
+        findings.stop(
+            Some(target),
+            "has a multi_kv_config in its runtime configuration, which would take effect with the first restart to step 1",
+            "take multi_kv_config away",
+        );
+    }
     if let Some(refused) = &details.refused {
         findings.stop(
             Some(target),
@@ -480,16 +546,32 @@ fn mirroring(
         findings,
     );
     match &details.comparison {
+        Some(Err(error)) => cannot_compare(target, step, error, findings),
+        Some(Ok(comparison)) if comparison.age > OLD => {
+            let age = comparison.age.as_secs();
+            let problem = format!("the last comparison that succeeded is {age} s old");
+            cannot_compare(target, step, &problem, findings);
+        }
         Some(Ok(comparison)) => differences(target, step, details, comparison, findings),
-        Some(Err(error)) => behind(
-            target,
-            step,
-            format!("cannot compare its stores: {error}"),
-            "wait until both stores answer",
-            findings,
-        ),
         None => {}
     }
+}
+
+fn cannot_compare(target: &str, step: Step, error: &str, findings: &mut Findings) {
+    let to_do = match step.reads_old() {
+        true => {
+            "mend the store that does not answer; if it is the old one and it is gone for good, and nothing was \
+             behind before, take step 3: memberlist has all that there was"
+        }
+        false => "mend the old store to keep the way back; going on needs it no more",
+    };
+    behind(
+        target,
+        step,
+        format!("cannot compare its stores: {error}"),
+        to_do,
+        findings,
+    );
 }
 
 /// The secondary is not what it should be. On the way there that forbids the switch to it; after the
@@ -561,7 +643,7 @@ fn differences(
     comparison: &Comparison,
     findings: &mut Findings,
 ) {
-    let keys = |reasons: &[&str]| -> String {
+    let keys = |reasons: &[&str], total: u64| -> String {
         let keys: Vec<&String> = comparison
             .named
             .iter()
@@ -570,7 +652,10 @@ fn differences(
             .collect();
         match keys.is_empty() {
             true => String::new(),
-            false => format!(": {}", list(&keys)),
+            false => format!(
+                ": {}",
+                list_of(&keys, usize::try_from(total).unwrap_or(usize::MAX))
+            ),
         }
     };
     if comparison.behind() > 0 {
@@ -582,7 +667,7 @@ fn differences(
                 comparison.behind(),
                 comparison.missing,
                 comparison.older,
-                keys(&["missing", "older"])
+                keys(&["missing", "older"], comparison.behind())
             ),
             "wait: they are copied; if the number does not fall, /distributor/multi_kv and the log say why",
             findings,
@@ -613,7 +698,7 @@ fn differences(
             format!(
                 "its secondary has {} newer elections of other replicas{}",
                 comparison.newer,
-                keys(&["newer"])
+                keys(&["newer"], comparison.newer)
             ),
             "find who writes there: a distributor that is none of the targets, and uses it as its primary",
             findings,
@@ -636,9 +721,12 @@ fn differences(
             format!(
                 "its secondary has {} keys that the primary has not{}",
                 comparison.extra,
-                keys(&["extra"])
+                keys(&["extra"], comparison.extra)
             ),
-            "a switch would bring these clusters back; they are cleaned up after half an hour without samples",
+            match step.reads_old() {
+                true => "a switch would bring these clusters back; they are cleaned up within an hour",
+                false => "left over in the old store; going back to it would bring these clusters back for an hour",
+            },
         );
     }
     if comparison.undecodable > 0 {
@@ -663,14 +751,17 @@ fn remarks(now: &Look, place: &Place, findings: &mut Findings) {
     }
     let overridden: Vec<&str> = now
         .seen()
-        .filter(|(_, seen)| {
-            seen.details
-                .as_ref()
-                .is_some_and(|details| details.is_overridden)
-        })
+        .filter(|(_, seen)| seen.is_overridden())
         .map(|(target, _)| target)
         .collect();
-    if !overridden.is_empty() && *place == Place::At(Step(4)) {
+    if !overridden.is_empty() && *place == Place::At(Step::LAST) {
+        findings.add(
+            Severity::Note,
+            None,
+            format!("multi_kv_config is still in the runtime configuration of {}", list(&overridden)),
+            "take it away when you will not go back: it would take effect at once with store: multi",
+        );
+    } else if !overridden.is_empty() && matches!(place, Place::At(step) if *step > Step(0)) {
         findings.add(
             Severity::Note,
             None,

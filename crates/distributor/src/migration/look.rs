@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use futures::future::join_all;
+use futures::stream::{self, StreamExt};
 use http::StatusCode;
 use serde::Deserialize;
 
@@ -13,12 +13,15 @@ use crate::asking::{ANY, JSON, get, label, series, sum};
 /// A distributor whose store does not answer takes its time to say so.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Distributors that are asked at the same time: pages of many clusters are large.
+const AT_ONCE: usize = 16;
+
 /// The address of a distributor; or a name that leads to none, and why.
 pub(super) type Target = Result<String, (String, String)>;
 
 /// Looks at these distributors.
 pub(super) async fn look(client: &reqwest::Client, targets: Vec<Target>) -> Look {
-    let all = targets.into_iter().map(|target| async {
+    let all = targets.into_iter().map(|target| async move {
         match target {
             Ok(target) => {
                 let seen = ask(client, &target).await;
@@ -28,7 +31,7 @@ pub(super) async fn look(client: &reqwest::Client, targets: Vec<Target>) -> Look
         }
     });
     Look {
-        targets: join_all(all).await,
+        targets: stream::iter(all).buffered(AT_ONCE).collect().await,
         at: SystemTime::now(),
     }
 }
@@ -51,12 +54,31 @@ async fn ask(client: &reqwest::Client, target: &str) -> Result<Seen, String> {
     }
     let (ready_status, ready) = ready?;
     let multi = json::<MultiPage>("/distributor/multi_kv", multi?)?;
-    let members = json::<MembersPage>("/memberlist", members?)?;
-    let elected = json::<ElectedPage>("/distributor/ha_tracker", elected?)?;
+    // Mimir has the other pages as well, and one of them is different.
+    let of_ours = |error: String| {
+        if multi.is_some() {
+            Err(error)
+        } else {
+            Ok(None)
+        }
+    };
+    let members = json::<MembersPage>("/memberlist", members?).or_else(of_ours)?;
+    let elected = json::<ElectedPage>("/distributor/ha_tracker", elected?).or_else(|error| {
+        if multi.is_some() {
+            Err(error)
+        } else {
+            Ok(None)
+        }
+    })?;
     Ok(Seen {
         stores: stores(multi.as_ref(), &metrics)?,
         version: version(&metrics),
-        not_ready: (ready_status != StatusCode::OK).then(|| ready.trim().replace('\n', "; ")),
+        is_runtime_broken: series(&metrics, "cortex_runtime_config_last_reload_successful")
+            .any(|(_, value)| value == 0.0),
+        not_ready: (ready_status != StatusCode::OK).then(|| {
+            let why = ready.trim().replace('\n', "; ");
+            why.strip_prefix("not ready: ").unwrap_or(&why).to_owned()
+        }),
         writes: sum(&metrics, "cortex_multikv_mirror_writes_total"),
         errors: sum(&metrics, "cortex_multikv_mirror_write_errors_total"),
         details: multi.map(details),
@@ -65,13 +87,15 @@ async fn ask(client: &reqwest::Client, target: &str) -> Result<Seen, String> {
     })
 }
 
-/// A page of ours; `None` if there is none, or one of another program.
+/// A page; `None` if there is none.
 fn json<T: for<'de> Deserialize<'de>>(
     path: &str,
     (status, body): (StatusCode, String),
 ) -> Result<Option<T>, String> {
     match status {
-        StatusCode::OK => Ok(serde_json::from_str(&body).ok()),
+        StatusCode::OK => serde_json::from_str(&body)
+            .map(Some)
+            .map_err(|error| format!("{path} is not as expected: {error}")),
         StatusCode::NOT_FOUND => Ok(None),
         other => Err(format!("{path} answers {other}")),
     }
@@ -157,6 +181,7 @@ struct ComparisonPart {
     newer: u64,
     extra: u64,
     undecodable: u64,
+    age_ms: u64,
     differences: Vec<DifferencePart>,
 }
 
@@ -210,6 +235,7 @@ fn comparison(found: ComparisonPart) -> Comparison {
         newer: found.newer,
         extra: found.extra,
         undecodable: found.undecodable,
+        age: Duration::from_millis(found.age_ms),
         named: named.collect(),
     }
 }
@@ -324,7 +350,7 @@ mod tests {
         let page = json::<MultiPage>("/p", answer(StatusCode::NOT_FOUND, "no"));
         assert!(page.unwrap().is_none());
         let page = json::<MembersPage>("/p", answer(StatusCode::OK, "{\"Members\": {}}"));
-        assert!(page.unwrap().is_none());
+        assert!(page.is_err());
         assert!(json::<MultiPage>("/p", answer(StatusCode::FORBIDDEN, "")).is_err());
     }
 }

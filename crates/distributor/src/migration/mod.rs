@@ -10,6 +10,7 @@ mod tests;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -22,15 +23,17 @@ use seen::Step;
 
 const USAGE: &str = "\
 Usage: distributor migration status --targets ADDRESS,... [--watch] [--interval 2s] [--step N]
-                                    [--json] [--ca-file FILE] [--insecure]
+                                    [--expect N] [--json] [--ca-file FILE] [--insecure]
 
 Says how far a fleet of distributors is on its way from Consul or etcd to memberlist, whether all of
 them agree, and whether the next step is safe; if it is not, why, and what to do. It asks each
 distributor for its pages and metrics twice, and changes nothing.
 
   --targets     every distributor of the fleet: host:port, http://host:port or https://host:port,
-                with a path before the pages' own if there is one; dns+host:port stands for all
-                addresses of a name
+                with a path before the pages' own if there is one; dns+host:port and
+                dns+https://host:port stand for all addresses of a name (of IPv4, if it has any)
+  --expect      how many distributors the fleet has: one that --targets leaves out is not seen
+                before it gossips
   --watch       look again and again, until interrupted
   --interval    time between two looks (default 2s)
   --step        succeed only if the whole fleet is on this step, 0 to 5
@@ -48,6 +51,7 @@ struct Options {
     watch: bool,
     interval: Duration,
     step: Option<Step>,
+    expect: Option<usize>,
     json: bool,
     ca_file: Option<String>,
     insecure: bool,
@@ -75,6 +79,7 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, String>
         watch: false,
         interval: Duration::from_secs(2),
         step: None,
+        expect: None,
         json: false,
         ca_file: None,
         insecure: false,
@@ -112,6 +117,12 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, String>
                         .ok_or_else(|| format!("--step {text}: must be a number from 0 to 5"))?,
                 );
             }
+            "expect" => {
+                let text = needed()?;
+                let number = text.parse().ok().filter(|number| *number > 0);
+                let problem = || format!("--expect {text}: must be a number above 0");
+                options.expect = Some(number.ok_or_else(problem)?);
+            }
             "ca-file" => options.ca_file = Some(needed()?),
             "watch" => options.watch = true,
             "json" => options.json = true,
@@ -128,8 +139,8 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, String>
 
 /// A target as a URL without a slash at its end, or `dns+host:port`.
 fn address(target: &str) -> Result<String, String> {
-    if target.starts_with("dns+") {
-        return Ok(target.to_owned());
+    if let Some(rest) = target.strip_prefix("dns+") {
+        return Ok(format!("dns+{}", address(rest)?));
     }
     let url = match target.contains("://") {
         true => target.to_owned(),
@@ -153,14 +164,21 @@ async fn resolved(targets: &[String]) -> Vec<Target> {
             all.push(Ok(target.clone()));
             continue;
         };
+        let (scheme, name) = name.split_once("://").unwrap_or(("http", name));
         match tokio::net::lookup_host(name).await {
             Ok(found) => {
-                let mut found: Vec<_> = found
-                    .map(|address| Ok(format!("http://{address}")))
-                    .collect();
+                let mut found: Vec<_> = found.collect();
+                // One that has addresses of both kinds is one distributor all the same.
+                if found.iter().any(SocketAddr::is_ipv4) {
+                    found.retain(SocketAddr::is_ipv4);
+                }
                 found.sort();
                 found.dedup();
-                all.append(&mut found);
+                all.extend(
+                    found
+                        .iter()
+                        .map(|address| Ok(format!("{scheme}://{address}"))),
+                );
             }
             Err(error) => all.push(Err((target.clone(), error.to_string()))),
         }
@@ -200,7 +218,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// The system's authorities are read only if somebody needs them.
 fn client(options: &Options) -> Result<reqwest::Client, Box<dyn std::error::Error>> {
-    let is_https = |target: &String| target.starts_with("https:");
+    let is_https = |target: &String| target.contains("https:");
     let tls = match options.targets.iter().any(is_https) {
         false => tls::trusting_nobody()?,
         true => tls::client_config(&ClientTls {
@@ -225,7 +243,7 @@ async fn tell(options: &Options) -> Result<bool, String> {
     loop {
         tokio::time::sleep(options.interval).await;
         let now = look(&client, resolved(&options.targets).await).await;
-        let verdict = judge(&before, &now);
+        let verdict = judge(&before, &now, options.expect);
         let text = match options.json {
             true => format!("{}\n", to_json(&now, &verdict)),
             false => render(&before, &now, &verdict, style),

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use super::judge::{Finding, Place, Severity, Verdict};
-use super::seen::{Look, NEW_STORE, Seen, Step, Stores, short};
+use super::judge::{Finding, Place, Severity, Verdict, clean, list};
+use super::seen::{Comparison, Look, NEW_STORE, Seen, Step, Stores, short};
 
 /// Columns of the screen, where text is wrapped.
 const WIDTH: usize = 100;
@@ -45,10 +45,16 @@ impl Style {
 /// The whole screen.
 pub(super) fn render(before: &Look, now: &Look, verdict: &Verdict, style: Style) -> String {
     let mut text = String::new();
-    let old = verdict.old.as_deref().unwrap_or("the old store");
+    let old = clean(verdict.old.as_deref().unwrap_or("the old store"));
+    let old = old.as_str();
     let title = format!("HA tracker: {old} -> {NEW_STORE}");
     let at = humantime::format_rfc3339_seconds(now.at).to_string();
-    let _ = writeln!(text, "{}{at:>1$}", style.bold(&title), WIDTH - title.len());
+    let _ = writeln!(
+        text,
+        "{}{at:>1$}",
+        style.bold(&title),
+        WIDTH.saturating_sub(title.chars().count())
+    );
     let _ = writeln!(text, "{}\n", path(verdict, style));
     table(&mut text, before, now, style);
     text.push('\n');
@@ -112,11 +118,11 @@ fn table(text: &mut String, before: &Look, now: &Look, style: Style) {
         let shown: String = short(target).chars().take(width).collect();
         match seen {
             Err(error) => {
-                let line = format!("{shown:<width$}    -  {error}");
+                let line = clean(&format!("{shown:<width$}    -  {error}"));
                 let _ = writeln!(text, "{}", style.severity(Severity::Stop, &line));
             }
             Ok(seen) => {
-                let row = row(before.of(target), seen, since);
+                let row = clean(&row(before.of(target), seen, since));
                 let _ = writeln!(text, "{shown:<width$} {row}");
             }
         }
@@ -190,8 +196,8 @@ fn findings(text: &mut String, findings: &[Finding], style: Style) {
         };
         let who = match targets.as_slice() {
             [] => String::new(),
-            [target] => format!("{target} "),
-            many => format!("{}: each ", many.join(", ")),
+            [target] => format!("{target}: "),
+            many => format!("{} distributors ({}): ", many.len(), list(many)),
         };
         let what = wrap(&format!("{who}{}", finding.what), WIDTH - 6, "      ");
         let _ = writeln!(text, "{}  {what}", style.severity(finding.severity, mark));
@@ -219,10 +225,10 @@ fn conclusion(verdict: &Verdict, old: &str, style: Style) -> String {
                 next.0,
                 next.title()
             )),
-            settings(next, old)
+            settings(next, old, verdict)
         ),
         (Place::At(step), true, None) => format!(
-            "{}\n  Nothing reads or writes the old store any more: it can be removed.\n",
+            "{}\n  Nothing reads or writes the old store any more. Remove it when you will not go back.\n",
             safe(&format!("All on step {} ({}). DONE.", step.0, step.title()))
         ),
         (Place::At(step), false, next) => {
@@ -239,7 +245,16 @@ fn conclusion(verdict: &Verdict, old: &str, style: Style) -> String {
                 first.0, second.0, second.0
             );
             let line = style.severity(Severity::Stop, &line);
-            format!("{line}\n{}", settings(*second, old))
+            format!("{line}\n{}", settings(*second, old, verdict))
+        }
+        (Place::Scattered, _, _) if verdict.repair.is_some() => {
+            let repair = verdict.repair.unwrap_or(Step(2));
+            let line = format!(
+                "On no common step. NOT SAFE. Bring all to step {}:",
+                repair.0
+            );
+            let line = style.severity(Severity::Stop, &line);
+            format!("{line}\n{}", settings(repair, old, verdict))
         }
         (Place::Scattered, _, _) => {
             format!(
@@ -251,10 +266,9 @@ fn conclusion(verdict: &Verdict, old: &str, style: Style) -> String {
 }
 
 /// What a step is made of.
-fn settings(step: Step, old: &str) -> String {
-    let settings = step.settings(old);
-    let lines = settings.lines().map(|line| format!("    {line}\n"));
-    format!("  kvstore:\n{}", lines.collect::<String>())
+fn settings(step: Step, old: &str, verdict: &Verdict) -> String {
+    let settings = step.settings(old, verdict.is_overridden);
+    settings.lines().map(|line| format!("  {line}\n")).collect()
 }
 
 /// Breaks lines between words.
@@ -277,6 +291,10 @@ fn wrap(text: &str, width: usize, indent: &str) -> String {
     wrapped
 }
 
+fn comparison(seen: &Seen) -> Option<&Comparison> {
+    seen.details.as_ref()?.comparison.as_ref()?.as_ref().ok()
+}
+
 /// The same for programs.
 pub(super) fn to_json(now: &Look, verdict: &Verdict) -> Value {
     let unix = now
@@ -289,6 +307,10 @@ pub(super) fn to_json(now: &Look, verdict: &Verdict) -> Value {
             "target": target,
             "step": seen.stores.step().map(|(step, _)| step.0),
             "ready": seen.not_ready.is_none(),
+            "not_ready_because": seen.not_ready,
+            "multi_kv_config": seen.is_overridden(),
+            "behind": comparison(seen).map(Comparison::behind),
+            "comparison_age_seconds": comparison(seen).map(|found| found.age.as_secs()),
             "version": seen.version,
             "mirror_writes_total": seen.writes,
             "mirror_write_errors_total": seen.errors,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// The store to end on.
 pub(super) const NEW_STORE: &str = "memberlist";
@@ -26,22 +26,32 @@ impl Step {
         }
     }
 
-    /// The settings below `distributor.ha_tracker.kvstore` that make it, in lines of YAML.
-    pub(super) fn settings(self, old: &str) -> String {
-        let multi = |primary: &str, secondary: &str, mirror_enabled: bool| {
-            format!(
-                "store: multi\nmulti: {{primary: {primary}, secondary: {secondary}, \
-                 mirror_enabled: {mirror_enabled}}}"
-            )
+    /// What makes it, in lines of YAML: settings of `distributor.ha_tracker`, or of the runtime
+    /// configuration if that is how the fleet is led and the step can be taken so.
+    pub(super) fn settings(self, old: &str, at_run_time: bool) -> String {
+        let overridden = |primary: &str, mirror_enabled: bool| {
+            format!("multi_kv_config:\n  primary: {primary}\n  mirror_enabled: {mirror_enabled}")
         };
         match self.0 {
+            1 | 2 if at_run_time => return overridden(old, self.mirrors()),
+            3 | 4 if at_run_time => return overridden(NEW_STORE, self.mirrors()),
+            _ => {}
+        }
+        let multi = |primary: &str, secondary: &str, mirror_enabled: bool| {
+            format!(
+                "store: multi\n  multi: {{primary: {primary}, secondary: {secondary}, \
+                 mirror_enabled: {mirror_enabled}}}\n  {old}: ...\n  memberlist: {{join_members: [...]}}"
+            )
+        };
+        let store = match self.0 {
             0 => format!("store: {old}"),
             1 => multi(old, NEW_STORE, false),
             2 => multi(old, NEW_STORE, true),
             3 => multi(NEW_STORE, old, true),
             4 => multi(NEW_STORE, old, false),
-            _ => format!("store: {NEW_STORE}"),
-        }
+            _ => format!("store: {NEW_STORE}\n  memberlist: {{join_members: [...]}}"),
+        };
+        format!("kvstore:\n  {store}")
     }
 
     /// Whether the old store decides.
@@ -78,6 +88,9 @@ impl Stores {
             Self::Alone(store) if store == NEW_STORE => Some((Step::LAST, None)),
             Self::Alone(store) if store == "inmemory" => None,
             Self::Alone(store) => Some((Step(0), Some(store))),
+            Self::Multi {
+                primary, secondary, ..
+            } if [primary, secondary].contains(&&"inmemory".to_owned()) => None,
             Self::Multi {
                 primary,
                 secondary,
@@ -129,6 +142,8 @@ pub(super) struct Comparison {
     pub(super) newer: u64,
     pub(super) extra: u64,
     pub(super) undecodable: u64,
+    /// How old it is.
+    pub(super) age: Duration,
     /// Some of them.
     pub(super) named: Vec<Difference>,
 }
@@ -188,6 +203,8 @@ pub(super) type Cluster = (String, String);
 pub(super) struct Seen {
     pub(super) stores: Stores,
     pub(super) version: String,
+    /// Its runtime configuration could not be loaded.
+    pub(super) is_runtime_broken: bool,
     /// What `/ready` says if it is not.
     pub(super) not_ready: Option<String>,
     /// Writes to the secondary since it started.
@@ -204,6 +221,15 @@ pub(super) struct Seen {
 /// A target without what nearly all have.
 pub(super) fn short(target: &str) -> &str {
     target.strip_prefix("http://").unwrap_or(target)
+}
+
+impl Seen {
+    /// `multi_kv_config` changes something, or would with a multi store.
+    pub(super) fn is_overridden(&self) -> bool {
+        self.details
+            .as_ref()
+            .is_some_and(|details| details.is_overridden)
+    }
 }
 
 /// All of them, at one time.
@@ -264,6 +290,7 @@ mod tests {
             ),
             (alone("memberlist"), Some((Step(5), None))),
             (alone("inmemory"), None),
+            (multi("inmemory", "memberlist", true), None),
             (multi("consul", "etcd", true), None),
             (Stores::NoTracker, None),
         ] {
@@ -273,10 +300,12 @@ mod tests {
 
     #[test]
     fn settings_make_the_step() {
-        assert_eq!(Step(0).settings("etcd"), "store: etcd");
+        assert_eq!(Step(0).settings("etcd", true), "kvstore:\n  store: etcd");
+        let multi = "multi: {primary: memberlist, secondary: etcd, mirror_enabled: true}";
+        assert!(Step(3).settings("etcd", false).contains(multi));
         assert_eq!(
-            Step(3).settings("etcd"),
-            "store: multi\nmulti: {primary: memberlist, secondary: etcd, mirror_enabled: true}"
+            Step(3).settings("etcd", true),
+            "multi_kv_config:\n  primary: memberlist\n  mirror_enabled: true"
         );
     }
 }

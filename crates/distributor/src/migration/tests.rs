@@ -44,6 +44,7 @@ fn seen(number: usize, step: u8) -> Seen {
     Seen {
         stores: stores(step),
         version: "0.1.0".to_owned(),
+        is_runtime_broken: false,
         not_ready: None,
         writes: if mirrors { 100 } else { 0 },
         errors: 0,
@@ -115,7 +116,7 @@ fn of(verdict: &Verdict, severity: Severity) -> Vec<String> {
 }
 
 fn one_stop((before, now): &(Look, Look), expected: &str) {
-    let verdict = judge(before, now);
+    let verdict = judge(before, now, None);
     let stops = stops(&verdict);
     assert!(!verdict.is_safe(), "{verdict:?}");
     assert_eq!(stops.len(), 1, "{stops:?}");
@@ -137,7 +138,7 @@ fn comparison(change: impl Fn(&mut Comparison)) -> impl Fn(&mut Seen) {
 fn a_fleet_in_order_may_go_on_at_every_step() {
     for step in 0..=5 {
         let look = fleet([step; 3]);
-        let verdict = judge(&look, &look);
+        let verdict = judge(&look, &look, None);
         assert_eq!(verdict.place, Place::At(Step(step)));
         assert_eq!(verdict.findings, [], "step {step}");
         assert!(verdict.is_safe());
@@ -152,7 +153,7 @@ fn a_fleet_in_order_may_go_on_at_every_step() {
 fn a_roll_out_must_end_before_the_next() {
     for step in 0..5 {
         let look = fleet([step + 1, step, step]);
-        let verdict = judge(&look, &look);
+        let verdict = judge(&look, &look, None);
         assert_eq!(verdict.place, Place::Between(Step(step), Step(step + 1)));
         assert!(!verdict.is_safe());
         assert_eq!(stops(&verdict).len(), 1, "{verdict:?}");
@@ -164,7 +165,7 @@ fn a_roll_out_must_end_before_the_next() {
 fn steps_that_are_apart_can_be_a_danger() {
     let place = |steps: [u8; 3]| {
         let look = fleet(steps);
-        let verdict = judge(&look, &look);
+        let verdict = judge(&look, &look, None);
         assert_eq!(verdict.place, Place::Scattered);
         assert!(!verdict.is_safe());
         stops(&verdict).join("\n").contains("DANGER")
@@ -191,7 +192,7 @@ fn who_does_not_answer_or_is_not_ready_stops() {
     let mut look = fleet([2; 3]);
     look.targets[1].1 = Err("Connection refused".to_owned());
     // Its gossip is still seen by the others.
-    let verdict = judge(&look, &look);
+    let verdict = judge(&look, &look, None);
     assert!(stops(&verdict)[0].contains("does not answer: Connection refused"));
     let waits = with(3, |seen| {
         seen.not_ready = Some("memberlist: joining".to_owned());
@@ -268,7 +269,7 @@ fn before_the_switch_the_secondary_must_be_complete() {
         one_stop(&with(2, &*change), expected);
         // Afterwards it is only the way back that is not there.
         let (before, now) = with(3, &*change);
-        let verdict = judge(&before, &now);
+        let verdict = judge(&before, &now, None);
         assert!(verdict.is_safe(), "{verdict:?}");
         let warnings = of(&verdict, Severity::Warn);
         assert_eq!(warnings.len(), 1, "{warnings:?}");
@@ -294,7 +295,7 @@ fn mirror_errors_stop_while_they_rise() {
         "1 writes to memberlist failed just now",
     );
     // No more than before.
-    let verdict = judge(&now, &now);
+    let verdict = judge(&now, &now, None);
     assert!(verdict.is_safe(), "{verdict:?}");
     assert!(of(&verdict, Severity::Note)[0].contains("6 writes to the secondary failed earlier"));
     drop(before);
@@ -328,7 +329,7 @@ fn what_is_left_over_in_the_secondary_is_told() {
             "1 values in its stores cannot be decoded",
         ),
     ] {
-        let verdict = judge(&before, &now);
+        let verdict = judge(&before, &now, None);
         assert!(verdict.is_safe(), "{verdict:?}");
         assert!(of(&verdict, severity)[0].contains(expected), "{verdict:?}");
     }
@@ -340,6 +341,61 @@ fn a_refused_override_stops() {
         seen.details.as_mut().unwrap().refused = Some("\"etcd\" cannot be the primary".to_owned());
     });
     one_stop(&refused, "refuses its runtime configuration");
+}
+
+#[test]
+fn a_runtime_configuration_that_is_broken_or_left_over_stops() {
+    let broken = with(3, |seen| seen.is_runtime_broken = true);
+    one_stop(&broken, "could not load its runtime configuration");
+    let left = |seen: &mut Seen| seen.details.as_mut().unwrap().is_overridden = true;
+    one_stop(&with(0, left), "would take effect with the first restart");
+    let (before, now) = with(5, left);
+    let verdict = judge(&before, &now, None);
+    assert!(verdict.is_safe(), "{verdict:?}");
+    assert!(of(&verdict, Severity::Note)[0].contains("multi_kv_config is still in"));
+}
+
+#[test]
+fn an_old_comparison_says_nothing() {
+    let old = with(2, comparison(|found| found.age = Duration::from_secs(16)));
+    one_stop(&old, "the last comparison that succeeded is 16 s old");
+    let (before, now) = with(2, comparison(|found| found.age = Duration::from_secs(14)));
+    assert!(judge(&before, &now, None).is_safe());
+}
+
+#[test]
+fn the_number_of_distributors_can_be_demanded() {
+    let look = fleet([2; 3]);
+    assert!(judge(&look, &look, Some(3)).is_safe());
+    let verdict = judge(&look, &look, Some(4));
+    assert_eq!(stops(&verdict), ["there are 3 targets instead of 4"]);
+}
+
+#[test]
+fn those_too_far_apart_go_where_the_elections_are() {
+    for (steps, repair) in [
+        ([1, 3, 3], Some(2)),
+        ([0, 2, 3], Some(2)),
+        ([2, 2, 4], Some(3)),
+        ([3, 2, 5], Some(3)),
+        ([1, 1, 4], Some(2)),
+        ([0, 5, 5], Some(2)),
+        ([0, 2, 2], None),
+        ([3, 5, 5], None),
+    ] {
+        let look = fleet(steps);
+        let verdict = judge(&look, &look, None);
+        assert_eq!(verdict.repair, repair.map(Step), "{steps:?}");
+    }
+}
+
+#[test]
+fn what_others_have_named_does_not_reach_the_terminal_as_it_is() {
+    let (before, mut now) = with(2, |_| {});
+    let evil = "\u{1b}[2Jx".repeat(30);
+    now.targets[1].1.as_mut().unwrap().stores = Stores::Alone(evil);
+    let text = render(&before, &now, &judge(&before, &now, None), Style::Plain);
+    assert!(!text.contains('\u{1b}'), "{text}");
 }
 
 #[test]
@@ -355,15 +411,15 @@ fn different_elections_stop_if_they_last() {
     );
     // A failover that is on its way, or over.
     let calm = fleet([2; 3]);
-    assert!(judge(&calm, &now).is_safe());
-    assert!(judge(&before, &calm).is_safe());
+    assert!(judge(&calm, &now, None).is_safe());
+    assert!(judge(&before, &calm, None).is_safe());
     let forgot = |seen: &mut Seen| seen.elected = Some(BTreeMap::new());
     let (before, now) = with(2, forgot);
     one_stop(
         &(before, now.clone()),
         "does not know 1 clusters that others track: t/c",
     );
-    assert!(judge(&calm, &now).is_safe());
+    assert!(judge(&calm, &now, None).is_safe());
 }
 
 #[test]
@@ -392,7 +448,7 @@ fn gossip_must_be_whole() {
         "d0-abc".clone_into(&mut seen.gossip.as_mut().unwrap().own_name);
     });
     let (before, now) = &twice;
-    let verdict = judge(before, now);
+    let verdict = judge(before, now, None);
     assert!(
         stops(&verdict)[0].contains("is the same process as another target"),
         "{verdict:?}"
@@ -419,31 +475,43 @@ fn a_member_that_is_no_target_stops() {
             .members
             .truncate(2);
     }
-    assert!(judge(&before, &now).is_safe());
+    assert!(judge(&before, &now, None).is_safe());
 }
 
 #[test]
 fn mimirs_distributors_are_judged_by_their_metrics() {
-    let mut before = fleet([2; 3]);
-    for (_, seen) in &mut before.targets {
-        let seen = seen.as_mut().unwrap();
-        (seen.details, seen.gossip) = (None, None);
+    let of_mimir = |step: u8| {
+        let mut look = fleet([step; 3]);
+        for (_, seen) in &mut look.targets {
+            let seen = seen.as_mut().unwrap();
+            (seen.details, seen.gossip) = (None, None);
+        }
+        look
+    };
+    for step in [1, 3, 4] {
+        let look = of_mimir(step);
+        let verdict = judge(&look, &look, None);
+        assert!(verdict.is_safe(), "{verdict:?}");
+        assert!(of(&verdict, Severity::Warn)[0].contains("cannot be told from here"));
     }
-    let verdict = judge(&before, &before);
-    assert!(verdict.is_safe(), "{verdict:?}");
-    assert!(of(&verdict, Severity::Warn)[0].contains("judged by its metrics alone"));
+    // Nothing says that the secondary is complete.
+    let before = of_mimir(2);
+    let verdict = judge(&before, &before, None);
+    assert_eq!(stops(&verdict).len(), 3, "{verdict:?}");
     // Beside some of ours, which they cannot gossip with.
     let (_, mixed) = with(2, |seen| {
         (seen.details, seen.gossip) = (None, None);
     });
-    let verdict = judge(&mixed, &mixed);
+    let verdict = judge(&mixed, &mixed, None);
     assert!(
         stops(&verdict)[0].contains("some are no distributors of ours"),
         "{verdict:?}"
     );
     let mut failing = before.clone();
     failing.targets[1].1.as_mut().unwrap().errors = 1;
-    one_stop(&(before, failing), "1 writes to memberlist failed just now");
+    let verdict = judge(&before, &failing, None);
+    let rising = "1 writes to memberlist failed just now";
+    assert!(stops(&verdict).iter().any(|stop| stop.contains(rising)));
 }
 
 #[test]
@@ -462,7 +530,7 @@ fn what_an_operator_should_know_besides() {
         (older, "they run different versions: 0.0.9, 0.1.0"),
         ((alone.clone(), alone), "there is one target only"),
     ] {
-        let verdict = judge(&before, &now);
+        let verdict = judge(&before, &now, None);
         assert!(verdict.is_safe(), "{verdict:?}");
         assert_eq!(verdict.findings.len(), 1);
         assert!(verdict.findings[0].what.contains(expected), "{verdict:?}");
@@ -472,7 +540,7 @@ fn what_an_operator_should_know_besides() {
 fn screen(before: &Look, now: &Look, expected: &Expect) {
     let mut before = before.clone();
     before.at -= Duration::from_secs(2);
-    let text = render(&before, now, &judge(&before, now), Style::Plain);
+    let text = render(&before, now, &judge(&before, now, None), Style::Plain);
     for line in text.lines() {
         assert!(line.chars().count() <= 100, "{line}");
     }
@@ -500,6 +568,8 @@ fn a_screen_of_a_fleet_in_order() {
               kvstore:
                 store: multi
                 multi: {primary: memberlist, secondary: consul, mirror_enabled: true}
+                consul: ...
+                memberlist: {join_members: [...]}
         "#]],
     );
     let done = fleet([5; 3]);
@@ -507,17 +577,17 @@ fn a_screen_of_a_fleet_in_order() {
         &done,
         &done,
         &expect![[r#"
-        HA tracker: the old store -> memberlist                                         2023-11-14T22:13:20Z
-         0 old store   1 multi   2 mirroring   3 memberlist primary   4 mirroring off  [5 memberlist]
+            HA tracker: the old store -> memberlist                                         2023-11-14T22:13:20Z
+             0 old store   1 multi   2 mirroring   3 memberlist primary   4 mirroring off  [5 memberlist]
 
-        distributor step  reads      mirrors to writes/s  errors  behind members clusters
-        d0:8080        5  memberlist          -        -       -       -       3        1
-        d1:8080        5  memberlist          -        -       -       -       3        1
-        d2:8080        5  memberlist          -        -       -       -       3        1
+            distributor step  reads      mirrors to writes/s  errors  behind members clusters
+            d0:8080        5  memberlist          -        -       -       -       3        1
+            d1:8080        5  memberlist          -        -       -       -       3        1
+            d2:8080        5  memberlist          -        -       -       -       3        1
 
-        All on step 5 (memberlist alone). DONE.
-          Nothing reads or writes the old store any more: it can be removed.
-    "#]],
+            All on step 5 (memberlist alone). DONE.
+              Nothing reads or writes the old store any more. Remove it when you will not go back.
+        "#]],
     );
 }
 
@@ -543,15 +613,16 @@ fn a_screen_of_trouble() {
             d1:8080        -  no answer within 20s
             d2:8080        2  consul     memberlist      0.0       3      12       3        1
 
-            STOP  d1:8080 does not answer: no answer within 20s
-                  -> start it or wait for it; leave it out of --targets only if it is gone for good
-            STOP  d2:8080 is not ready: memberlist: joining the cluster, 1 of 3 addresses answered so far
+            STOP  d1:8080: does not answer: no answer within 20s
+                  -> check the address (that of its HTTP server, with https:// if it has TLS), start it, or wait
+                     for it; leave it out of --targets only if it is gone for good
+            STOP  d2:8080: is not ready: memberlist: joining the cluster, 1 of 3 addresses answered so far
                   -> wait; if it stays so, its log says why
             STOP  1 of 2 are on step 3, and d2:8080 on step 2: a roll-out is under way, or was left halfway
                   -> roll it out to d2:8080 too (or back, on d0:8080)
-            STOP  d2:8080 3 writes to memberlist failed just now
+            STOP  d2:8080: 3 writes to memberlist failed just now
                   -> look at memberlist: until it takes the writes again, the two stores grow apart
-            STOP  d2:8080 its secondary is behind in 12 keys (0 missing, 12 older)
+            STOP  d2:8080: its secondary is behind in 12 keys (0 missing, 12 older)
                   -> wait: they are copied; if the number does not fall, /distributor/multi_kv and the log say
                      why
 
@@ -559,9 +630,11 @@ fn a_screen_of_trouble() {
               kvstore:
                 store: multi
                 multi: {primary: memberlist, secondary: consul, mirror_enabled: true}
+                consul: ...
+                memberlist: {join_members: [...]}
         "#]],
     );
-    let verdict = judge(&before, &look);
+    let verdict = judge(&before, &look, None);
     let json = serde_json::to_string_pretty(&to_json(&look, &verdict)).unwrap();
     expect![[r#"
         {
@@ -570,7 +643,7 @@ fn a_screen_of_trouble() {
             {
               "severity": "stop",
               "target": "http://d1:8080",
-              "to_do": "start it or wait for it; leave it out of --targets only if it is gone for good",
+              "to_do": "check the address (that of its HTTP server, with https:// if it has TLS), start it, or wait for it; leave it out of --targets only if it is gone for good",
               "what": "does not answer: no answer within 20s"
             },
             {
@@ -604,10 +677,14 @@ fn a_screen_of_trouble() {
           "step": null,
           "targets": [
             {
+              "behind": 0,
               "clusters": 1,
+              "comparison_age_seconds": 0,
               "members": 3,
               "mirror_write_errors_total": 0,
               "mirror_writes_total": 100,
+              "multi_kv_config": false,
+              "not_ready_because": null,
               "ready": true,
               "step": 3,
               "target": "http://d0:8080",
@@ -618,10 +695,14 @@ fn a_screen_of_trouble() {
               "target": "http://d1:8080"
             },
             {
+              "behind": 12,
               "clusters": 1,
+              "comparison_age_seconds": 0,
               "members": 3,
               "mirror_write_errors_total": 3,
               "mirror_writes_total": 100,
+              "multi_kv_config": false,
+              "not_ready_because": "memberlist: joining the cluster, 1 of 3 addresses answered so far",
               "ready": false,
               "step": 2,
               "target": "http://d2:8080",
@@ -642,7 +723,10 @@ fn arguments() {
     ) else {
         panic!("not parsed")
     };
-    assert_eq!(options.targets, ["http://a:1", "https://b/x", "dns+c:80"]);
+    assert_eq!(
+        options.targets,
+        ["http://a:1", "https://b/x", "dns+http://c:80"]
+    );
     assert!(options.watch && options.json && !options.insecure);
     assert_eq!(options.interval, Duration::from_millis(500));
     assert_eq!(options.step, Some(Step(3)));

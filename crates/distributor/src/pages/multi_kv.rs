@@ -18,8 +18,8 @@ use crate::app::Shared;
 use crate::config::{MultiKvOverride, MultiSettings, format_duration};
 use crate::multi::Multi;
 
-/// A comparison that is not older is shown again.
-const MAX_AGE: Duration = Duration::from_secs(1);
+/// A comparison that is not older is shown again: each costs both stores a listing.
+const MAX_AGE: Duration = Duration::from_secs(5);
 /// Whoever opens the page does not wait longer for a new one.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// If none is made in that time, one that is not older will do: large stores take longer.
@@ -29,19 +29,20 @@ type Compared = Result<Arc<Comparison<ReplicaDesc>>, String>;
 
 pub(crate) async fn page(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
     let tracker = &shared.config.distributor.ha_tracker;
+    let wanted = shared.limits.snapshot().multi_kv_config().cloned();
     let Some(multi) = &shared.multi else {
         let store = tracker
             .enable_ha_tracker
             .then(|| tracker.kvstore.store.as_str());
         if wants_json(&headers) {
-            return json(&json!({ "store": store }));
+            return json(&json!({ "store": store, "override": override_json(wanted.as_ref()) }));
         }
-        return super::page("Multi KV", &not_used(store));
+        return super::page("Multi KV", &not_used(store, wanted.as_ref()));
     };
     let compared = compare(multi).await;
     let view = View {
         configured: &tracker.kvstore.multi,
-        wanted: shared.limits.snapshot().multi_kv_config().cloned(),
+        wanted,
         refused: multi.refused(),
         status: multi.store.status(),
         compared,
@@ -70,8 +71,21 @@ pub(crate) fn attention(multi: &Multi) -> Option<String> {
     ))
 }
 
-fn not_used(store: Option<&str>) -> Markup {
+fn override_json(wanted: Option<&MultiKvOverride>) -> Option<Value> {
+    wanted.map(|wanted| {
+        json!({
+            "primary": wanted.primary,
+            "mirror_enabled": wanted.mirror_enabled,
+        })
+    })
+}
+
+fn not_used(store: Option<&str>, wanted: Option<&MultiKvOverride>) -> Markup {
     html! {
+        @if wanted.is_some() {
+            p.warn { "The runtime configuration has a " code { "multi_kv_config" } ", which means nothing here, and would take effect at once with "
+                code { "store: multi" } ". Take it away." }
+        }
         p { "The multi store is not used here: "
             @match store {
                 Some(store) => { "the elections are kept in " b { (store) } " alone (" code { "distributor.ha_tracker.kvstore.store" } ")." },
@@ -111,10 +125,7 @@ impl View<'_> {
                 "mirror_enabled": self.configured.mirror_enabled,
                 "mirror_timeout": format_duration(self.configured.mirror_timeout),
             },
-            "override": self.wanted.as_ref().map(|wanted| json!({
-                "primary": wanted.primary,
-                "mirror_enabled": wanted.mirror_enabled,
-            })),
+            "override": override_json(self.wanted.as_ref()),
             "refused": self.refused.as_deref(),
             "primary": self.status.primary,
             "secondary": self.status.secondary,
@@ -220,6 +231,10 @@ fn comparison_json(compared: &Comparison<ReplicaDesc>) -> Value {
         .collect();
     let mut comparison = json!({
         "at": time(compared.at),
+        "age_ms": compared
+            .at
+            .elapsed()
+            .map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
         "took_ms": u64::try_from(compared.took.as_millis()).unwrap_or(u64::MAX),
         "primary_keys": compared.primary_keys,
         "secondary_keys": compared.secondary_keys,

@@ -49,6 +49,21 @@ async fn a_write_to_a_primary_that_hangs_is_given_up_and_made_on_the_new_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_write_that_began_before_mirroring_changed_is_given_up_too() {
+    let multi = start(MultiConfig::default());
+    multi.first.faults.hang(true);
+    let (writing, _) = put_in_task(&multi.store, "a");
+    tokio::time::sleep(seconds(1.0)).await;
+    multi.set_mirroring(true).await;
+    multi.set_mirroring(false).await;
+    let begun = Instant::now();
+    multi.switch_to(SECOND).await;
+    assert!(took(begun, 2.0), "{:?}", begun.elapsed());
+    soon(writing).await.unwrap();
+    assert_eq!(multi.second.value("a").await, Some(7));
+}
+
+#[tokio::test(start_paused = true)]
 async fn writes_that_begin_during_a_switch_go_to_the_new_primary() {
     let multi = start(MultiConfig::default());
     multi.first.faults.hang(true);
