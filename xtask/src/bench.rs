@@ -19,6 +19,8 @@ enum Suite {
     Stores,
     /// A simulated cluster of the gossip store.
     Gossip,
+    /// The same pushes over gRPC and HTTP.
+    Grpc,
 }
 
 impl Suite {
@@ -28,11 +30,12 @@ impl Suite {
             Self::HotPath => "bench",
             Self::Stores => "bench-stores",
             Self::Gossip => "bench-gossip",
+            Self::Grpc => "bench-grpc",
         }
     }
 }
 
-/// `bench [stores|gossip] [--quick] [--seed N]`. A quick run prints its table and leaves the page
+/// `bench [stores|gossip|grpc] [--quick] [--seed N]`. A quick run prints its table and leaves the page
 /// alone: its numbers are too noisy to publish. Only gossip has a seed.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     let (mut suite, mut quick, mut seed) = (Suite::HotPath, false, None);
@@ -41,6 +44,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
         match argument.as_str() {
             "stores" => suite = Suite::Stores,
             "gossip" => suite = Suite::Gossip,
+            "grpc" => suite = Suite::Grpc,
             "--seed" => seed = Some(arguments.next().context("--seed needs a number")?),
             "--quick" => quick = true,
             other => bail!("unknown argument: {other}"),
@@ -78,6 +82,13 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     if matches!(suite, Suite::Gossip) {
         println!("simulating; a full run takes a quarter of an hour");
         // How far it is, and the seed.
+        command.stderr(Stdio::inherit());
+    }
+    if matches!(suite, Suite::Grpc) {
+        command.env(
+            "DISTRIBUTOR_BIN",
+            workspace.target.join("release/distributor"),
+        );
         command.stderr(Stdio::inherit());
     }
     if matches!(suite, Suite::Stores) {

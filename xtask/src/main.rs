@@ -9,6 +9,7 @@ mod codegen;
 mod fuzz;
 mod migrate;
 mod peers;
+mod python;
 mod test;
 mod tidy;
 mod workspace;
@@ -23,11 +24,11 @@ Developer commands. Usage: cargo xtask <command> [arguments]
   test [--no-lint] [-- CARGO TEST ARGUMENTS]
                             everything CI runs: peers, formatting, build, generated files, tidy,
                             clippy, tests. --no-lint: peers, build and tests only
-  peers [NAME...]           put the real servers that tests talk to under target/peers
-  bench [stores|gossip] [--quick] [--seed N]
-                            run the benchmarks of the hot path, of the stores, or of a simulated
-                            gossip cluster (release; minutes): write target/bench.json
-                            (target/bench-stores.json, target/bench-gossip.json) and the tables in
+  peers [NAME...]           put the real programs that tests talk to under target/peers
+  bench [stores|gossip|grpc] [--quick] [--seed N]
+                            run the benchmarks of the hot path, of the stores, of a simulated
+                            gossip cluster, or of gRPC beside HTTP (release; minutes): write
+                            target/bench.json (target/bench-stores.json, …) and the tables in
                             docs/performance.md. --quick leaves the page alone; only gossip has a
                             seed, which it prints
   migrate --from consul|etcd [--runtime] [--chaos] [--failover] [--rollback-at STEP] [--quick]

@@ -1,4 +1,5 @@
-//! The real servers that end-to-end tests talk to.
+//! The real programs that end-to-end tests talk to: servers, and clients made with the tools of
+//! another language.
 //!
 //! Each peer ends as `<target>/peers/<name>/<binary>`; the test harness looks there. One that
 //! cannot be provided leaves `<target>/peers/<name>.failed` with the reason, which the tests
@@ -11,19 +12,32 @@ use std::{env, fs};
 use anyhow::{Context, Result, bail};
 
 use crate::apt;
+use crate::python::{self, Packages};
 use crate::workspace::{Workspace, in_ci, stdout_of};
 
-/// One server, and where it comes from.
+/// One program, and where it comes from.
 struct Peer {
     /// The folder under `peers/`.
     name: &'static str,
-    /// The program's file name, on PATH and in the peer's folder.
+    /// The program's path in the peer's folder.
     binary: &'static str,
+    source: Source,
+}
+
+enum Source {
+    /// A program on PATH that will do, else one out of a Debian package.
+    Debian(Program),
+    /// Python with packages in a virtual environment, which is the peer's folder.
+    Python(Packages),
+}
+
+/// A program in a Debian package; its file name is that of the peer's binary.
+struct Program {
     /// What makes it print its version.
     version_argument: &'static str,
     /// What its version must begin with.
     version: &'static str,
-    /// The Debian package, and the releases to take it from, first choice first.
+    /// The package, and the releases to take it from, first choice first.
     package: &'static str,
     suites: &'static [&'static str],
     /// The program's path in the package.
@@ -34,48 +48,79 @@ const PEERS: &[Peer] = &[
     Peer {
         name: "prometheus-2",
         binary: "prometheus",
-        version_argument: "--version",
-        version: "2.",
-        package: "prometheus",
-        suites: &["bookworm"],
-        path: "usr/bin/prometheus",
+        source: Source::Debian(Program {
+            version_argument: "--version",
+            version: "2.",
+            package: "prometheus",
+            suites: &["bookworm"],
+            path: "usr/bin/prometheus",
+        }),
     },
     Peer {
         name: "prometheus-3",
         binary: "prometheus",
-        version_argument: "--version",
-        version: "3.",
-        package: "prometheus",
-        suites: &["forky", "sid"],
-        path: "usr/bin/prometheus",
+        source: Source::Debian(Program {
+            version_argument: "--version",
+            version: "3.",
+            package: "prometheus",
+            suites: &["forky", "sid"],
+            path: "usr/bin/prometheus",
+        }),
     },
     Peer {
         name: "etcd",
         binary: "etcd",
-        version_argument: "--version",
-        version: "3.",
-        package: "etcd-server",
-        suites: &["bookworm", "trixie"],
-        path: "usr/bin/etcd",
+        source: Source::Debian(Program {
+            version_argument: "--version",
+            version: "3.",
+            package: "etcd-server",
+            suites: &["bookworm", "trixie"],
+            path: "usr/bin/etcd",
+        }),
     },
     Peer {
         name: "etcdctl",
         binary: "etcdctl",
-        version_argument: "version",
-        version: "3.",
-        package: "etcd-client",
-        suites: &["bookworm", "trixie"],
-        path: "usr/bin/etcdctl",
+        source: Source::Debian(Program {
+            version_argument: "version",
+            version: "3.",
+            package: "etcd-client",
+            suites: &["bookworm", "trixie"],
+            path: "usr/bin/etcdctl",
+        }),
     },
     Peer {
         name: "consul",
         binary: "consul",
-        version_argument: "version",
-        version: "1.",
-        package: "consul",
-        // The last release that has it.
-        suites: &["bullseye"],
-        path: "usr/bin/consul",
+        source: Source::Debian(Program {
+            version_argument: "version",
+            version: "1.",
+            package: "consul",
+            // The last release that has it.
+            suites: &["bullseye"],
+            path: "usr/bin/consul",
+        }),
+    },
+    Peer {
+        name: "grpc-python",
+        binary: python::INTERPRETER,
+        source: Source::Python(Packages {
+            pinned: &[
+                ("grpcio", "1.85.1"),
+                ("grpcio-tools", "1.85.1"),
+                ("grpcio-health-checking", "1.85.1"),
+                ("grpcio-reflection", "1.85.1"),
+                ("protobuf", "7.36.2"),
+                ("setuptools", "84.2.1"),
+                ("typing-extensions", "4.16.0"),
+            ],
+            modules: &[
+                "grpc",
+                "grpc_tools.protoc",
+                "grpc_health.v1.health_pb2_grpc",
+                "grpc_reflection.v1alpha.reflection_pb2_grpc",
+            ],
+        }),
     },
 ];
 
@@ -135,36 +180,45 @@ fn provide(peer: &Peer, folder: &Path) -> Result<(String, PathBuf)> {
     }
     let _ = fs::remove_dir_all(folder.join(peer.name));
     fs::create_dir_all(folder.join(peer.name))?;
+    match &peer.source {
+        Source::Debian(program) => find_or_fetch(peer, program, &place)?,
+        Source::Python(packages) => python::make_environment(packages, &folder.join(peer.name))?,
+    }
+    Ok((usable(peer, &place)?, place))
+}
+
+fn find_or_fetch(peer: &Peer, program: &Program, place: &Path) -> Result<()> {
     for candidate in on_path(peer.binary) {
-        if let Ok(version) = usable(peer, &candidate) {
-            std::os::unix::fs::symlink(&candidate, &place)?;
-            return Ok((version, place));
+        if usable(peer, &candidate).is_ok() {
+            std::os::unix::fs::symlink(&candidate, place)?;
+            return Ok(());
         }
     }
     let mut failures = Vec::new();
-    for suite in peer.suites {
-        match fetch(peer, suite, &place) {
-            Ok(version) => return Ok((version, place)),
+    for suite in program.suites {
+        let fetched = fetch(program, suite, place);
+        match fetched.and_then(|()| usable(peer, place)) {
+            Ok(_) => return Ok(()),
             Err(error) => failures.push(format!("from {suite}: {error:#}")),
         }
     }
     bail!(
         "{} {} is not on PATH; {}",
         peer.binary,
-        peer.version,
+        program.version,
         failures.join("; ")
     );
 }
 
-fn fetch(peer: &Peer, suite: &str, place: &Path) -> Result<String> {
+fn fetch(program: &Program, suite: &str, place: &Path) -> Result<()> {
     let unpacked = place.with_file_name("package");
     let _ = fs::remove_dir_all(&unpacked);
     fs::create_dir_all(&unpacked)?;
-    apt::unpack(suite, peer.package, &unpacked)?;
-    fs::rename(unpacked.join(peer.path), place)
-        .with_context(|| format!("the package has no {}", peer.path))?;
+    apt::unpack(suite, program.package, &unpacked)?;
+    fs::rename(unpacked.join(program.path), place)
+        .with_context(|| format!("the package has no {}", program.path))?;
     fs::remove_dir_all(&unpacked)?;
-    usable(peer, place)
+    Ok(())
 }
 
 fn on_path(binary: &str) -> Vec<PathBuf> {
@@ -175,16 +229,27 @@ fn on_path(binary: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The version of a binary that runs here and is of the wanted line.
+/// The version of a binary that runs here and is what the peer has to be.
 fn usable(peer: &Peer, binary: &Path) -> Result<String> {
-    let printed = stdout_of(Command::new(binary).arg(peer.version_argument))?;
+    match &peer.source {
+        Source::Debian(program) => version_of(program, binary),
+        Source::Python(packages) => python::check(packages, binary),
+    }
+}
+
+fn version_of(program: &Program, binary: &Path) -> Result<String> {
+    let printed = stdout_of(Command::new(binary).arg(program.version_argument))?;
     let version = printed
         .split(|c: char| c.is_whitespace() || c == ',')
         .map(|word| word.strip_prefix('v').unwrap_or(word))
         .find(|word| word.starts_with(|c: char| c.is_ascii_digit()))
         .with_context(|| format!("{} prints no version", binary.display()))?;
-    if !version.starts_with(peer.version) {
-        bail!("{} is {version}, not {}x", binary.display(), peer.version);
+    if !version.starts_with(program.version) {
+        bail!(
+            "{} is {version}, not {}x",
+            binary.display(),
+            program.version
+        );
     }
     Ok(version.to_owned())
 }

@@ -42,6 +42,21 @@ pub fn run(effort: Effort, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
+/// CPU seconds that a process has used, of all its threads.
+pub fn cpu_seconds(process: u32) -> Result<f64> {
+    let stat = stat(process)?;
+    Ok((stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64)
+}
+
+/// Memory that a process has, bytes.
+pub fn resident_bytes(process: u32) -> Result<u64> {
+    Ok(stat(process)?.rss * procfs::page_size())
+}
+
+fn stat(process: u32) -> Result<procfs::process::Stat> {
+    Ok(procfs::process::Process::new(process.try_into()?)?.stat()?)
+}
+
 fn beside_this_one() -> Result<PathBuf> {
     let mut path = std::env::current_exe()?;
     path.set_file_name("distributor");
@@ -94,4 +109,15 @@ fn wait_until_ready(binary: &PathBuf) -> Result<()> {
         "the distributor ended before it was ready:\n{}",
         lines.join("\n")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_memory() {
+        assert!(resident_bytes(std::process::id()).unwrap() > 100_000);
+        assert!(cpu_seconds(std::process::id()).unwrap() < 1e6);
+    }
 }

@@ -55,11 +55,10 @@ fn router(shared: Arc<Shared>, draining: &CancellationToken) -> Router {
         reporter,
         draining.clone(),
     ));
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
-    match reflection.build_v1() {
-        Ok(reflection) => routes = routes.add_service(reflection),
+    // Of the older protocol as well, which is the only one that Python's and other clients know.
+    let (v1, v1alpha) = (reflection().build_v1(), reflection().build_v1alpha());
+    match v1.and_then(|v1| Ok((v1, v1alpha?))) {
+        Ok((v1, v1alpha)) => routes = routes.add_service(v1).add_service(v1alpha),
         Err(error) => tracing::error!(%error, "there is no gRPC reflection"),
     }
     routes
@@ -68,17 +67,24 @@ fn router(shared: Arc<Shared>, draining: &CancellationToken) -> Router {
         .layer(axum::middleware::from_fn_with_state(shared, measure))
 }
 
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}
+
 /// Says of each service what `/ready` says of the process: not serving until it is ready, nor once it
 /// drains.
 async fn report_health(
     shared: Arc<Shared>,
-    reporter: tonic_health::server::HealthReporter,
+    mut reporter: tonic_health::server::HealthReporter,
     draining: CancellationToken,
 ) {
     use tonic_health::ServingStatus::{NotServing, Serving};
-    let services = ["", push::NAME, TRACKER];
+    let tracker = shared.tracker.as_ref().map(|_| TRACKER);
+    let services: Vec<&str> = ["", push::NAME].into_iter().chain(tracker).collect();
     let report = async |status| {
-        for service in services {
+        for service in &services {
             reporter.set_service_status(service, status).await;
         }
     };
@@ -96,6 +102,10 @@ async fn report_health(
         draining.cancelled().await;
     }
     report(NotServing).await;
+    // Ends the streams of those who watch, which the drain would wait for.
+    for service in services {
+        reporter.clear_service_status(service).await;
+    }
 }
 
 async fn measure(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {

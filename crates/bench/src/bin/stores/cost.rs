@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail, ensure};
 use bench::measure::Effort;
+use bench::process::{cpu_seconds, resident_bytes};
 use e2e::Distributor;
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::{interval, sleep};
 
 use crate::backend::{Backend, Kind, Requests};
-use crate::counted::{Counted, cpu_seconds, resident_bytes};
+use crate::counted::Counted;
 use crate::fleet::{Fleet, Push, Pusher};
 
 const FLEET: Fleet = Fleet {
