@@ -1,0 +1,252 @@
+//! Whether the secondary store is what the primary is.
+
+use std::time::Duration;
+
+use super::{Findings, Severity, list_of};
+use crate::migration::seen::{Comparison, Details, NEW_STORE, Seen, Step};
+
+/// A comparison that is older says nothing about now; one is made every 10 s.
+const OLD: Duration = Duration::from_secs(15);
+
+/// What a distributor with a multi store says about it.
+pub(super) fn mirroring(
+    target: &str,
+    step: Step,
+    before: Option<&Seen>,
+    seen: &Seen,
+    findings: &mut Findings,
+) {
+    let Some(details) = &seen.details else {
+        // Nobody here can say whether the secondary is complete.
+        let severity = match step.0 {
+            2 => Severity::Stop,
+            _ => Severity::Warn,
+        };
+        findings.add(
+            severity,
+            Some(target),
+            "has no page /distributor/multi_kv: whether its two stores hold the same cannot be told from here",
+            "a distributor of Grafana Mimir copies nothing: wait until every cluster was written after mirroring \
+             was enabled, compare the keys of both stores, and take step 3 at your own judgement",
+        );
+        rising(target, step, before, seen, None, findings);
+        return;
+    };
+    if seen.is_overridden() && step == Step(0) {
+        findings.stop(
+            Some(target),
+            "has a multi_kv_config in its runtime configuration, which would take effect with the first restart to step 1",
+            "take multi_kv_config away",
+        );
+    }
+    if let Some(refused) = &details.refused {
+        findings.stop(
+            Some(target),
+            format!("refuses its runtime configuration: {refused}"),
+            "correct multi_kv_config; what was in effect before still is",
+        );
+    }
+    if !step.mirrors() {
+        return;
+    }
+    rising(
+        target,
+        step,
+        before,
+        seen,
+        details.last_error.as_deref(),
+        findings,
+    );
+    match &details.comparison {
+        Some(Err(error)) => cannot_compare(target, step, error, findings),
+        Some(Ok(comparison)) if comparison.age > OLD => {
+            let age = comparison.age.as_secs();
+            let problem = format!("the last comparison that succeeded is {age} s old");
+            cannot_compare(target, step, &problem, findings);
+        }
+        Some(Ok(comparison)) => differences(target, step, details, comparison, findings),
+        None => {}
+    }
+}
+
+fn cannot_compare(target: &str, step: Step, error: &str, findings: &mut Findings) {
+    let to_do = match step.reads_old() {
+        true => {
+            "mend the store that does not answer; if it is the old one and it is gone for good, and nothing was \
+             behind before, take step 3: memberlist has all that there was"
+        }
+        false => "mend the old store to keep the way back; going on needs it no more",
+    };
+    behind(
+        target,
+        step,
+        format!("cannot compare its stores: {error}"),
+        to_do,
+        findings,
+    );
+}
+
+/// The secondary is not what it should be. On the way there that forbids the switch to it; after the
+/// switch it only means that there is no way back.
+fn behind(
+    target: &str,
+    step: Step,
+    what: impl Into<String>,
+    to_do: impl Into<String>,
+    findings: &mut Findings,
+) {
+    if step.reads_old() {
+        findings.stop(Some(target), what, to_do);
+    } else {
+        let what = format!(
+            "{}; going back to step 2 is not safe meanwhile",
+            what.into()
+        );
+        findings.add(Severity::Warn, Some(target), what, to_do);
+    }
+}
+
+fn rising(
+    target: &str,
+    step: Step,
+    before: Option<&Seen>,
+    seen: &Seen,
+    last: Option<&str>,
+    findings: &mut Findings,
+) {
+    // A counter that is lower has begun anew.
+    let base = before
+        .map(|before| before.errors)
+        .filter(|errors| *errors <= seen.errors)
+        .unwrap_or(0);
+    let more = seen.errors - base;
+    let last = last
+        .map(|last| format!("; the last: {last}"))
+        .unwrap_or_default();
+    if more > 0 {
+        let store = match step.reads_old() {
+            true => NEW_STORE,
+            false => "the old store",
+        };
+        behind(
+            target,
+            step,
+            format!("{more} writes to {store} failed just now{last}"),
+            format!("look at {store}: until it takes the writes again, the two stores grow apart"),
+            findings,
+        );
+    } else if seen.errors > 0 {
+        findings.add(
+            Severity::Note,
+            Some(target),
+            format!(
+                "{} writes to the secondary failed earlier, none now{last}",
+                seen.errors
+            ),
+            "nothing, as long as the stores do not differ: what was left out is copied",
+        );
+    }
+}
+
+fn differences(
+    target: &str,
+    step: Step,
+    details: &Details,
+    comparison: &Comparison,
+    findings: &mut Findings,
+) {
+    let keys = |reasons: &[&str], total: u64| -> String {
+        let keys: Vec<&String> = comparison
+            .named
+            .iter()
+            .filter(|difference| reasons.contains(&difference.reason.as_str()))
+            .map(|difference| &difference.key)
+            .collect();
+        match keys.is_empty() {
+            true => String::new(),
+            false => format!(
+                ": {}",
+                list_of(&keys, usize::try_from(total).unwrap_or(usize::MAX))
+            ),
+        }
+    };
+    if comparison.behind() > 0 {
+        behind(
+            target,
+            step,
+            format!(
+                "its secondary is behind in {} keys ({} missing, {} older){}",
+                comparison.behind(),
+                comparison.missing,
+                comparison.older,
+                keys(&["missing", "older"], comparison.behind())
+            ),
+            "wait: they are copied; if the number does not fall, /distributor/multi_kv and the log say why",
+            findings,
+        );
+    } else if details.backfill != "complete" {
+        behind(
+            target,
+            step,
+            format!(
+                "copies what its secondary lacks; {} keys to go",
+                details.backfill_pending_keys
+            ),
+            "wait until it is complete",
+            findings,
+        );
+    }
+    let newer: Vec<_> = comparison
+        .named
+        .iter()
+        .filter(|difference| difference.reason == "newer")
+        .collect();
+    let all_are_harmless = newer.len() as u64 == comparison.newer
+        && newer.iter().all(|difference| difference.same_replica);
+    if comparison.newer > 0 && !all_are_harmless {
+        behind(
+            target,
+            step,
+            format!(
+                "its secondary has {} newer elections of other replicas{}",
+                comparison.newer,
+                keys(&["newer"], comparison.newer)
+            ),
+            "find who writes there: a distributor that is none of the targets, and uses it as its primary",
+            findings,
+        );
+    } else if comparison.newer > 0 {
+        findings.add(
+            Severity::Note,
+            Some(target),
+            format!(
+                "its secondary has {} newer elections, of the same replicas",
+                comparison.newer
+            ),
+            "nothing",
+        );
+    }
+    if comparison.extra > 0 {
+        findings.add(
+            Severity::Warn,
+            Some(target),
+            format!(
+                "its secondary has {} keys that the primary has not{}",
+                comparison.extra,
+                keys(&["extra"], comparison.extra)
+            ),
+            match step.reads_old() {
+                true => "a switch would bring these clusters back; they are cleaned up within an hour",
+                false => "left over in the old store; going back to it would bring these clusters back for an hour",
+            },
+        );
+    }
+    if comparison.undecodable > 0 {
+        findings.add(
+            Severity::Warn,
+            Some(target),
+            format!("{} values in its stores cannot be decoded", comparison.undecodable),
+            "they are neither compared nor copied; its log names the keys: remove what is no election",
+        );
+    }
+}

@@ -1,0 +1,124 @@
+//! Which step each distributor is on, and whether they get along.
+
+use std::collections::BTreeMap;
+
+use super::{Findings, Place, list};
+use crate::migration::seen::{Look, Step};
+
+pub(super) fn whereabouts(
+    now: &Look,
+    findings: &mut Findings,
+) -> (Place, Option<String>, Option<Step>) {
+    let mut repair = None;
+    let mut by_step = BTreeMap::<Step, Vec<&str>>::new();
+    let mut old_stores = BTreeMap::<&str, Vec<&str>>::new();
+    let mut is_elsewhere = false;
+    for (target, seen) in now.seen() {
+        let Some((step, old)) = seen.stores.step() else {
+            is_elsewhere = true;
+            findings.stop(
+                Some(target),
+                format!("{}, which is no step of this migration", seen.stores),
+                "give it the configuration of the others; all steps are in docs/migrate-to-memberlist.md",
+            );
+            continue;
+        };
+        by_step.entry(step).or_default().push(target);
+        if let Some(old) = old {
+            old_stores.entry(old).or_default().push(target);
+        }
+    }
+    let foreign: Vec<&str> = now
+        .seen()
+        .filter(|(_, seen)| seen.details.is_none())
+        .map(|(target, _)| target)
+        .collect();
+    if !foreign.is_empty() && foreign.len() < now.seen().count() {
+        findings.stop(
+            None,
+            format!("some are no distributors of ours, and gossip in another way: {}", list(&foreign)),
+            "replace them before the migration: they can share Consul or etcd with ours, but not memberlist",
+        );
+    }
+    if old_stores.len() > 1 {
+        let what: Vec<String> = old_stores
+            .iter()
+            .map(|(store, targets)| format!("{store} on {}", list(targets)))
+            .collect();
+        findings.stop(
+            None,
+            format!("they use different old stores: {}", what.join("; ")),
+            "a fleet shares one store: configure the same on all, and check that all of them belong to this fleet",
+        );
+    }
+    let old = old_stores.keys().next().map(|store| (*store).to_owned());
+    let steps: Vec<Step> = by_step.keys().copied().collect();
+    let place = match (is_elsewhere, steps.as_slice()) {
+        (false, [step]) => Place::At(*step),
+        (false, [first, second]) if second.0 == first.0 + 1 => Place::Between(*first, *second),
+        _ => Place::Scattered,
+    };
+    match &place {
+        Place::Between(first, second) => {
+            let (behind, ahead) = (&by_step[first], &by_step[second]);
+            findings.stop(
+                None,
+                format!(
+                    "{} of {} are on step {}, and {} on step {}: a roll-out is under way, or was left halfway",
+                    ahead.len(),
+                    ahead.len() + behind.len(),
+                    second.0,
+                    list(behind),
+                    first.0
+                ),
+                format!(
+                    "roll it out to {} too (or back, on {})",
+                    list(behind),
+                    list(ahead)
+                ),
+            );
+        }
+        Place::Scattered if steps.len() > 1 => repair = scattered(&by_step, findings),
+        _ => {}
+    }
+    (place, old, repair)
+}
+
+/// Not two neighbouring steps. The step to bring them to is one that reads the store to which all
+/// have written, and writes to both.
+fn scattered(by_step: &BTreeMap<Step, Vec<&str>>, findings: &mut Findings) -> Option<Step> {
+    let what: Vec<String> = by_step
+        .iter()
+        .map(|(step, targets)| format!("step {} on {}", step.0, list(targets)))
+        .collect();
+    let what = what.join("; ");
+    let differ =
+        by_step.keys().any(|step| step.reads_old()) && by_step.keys().any(|step| !step.reads_old());
+    let unmirrored = by_step.keys().any(|step| !step.mirrors());
+    let writes_old = by_step.keys().all(|step| step.0 <= 3);
+    let writes_new = by_step.keys().all(|step| step.0 >= 2);
+    if differ && unmirrored {
+        findings.stop(
+            None,
+            format!(
+                "DANGER: some read the old store, some memberlist, and not all write to both, so they can elect \
+                 different replicas: samples are doubled or lost ({what})"
+            ),
+            match (writes_old, writes_new) {
+                (false, true) => "bring all to step 3 at once, those that are behind first: all have written to memberlist",
+                (true, _) => "bring all to step 2 at once, those that are ahead first: all have written to the old store",
+                (false, false) => {
+                    "bring all to step 2 at once: no store has all elections, so some will be made anew"
+                }
+            },
+        );
+        return Some(Step(if !writes_old && writes_new { 3 } else { 2 }));
+    } else {
+        findings.stop(
+            None,
+            format!("they are not on neighbouring steps: {what}"),
+            "bring all to one step before the next",
+        );
+    }
+    None
+}
