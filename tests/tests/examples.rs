@@ -50,15 +50,38 @@ async fn of_two_copies_of_a_batch_job_one_works() {
     a.restart();
     says(&a, "a: stands by: b works").await;
 
+    // Frozen for longer than that, and back: it knows that it is not elected any more.
+    b.sigstop();
+    wait_for("a to work", LONG, || async {
+        let log = a.log();
+        match log.ends_with("a: works\n") {
+            true => Ok(()),
+            false => Err(log),
+        }
+    })
+    .await;
+    b.sigcont();
+    says(&b, "b: stands by: a works").await;
+    a.sigstop();
+    wait_for("b to work again", LONG, || async {
+        let log = b.log();
+        match log.ends_with("b: works\n") {
+            true => Ok(()),
+            false => Err(log),
+        }
+    })
+    .await;
+    a.sigcont();
+
     // Stopped in peace: handed over.
     b.sigint();
     let status = b.wait_exit(LONG).await;
     assert!(status.success(), "{status}: {}", b.log());
     wait_for("a to work again", LONG, || async {
         let log = a.log();
-        match log.matches("a: works").count() {
-            2 => Ok(()),
-            _ => Err(log),
+        match log.ends_with("a: works\n") {
+            true => Ok(()),
+            false => Err(log),
         }
     })
     .await;
@@ -91,8 +114,18 @@ async fn a_watcher_of_elections_goes_to_another_distributor() {
     send(&mesh.distributors[1], "c1", "r1").await;
     says(&watcher, "t/c1: - -> r1").await;
 
+    // What only the killed one knew would be lost with it.
+    wait_for("the other to know of both", LONG, || async {
+        let page = mesh.distributors[1]
+            .get_json("/distributor/ha_tracker")
+            .await?;
+        match page["elected"].as_array().map(Vec::len) {
+            Some(2) => Ok(()),
+            _ => Err(page.to_string()),
+        }
+    })
+    .await;
     mesh.distributors[0].process.sigkill();
-    // Whether it has reached the other already or not.
     send(&mesh.distributors[1], "c2", "r1").await;
     says(&watcher, "t/c2: - -> r1").await;
     let log = watcher.log();

@@ -86,6 +86,8 @@ fn wait_until_ready(binary: &PathBuf) -> Result<()> {
             .args([
                 "-server.http-listen-address=127.0.0.1",
                 "-server.http-listen-port=0",
+                "-server.grpc-listen-address=127.0.0.1",
+                "-server.grpc-listen-port=0",
             ])
             .args([
                 "-distributor.ha-tracker.enable",

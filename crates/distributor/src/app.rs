@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ConfigErrors, RuntimeConfig, StoreKind, TenantLimits};
+use crate::grpc_server::GrpcServer;
 use crate::listener::{ServeError, Server};
 use crate::multi::Multi;
 use crate::push::Pusher;
@@ -94,7 +95,7 @@ pub struct Running {
     pub grpc_address: SocketAddr,
     shared: Arc<Shared>,
     http: Server,
-    grpc: Server,
+    grpc: GrpcServer,
     /// Ends what goes on for as long as the process does.
     draining: CancellationToken,
     runtime: RuntimeConfig,
@@ -207,11 +208,11 @@ async fn compose(
     });
     let http = http_server::start(&shared)?;
     let draining = CancellationToken::new();
-    let grpc = grpc_server::start(&shared, &draining)?;
+    let grpc = grpc_server::start(&shared, &draining).await?;
     let housekeeping = tokio::spawn(keep_house(Arc::clone(&shared)));
     Ok(Running {
         http_address: http.address,
-        grpc_address: grpc.address,
+        grpc_address: grpc.server.address,
         shared,
         http,
         grpc,
@@ -281,7 +282,7 @@ impl Running {
             what = gossip => what,
             what = multi => what,
             what = self.http.failed() => what,
-            what = self.grpc.failed() => what,
+            what = self.grpc.server.failed() => what,
             ended = &mut self.housekeeping => format!("housekeeping ended: {ended:?}"),
         }
     }
@@ -293,7 +294,10 @@ impl Running {
         self.shared.draining.store(true, Ordering::Relaxed);
         self.draining.cancel();
         let timeout = self.shared.config.server.graceful_shutdown_timeout;
-        tokio::join!(self.http.shutdown(timeout), self.grpc.shutdown(timeout));
+        tokio::join!(
+            self.http.shutdown(timeout, std::future::pending()),
+            self.grpc.shutdown(timeout)
+        );
         if let Some(tracker) = self.tracker {
             tracker.shutdown().await;
         }

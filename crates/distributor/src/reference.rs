@@ -34,6 +34,8 @@ async fn scrape_one_of_everything(runtime_file: &str) -> Result<String, Referenc
     let flags = [
         "-server.http-listen-address=127.0.0.1",
         "-server.http-listen-port=0",
+        "-server.grpc-listen-address=127.0.0.1",
+        "-server.grpc-listen-port=0",
         "-distributor.ha-tracker.enable",
         "-distributor.ha-tracker.enable-for-all-users",
         "-distributor.ha-tracker.enable-elected-replica-metric",

@@ -26,6 +26,8 @@ impl Setup {
         let flags = [
             "-server.http-listen-address=127.0.0.1",
             "-server.http-listen-port=0",
+            "-server.grpc-listen-address=127.0.0.1",
+            "-server.grpc-listen-port=0",
             "-distributor.ha-tracker.enable",
             "-distributor.ha-tracker.enable-for-all-users",
         ];

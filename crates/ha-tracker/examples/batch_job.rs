@@ -30,6 +30,9 @@ const JOB: &str = "nightly-report";
 /// Time between two looks at who is elected, and the longest piece of work.
 const INTERVAL: Duration = Duration::from_millis(500);
 
+/// Silence after which another copy takes over.
+const FAILOVER_MS: i64 = 3_000;
+
 type Error = Box<dyn std::error::Error>;
 
 #[tokio::main]
@@ -53,7 +56,7 @@ async fn main() -> Result<(), Error> {
     let limits = HaLimits {
         update_timeout: Duration::from_secs(1),
         update_timeout_jitter_max: Duration::ZERO,
-        failover_timeout: Duration::from_secs(3),
+        failover_timeout: Duration::from_millis(FAILOVER_MS.unsigned_abs()),
         ..HaLimits::default()
     };
     let (tracker, handle) = HaTracker::start(
@@ -78,11 +81,18 @@ async fn main() -> Result<(), Error> {
 /// Works while elected.
 async fn take_turns(tracker: &Arc<HaTracker>, name: &str) {
     let mut elected_before = false;
+    let mut checked_ms = 0;
     let mut said = String::new();
     loop {
         let now_ms = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(0));
+        // It was frozen: others may have been elected meanwhile, and word of it is on its way.
+        if now_ms - checked_ms > FAILOVER_MS {
+            elected_before = false;
+            tokio::time::sleep(INTERVAL).await;
+        }
+        checked_ms = now_ms;
         let sighting = Sighting {
             tenant: TENANT,
             cluster: JOB,

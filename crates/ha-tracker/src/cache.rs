@@ -271,8 +271,14 @@ impl Cache {
         update == Update::OtherReplica
     }
 
-    /// All elections, while nothing changes.
-    pub(crate) fn state(&self) -> Arc<ElectionState> {
+    /// How many tenants have clusters.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn tenant_count(&self) -> usize {
+        self.tenants.len()
+    }
+
+    /// All elections; an error says when they can be had again.
+    pub(crate) fn state(&self) -> Result<Arc<ElectionState>, tokio::time::Instant> {
         self.with_feed(|feed| {
             feed.state(|| {
                 let mut elections = Vec::new();

@@ -1,15 +1,20 @@
 //! Telling others of elections: the state, then every change, in order.
 //!
 //! Changes go through one ring, which all watchers share, and a state is made anew only when
-//! something has changed since the last one was made: memory does not grow with the number of
-//! watchers, and a slow one costs nothing but its own lag.
+//! something has changed since the last one was made, and not too often: nothing here grows with the
+//! number of watchers, nor with how slow they are.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::broadcast;
+use tokio::time::Instant;
 
 use crate::ReplicaDesc;
 use crate::tracker::HaTracker;
+
+/// Time between two states that are made: each costs a look at every cluster, while nobody is elected.
+const BETWEEN_STATES: Duration = Duration::from_millis(100);
 
 /// Changes that a watcher may be behind; then it gets the state again. An election is rare.
 const RING: usize = 1024;
@@ -73,6 +78,7 @@ pub(crate) struct Feed {
     ring: broadcast::Sender<Arc<ElectionChange>>,
     sequence: u64,
     state: Arc<ElectionState>,
+    made: Option<Instant>,
 }
 
 impl Default for Feed {
@@ -81,6 +87,7 @@ impl Default for Feed {
             ring: broadcast::Sender::new(RING),
             sequence: 0,
             state: Arc::default(),
+            made: None,
         }
     }
 }
@@ -107,16 +114,31 @@ impl Feed {
     }
 
     /// The state, made by `elections` if the last one is not the present one.
+    ///
+    /// # Errors
+    /// One was made just now: wait until then.
     pub(crate) fn state(
         &mut self,
         elections: impl FnOnce() -> Vec<ClusterElection>,
-    ) -> Arc<ElectionState> {
+    ) -> Result<Arc<ElectionState>, Instant> {
         if self.state.sequence != self.sequence {
+            let now = Instant::now();
+            let next = self.made.map(|made| made + BETWEEN_STATES);
+            if let Some(next) = next.filter(|next| *next > now) {
+                return Err(next);
+            }
+            self.made = Some(now);
             self.state = Arc::new(ElectionState {
                 elections: elections(),
                 sequence: self.sequence,
             });
         }
+        Ok(Arc::clone(&self.state))
+    }
+
+    /// The one that was made last.
+    #[cfg(feature = "grpc")]
+    fn last_state(&self) -> Arc<ElectionState> {
         Arc::clone(&self.state)
     }
 
@@ -126,9 +148,21 @@ impl Feed {
 }
 
 impl HaTracker {
-    /// All elections now, by tenant and cluster. Costs nothing while nothing changes.
-    pub fn election_state(&self) -> Arc<ElectionState> {
-        self.cache.state()
+    /// All elections now, by tenant and cluster. Costs nothing while nothing changes; while something
+    /// does, a state is made ten times a second at most, for which this waits.
+    pub async fn election_state(&self) -> Arc<ElectionState> {
+        loop {
+            match self.cache.state() {
+                Ok(state) => return state,
+                Err(then) => tokio::time::sleep_until(then).await,
+            }
+        }
+    }
+
+    /// A state that has all that any watcher has been told.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn last_election_state(&self) -> Arc<ElectionState> {
+        self.cache.with_feed(|feed| feed.last_state())
     }
 
     /// Follows the elections from now on: first the state, then each change. Any number of watchers
@@ -155,7 +189,7 @@ impl ElectionWatch {
     async fn event(&mut self) -> Option<ElectionEvent> {
         if self.needs_state {
             self.tracker.ready().await;
-            let state = self.tracker.election_state();
+            let state = self.tracker.election_state().await;
             self.known = state.sequence;
             self.needs_state = false;
             return Some(ElectionEvent::State(state));

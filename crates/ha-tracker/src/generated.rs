@@ -115,7 +115,9 @@ pub struct WatchElectionsResponse {
 }
 /// Nested message and enum types in `WatchElectionsResponse`.
 pub mod watch_elections_response {
-    /// A part of the state, at most 1000 elections. What is in none of the parts is not elected.
+    /// A part of the state, at most 1000 elections. What is in none of the parts is not elected. A change
+    /// that happened while the parts were sent may be in them and follow as well: of two elections of a
+    /// cluster the one with the later elected_at is the newer.
     #[derive(Clone, PartialEq, ::prost::Message)]
     pub struct State {
         #[prost(message, repeated, tag = "1")]
@@ -135,7 +137,7 @@ pub mod watch_elections_response {
         #[prost(string, tag = "2")]
         pub cluster: ::prost::alloc::string::String,
     }
-    /// The client was too slow, and so many changes were left out. The state follows.
+    /// The client was too slow, and so many changes, of all tenants, were left out. The state follows.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
     pub struct Lagged {
         #[prost(uint64, tag = "1")]

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::stream::{self, Stream, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -17,19 +18,29 @@ use crate::generated::{
     CheckRequest, CheckResponse, Election, ListElectedRequest, ListElectedResponse,
     WatchElectionsRequest, WatchElectionsResponse,
 };
-use crate::tracker::{HaTracker, Outcome, Sighting, TrackerError};
+use crate::tracker::{HaTracker, Lookup, Outcome, Sighting, TrackerError};
 
-/// Elections in one message, so that it is far below the 4 MiB that clients take by default.
+/// Elections in one message.
 const PAGE: usize = 1000;
+/// Bytes of an election besides its names, at most.
+const AROUND_NAMES: usize = 64;
 /// Bytes of a cluster's or a replica's name.
 const MAX_NAME: usize = 1024;
+/// Bytes of elections in one message, before the last of them.
+const PAGE_BYTES: usize = 64 << 10;
+/// Calls of `Check` at a time.
+const MAX_CHECKS: usize = 2_000;
+/// How long one may take: a store that hangs answers nobody.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
+/// Tenants that `Check` brings into the tracker.
+const MAX_TENANTS: usize = 100_000;
 /// Streams of `WatchElections` at a time.
 const MAX_WATCHERS: usize = 10_000;
 /// Bytes of a request: its three names and what is around them.
 const MAX_REQUEST: usize = 64 << 10;
 
 /// What a tenant must be; an error says what is wrong.
-pub type TenantRule = fn(&str) -> Result<(), String>;
+pub type TenantRule = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
 /// Serves a tracker. `tenant_rule` decides which tenants there can be; whatever it says, a tenant is
 /// not empty and has no `/`. Once `draining`, watchers are told to go elsewhere, with UNAVAILABLE.
@@ -43,6 +54,7 @@ pub fn service(
     let service = TrackerService {
         tracker,
         tenant_rule,
+        checks: Semaphore::new(MAX_CHECKS),
         watchers: Arc::new(Semaphore::new(MAX_WATCHERS)),
         draining,
     };
@@ -53,6 +65,7 @@ pub fn service(
 pub struct TrackerService {
     tracker: Arc<HaTracker>,
     tenant_rule: TenantRule,
+    checks: Semaphore,
     watchers: Arc<Semaphore>,
     draining: CancellationToken,
 }
@@ -122,7 +135,8 @@ fn message(election: &ClusterElection) -> Election {
     }
 }
 
-/// At most `most` elections after `after`, and whether these are the last.
+/// At most `most` elections after `after`, and not many more than [`PAGE_BYTES`]: far below the 4 MiB
+/// that clients take by default, and little to wait for a slow one. And whether these are the last.
 fn page(
     state: &ElectionState,
     tenant: &str,
@@ -130,9 +144,21 @@ fn page(
     most: usize,
 ) -> (Vec<Election>, bool) {
     let range = range(state, tenant, after);
-    let is_last = range.len() <= most;
-    let elections = state.elections.get(range).unwrap_or_default();
-    (elections.iter().take(most).map(message).collect(), is_last)
+    let all = state.elections.get(range).unwrap_or_default();
+    let mut bytes = 0;
+    let elections: Vec<Election> = all
+        .iter()
+        .take(most)
+        .take_while(|election| {
+            let fits = bytes < PAGE_BYTES;
+            let names = [&election.tenant, &election.cluster, &election.desc.replica];
+            bytes += names.iter().map(|name| name.len()).sum::<usize>() + AROUND_NAMES;
+            fits
+        })
+        .map(message)
+        .collect();
+    let is_last = elections.len() == all.len();
+    (elections, is_last)
 }
 
 #[tonic::async_trait]
@@ -153,7 +179,28 @@ impl ha_tracker_server::HaTracker for TrackerService {
             earliest_ms: request.sample_time_ms,
             now_ms: self.tracker.config.clock.now_ms(),
         };
-        let outcome = match self.tracker.check(&sighting).await {
+        let Ok(_checking) = self.checks.try_acquire() else {
+            return Err(Status::unavailable(format!(
+                "{MAX_CHECKS} checks are under way already; retry later"
+            )));
+        };
+        let is_unknown = matches!(
+            self.tracker.peek(&request.tenant, &request.cluster, ""),
+            Lookup::Unknown
+        );
+        if is_unknown && self.tracker.cache.tenant_count() >= MAX_TENANTS {
+            return Err(Status::resource_exhausted(format!(
+                "the tracker has {MAX_TENANTS} tenants already"
+            )));
+        }
+        let checked = tokio::time::timeout(CHECK_TIMEOUT, self.tracker.check(&sighting))
+            .await
+            .map_err(|_| {
+                Status::unavailable(format!(
+                    "the store did not answer within {CHECK_TIMEOUT:?}; retry later"
+                ))
+            })?;
+        let outcome = match checked {
             Ok(Outcome::Accepted) => check_response::Outcome::Accepted(Accepted {}),
             Ok(Outcome::Deduplicated(elected)) => {
                 let elected = elected.name().to_owned();
@@ -196,7 +243,7 @@ impl ha_tracker_server::HaTracker for TrackerService {
                 Status::invalid_argument("page_token: it is none that was given out")
             })?),
         };
-        let state = self.tracker.election_state();
+        let state = self.tracker.election_state().await;
         let (elections, is_last) = page(&state, &request.tenant, after, most);
         let next_page_token = match elections.last() {
             Some(last) if !is_last => format!("{}/{}", last.tenant, last.cluster),
@@ -298,7 +345,7 @@ impl Watcher {
             Part::First => None,
             Part::After(tenant, cluster) => Some((tenant.as_str(), cluster.as_str())),
         };
-        let state = self.tracker.election_state();
+        let state = self.tracker.last_election_state();
         let (elections, is_last) = page(&state, &self.tenant, after, PAGE);
         if let Some(last) = elections.last()
             && !is_last

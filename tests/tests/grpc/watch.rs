@@ -10,7 +10,7 @@ use e2e::{Distributor, GossipMesh, GrpcClient, LONG, SHORT, Sink};
 use serde_json::json;
 use tonic::{Code, Status, Streaming};
 
-use crate::common::{ha_config, metrics};
+use crate::common::{exchange, ha_config, metrics};
 
 /// What a watcher knows.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -290,4 +290,49 @@ async fn pages_are_whole_and_tenants_are_apart() {
         tracker.list_elected(strange).await.unwrap_err(),
         "page_token",
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watcher_that_does_not_read_does_not_hold_up_the_drain() {
+    let sink = Sink::start().await;
+    let mut distributor = one(&sink).await;
+    let client = GrpcClient::new(&distributor);
+    elect(&client, 0..200, "r0").await;
+    // Its window is full before the state is told.
+    let stuck = watch(&GrpcClient::narrow(&distributor)).await;
+    distributor.process.sigterm();
+    // `server.graceful_shutdown_timeout` is 30 s.
+    let status = distributor.process.wait_exit(SHORT).await;
+    assert!(status.success(), "{status}");
+    drop(stuck);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_tenants_that_are_deduplicated_can_be_elected_for() {
+    let sink = Sink::start().await;
+    let more = json!({"limits": {"accept_ha_samples": false}});
+    let distributor = Distributor::start("d", &ha_config(&sink, &more)).await;
+    let request = CheckRequest {
+        tenant: "t".to_owned(),
+        cluster: "c".to_owned(),
+        replica: "r".to_owned(),
+        sample_time_ms: None,
+    };
+    let mut tracker = GrpcClient::new(&distributor).tracker();
+    let status = tracker.check(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    assert!(status.message().contains("accept_ha_samples"), "{status:?}");
+}
+
+/// A web page can have a browser send it without asking, but not as HTTP/2 of gRPC's type.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_grpc_is_refused() {
+    let sink = Sink::start().await;
+    let distributor = one(&sink).await;
+    let address = distributor.grpc_address().parse().unwrap();
+    let request = "POST /ha_tracker.v1.HaTracker/Check HTTP/1.1\r\nHost: d\r\nContent-Type: text/plain\r\n\
+                   Content-Length: 5\r\nConnection: close\r\n\r\n\0\0\0\0\0";
+    let answer = exchange(address, request.as_bytes()).await;
+    assert!(!answer.contains(" 200 "), "{answer}");
+    elect(&GrpcClient::new(&distributor), 0..1, "r0").await;
 }

@@ -382,6 +382,8 @@ fn configuration(
         "-server.http-listen-port=0".to_owned(),
         "-server.grpc-listen-address=127.0.0.1".to_owned(),
         "-server.grpc-listen-port=0".to_owned(),
+        "-server.grpc-listen-address=127.0.0.1".to_owned(),
+        "-server.grpc-listen-port=0".to_owned(),
         "-distributor.ha-tracker.enable".to_owned(),
         "-distributor.ha-tracker.enable-for-all-users".to_owned(),
         "-memberlist.bind-addr=127.0.0.1".to_owned(),

@@ -1,60 +1,113 @@
 //! The gRPC server: `Push` as Mimir's distributors have it, the tracker, health and reflection.
 
-mod codec;
 mod deadline;
 mod push;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 use ha_tracker::proto::ha_tracker_server::SERVICE_NAME as TRACKER;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 use tonic::service::Routes;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
 
 use crate::app::Shared;
+use crate::http_server::text;
 use crate::listener::{Listen, ServeError, Server};
 use crate::metrics;
 use crate::push::validate_tenant;
 
+/// Time for those who read streams to hear that these end.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// Time between two looks at what there is no event for.
+const LOOK: Duration = Duration::from_millis(100);
 /// What `proto/` says, for reflection.
 const DESCRIPTORS: &[u8] = include_bytes!("descriptors.bin");
 
-/// Serves gRPC until `draining`, which ends the streams that would not end by themselves.
-pub(crate) fn start(
+/// The server, and what goes on beside it.
+pub(crate) struct GrpcServer {
+    pub(crate) server: Server,
+    shared: Arc<Shared>,
+    /// Ends with this.
+    health: AbortOnDropHandle<()>,
+}
+
+/// Serves gRPC until `draining`, which ends the streams of those who read them.
+pub(crate) async fn start(
     shared: &Arc<Shared>,
     draining: &CancellationToken,
-) -> Result<Server, ServeError> {
+) -> Result<GrpcServer, ServeError> {
     let server = &shared.config.server;
     let listen = Listen {
         protocol: "grpc",
+        is_http2_only: true,
         ip: server.grpc_listen_address,
         port: server.grpc_listen_port,
         tls: &server.grpc_tls_config,
     };
-    Server::start(listen, router(Arc::clone(shared), draining))
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let health_of = Health {
+        services: ["", push::NAME]
+            .into_iter()
+            .chain(shared.tracker.as_ref().map(|_| TRACKER))
+            .collect(),
+        reporter,
+    };
+    // It begins with a service that serves.
+    health_of.report(ServingStatus::NotServing).await;
+    let routes = router(Arc::clone(shared), draining, Routes::new(health));
+    let server = Server::start(listen, routes)?;
+    let health = tokio::spawn(health_of.follow(Arc::clone(shared), draining.clone()));
+    Ok(GrpcServer {
+        server,
+        shared: Arc::clone(shared),
+        health: AbortOnDropHandle::new(health),
+    })
 }
 
-fn router(shared: Arc<Shared>, draining: &CancellationToken) -> Router {
-    let (reporter, health) = tonic_health::server::health_reporter();
-    let mut routes = Routes::new(health);
+impl GrpcServer {
+    /// As [`Server::shutdown`]: waits for pushes, and not for streams that nobody reads.
+    pub(crate) async fn shutdown(self, timeout: Duration) {
+        let Self {
+            server,
+            shared,
+            health,
+        } = self;
+        let no_push = async {
+            // Those who read are told that it ends, and go.
+            tokio::time::sleep(FAREWELL).await;
+            while shared.pusher.is_busy() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        server.shutdown(timeout, no_push).await;
+        drop(health);
+    }
+}
+
+fn router(shared: Arc<Shared>, draining: &CancellationToken, mut routes: Routes) -> Router {
     routes = routes.add_service(push::Distributor::new(Arc::clone(&shared)));
     if let Some(tracker) = &shared.tracker {
+        let rule = {
+            let shared = Arc::clone(&shared);
+            move |tenant: &str| may_be_tracked(&shared, tenant)
+        };
         routes = routes.add_service(ha_tracker::grpc::service(
             Arc::clone(tracker),
-            validate_tenant,
+            Arc::new(rule),
             draining.clone(),
         ));
     }
-    tokio::spawn(report_health(
-        Arc::clone(&shared),
-        reporter,
-        draining.clone(),
-    ));
     // Of the older protocol as well, which is the only one that Python's and other clients know.
     let (v1, v1alpha) = (reflection().build_v1(), reflection().build_v1alpha());
     match v1.and_then(|v1| Ok((v1, v1alpha?))) {
@@ -64,6 +117,7 @@ fn router(shared: Arc<Shared>, draining: &CancellationToken) -> Router {
     routes
         .into_axum_router()
         .layer(axum::middleware::from_fn(deadline::enforce))
+        .layer(axum::middleware::from_fn(only_grpc))
         .layer(axum::middleware::from_fn_with_state(shared, measure))
 }
 
@@ -73,39 +127,63 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }
 
-/// Says of each service what `/ready` says of the process: not serving until it is ready, nor once it
-/// drains.
-async fn report_health(
-    shared: Arc<Shared>,
-    mut reporter: tonic_health::server::HealthReporter,
-    draining: CancellationToken,
-) {
-    use tonic_health::ServingStatus::{NotServing, Serving};
-    let tracker = shared.tracker.as_ref().map(|_| TRACKER);
-    let services: Vec<&str> = ["", push::NAME].into_iter().chain(tracker).collect();
-    let report = async |status| {
-        for service in &services {
-            reporter.set_service_status(service, status).await;
+/// Whose clusters there can be: those whose samples are deduplicated.
+fn may_be_tracked(shared: &Shared, tenant: &str) -> Result<(), String> {
+    validate_tenant(tenant)?;
+    if !shared.config.multitenancy_enabled && tenant != shared.config.no_auth_tenant {
+        return Err(format!(
+            "multitenancy is off; there is {:?} only",
+            shared.config.no_auth_tenant
+        ));
+    }
+    match shared.limits.limits(tenant).accept_ha_samples {
+        true => Ok(()),
+        false => Err("its accept_ha_samples is false".to_owned()),
+    }
+}
+
+/// Health, as the standard service tells it.
+struct Health {
+    services: Vec<&'static str>,
+    reporter: HealthReporter,
+}
+
+impl Health {
+    async fn report(&self, status: ServingStatus) {
+        for service in &self.services {
+            self.reporter.set_service_status(service, status).await;
         }
-    };
-    report(NotServing).await;
-    let ready = async {
-        loop {
-            if shared.not_ready_because().is_empty() {
-                return;
+    }
+
+    /// Says of each service what `/ready` says of the process, and forgets them in the end.
+    async fn follow(mut self, shared: Arc<Shared>, draining: CancellationToken) {
+        let ready = async {
+            while !shared.not_ready_because().is_empty() {
+                tokio::time::sleep(LOOK).await;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        };
+        if draining.run_until_cancelled(ready).await.is_some() {
+            self.report(ServingStatus::Serving).await;
+            draining.cancelled().await;
         }
-    };
-    if draining.run_until_cancelled(ready).await.is_some() {
-        report(Serving).await;
-        draining.cancelled().await;
+        self.report(ServingStatus::NotServing).await;
+        // Ends the streams of those who watch, which the drain would wait for.
+        for service in self.services {
+            self.reporter.clear_service_status(service).await;
+        }
     }
-    report(NotServing).await;
-    // Ends the streams of those who watch, which the drain would wait for.
-    for service in services {
-        reporter.clear_service_status(service).await;
+}
+
+/// gRPC is a POST of a type that no web page can send unasked.
+async fn only_grpc(request: Request, next: Next) -> Response {
+    let content_type = request.headers().get(CONTENT_TYPE);
+    let is_grpc =
+        content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+    if request.method() != Method::POST || !is_grpc {
+        let problem = "this port serves gRPC: a POST of application/grpc";
+        return text(StatusCode::UNSUPPORTED_MEDIA_TYPE, problem);
     }
+    next.run(request).await
 }
 
 async fn measure(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {

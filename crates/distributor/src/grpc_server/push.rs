@@ -1,25 +1,28 @@
 //! `distributor.Distributor/Push`: remote write 1.0 without its snappy, over gRPC.
 
 use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use futures::future::BoxFuture;
-use http::{HeaderMap, StatusCode};
+use futures::stream;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
 use remote_write::Version;
 use tonic::body::Body;
 use tonic::codegen::{Body as HttpBody, Service, StdError};
 use tonic::metadata::MetadataValue;
-use tonic::server::{Grpc, NamedService, UnaryService};
-use tonic::{Code, Request, Response, Status};
+use tonic::server::NamedService;
+use tonic::{Code, Status};
 
-use super::codec::RawCodec;
 use crate::app::Shared;
 use crate::http_server::push::{BODY_TIMEOUT, TENANT, tenant};
 use crate::push::{PushAnswer, PushBody, PushRequest, retry_after_seconds};
+
+/// Bytes before each message: whether it is compressed, and its length.
+const PREFIX: usize = 5;
 
 /// Of the service.
 pub(super) const NAME: &str = "distributor.Distributor";
@@ -67,62 +70,118 @@ where
     }
 }
 
-/// An error stands for a request whose body was not read.
-async fn push<B>(
-    shared: &Arc<Shared>,
-    request: http::Request<B>,
-) -> Result<http::Response<Body>, Status>
+async fn push<B>(shared: &Shared, request: http::Request<B>) -> Result<http::Response<Body>, Status>
 where
     B: HttpBody + Send + 'static,
     B::Error: Into<StdError> + Send + 'static,
 {
-    let headers = request.headers().clone();
+    let (parts, body) = request.into_parts();
+    let headers = parts.headers;
     let tenant = tenant(shared, headers.get(TENANT))
         .map_err(refusal)?
         .to_owned();
     let _in_flight = shared.pusher.enter().map_err(refusal)?;
-    let limit = usize::try_from(shared.config.distributor.max_recv_msg_size);
-    let call = Call {
-        shared: Arc::clone(shared),
-        tenant,
+    let message = tokio::time::timeout(BODY_TIMEOUT, read(shared, body))
+        .await
+        .map_err(|_| {
+            refusal(PushAnswer::unavailable(format!(
+                "the request did not arrive within {BODY_TIMEOUT:?}; retry"
+            )))
+        })??;
+    let request = PushRequest {
+        tenant: &tenant,
+        version: Version::V1,
+        body: PushBody::Plain(message),
         headers,
     };
-    let mut grpc =
-        Grpc::new(RawCodec).apply_max_message_size_config(Some(limit.unwrap_or(usize::MAX)), None);
-    let whole = BODY_TIMEOUT + shared.config.distributor.remote_timeout;
-    tokio::time::timeout(whole, grpc.unary(call, request))
-        .await
-        .map_err(|_| Status::unavailable(format!("the request took longer than {whole:?}; retry")))
-}
-
-struct Call {
-    shared: Arc<Shared>,
-    tenant: String,
-    headers: HeaderMap,
-}
-
-impl UnaryService<Bytes> for Call {
-    type Response = ();
-    type Future = Pin<Box<dyn Future<Output = Result<Response<()>, Status>> + Send>>;
-
-    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
-        let shared = Arc::clone(&self.shared);
-        let tenant = std::mem::take(&mut self.tenant);
-        let headers = std::mem::take(&mut self.headers);
-        Box::pin(async move {
-            let request = PushRequest {
-                tenant: &tenant,
-                version: Version::V1,
-                body: PushBody::Plain(request.into_inner()),
-                headers,
-            };
-            let answer = shared.pusher.push(request).await;
-            match answer.status {
-                StatusCode::OK | StatusCode::NO_CONTENT => Ok(Response::new(())),
-                _ => Err(refusal(answer)),
-            }
-        })
+    let answer = shared.pusher.push(request).await;
+    match answer.status {
+        StatusCode::OK | StatusCode::NO_CONTENT => Ok(success()),
+        _ => Err(refusal(answer)),
     }
+}
+
+/// The one message of a unary call. Memory grows with the bytes that arrive, and is counted before
+/// they do.
+async fn read<B>(shared: &Shared, body: B) -> Result<Bytes, Status>
+where
+    B: HttpBody + Send + 'static,
+    B::Error: Into<StdError> + Send + 'static,
+{
+    let limit = shared.config.distributor.max_recv_msg_size;
+    let mut body = std::pin::pin!(body);
+    let mut collected = BytesMut::new();
+    let mut length = None;
+    let mut _bytes = None;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            let error: StdError = error.into();
+            Status::cancelled(format!("the request ended early: {error}"))
+        })?;
+        let Ok(mut data) = frame.into_data() else {
+            continue;
+        };
+        collected.put(&mut data);
+        if length.is_none()
+            && let Some((prefix, _)) = collected.split_first_chunk::<PREFIX>()
+        {
+            let declared = message_length(*prefix, limit)?;
+            _bytes = Some(
+                shared
+                    .pusher
+                    .enter_bytes(declared as u64)
+                    .map_err(refusal)?,
+            );
+            length = Some(declared);
+        }
+        if length.is_some_and(|length| collected.len() > PREFIX + length) {
+            return Err(Status::invalid_argument(
+                "the call has more than one message",
+            ));
+        }
+    }
+    match length {
+        Some(length) if collected.len() == PREFIX + length => {
+            Ok(collected.split_off(PREFIX).freeze())
+        }
+        _ => Err(Status::invalid_argument(
+            "the request ended in the middle of its message",
+        )),
+    }
+}
+
+/// What the five bytes before a message say.
+fn message_length([compressed, length @ ..]: [u8; PREFIX], limit: u64) -> Result<usize, Status> {
+    if compressed != 0 {
+        return Err(Status::unimplemented(
+            "compressed messages are not accepted; turn grpc_compression off in the client",
+        ));
+    }
+    let length = u32::from_be_bytes(length);
+    if u64::from(length) > limit {
+        return Err(Status::out_of_range(format!(
+            "the message has {length} bytes, more than the limit of {limit} bytes \
+             (distributor.max_recv_msg_size); send smaller batches or raise the limit"
+        )));
+    }
+    Ok(length as usize)
+}
+
+/// A message without content, and the status.
+fn success() -> http::Response<Body> {
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    let frames = [
+        Frame::data(Bytes::from_static(&[0; PREFIX])),
+        Frame::trailers(trailers),
+    ];
+    let frames = stream::iter(frames.map(Ok::<_, Infallible>));
+    let mut response = http::Response::new(Body::new(StreamBody::new(frames)));
+    response.headers_mut().insert(
+        http::header::CONTENT_TYPE,
+        HeaderValue::from_static("application/grpc"),
+    );
+    response
 }
 
 /// The same text as over HTTP. That all was deduplicated is an error here, since it is one between
@@ -131,7 +190,6 @@ fn refusal(answer: PushAnswer) -> Status {
     let code = match answer.status {
         StatusCode::ACCEPTED => Code::AlreadyExists,
         StatusCode::UNAUTHORIZED => Code::Unauthenticated,
-        StatusCode::FORBIDDEN => Code::PermissionDenied,
         StatusCode::PAYLOAD_TOO_LARGE => Code::OutOfRange,
         StatusCode::TOO_MANY_REQUESTS => Code::ResourceExhausted,
         StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Code::InvalidArgument,

@@ -22,6 +22,7 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<Server, ServeError> {
     let server = &shared.config.server;
     let listen = Listen {
         protocol: "http",
+        is_http2_only: false,
         ip: server.http_listen_address,
         port: server.http_listen_port,
         tls: &server.http_tls_config,

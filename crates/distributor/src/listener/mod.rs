@@ -53,6 +53,8 @@ pub enum ServeError {
 pub(crate) struct Listen<'a> {
     /// `http` or `grpc`, as in the names of the settings.
     pub(crate) protocol: &'static str,
+    /// HTTP/2 alone.
+    pub(crate) is_http2_only: bool,
     /// All addresses if there is none.
     pub(crate) ip: Option<IpAddr>,
     pub(crate) port: u16,
@@ -71,7 +73,7 @@ impl Server {
     pub(crate) fn start(listen: Listen<'_>, router: Router) -> Result<Self, ServeError> {
         let protocol = listen.protocol;
         let (listener, address) = bind(listen)?;
-        let tls = tls::server_config(listen.tls)
+        let tls = tls::server_config(listen.tls, listen.is_http2_only)
             .map_err(|source| ServeError::Tls { protocol, source })?;
         let unusable = |source| ServeError::Bind {
             protocol,
@@ -82,6 +84,9 @@ impl Server {
         let app = router.into_make_service();
         let server = axum_server::from_tcp(listener).map_err(unusable)?;
         let mut server = server.handle(handle.clone());
+        if listen.is_http2_only {
+            *server.http_builder() = auto::Builder::new(TokioExecutor::new()).http2_only();
+        }
         set_limits(server.http_builder());
         // The parts of an answer over HTTP/2 are several writes: none waits for the client's
         // acknowledgement of the one before.
@@ -108,11 +113,23 @@ impl Server {
         format!("the {} server ended: {ended:?}", self.protocol)
     }
 
-    /// Stops accepting and waits for requests in flight, at most `timeout`.
-    pub(crate) async fn shutdown(mut self, timeout: Duration) {
+    /// Stops accepting and waits for requests in flight, at most `timeout`, and not longer than until
+    /// `nothing_matters`: streams that a client leaves open would last as long as it does.
+    pub(crate) async fn shutdown(
+        mut self,
+        timeout: Duration,
+        nothing_matters: impl Future<Output = ()>,
+    ) {
         self.handle.graceful_shutdown(Some(timeout));
         let protocol = self.protocol;
-        match (&mut self.task).await {
+        let ended = tokio::select! {
+            ended = &mut self.task => ended,
+            () = nothing_matters => {
+                self.handle.shutdown();
+                (&mut self.task).await
+            }
+        };
+        match ended {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, protocol, "a server ended with an error"),
             Err(error) => tracing::error!(%error, protocol, "a server panicked"),

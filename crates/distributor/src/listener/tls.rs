@@ -12,6 +12,7 @@ use crate::pem;
 /// `None` if TLS is off.
 pub(super) fn server_config(
     tls: &ServerTls,
+    is_http2_only: bool,
 ) -> Result<Option<ServerConfig>, Box<dyn Error + Send + Sync>> {
     let (Some(cert), Some(key)) = (&tls.cert_file, &tls.key_file) else {
         return Ok(None);
@@ -39,7 +40,10 @@ pub(super) fn server_config(
         };
         let mut config =
             builder.with_single_cert(pem::certificates(cert)?, pem::private_key(key)?)?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        if !is_http2_only {
+            config.alpn_protocols.push(b"http/1.1".to_vec());
+        }
         Ok(config)
     };
     build().map(Some)

@@ -54,22 +54,14 @@ async fn ask(client: &reqwest::Client, target: &str) -> Result<Seen, String> {
     }
     let (ready_status, ready) = ready?;
     let multi = json::<MultiPage>("/distributor/multi_kv", multi?)?;
-    // Mimir has the other pages as well, and one of them is different.
-    let of_ours = |error: String| {
-        if multi.is_some() {
-            Err(error)
-        } else {
-            Ok(None)
-        }
+    let is_ours = multi.is_some();
+    let members = json::<MembersPage>("/memberlist", members?);
+    let elected = json::<ElectedPage>("/distributor/ha_tracker", elected?);
+    // Mimir has these pages as well, and one of them is different.
+    let (members, elected) = match is_ours {
+        true => (members?, elected?),
+        false => (members.unwrap_or(None), elected.unwrap_or(None)),
     };
-    let members = json::<MembersPage>("/memberlist", members?).or_else(of_ours)?;
-    let elected = json::<ElectedPage>("/distributor/ha_tracker", elected?).or_else(|error| {
-        if multi.is_some() {
-            Err(error)
-        } else {
-            Ok(None)
-        }
-    })?;
     Ok(Seen {
         stores: stores(multi.as_ref(), &metrics)?,
         version: version(&metrics),

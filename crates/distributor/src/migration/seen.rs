@@ -90,7 +90,7 @@ impl Stores {
             Self::Alone(store) => Some((Step(0), Some(store))),
             Self::Multi {
                 primary, secondary, ..
-            } if [primary, secondary].contains(&&"inmemory".to_owned()) => None,
+            } if primary == "inmemory" || secondary == "inmemory" => None,
             Self::Multi {
                 primary,
                 secondary,

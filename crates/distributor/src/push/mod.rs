@@ -68,16 +68,20 @@ impl PushBody {
         }
     }
 
-    /// Puts the message at the beginning of `into`, which grows as needed; its length.
-    fn decode(&self, limit: u64, into: &mut Vec<u8>) -> Result<usize, PushAnswer> {
+    /// Puts the message at the beginning of `into`, which grows as needed; its length. A plain message
+    /// is not kept besides.
+    fn decode(&mut self, limit: u64, into: &mut Vec<u8>) -> Result<usize, PushAnswer> {
         match self {
             Self::Snappy(block) => {
                 remote_write::decompress_to(block, limit, into).map_err(|error| refuse_body(&error))
             }
             Self::Plain(message) => {
-                into.resize(message.len().max(into.len()), 0);
-                if let Some(start) = into.get_mut(..message.len()) {
-                    start.copy_from_slice(message);
+                let message = std::mem::take(message);
+                if into.len() < message.len() {
+                    into.clear();
+                    into.extend_from_slice(&message);
+                } else if let Some(start) = into.get_mut(..message.len()) {
+                    start.copy_from_slice(&message);
                 }
                 Ok(message.len())
             }
@@ -171,14 +175,19 @@ impl Pusher {
         })
     }
 
+    /// Whether push requests are in flight.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.requests.current() > 0
+    }
+
     /// Forgets what is known of tenants that have been idle; to be called now and then.
     pub(crate) fn forget_idle_tenants(&self) {
         self.tenants.forget_idle();
     }
 
     /// Deduplicates and forwards one request.
-    pub async fn push(&self, request: PushRequest<'_>) -> PushAnswer {
-        let answer = self.push_or_refuse(&request).await;
+    pub async fn push(&self, mut request: PushRequest<'_>) -> PushAnswer {
+        let answer = self.push_or_refuse(&mut request).await;
         let mut answer = answer.unwrap_or_else(|refused| refused);
         match request.version {
             Version::V1 => answer.written = None,
@@ -203,7 +212,10 @@ impl Pusher {
         answer
     }
 
-    async fn push_or_refuse(&self, request: &PushRequest<'_>) -> Result<PushAnswer, PushAnswer> {
+    async fn push_or_refuse(
+        &self,
+        request: &mut PushRequest<'_>,
+    ) -> Result<PushAnswer, PushAnswer> {
         let deadline = Instant::now() + self.remote_timeout;
         let Some(tenant) = self.tenants.get(request.tenant) else {
             return Err(PushAnswer::unavailable(
@@ -328,7 +340,7 @@ impl Pusher {
 
     fn scan(
         &self,
-        request: &PushRequest<'_>,
+        request: &mut PushRequest<'_>,
         tracker: Option<&Arc<HaTracker>>,
         limits: &Limits,
     ) -> Result<Scanned, PushAnswer> {
