@@ -211,18 +211,18 @@ async fn a_broken_runtime_configuration_prevents_the_start() {
 #[tokio::test]
 async fn a_port_in_use_ends_it_with_a_reason() {
     let first = Distributor::start("first", "").await;
-    let port = first.http_address().port().to_string();
-    // The last of two flags wins.
-    let flag = format!("-server.http-listen-port={port}");
-    let (code, output) = fails("second", "", &[&flag]).await;
-    assert_eq!(code, Some(1), "{output}");
-    for part in [
-        "cannot listen on",
-        &port,
-        "server.http_listen_port",
-        "in use",
-    ] {
-        assert!(output.contains(part), "{part:?} is missing in: {output}");
+    let http = first.http_address().port().to_string();
+    let grpc = first.grpc_address().rsplit_once(':').unwrap().1.to_owned();
+    for (protocol, port) in [("http", http), ("grpc", grpc)] {
+        // The last of two flags wins.
+        let flag = format!("-server.{protocol}-listen-port={port}");
+        let (code, output) = fails("second", "", &[&flag]).await;
+        assert_eq!(code, Some(1), "{output}");
+        let setting = format!("server.{protocol}_listen_port");
+        for part in ["cannot listen on", &port, &setting, "in use"] {
+            assert!(output.contains(part), "{part:?} is missing in: {output}");
+        }
+        assert!(!output.contains("msg=listening"), "{output}");
     }
     assert_eq!(first.get("/ready").await.unwrap().status, 200);
 }

@@ -206,9 +206,13 @@ async fn compose(
         draining: AtomicBool::new(false),
         config,
     });
-    let http = http_server::start(&shared)?;
+    // Both, before either answers: who sees `/ready` finds gRPC there, and nothing is accepted by a
+    // process that is about to end for want of a port.
+    let http = http_server::bind(&shared.config.server)?;
+    let grpc = grpc_server::bind(&shared.config.server)?;
     let draining = CancellationToken::new();
-    let grpc = grpc_server::start(&shared, &draining).await?;
+    let grpc = grpc_server::start(&shared, grpc, &draining).await;
+    let http = http_server::start(&shared, http);
     let housekeeping = tokio::spawn(keep_house(Arc::clone(&shared)));
     Ok(Running {
         http_address: http.address,

@@ -101,7 +101,13 @@ async fn serve(loaded: Loaded) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    tracing::info!(version = VERSION, revision = REVISION, http = %running.http_address, "listening");
+    tracing::info!(
+        version = VERSION,
+        revision = REVISION,
+        http = %running.http_address,
+        grpc = %running.grpc_address,
+        "listening"
+    );
     let ready = running.ready();
     tokio::pin!(ready);
     let mut was_ready = false;

@@ -22,8 +22,9 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::app::Shared;
+use crate::config::ServerConfig;
 use crate::http_server::text;
-use crate::listener::{Listen, ServeError, Server};
+use crate::listener::{Listen, Listener, ServeError, Server};
 use crate::metrics;
 use crate::push::validate_tenant;
 
@@ -42,19 +43,23 @@ pub(crate) struct GrpcServer {
     health: AbortOnDropHandle<()>,
 }
 
-/// Serves gRPC until `draining`, which ends the streams of those who read them.
-pub(crate) async fn start(
-    shared: &Arc<Shared>,
-    draining: &CancellationToken,
-) -> Result<GrpcServer, ServeError> {
-    let server = &shared.config.server;
-    let listen = Listen {
+/// Listens; nothing is answered yet.
+pub(crate) fn bind(server: &ServerConfig) -> Result<Listener, ServeError> {
+    Listener::bind(Listen {
         protocol: "grpc",
         is_http2_only: true,
         ip: server.grpc_listen_address,
         port: server.grpc_listen_port,
         tls: &server.grpc_tls_config,
-    };
+    })
+}
+
+/// Serves gRPC until `draining`, which ends the streams of those who read them.
+pub(crate) async fn start(
+    shared: &Arc<Shared>,
+    listener: Listener,
+    draining: &CancellationToken,
+) -> GrpcServer {
     let (reporter, health) = tonic_health::server::health_reporter();
     let health_of = Health {
         services: ["", push::NAME]
@@ -66,13 +71,13 @@ pub(crate) async fn start(
     // It begins with a service that serves.
     health_of.report(ServingStatus::NotServing).await;
     let routes = router(Arc::clone(shared), draining, Routes::new(health));
-    let server = Server::start(listen, routes)?;
+    let server = listener.serve(routes);
     let health = tokio::spawn(health_of.follow(Arc::clone(shared), draining.clone()));
-    Ok(GrpcServer {
+    GrpcServer {
         server,
         shared: Arc::clone(shared),
         health: AbortOnDropHandle::new(health),
-    })
+    }
 }
 
 impl GrpcServer {

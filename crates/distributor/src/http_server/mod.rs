@@ -13,21 +13,25 @@ use axum::routing::{get, post};
 use tokio::time::Instant;
 
 use crate::app::Shared;
-use crate::listener::{Listen, ServeError, Server};
+use crate::config::ServerConfig;
+use crate::listener::{Listen, Listener, ServeError, Server};
 use crate::metrics::Status;
 use crate::pages;
 
 /// Serves pages, metrics and remote write.
-pub(crate) fn start(shared: &Arc<Shared>) -> Result<Server, ServeError> {
-    let server = &shared.config.server;
-    let listen = Listen {
+pub(crate) fn start(shared: &Arc<Shared>, listener: Listener) -> Server {
+    listener.serve(router(Arc::clone(shared)))
+}
+
+/// Listens; nothing is answered yet.
+pub(crate) fn bind(server: &ServerConfig) -> Result<Listener, ServeError> {
+    Listener::bind(Listen {
         protocol: "http",
         is_http2_only: false,
         ip: server.http_listen_address,
         port: server.http_listen_port,
         tls: &server.http_tls_config,
-    };
-    Server::start(listen, router(Arc::clone(shared)))
+    })
 }
 
 fn router(shared: Arc<Shared>) -> Router {

@@ -61,6 +61,14 @@ pub(crate) struct Listen<'a> {
     pub(crate) tls: &'a ServerTls,
 }
 
+/// A bound listener: who connects waits until it is served.
+pub(crate) struct Listener {
+    protocol: &'static str,
+    address: SocketAddr,
+    server: axum_server::Server<SocketAddr>,
+    tls: Option<RustlsConfig>,
+}
+
 /// A running server.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
@@ -69,44 +77,53 @@ pub(crate) struct Server {
     task: JoinHandle<io::Result<()>>,
 }
 
-impl Server {
-    pub(crate) fn start(listen: Listen<'_>, router: Router) -> Result<Self, ServeError> {
+impl Listener {
+    pub(crate) fn bind(listen: Listen<'_>) -> Result<Self, ServeError> {
         let protocol = listen.protocol;
-        let (listener, address) = bind(listen)?;
         let tls = tls::server_config(listen.tls, listen.is_http2_only)
             .map_err(|source| ServeError::Tls { protocol, source })?;
-        let unusable = |source| ServeError::Bind {
+        let (listener, address) = bind(listen)?;
+        let mut server = axum_server::from_tcp(listener).map_err(|source| ServeError::Bind {
             protocol,
             address,
             source,
-        };
-        let handle = Handle::new();
-        let app = router.into_make_service();
-        let server = axum_server::from_tcp(listener).map_err(unusable)?;
-        let mut server = server.handle(handle.clone());
+        })?;
         if listen.is_http2_only {
             *server.http_builder() = auto::Builder::new(TokioExecutor::new()).http2_only();
         }
         set_limits(server.http_builder());
+        Ok(Self {
+            protocol,
+            address,
+            server,
+            tls: tls.map(|config| RustlsConfig::from_config(Arc::new(config))),
+        })
+    }
+
+    pub(crate) fn serve(self, router: Router) -> Server {
+        let handle = Handle::new();
+        let app = router.into_make_service();
+        let server = self.server.handle(handle.clone());
         // The parts of an answer over HTTP/2 are several writes: none waits for the client's
         // acknowledgement of the one before.
         let at_once = NoDelayAcceptor::new();
-        let task = match tls {
+        let task = match self.tls {
             None => tokio::spawn(server.acceptor(at_once).serve(app)),
             Some(config) => {
-                let config = RustlsConfig::from_config(Arc::new(config));
                 let acceptor = RustlsAcceptor::new(config).acceptor(at_once);
                 tokio::spawn(server.acceptor(acceptor).serve(app))
             }
         };
-        Ok(Self {
-            address,
-            protocol,
+        Server {
+            address: self.address,
+            protocol: self.protocol,
             handle,
             task,
-        })
+        }
     }
+}
 
+impl Server {
     /// Waits for the server to end by itself, which it should not.
     pub(crate) async fn failed(&mut self) -> String {
         let ended = (&mut self.task).await;
