@@ -1,12 +1,14 @@
 """A client of the distributor's gRPC server, generated from proto/ by Python's own tools.
 
-    grpc_client.py --address HOST:PORT [--ca FILE [--cert FILE --key FILE]] SCENARIO [ARGUMENT...]
+    grpc_client.py --address HOST:PORT [--ca FILE [--cert FILE --key FILE]]
+                   [--compression gzip|deflate] SCENARIO [ARGUMENT...]
 
 Runs one of the scenarios at the end of this file: exits with 0 when all was as it should be, else
 says what was not and exits with 1.
 """
 
 import argparse
+import faulthandler
 import json
 import pathlib
 import queue
@@ -64,8 +66,13 @@ def eventually(what, check):
 
 def connect(options):
     settings = [("grpc.enable_http_proxy", 0)]
+    compression = {
+        None: None,
+        "gzip": grpc.Compression.Gzip,
+        "deflate": grpc.Compression.Deflate,
+    }[options.compression]
     if options.ca is None:
-        return grpc.insecure_channel(options.address, settings)
+        return grpc.insecure_channel(options.address, settings, compression)
     files = [options.ca, options.key, options.cert]
     pems = [None if file is None else pathlib.Path(file).read_bytes() for file in files]
     return grpc.secure_channel(options.address, grpc.ssl_channel_credentials(*pems), settings)
@@ -187,6 +194,39 @@ def push(client, texts):
     ]:
         error = expect_error(code, call)
         expect_equal(error.details(), texts[case], case)
+    client.still_connected()
+
+
+def compressed(client):
+    """A message that does not shrink is sent as it is: some do."""
+    cluster = "x" * 200
+    client.push(client.series("a", padding="x" * 200_000))
+    for replica, outcome in [("a", "accepted"), ("b", "deduplicated")]:
+        answer = client.check("t", cluster, replica)
+        expect_equal(answer.WhichOneof("outcome"), outcome, replica)
+    eventually("both to be listed", lambda: len(client.list().elections) == 2 or None)
+    error = expect_error(Code.INVALID_ARGUMENT, lambda: client.list(tenant="x" * 200 + "/"))
+    expect("has a '/'" in error.details(), error.details())
+    expect_error(Code.NOT_FOUND, lambda: client.serving("x" * 200))
+    client.serving()
+    reflection(client)
+    client.still_connected()
+
+
+def compressed_otherwise(client):
+    error = expect_error(
+        Code.UNIMPLEMENTED, lambda: client.push(client.series("a", padding="x" * 1000))
+    )
+    expect("gzip" in error.details(), error.details())
+    expect_error(Code.UNIMPLEMENTED, lambda: client.check("t", "x" * 200, "a"))
+
+
+def push_bomb(client):
+    """Some 100 KB that would be 100 MB, were they read to the end."""
+    bomb = client.series("a", padding="x" * 100_000_000)
+    error = expect_error(Code.OUT_OF_RANGE, lambda: client.push(bomb))
+    expect("max_recv_msg_size" in error.details(), error.details())
+    client.push(client.series("a", padding="x" * 1000))
     client.still_connected()
 
 
@@ -434,9 +474,12 @@ def broken_bytes(client):
 SCENARIOS = [
     broken_bytes,
     check,
+    compressed,
+    compressed_otherwise,
     health,
     list_elected,
     push,
+    push_bomb,
     push_deadline,
     push_oversize,
     push_unavailable,
@@ -451,8 +494,10 @@ SCENARIOS = [
 
 
 def main():
+    # Says where it waits, should it wait for longer than all tests take.
+    faulthandler.dump_traceback_later(15, repeat=True)
     parser = argparse.ArgumentParser()
-    for option in ["--address", "--ca", "--cert", "--key"]:
+    for option in ["--address", "--ca", "--cert", "--key", "--compression"]:
         parser.add_argument(option, required=option == "--address")
     scenarios = {scenario.__name__: scenario for scenario in SCENARIOS}
     parser.add_argument("scenario", choices=scenarios)

@@ -1,11 +1,14 @@
 //! [`GrpcClient`]: `distributor.Distributor/Push`, as a component of Mimir calls it.
 
+use std::future::poll_fn;
+
 use bytes::Bytes;
-use tonic::client::Grpc;
+use http_body_util::{BodyExt as _, Full};
+use tonic::client::{Grpc, GrpcService};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
 
 use crate::series::to_v1;
@@ -105,5 +108,39 @@ impl GrpcClient {
         grpc.unary(request, PathAndQuery::from_static(path), codec)
             .await
             .map(drop)
+    }
+
+    /// Calls Push with the message's prefix and bytes as they are, of which `encoding` is said.
+    ///
+    /// # Errors
+    /// As [`GrpcClient::push`].
+    pub async fn push_frame(
+        &self,
+        tenant: &str,
+        encoding: Option<&str>,
+        frame: Vec<u8>,
+    ) -> Result<(), Status> {
+        let mut request = http::Request::post(PUSH)
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .header("x-scope-orgid", tenant);
+        if let Some(encoding) = encoding {
+            request = request.header("grpc-encoding", encoding);
+        }
+        let body = tonic::body::Body::new(Full::new(Bytes::from(frame)));
+        let request = request.body(body).unwrap();
+        let mut channel = self.channel.clone();
+        poll_fn(|context| GrpcService::poll_ready(&mut channel, context))
+            .await
+            .unwrap();
+        let response = GrpcService::call(&mut channel, request).await.unwrap();
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.unwrap();
+        let status = Status::from_header_map(&head.headers)
+            .or_else(|| Status::from_header_map(body.trailers()?));
+        match status.unwrap() {
+            status if status.code() == Code::Ok => Ok(()),
+            status => Err(status),
+        }
     }
 }

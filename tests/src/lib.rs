@@ -63,7 +63,9 @@ pub use python::start_python;
 pub use remote_write::Version;
 pub use remote_write::proto::{v1, v2};
 pub use sender::Sender;
-pub use series::{Exemplar, Labels, MetricMetadata, STALE_NAN_BITS, Sample, Series, labels};
+pub use series::{
+    Exemplar, Labels, MetricMetadata, STALE_NAN_BITS, Sample, Series, labels, to_v1, to_v2,
+};
 pub use sink::{Fault, ReceivedRequest, Sink};
 pub use target::Target;
 pub use wait::{LONG, SHORT, wait_for};

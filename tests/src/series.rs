@@ -95,7 +95,7 @@ impl Series {
 }
 
 /// A 1.0 request with these series.
-pub(crate) fn to_v1(series: &[Series]) -> v1::WriteRequest {
+pub fn to_v1(series: &[Series]) -> v1::WriteRequest {
     let timeseries = series.iter().map(|series| v1::TimeSeries {
         labels: v1_labels(&series.labels),
         samples: series
@@ -124,7 +124,7 @@ pub(crate) fn to_v1(series: &[Series]) -> v1::WriteRequest {
 }
 
 /// A 2.0 request with these series.
-pub(crate) fn to_v2(series: &[Series]) -> v2::Request {
+pub fn to_v2(series: &[Series]) -> v2::Request {
     let mut symbols = Symbols::default();
     let timeseries = series
         .iter()

@@ -121,6 +121,27 @@ async fn a_request_that_is_too_large_leaves_the_connection_usable() {
 }
 
 #[tokio::test]
+async fn messages_may_be_compressed() {
+    let sink = Sink::start().await;
+    let more = json!({"distributor": {"max_recv_msg_size": 1_000_000}});
+    let distributor = Distributor::start("gzip", &ha_config(&sink, &more)).await;
+    passes(&distributor, "compressed", &["--compression=gzip"]).await;
+    let [received] = sink.take().try_into().unwrap();
+    let padding = &received.series[0].labels["padding"];
+    assert_eq!(padding, &"x".repeat(200_000));
+    passes(&distributor, "push_bomb", &["--compression=gzip"]).await;
+    assert_eq!(sink.take().len(), 1);
+    passes(
+        &distributor,
+        "compressed_otherwise",
+        &["--compression=deflate"],
+    )
+    .await;
+    assert_eq!(sink.take().len(), 0);
+    wait_metric(&distributor, INFLIGHT, &[], 0.0).await;
+}
+
+#[tokio::test]
 async fn a_downstream_that_fails_or_hangs_is_told_in_time() {
     let sink = Sink::start().await;
     // So that it is the client's deadline that ends a request.

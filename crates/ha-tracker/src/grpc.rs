@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::stream::{self, Stream, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use tonic::codec::CompressionEncoding;
 use tonic::{Request, Response, Status};
 
 use crate::feed::{ClusterElection, ElectionEvent, ElectionState, ElectionWatch};
@@ -58,7 +59,9 @@ pub fn service(
         watchers: Arc::new(Semaphore::new(MAX_WATCHERS)),
         draining,
     };
-    ha_tracker_server::HaTrackerServer::new(service).max_decoding_message_size(MAX_REQUEST)
+    ha_tracker_server::HaTrackerServer::new(service)
+        .max_decoding_message_size(MAX_REQUEST)
+        .accept_compressed(CompressionEncoding::Gzip)
 }
 
 /// See [`service`].

@@ -107,6 +107,14 @@ pub enum Problem {
     /// 2.0 series without any symbol.
     #[error("the request has series but no symbols")]
     NoSymbols,
+    /// A series of 2.0 in a request of 1.0, or the other way round: it would pass unseen.
+    #[error("a series of remote write {found}, while the request says {expected},")]
+    OtherVersion {
+        /// The version of the series.
+        found: &'static str,
+        /// The version of the request.
+        expected: &'static str,
+    },
     /// A cluster or replica that cannot be a key.
     #[error("value of the HA {label} label is not UTF-8")]
     NotUtf8 {

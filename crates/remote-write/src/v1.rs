@@ -1,6 +1,7 @@
 //! Remote write 1.0: labels are in the series, as text.
 
 use crate::canonical::{self, HaValues, Names};
+use crate::error::Problem;
 use crate::groups::Pair;
 use crate::mover::{keep_without, write_header};
 use crate::scan::{Found, Parts, Progress, Verdict};
@@ -11,6 +12,7 @@ use crate::schema::{
 use crate::wire::{BYTES, Cursor, Result, Span};
 
 const TIMESERIES_KEY: u8 = 0x0a;
+const TIMESERIES_OF_V2: u32 = 5;
 
 pub(crate) fn scan(
     buf: &mut [u8],
@@ -51,6 +53,14 @@ pub(crate) fn scan(
                 pos = request.pos;
                 progress.metadata += 1;
                 progress.mover.keep(buf, start, pos);
+            }
+            // Receivers that know both versions would store what was never deduplicated.
+            TIMESERIES_OF_V2 => {
+                request.pos = start;
+                return request.fail(Problem::OtherVersion {
+                    found: "2.0",
+                    expected: "1.0",
+                });
             }
             _ => {
                 request.skip(wire_type)?;

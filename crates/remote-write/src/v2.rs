@@ -12,6 +12,7 @@ use crate::wire::{BYTES, Cursor, Result, Span, write_varint};
 use read::{Layout, each_reference};
 
 const TIMESERIES_KEY: u8 = 0x2a;
+const TIMESERIES_OF_V1: u32 = 1;
 const LABELS_REFS_KEY: u8 = 0x0a;
 
 pub(crate) fn scan(
@@ -88,6 +89,13 @@ fn index_symbols(
                 request.expect(wire_type, BYTES)?;
                 request.nested("TimeSeries")?;
                 first_series.get_or_insert(start);
+            }
+            TIMESERIES_OF_V1 => {
+                request.pos = start;
+                return request.fail(Problem::OtherVersion {
+                    found: "1.0",
+                    expected: "2.0",
+                });
             }
             _ => request.skip(wire_type)?,
         }

@@ -243,6 +243,49 @@ fn symbol_tables() {
     );
 }
 
+/// A receiver that reads both, as Mimir's message has both, would store what nobody deduplicated.
+#[test]
+fn series_of_the_other_version() {
+    let (one, two) = (ha_series("c1", "r1"), series_v2(&[refs(&[3, 4, 5, 6])]));
+    for (version, request, found, expected, offset) in [
+        (Version::V1, two.clone(), "2.0", "1.0", 0),
+        (
+            Version::V1,
+            [&one[..], &two].concat(),
+            "2.0",
+            "1.0",
+            one.len(),
+        ),
+        (
+            Version::V1,
+            [one.clone(), number(5, 1)].concat(),
+            "2.0",
+            "1.0",
+            one.len(),
+        ),
+        (Version::V2, one.clone(), "1.0", "2.0", 0),
+        (
+            Version::V2,
+            [&usual_symbols()[..], &two, &one].concat(),
+            "1.0",
+            "2.0",
+            usual_symbols().len() + two.len(),
+        ),
+    ] {
+        let error = refused(version, &request);
+        assert_eq!(error.problem, Problem::OtherVersion { found, expected });
+        assert_eq!(error.offset, offset, "{error}");
+    }
+    let text = refused(Version::V1, &two).to_string();
+    assert_eq!(
+        text,
+        "invalid remote write request: a series of remote write 2.0, while the request says 1.0, in \
+         WriteRequest at byte 0 of the decompressed request"
+    );
+    // Symbols alone are no samples.
+    assert!(scan(Version::V1, &usual_symbols()).is_ok());
+}
+
 #[test]
 fn names_of_groups_are_utf_8() {
     let bytes =

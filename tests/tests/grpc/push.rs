@@ -1,6 +1,9 @@
 //! Push over gRPC is Push over HTTP.
 
+use std::io::Write as _;
+
 use e2e::{Distributor, Fault, GrpcClient, Metrics, SHORT, Series, Sink, Version, wait_for};
+use prost::Message as _;
 use serde_json::json;
 use tonic::Code;
 
@@ -87,6 +90,74 @@ async fn the_same_bytes_and_the_same_metrics_as_over_http() {
     ];
     assert_eq!(grpc.2[..2], expected);
     assert!(http.0[1].1.contains("r0"), "{:?}", http.0);
+}
+
+/// A message of gRPC: its flag, its length, itself.
+fn frame(flag: u8, message: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+    [&[flag], &length[..], message].concat()
+}
+
+/// Mimir's `grpc_compression: snappy`, which no other client has. Gzip: see Python's client.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_may_be_frames_of_snappy() {
+    let sink = Sink::start().await;
+    let distributor = Distributor::start("d", &ha_config(&sink, &json!({}))).await;
+    let grpc = GrpcClient::new(&distributor);
+    let series: Vec<_> = (0..5_000)
+        .map(|number| plain_series(&format!("m{number}")))
+        .collect();
+    let message = e2e::to_v1(&series).encode_to_vec();
+    let mut encoder = snap::write::FrameEncoder::new(Vec::new());
+    encoder.write_all(&message).unwrap();
+    let compressed = encoder.into_inner().unwrap();
+    let sent = frame(1, &compressed);
+    grpc.push_frame("t", Some("snappy"), sent.clone())
+        .await
+        .unwrap();
+    assert_eq!(sink.series(), series);
+    // Whatever is said of the call, a message's flag tells of itself.
+    for encoding in [None, Some("identity"), Some("gzip"), Some("snappy")] {
+        grpc.push_frame("t", encoding, frame(0, &message))
+            .await
+            .unwrap();
+    }
+    assert_eq!(sink.attempts(), 5);
+    for (encoding, sent, code) in [
+        (None, &sent, Code::Internal),
+        (Some("identity"), &sent, Code::Internal),
+        (Some("gzip"), &sent, Code::InvalidArgument),
+        (Some("s2"), &sent, Code::Unimplemented),
+        (Some("snappy"), &frame(2, &compressed), Code::Internal),
+        (Some("snappy"), &frame(1, &message), Code::InvalidArgument),
+    ] {
+        let status = grpc.push_frame("t", encoding, sent.clone()).await;
+        let status = status.unwrap_err();
+        assert_eq!(status.code(), code, "{encoding:?}: {status:?}");
+    }
+    assert_eq!(sink.attempts(), 5);
+}
+
+/// The form of remote write 2.0 that this message of Mimir's has as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_deduplicated_is_refused() {
+    let sink = Sink::start().await;
+    let distributor = Distributor::start("d", &ha_config(&sink, &json!({}))).await;
+    let series = [ha_series_at("m", "c", "r0", now_ms())];
+    let message = e2e::to_v2(&series).encode_to_vec();
+    let grpc = GrpcClient::new(&distributor);
+    let status = grpc.push_bytes(PUSH, Some("t"), message.clone()).await;
+    let status = status.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    let reason = "a series of remote write 2.0, while the request says 1.0";
+    assert!(status.message().contains(reason), "{status:?}");
+    let answer = distributor
+        .sender("t")
+        .send_protobuf(Version::V1, &message)
+        .await;
+    assert_eq!(answer.status, 400, "{answer:?}");
+    assert!(answer.body.contains(reason), "{answer:?}");
+    assert_eq!(sink.attempts(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

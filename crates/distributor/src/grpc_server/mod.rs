@@ -1,6 +1,7 @@
 //! The gRPC server: `Push` as Mimir's distributors have it, the tracker, health and reflection.
 
 mod deadline;
+mod encoding;
 mod push;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
+use tonic::codec::CompressionEncoding::Gzip;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
@@ -70,7 +72,11 @@ pub(crate) async fn start(
     };
     // It begins with a service that serves.
     health_of.report(ServingStatus::NotServing).await;
-    let routes = router(Arc::clone(shared), draining, Routes::new(health));
+    let routes = router(
+        Arc::clone(shared),
+        draining,
+        Routes::new(health.accept_compressed(Gzip)),
+    );
     let server = listener.serve(routes);
     let health = tokio::spawn(health_of.follow(Arc::clone(shared), draining.clone()));
     GrpcServer {
@@ -116,7 +122,11 @@ fn router(shared: Arc<Shared>, draining: &CancellationToken, mut routes: Routes)
     // Of the older protocol as well, which is the only one that Python's and other clients know.
     let (v1, v1alpha) = (reflection().build_v1(), reflection().build_v1alpha());
     match v1.and_then(|v1| Ok((v1, v1alpha?))) {
-        Ok((v1, v1alpha)) => routes = routes.add_service(v1).add_service(v1alpha),
+        Ok((v1, v1alpha)) => {
+            routes = routes
+                .add_service(v1.accept_compressed(Gzip))
+                .add_service(v1alpha.accept_compressed(Gzip));
+        }
         Err(error) => tracing::error!(%error, "there is no gRPC reflection"),
     }
     routes

@@ -441,7 +441,7 @@ fn refuse_body(error: &DecompressError) -> PushAnswer {
 
 /// Does work on so many bytes; if they are many, so that other requests of this thread go on
 /// elsewhere.
-fn in_place<R>(bytes: usize, work: impl FnOnce() -> R) -> R {
+pub(crate) fn in_place<R>(bytes: usize, work: impl FnOnce() -> R) -> R {
     use tokio::runtime::{Handle, RuntimeFlavor};
     if bytes <= LONG_WORK {
         return work();

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use prost::encoding::{DecodeContext, decode_key, skip_field};
 use prost::{DecodeError, Message};
 
 use super::{v1, v2};
@@ -18,7 +19,7 @@ pub struct Reference {
     pub other: Counts,
     /// As in [`crate::Scan`].
     pub metadata: u64,
-    /// Why a 2.0 request that prost accepts must be refused.
+    /// Why a request that prost accepts must be refused.
     pub illegal: Option<&'static str>,
 }
 
@@ -34,7 +35,11 @@ pub fn filter(
         by_name: HashMap::new(),
         other: Counts::default(),
     };
-    let mut illegal = None;
+    let (other_version, why) = match version {
+        Version::V1 => (5, "a series of 2.0"),
+        Version::V2 => (1, "a series of 1.0"),
+    };
+    let mut illegal = has_field(request, other_version)?.then_some(why);
     let (output, metadata) = match version {
         Version::V1 => {
             let mut request = v1::WriteRequest::decode(request)?;
@@ -45,7 +50,7 @@ pub fn filter(
         }
         Version::V2 => {
             let mut request = v2::Request::decode(request)?;
-            illegal = illegality(&request);
+            illegal = illegal.or_else(|| illegality(&request));
             let v2::Request {
                 symbols,
                 timeseries,
@@ -63,6 +68,17 @@ pub fn filter(
         metadata,
         illegal,
     })
+}
+
+fn has_field(mut message: &[u8], wanted: u32) -> Result<bool, DecodeError> {
+    while !message.is_empty() {
+        let (number, wire_type) = decode_key(&mut message)?;
+        if number == wanted {
+            return Ok(true);
+        }
+        skip_field(wire_type, number, &mut message, DecodeContext::default())?;
+    }
+    Ok(false)
 }
 
 fn illegality(request: &v2::Request) -> Option<&'static str> {
