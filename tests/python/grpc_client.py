@@ -10,11 +10,13 @@ says what was not and exits with 1.
 import argparse
 import faulthandler
 import json
+import os
 import pathlib
 import queue
 import sys
 import tempfile
 import time
+import traceback
 
 import grpc
 import grpc_tools.protoc
@@ -504,13 +506,17 @@ def main():
     parser.add_argument("argument", nargs="*")
     options = parser.parse_args()
     client = Client(options)
+    status = 0
     try:
         scenarios[options.scenario](client, *options.argument)
-    except Unexpected as problem:
-        sys.exit(f"{options.scenario}: {problem}")
-    finally:
-        # The process would not end while the channel is followed.
-        client.channel.close()
+    except Exception:
+        traceback.print_exc()
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not the interpreter's own end: there, the library waits for a lock of its channel that a thread
+    # may hold which no longer runs.
+    os._exit(status)
 
 
 main()
