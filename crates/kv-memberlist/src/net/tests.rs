@@ -403,9 +403,11 @@ async fn what_cannot_be_bound_is_named() {
         error.contains("choose a port that nothing listens on"),
         "{error}"
     );
-    let udp = UdpSocket::bind((LOCALHOST, 0)).await.unwrap();
+    // An address that no other test has, so that nobody has the same port for TCP.
+    let nobodys = IpAddr::from([127, 9, 1, 1]);
+    let udp = UdpSocket::bind((nobodys, 0)).await.unwrap();
     let address = udp.local_addr().unwrap();
-    let error = bind(&[LOCALHOST], address.port()).await;
+    let error = bind(&[nobodys], address.port()).await;
     assert!(
         error.starts_with(&format!("cannot listen on UDP {address}: ")),
         "{error}"
