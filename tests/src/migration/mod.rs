@@ -49,9 +49,6 @@ pub struct Options {
     pub keep: bool,
 }
 
-/// A write to the secondary is given up after this time.
-const MIRROR_TIMEOUT: Duration = Duration::from_secs(1);
-
 impl Options {
     /// The shortest run from a store.
     pub fn quick(from: OldStore) -> Self {
@@ -64,6 +61,17 @@ impl Options {
             quick: true,
             keep: false,
         }
+    }
+
+    /// A write to the secondary is given up after this time, and a push with a slow secondary takes
+    /// less.
+    fn mirror_timeout(&self) -> Duration {
+        Duration::from_secs(match (self.quick, self.chaos) {
+            (false, _) => 1,
+            // Beside other tests, on a machine that they keep busy.
+            (true, true) => 2,
+            (true, false) => 10,
+        })
     }
 
     fn scale(&self) -> Scale {
@@ -94,7 +102,7 @@ impl Options {
                 "ha_tracker_update_timeout_jitter_max": "100ms",
                 "ha_tracker_failover_timeout": failover,
             }),
-            mirror_timeout: format!("{}ms", MIRROR_TIMEOUT.as_millis()),
+            mirror_timeout: format!("{}s", self.mirror_timeout().as_secs()),
         }
     }
 }
@@ -235,7 +243,7 @@ impl Run {
             return Ok(());
         }
         let unharmed = Expected {
-            p99_below: Some(MIRROR_TIMEOUT),
+            p99_below: Some(self.options.mirror_timeout()),
             ..Expected::default()
         };
         if !multi.mirror_enabled {
@@ -244,14 +252,14 @@ impl Run {
                 .row(format!("{step}   old store absent"), unharmed)
                 .await;
         }
-        disturb::slow(&self.fleet, MIRROR_TIMEOUT).await?;
+        disturb::slow(&self.fleet, self.options.mirror_timeout()).await?;
         self.row(format!("{step}   secondary slow"), unharmed)
             .await?;
         disturb::absent(&mut self.fleet).await?;
         status::warns_of_the_secondary(&self.fleet).await?;
         self.row(format!("{step}   secondary absent"), unharmed)
             .await?;
-        disturb::recovers(&self.fleet, MIRROR_TIMEOUT).await?;
+        disturb::recovers(&self.fleet, self.options.mirror_timeout()).await?;
         check::verified(&self.fleet, step).await?;
         self.row(format!("{step}   secondary back"), Expected::default())
             .await

@@ -7,6 +7,7 @@ use e2e::tracker::{
     CheckRequest, ListElectedRequest, WatchElectionsRequest, WatchElectionsResponse,
 };
 use e2e::{Distributor, GossipMesh, GrpcClient, LONG, SHORT, Sink};
+use futures::future::try_join_all;
 use serde_json::json;
 use tonic::{Code, Status, Streaming};
 
@@ -48,20 +49,26 @@ impl Picture {
             .insert(election.cluster, election.desc.unwrap().replica);
     }
 
-    /// Applies events until it has this many clusters, all of the state told.
+    /// Applies events until it has this many clusters, all of the state told, for at most [`LONG`].
     async fn reach(&mut self, watch: &mut Streaming<WatchElectionsResponse>, clusters: usize) {
-        let reached = async {
-            while !(self.is_complete && self.elected.len() == clusters) {
-                let response = watch.message().await.unwrap();
-                self.apply(response.expect("the stream ended"));
-            }
-        };
+        let reached = self.reach_any_time(watch, clusters);
         if tokio::time::timeout(LONG, reached).await.is_err() {
             panic!(
                 "{} of {clusters}: {} states",
                 self.elected.len(),
                 self.states
             );
+        }
+    }
+
+    async fn reach_any_time(
+        &mut self,
+        watch: &mut Streaming<WatchElectionsResponse>,
+        clusters: usize,
+    ) {
+        while !(self.is_complete && self.elected.len() == clusters) {
+            let response = watch.message().await.unwrap();
+            self.apply(response.expect("the stream ended"));
         }
     }
 }
@@ -121,7 +128,8 @@ async fn a_thousand_watchers_slow_ones_among_them() {
     let mut follow = |mut watch: Streaming<WatchElectionsResponse>| {
         followers.push(tokio::spawn(async move {
             let mut picture = Picture::default();
-            picture.reach(&mut watch, CLUSTERS + 20).await;
+            // What they wait for has not begun yet.
+            picture.reach_any_time(&mut watch, CLUSTERS + 20).await;
             picture
         }));
     };
@@ -136,10 +144,8 @@ async fn a_thousand_watchers_slow_ones_among_them() {
         }
     }
     elect(&client, CLUSTERS..CLUSTERS + 20, "r1").await;
-    let mut pictures = Vec::new();
-    for follower in followers {
-        pictures.push(follower.await.unwrap());
-    }
+    let pictures = tokio::time::timeout(LONG, try_join_all(followers)).await;
+    let pictures = pictures.unwrap().unwrap();
     let with_all = memory().await;
     let first = &pictures[0];
     for picture in &pictures {
