@@ -2,11 +2,12 @@
 
 use std::io::{self, Read};
 
-use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 use http::HeaderMap;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
+
+use crate::push::Message;
 
 /// What the client does to its messages; absent with those that are as they are.
 const HEADER: &str = "grpc-encoding";
@@ -48,40 +49,39 @@ impl Encoding {
         }
     }
 
-    /// The message. `more` is asked before so many bytes more are taken, and the result has not more
-    /// than `limit`.
+    /// Appends the message to `into`. `more` is asked before so many bytes more are taken, and there
+    /// are not many more than `limit`.
     pub(super) fn decode(
         self,
         message: &[u8],
+        into: &mut Message,
         limit: u64,
         more: impl FnMut(u64) -> Result<(), Status>,
-    ) -> Result<Bytes, Status> {
+    ) -> Result<(), Status> {
         match self {
-            Self::Gzip => read(MultiGzDecoder::new(message), limit, more),
-            Self::Snappy => read(snap::read::FrameDecoder::new(message), limit, more),
+            Self::Gzip => read(MultiGzDecoder::new(message), into, limit, more),
+            Self::Snappy => read(snap::read::FrameDecoder::new(message), into, limit, more),
         }
     }
 }
 
 fn read(
     mut decoder: impl Read,
+    into: &mut Message,
     limit: u64,
     mut more: impl FnMut(u64) -> Result<(), Status>,
-) -> Result<Bytes, Status> {
-    let mut message = Vec::new();
+) -> Result<(), Status> {
     loop {
-        let part = message.len().max(FIRST_PART);
+        let part = into.bytes().len().max(FIRST_PART);
         more(part as u64)?;
-        message.reserve_exact(part);
-        let read = (&mut decoder)
-            .take(part as u64)
-            .read_to_end(&mut message)
+        let read = into
+            .append_from(&mut decoder, part)
             .map_err(|error| corrupt(&error))?;
-        if message.len() as u64 > limit {
+        if into.bytes().len() as u64 > limit {
             return Err(too_large("more", limit));
         }
         if read < part {
-            return Ok(message.into());
+            return Ok(());
         }
     }
 }
@@ -111,10 +111,22 @@ mod tests {
     use flate2::write::GzEncoder;
 
     use super::*;
+    use crate::push::BufferPool;
 
     const LIMIT: u64 = 10 << 20;
 
     type Compress = fn(&[u8]) -> Vec<u8>;
+
+    /// A message that is decoded, and what was taken for it.
+    fn decode(encoding: Encoding, message: &[u8]) -> (Result<Vec<u8>, Status>, u64) {
+        let mut taken = 0;
+        let mut into = BufferPool::default().message();
+        let decoded = encoding.decode(message, &mut into, LIMIT, |bytes| {
+            taken += bytes;
+            Ok(())
+        });
+        (decoded.map(|()| into.bytes().to_vec()), taken)
+    }
 
     fn gzip(message: &[u8]) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
@@ -137,11 +149,7 @@ mod tests {
         for (encoding, compress) in BOTH {
             for length in lengths {
                 let message: Vec<u8> = (0..length).map(|n| (n / 100) as u8).collect();
-                let mut taken = 0;
-                let decoded = encoding.decode(&compress(&message), LIMIT, |bytes| {
-                    taken += bytes;
-                    Ok(())
-                });
+                let (decoded, taken) = decode(encoding, &compress(&message));
                 assert_eq!(decoded.unwrap(), message, "{encoding:?}, {length}");
                 let most = (2 * length).max(FIRST_PART) as u64 + FIRST_PART as u64;
                 assert!((length as u64..=most).contains(&taken), "{length}: {taken}");
@@ -153,18 +161,14 @@ mod tests {
     fn a_bomb_takes_no_more_memory_than_is_allowed() {
         for (encoding, compress) in BOTH {
             let bomb = compress(&vec![0; 50 << 20]);
-            let mut taken = 0;
-            let error = encoding
-                .decode(&bomb, LIMIT, |bytes| {
-                    taken += bytes;
-                    Ok(())
-                })
-                .unwrap_err();
+            let (decoded, taken) = decode(encoding, &bomb);
+            let error = decoded.unwrap_err();
             assert_eq!(error.code(), Code::OutOfRange);
             assert!(error.message().contains("max_recv_msg_size"), "{error}");
             assert!(taken < 3 * LIMIT, "{taken}");
             // The instance's bound is asked first.
-            let error = encoding.decode(&bomb, LIMIT, |bytes| match bytes {
+            let mut into = BufferPool::default().message();
+            let error = encoding.decode(&bomb, &mut into, LIMIT, |bytes| match bytes {
                 0..=100_000 => Ok(()),
                 _ => Err(Status::unavailable("full")),
             });
@@ -181,7 +185,7 @@ mod tests {
             damaged[good.len() / 2] ^= 0xff;
             let cut = good[..good.len() - 5].to_vec();
             for bad in [damaged, cut, b"neither".to_vec(), vec![0xff; 40]] {
-                let error = encoding.decode(&bad, LIMIT, |_| Ok(())).unwrap_err();
+                let error = decode(encoding, &bad).0.unwrap_err();
                 assert_eq!(error.code(), Code::InvalidArgument, "{encoding:?}");
                 assert!(error.message().contains("fix the client"), "{error}");
             }

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use futures::future::BoxFuture;
 use futures::stream;
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -20,7 +20,7 @@ use tonic::{Code, Status};
 use crate::app::Shared;
 use crate::http_server::push::{BODY_TIMEOUT, TENANT, tenant};
 use crate::push::{
-    InFlightGuard, PushAnswer, PushBody, PushRequest, in_place, retry_after_seconds,
+    InFlightGuard, Message, PushAnswer, PushBody, PushRequest, in_place, retry_after_seconds,
 };
 
 use super::encoding::{Encoding, too_large};
@@ -108,16 +108,17 @@ where
 
 /// The one message of a unary call. Memory grows with the bytes that arrive, and is counted before
 /// they do.
-async fn read<B>(shared: &Shared, encoding: Option<Encoding>, body: B) -> Result<Bytes, Status>
+async fn read<B>(shared: &Shared, encoding: Option<Encoding>, body: B) -> Result<Message, Status>
 where
     B: HttpBody + Send + 'static,
     B::Error: Into<StdError> + Send + 'static,
 {
     let limit = shared.config.distributor.max_recv_msg_size;
     let mut body = std::pin::pin!(body);
-    let mut collected = BytesMut::new();
+    let mut head = Vec::with_capacity(PREFIX);
     let mut prefix = None;
     let mut taken = Vec::new();
+    let mut message = shared.pusher.message();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
             let error: StdError = error.into();
@@ -126,36 +127,44 @@ where
         let Ok(mut data) = frame.into_data() else {
             continue;
         };
-        collected.put(&mut data);
-        if prefix.is_none()
-            && let Some((first, _)) = collected.split_first_chunk::<PREFIX>()
-        {
-            let declared = Prefix::read(*first, encoding, limit)?;
-            taken.push(enter(shared, declared.length as u64)?);
-            prefix = Some(declared);
+        while prefix.is_none() && data.has_remaining() {
+            head.push(data.get_u8());
+            if let Some(bytes) = head.first_chunk() {
+                let declared = Prefix::read(*bytes, encoding, limit)?;
+                taken.push(enter(shared, declared.length as u64)?);
+                prefix = Some(declared);
+            }
         }
-        if prefix.is_some_and(|prefix| collected.len() > PREFIX + prefix.length) {
+        let length = prefix.map_or(0, |prefix| prefix.length);
+        if message.bytes().len() + data.remaining() > length {
             return Err(Status::invalid_argument(
                 "the call has more than one message",
             ));
         }
+        while data.has_remaining() {
+            let chunk = data.chunk();
+            message.append(chunk);
+            let read = chunk.len();
+            data.advance(read);
+        }
     }
-    let Some(prefix) = prefix.filter(|prefix| collected.len() == PREFIX + prefix.length) else {
+    let Some(prefix) = prefix.filter(|prefix| message.bytes().len() == prefix.length) else {
         return Err(Status::invalid_argument(
             "the request ended in the middle of its message",
         ));
     };
-    let message = collected.split_off(PREFIX).freeze();
-    match prefix.encoding {
-        None => Ok(message),
-        // Undoing gzip takes about ten times as long as undoing snappy.
-        Some(encoding) => in_place(message.len().saturating_mul(10), || {
-            encoding.decode(&message, limit, |bytes| {
-                taken.push(enter(shared, bytes)?);
-                Ok(())
-            })
-        }),
-    }
+    let Some(encoding) = prefix.encoding else {
+        return Ok(message);
+    };
+    // Undoing gzip takes about ten times as long as undoing snappy.
+    in_place(prefix.length.saturating_mul(10), || {
+        let mut decoded = shared.pusher.message();
+        encoding.decode(message.bytes(), &mut decoded, limit, |bytes| {
+            taken.push(enter(shared, bytes)?);
+            Ok(())
+        })?;
+        Ok(decoded)
+    })
 }
 
 fn enter(shared: &Shared, bytes: u64) -> Result<InFlightGuard<'_>, Status> {

@@ -1,5 +1,7 @@
 //! Memory that requests reuse, so that a request of usual size allocates nothing for its bytes.
 
+use std::fmt;
+use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -29,6 +31,12 @@ pub(crate) struct PooledBuffer {
     pool: Arc<Idle>,
 }
 
+/// A protobuf message in memory of the pool.
+pub struct Message {
+    pub(crate) buffer: PooledBuffer,
+    pub(crate) length: usize,
+}
+
 /// Scan memory that returns to its pool when dropped.
 pub(crate) struct PooledScratch {
     pub(crate) scratch: Scratch,
@@ -41,6 +49,14 @@ impl BufferPool {
         PooledBuffer {
             bytes,
             pool: Arc::clone(&self.inner),
+        }
+    }
+
+    /// An empty one.
+    pub(crate) fn message(&self) -> Message {
+        Message {
+            buffer: self.buffer(),
+            length: 0,
         }
     }
 
@@ -60,6 +76,52 @@ impl PooledBuffer {
         let mut frozen = Bytes::from_owner(self);
         frozen.truncate(len);
         frozen
+    }
+}
+
+impl Message {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.buffer.bytes.get(..self.length).unwrap_or_default()
+    }
+
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        self.buffer.bytes.get_mut(..self.length).unwrap_or_default()
+    }
+
+    pub(crate) fn append(&mut self, more: &[u8]) {
+        let room = self.buffer.bytes.len().saturating_sub(self.length);
+        let (over_old, beyond) = more.split_at(more.len().min(room));
+        let end = self.length + over_old.len();
+        if let Some(old) = self.buffer.bytes.get_mut(self.length..end) {
+            old.copy_from_slice(over_old);
+        }
+        self.buffer.bytes.extend_from_slice(beyond);
+        self.length += more.len();
+    }
+
+    /// Appends what can be read, at most so many bytes; how many there were. Fewer mean the end.
+    pub(crate) fn append_from(&mut self, source: &mut impl Read, most: usize) -> io::Result<usize> {
+        let begin = self.length;
+        let end = begin + most;
+        if self.buffer.bytes.len() < end {
+            self.buffer.bytes.resize(end, 0);
+        }
+        while self.length < end {
+            let room = self.buffer.bytes.get_mut(self.length..end);
+            match source.read(room.unwrap_or_default()) {
+                Ok(0) => break,
+                Ok(read) => self.length += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(self.length - begin)
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} bytes", self.length)
     }
 }
 
@@ -112,6 +174,31 @@ mod tests {
         assert!(pool.inner.bytes.lock().unwrap().is_empty());
         drop(second);
         assert_eq!(pool.buffer().bytes, b"abcdef");
+    }
+
+    #[test]
+    fn a_message_overwrites_what_an_earlier_one_left() {
+        let pool = BufferPool::default();
+        let mut text = Vec::new();
+        for number in 0..100u8 {
+            text.extend([number; 3]);
+        }
+        // Pieces that end before, at and after the end of what the buffer had.
+        for pieces in [300, 7, 100, 1, 299, 150] {
+            for length in [300, 10, 200, 0, 250, 300] {
+                let mut appended = pool.message();
+                for piece in text[..length].chunks(pieces) {
+                    appended.append(piece);
+                }
+                assert_eq!(appended.bytes(), &text[..length]);
+                drop(appended);
+                let mut read = pool.message();
+                let mut source = &text[..length];
+                while read.append_from(&mut source, pieces).unwrap() == pieces {}
+                assert_eq!(read.bytes(), &text[..length]);
+            }
+        }
+        assert_eq!(pool.inner.bytes.lock().unwrap().len(), 1);
     }
 
     #[test]

@@ -27,7 +27,9 @@ use crate::log_limit::LogLimit;
 
 pub use answer::{PushAnswer, Written};
 pub(crate) use answer::{RETRY_AFTER, retry_after_seconds};
-use buffers::{BufferPool, PooledBuffer};
+pub(crate) use buffers::BufferPool;
+pub use buffers::Message;
+use buffers::PooledBuffer;
 pub(crate) use rate::InFlightGuard;
 use rate::{InFlight, TokenBucket};
 pub use tenants::validate_tenant;
@@ -51,12 +53,12 @@ pub struct PushRequest<'a> {
 }
 
 /// The protobuf message of a request, as it came.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum PushBody {
     /// A snappy block of it: remote write.
     Snappy(Bytes),
     /// Itself: gRPC.
-    Plain(Bytes),
+    Plain(Message),
 }
 
 impl PushBody {
@@ -64,27 +66,25 @@ impl PushBody {
     fn plausible_size(&self) -> u64 {
         match self {
             Self::Snappy(block) => remote_write::plausible_size(block),
-            Self::Plain(message) => message.len() as u64,
+            Self::Plain(message) => message.length as u64,
         }
     }
 
-    /// Puts the message at the beginning of `into`, which grows as needed; its length. A plain message
-    /// is not kept besides.
-    fn decode(&mut self, limit: u64, into: &mut Vec<u8>) -> Result<usize, PushAnswer> {
+    /// The message, and the block that it was.
+    fn decode(
+        self,
+        limit: u64,
+        buffers: &BufferPool,
+    ) -> Result<(Message, Option<Bytes>), PushAnswer> {
         match self {
             Self::Snappy(block) => {
-                remote_write::decompress_to(block, limit, into).map_err(|error| refuse_body(&error))
+                let mut message = buffers.message();
+                message.length =
+                    remote_write::decompress_to(&block, limit, &mut message.buffer.bytes)
+                        .map_err(|error| refuse_body(&error))?;
+                Ok((message, Some(block)))
             }
-            Self::Plain(message) => {
-                let message = std::mem::take(message);
-                if into.len() < message.len() {
-                    into.clear();
-                    into.extend_from_slice(&message);
-                } else if let Some(start) = into.get_mut(..message.len()) {
-                    start.copy_from_slice(&message);
-                }
-                Ok(message.len())
-            }
+            Self::Plain(message) => Ok((message, None)),
         }
     }
 }
@@ -122,6 +122,8 @@ pub struct Pusher {
 struct Scanned {
     scan: Scan,
     decoded: PooledBuffer,
+    /// What was decoded, if it is what goes on when nothing of it changes.
+    block: Option<Bytes>,
 }
 
 impl Pusher {
@@ -180,6 +182,11 @@ impl Pusher {
         self.requests.current() > 0
     }
 
+    /// An empty one, for [`PushBody::Plain`].
+    pub(crate) fn message(&self) -> Message {
+        self.buffers.message()
+    }
+
     /// Forgets what is known of tenants that have been idle; to be called now and then.
     pub(crate) fn forget_idle_tenants(&self) {
         self.tenants.forget_idle();
@@ -235,6 +242,7 @@ impl Pusher {
         let Scanned {
             mut scan,
             mut decoded,
+            block,
         } = self.scan(request, tracker, &limits)?;
         let total = scan.total();
         let samples_in = total.samples + total.histograms;
@@ -262,7 +270,7 @@ impl Pusher {
             add(&tenant.received_samples, kept);
             let kept_counts = judge::minus(total, dropped);
             let stored = self
-                .forward(request, &scan, decoded, kept_counts, deadline)
+                .forward(request, block, &scan, decoded, kept_counts, deadline)
                 .await;
             // A downstream that confirms nothing is not made to seem as if it did.
             written = match stored.written {
@@ -346,10 +354,8 @@ impl Pusher {
     ) -> Result<Scanned, PushAnswer> {
         let size = request.body.plausible_size();
         in_place(usize::try_from(size).unwrap_or(usize::MAX), || {
-            let mut decoded = self.buffers.buffer();
-            let length = request
-                .body
-                .decode(self.max_recv_msg_size, &mut decoded.bytes)?;
+            let body = std::mem::replace(&mut request.body, PushBody::Snappy(Bytes::new()));
+            let (mut message, block) = body.decode(self.max_recv_msg_size, &self.buffers)?;
             let mut memory = self.buffers.scratch();
             let names = tracker.map(|_| HaLabelNames {
                 cluster: &limits.ha_cluster_label,
@@ -357,7 +363,7 @@ impl Pusher {
             });
             let scan = remote_write::scan_in_place(
                 request.version,
-                decoded.bytes.get_mut(..length).unwrap_or_default(),
+                message.bytes_mut(),
                 names,
                 &mut memory.scratch,
                 &mut |cluster, replica| match tracker {
@@ -371,13 +377,18 @@ impl Pusher {
                     request.version.header(),
                 ))
             })?;
-            Ok(Scanned { scan, decoded })
+            Ok(Scanned {
+                scan,
+                decoded: message.buffer,
+                block,
+            })
         })
     }
 
     async fn forward(
         &self,
         request: &PushRequest<'_>,
+        block: Option<Bytes>,
         scan: &Scan,
         decoded: PooledBuffer,
         kept: remote_write::Counts,
@@ -389,8 +400,8 @@ impl Pusher {
                 ..PushAnswer::new(StatusCode::OK, "")
             };
         }
-        let body = match &request.body {
-            PushBody::Snappy(block) if !scan.modified => block.clone(),
+        let body = match block {
+            Some(block) if !scan.modified => block,
             _ => {
                 let mut compressed = self.buffers.buffer();
                 let raw = decoded.bytes.get(..scan.length).unwrap_or_default();
