@@ -51,6 +51,12 @@ async fn own_name(fleet: &Fleet, number: usize) -> String {
     fleet.mesh.page(number).await.unwrap().own_name
 }
 
+/// Push requests that a distributor has been sent, answered or not.
+async fn pushes(fleet: &Fleet, number: usize) -> Result<f64, String> {
+    let metrics = fleet.mesh.distributors[number].metrics().await?;
+    Ok(metrics.sum("cortex_distributor_requests_in_total", &[]))
+}
+
 /// All five start, with senders that wait for them already: until all agree, a cluster can have two
 /// elected replicas, each at the distributors that heard of it first.
 async fn begin(fleet: &mut Fleet, clusters: &BTreeSet<String>, name: &str) -> Elected {
@@ -190,7 +196,14 @@ async fn one_that_slept_elects_nobody() {
         // Its senders are back before the others are, and nothing that those said waits in its
         // sockets.
         fleet.mesh.distributors[2].process.sigcont();
-        fleet.pass(5).await;
+        let more = pushes(&fleet, 2).await.unwrap() + clusters.len() as f64;
+        wait_for("senders to be back", LONG, || async {
+            match pushes(&fleet, 2).await? {
+                now if now >= more => Ok(()),
+                now => Err(format!("{now} of {more} pushes")),
+            }
+        })
+        .await;
         fleet.mesh.heal();
         assert_eq!(fleet.all_right(&[0, 1, 2], &clusters).await, elected);
         fleet.pass(10).await;
