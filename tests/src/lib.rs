@@ -15,6 +15,7 @@
     reason = "a harness fails its test by panicking"
 )]
 
+pub mod attack;
 mod consul;
 mod distributor;
 mod etcd;

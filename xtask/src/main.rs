@@ -4,6 +4,7 @@
 //! in this crate ships.
 
 mod apt;
+mod attack;
 mod bench;
 mod codegen;
 mod fuzz;
@@ -38,6 +39,10 @@ Developer commands. Usage: cargo xtask <command> [arguments]
                             distributors, and disturb the old store; --failover: silence elected
                             replicas; --rollback-at: go to this step and back; --keep: leave the
                             folders of all processes
+  attack [--short] [--list] [NAME...]
+                            attack a real distributor (release; minutes): what it holds, what a
+                            healthy client notices, what is lost or doubled. A DISTRIBUTOR_BIN of
+                            your own is attacked instead
   codegen [--check] [protos|docs]
                             write generated code and documentation; --check only compares
   fuzz [--seconds N] [TARGET...]
@@ -65,6 +70,7 @@ fn dispatch(command: &str, arguments: &[String]) -> anyhow::Result<()> {
     match command {
         "test" => test::run(&workspace, arguments),
         "peers" => peers::run(&workspace, arguments),
+        "attack" => attack::run(&workspace, arguments),
         "bench" => bench::run(&workspace, arguments),
         "migrate" => migrate::run(&workspace, arguments),
         "codegen" => codegen::run(&workspace, arguments),
