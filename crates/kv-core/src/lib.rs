@@ -28,7 +28,7 @@ mod watch;
 pub use byte_store::{ByteStore, Failure, MAX_KEY, TypedStore};
 pub use codec::{Codec, CodecError, SnappyProtobuf};
 pub use memory::InMemoryStore;
-pub use merge::Mergeable;
+pub use merge::{Mergeable, Value};
 pub use metrics::{KvMetrics, MetricsStore, StoreRole};
 pub use prefix::PrefixStore;
 pub use redact::without_userinfo;

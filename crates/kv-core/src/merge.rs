@@ -12,3 +12,9 @@ pub trait Mergeable {
     /// Makes `self` the join of both; true if that changed `self`.
     fn merge(&mut self, other: &Self) -> bool;
 }
+
+/// A value that a store with many writers can hold: what it takes to keep, compare, send between
+/// threads and join it. Nothing implements it by hand.
+pub trait Value: Mergeable + Clone + PartialEq + Send + Sync + 'static {}
+
+impl<V: Mergeable + Clone + PartialEq + Send + Sync + 'static> Value for V {}

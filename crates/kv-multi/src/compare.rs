@@ -2,16 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use futures::StreamExt;
-use kv_core::{Mergeable, Store, WatchEvent};
+use kv_core::{Store, Value, WatchEvent};
 use tokio::time::Instant;
 
 use crate::change::covers;
-use crate::mirror::Route;
-use crate::store::{Shared, lock};
+use crate::roles::Route;
 
 /// How long a store may take to show all that it has.
 const SNAPSHOT: Duration = Duration::from_secs(10);
@@ -131,69 +129,6 @@ pub enum CompareError {
     Switched,
 }
 
-/// When a comparison failed last, and why. Held while one is made.
-pub(crate) type Failed = Option<(Instant, CompareError)>;
-
-impl<V> Shared<V>
-where
-    V: Mergeable + Clone + PartialEq + Send + Sync + 'static,
-{
-    /// See [`MultiStore::compare`](crate::MultiStore::compare).
-    pub(crate) async fn compare(
-        &self,
-        max_age: Duration,
-    ) -> Result<Arc<Comparison<V>>, CompareError> {
-        let asked = Instant::now();
-        let mut failed = self.comparing.lock().await;
-        // Each waiting as long again as the one before would make a queue without end.
-        if let Some((at, error)) = &*failed
-            && *at > asked
-        {
-            return Err(error.clone());
-        }
-        let state = self.state();
-        if let Some(last) = self.last_comparison(max_age) {
-            return Ok(last);
-        }
-        let route = self.route(&state);
-        let new = match compare(&route, self.config.settle, state.generation).await {
-            Ok(new) => new,
-            Err(error) => {
-                *failed = Some((Instant::now(), error.clone()));
-                return Err(error);
-            }
-        };
-        let now = self.states.borrow();
-        if now.generation != state.generation {
-            return Err(CompareError::Switched);
-        }
-        if now.mirror_enabled {
-            self.metrics.compared(&new);
-            if new.behind() == 0 {
-                self.complete.store(now.generation, Ordering::Relaxed);
-            }
-        }
-        *lock(&self.compared) = Some(Arc::clone(&new));
-        Ok(new)
-    }
-
-    /// The last one, if it is not older and nothing was switched since.
-    pub(crate) fn last_comparison(&self, max_age: Duration) -> Option<Arc<Comparison<V>>> {
-        let last = lock(&self.compared).clone()?;
-        let is_new = last.ended.elapsed() <= max_age;
-        (is_new && last.generation == self.state().generation).then_some(last)
-    }
-
-    /// Shows how many keys a backfill has still to copy, unless it is of an earlier state.
-    pub(crate) fn backfill_pending(&self, generation: u64, keys: usize) {
-        let now = self.states.borrow();
-        if now.generation == generation {
-            let keys = i64::try_from(keys).unwrap_or(i64::MAX);
-            self.metrics.backfill_pending.set(keys);
-        }
-    }
-}
-
 struct Snapshot<V> {
     values: HashMap<String, V>,
     undecodable: usize,
@@ -238,7 +173,7 @@ async fn both<V: Send + 'static>(
 }
 
 /// Keys of which `to` lacks something that `from` has.
-fn lacking<V: Mergeable + Clone>(from: &Snapshot<V>, to: &Snapshot<V>) -> HashMap<String, V> {
+fn lacking<V: Value>(from: &Snapshot<V>, to: &Snapshot<V>) -> HashMap<String, V> {
     from.values
         .iter()
         .filter(|(key, value)| !covers(to.values.get(*key), value))
@@ -247,7 +182,7 @@ fn lacking<V: Mergeable + Clone>(from: &Snapshot<V>, to: &Snapshot<V>) -> HashMa
 }
 
 /// Compares twice if anything differs, `settle` apart.
-async fn compare<V: Mergeable + Clone + Send + Sync + 'static>(
+pub(crate) async fn compare<V: Value>(
     route: &Route<V>,
     settle: Duration,
     generation: u64,

@@ -19,18 +19,23 @@
 
 mod change;
 mod compare;
-mod complaint;
+mod comparer;
 mod config;
+mod log_throttle;
 mod metrics;
 mod mirror;
+mod outcomes;
+mod roles;
 mod state;
 mod status;
 mod store;
-mod upkeep;
+mod switch;
+mod tasks;
 mod watch;
 
 pub use compare::{CompareError, Comparison, Difference, Reason};
 pub use config::{ConfigError, MultiConfig};
+pub use roles::Part;
 pub use state::{Override, Refused};
 pub use status::{BackfillState, BackfillStatus, MirrorFailure, MirrorStatus, Status};
-pub use store::{MultiHandle, MultiStore, Part, start};
+pub use store::{MultiHandle, MultiStore, start};

@@ -5,41 +5,21 @@
 //! arrive.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use kv_core::{Mergeable, Store, StoreError};
+use kv_core::{StoreError, Value};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::change::Change;
+use crate::roles::Route;
 
 /// Keys that are written to the secondary at the same time.
 pub(crate) const WORKERS: usize = 16;
 
 /// Keys that may wait. Beyond, a write is an error of mirroring, and the next comparison finds it.
 const MAX_WAITING: usize = 100_000;
-
-/// From which store to which.
-pub(crate) struct Route<V> {
-    pub(crate) primary: Arc<dyn Store<V>>,
-    pub(crate) secondary: Arc<dyn Store<V>>,
-    /// Cancelled when the primary can be used.
-    pub(crate) primary_usable: CancellationToken,
-    /// Cancelled when the secondary can be used.
-    pub(crate) secondary_usable: CancellationToken,
-}
-
-impl<V> Clone for Route<V> {
-    fn clone(&self) -> Self {
-        Self {
-            primary: Arc::clone(&self.primary),
-            secondary: Arc::clone(&self.secondary),
-            primary_usable: self.primary_usable.clone(),
-            secondary_usable: self.secondary_usable.clone(),
-        }
-    }
-}
 
 /// What is to be done with a key.
 pub(crate) enum Task<V> {
@@ -79,6 +59,7 @@ impl<V> Queue<V> {
 
 /// The queue between those who write to the primary and those who write to the secondary.
 pub(crate) struct Mirror<V> {
+    /// Locked alone.
     queue: Mutex<Queue<V>>,
     /// Follows the queue; set while the queue is locked, so that the last word is the latest.
     gauge: Gauge,
@@ -91,7 +72,7 @@ pub(crate) struct Mirror<V> {
 #[error("{MAX_WAITING} keys wait to be mirrored already")]
 pub(crate) struct Full;
 
-impl<V: Mergeable + Clone + PartialEq + Send + Sync + 'static> Mirror<V> {
+impl<V: Value> Mirror<V> {
     /// `gauge` shows how many keys are pending.
     pub(crate) fn new(gauge: Gauge) -> Self {
         let queue = Queue {
@@ -216,7 +197,7 @@ impl<V: Mergeable + Clone + PartialEq + Send + Sync + 'static> Mirror<V> {
     }
 }
 
-impl<V: Mergeable + Clone + PartialEq + Send + Sync + 'static> Job<V> {
+impl<V: Value> Job<V> {
     /// Does it.
     pub(crate) async fn run(&self) -> Result<(), StoreError> {
         let change = match &self.task {

@@ -1,0 +1,191 @@
+//! The tasks of a multi store: those that mirror, and the one that compares and backfills. What a task
+//! may touch is what it is given.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use kv_core::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::MultiConfig;
+use crate::compare::Comparison;
+use crate::comparer::Comparer;
+use crate::log_throttle::LogThrottle;
+use crate::mirror::{Job, Mirror, Task};
+use crate::outcomes::{GIVEN_UP, Outcomes};
+use crate::roles::Roles;
+
+/// Pause after a backfill that got on, before the next comparison.
+const AFTER_COPYING: Duration = Duration::from_millis(200);
+
+/// A backfill copies for so long, then compares again: others copy, too, and what it copies must not
+/// be old. Seconds.
+const ROUND_S: u32 = 5;
+
+/// Keys that a backfill hands over at a time, and leaves to wait in the queue at most.
+const BATCH: usize = 64;
+
+/// Cancels `usable` when the store can be used; ends at shutdown.
+pub(crate) async fn announce(
+    can_be_used: BoxFuture<'static, ()>,
+    usable: CancellationToken,
+    shutdown: CancellationToken,
+) {
+    if shutdown.run_until_cancelled(can_be_used).await.is_some() {
+        usable.cancel();
+        shutdown.cancelled().await;
+    }
+}
+
+/// Writes what is pending, one key at a time, until shutdown. One write takes at most `timeout`.
+pub(crate) async fn mirror<V: Value>(
+    queue: Arc<Mirror<V>>,
+    outcomes: Arc<Outcomes>,
+    timeout: Duration,
+    shutdown: CancellationToken,
+) {
+    while let Some(job) = shutdown.run_until_cancelled(queue.next()).await {
+        let problem = run(&job, timeout, &shutdown).await;
+        outcomes.record(&job.key, &job.task, problem);
+        queue.finished(&job.key);
+    }
+}
+
+/// What kept the job from being done, if anything.
+async fn run<V: Value>(
+    job: &Job<V>,
+    timeout: Duration,
+    shutdown: &CancellationToken,
+) -> Option<String> {
+    let writing = async {
+        // The keys of others wait in the queue meanwhile, each with its last write.
+        job.route.secondary_usable.cancelled().await;
+        match tokio::time::timeout(timeout, job.run()).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some(format!(
+                "{}: no answer within mirror_timeout ({timeout:?})",
+                job.route.secondary.name()
+            )),
+        }
+    };
+    tokio::select! {
+        biased;
+        problem = writing => problem,
+        () = job.given_up.cancelled() => Some(GIVEN_UP.to_owned()),
+        () = shutdown.cancelled() => Some(GIVEN_UP.to_owned()),
+    }
+}
+
+/// While mirroring is on: compares the stores, copies what the secondary lacks, and again.
+pub(crate) struct Backfill<V> {
+    roles: Arc<Roles<V>>,
+    comparer: Arc<Comparer<V>>,
+    queue: Arc<Mirror<V>>,
+    config: MultiConfig,
+    log: LogThrottle,
+}
+
+impl<V: Value> Backfill<V> {
+    pub(crate) fn new(
+        roles: Arc<Roles<V>>,
+        comparer: Arc<Comparer<V>>,
+        queue: Arc<Mirror<V>>,
+        config: MultiConfig,
+    ) -> Self {
+        Self {
+            roles,
+            comparer,
+            queue,
+            config,
+            log: LogThrottle::default(),
+        }
+    }
+
+    /// Until shutdown.
+    pub(crate) async fn run(self, shutdown: CancellationToken) {
+        let mut states = self.roles.subscribe();
+        loop {
+            let state = states.borrow_and_update().clone();
+            let work = async {
+                if state.mirror_enabled {
+                    self.keep_equal().await;
+                } else {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                changed = states.changed() => if changed.is_err() { return },
+                () = work => {}
+            }
+        }
+    }
+
+    async fn keep_equal(&self) {
+        let interval = self.config.compare_interval;
+        let mut behind_before = usize::MAX;
+        loop {
+            let route = self.roles.route(&self.roles.state());
+            route.primary_usable.cancelled().await;
+            route.secondary_usable.cancelled().await;
+            let pause = match self.comparer.compare(Duration::ZERO).await {
+                Ok(comparison) if comparison.behind() == 0 => {
+                    behind_before = usize::MAX;
+                    interval
+                }
+                Ok(comparison) => {
+                    self.copy(&comparison).await;
+                    // What cannot be copied is not tried again and again without a pause.
+                    let gets_on = comparison.behind() < behind_before;
+                    behind_before = comparison.behind();
+                    if gets_on { AFTER_COPYING } else { interval }
+                }
+                Err(error) => {
+                    if let Some(suppressed) = self.log.admit() {
+                        tracing::warn!(%error, suppressed, "the stores could not be compared");
+                    }
+                    interval
+                }
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn copy(&self, comparison: &Comparison<V>) {
+        let (from, to) = (comparison.primary, comparison.secondary);
+        tracing::info!(
+            keys = comparison.behind(),
+            from,
+            to,
+            "copying what the secondary store lacks"
+        );
+        let route = self.roles.route(&self.roles.state());
+        let rate = self.config.backfill_rate.max(1);
+        let mut left = comparison.behind();
+        let round = rate.saturating_mul(ROUND_S) as usize;
+        let this_time = comparison.behind.get(..round.min(left)).unwrap_or_default();
+        for batch in this_time.chunks(BATCH) {
+            self.comparer.show_pending(comparison.generation, left);
+            self.pending_at_most(BATCH).await;
+            for (key, value) in batch {
+                // A full queue holds the key already, or leaves it to the next comparison.
+                let _ = self.queue.push(key, Task::Copy(value.clone()), &route);
+            }
+            left -= batch.len();
+            let pause = batch.len() as f64 / f64::from(rate);
+            tokio::time::sleep(Duration::from_secs_f64(pause)).await;
+        }
+        self.comparer.show_pending(comparison.generation, left);
+        self.pending_at_most(0).await;
+    }
+
+    /// Waits until not more than `keys` are pending, or for the timeout: with many writes under way
+    /// that moment may never come, and the backfill is to go on.
+    async fn pending_at_most(&self, keys: usize) {
+        let waiting = self.queue.pending_at_most(keys);
+        let _ = tokio::time::timeout(self.config.mirror_timeout, waiting).await;
+    }
+}
