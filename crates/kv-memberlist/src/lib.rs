@@ -31,8 +31,10 @@ mod liveness;
 mod member;
 mod message;
 mod metrics;
+mod names;
 mod net;
 mod packet;
+mod refusals;
 mod resolve;
 #[cfg(feature = "testing")]
 pub mod simulated;

@@ -15,7 +15,9 @@ use crate::gossip::{Gossip, Part, PeerId, Wire};
 use crate::link::Opened;
 use crate::liveness::Liveness;
 use crate::metrics::Metrics;
+use crate::names::{is_showable, showable};
 use crate::packet::Sealer;
+use crate::refusals::Refusals;
 use crate::resolve::{JoinMember, JoinMemberError, Resolver};
 use crate::store::{MemberlistStore, Phase, Pulse};
 use crate::upkeep;
@@ -157,7 +159,7 @@ where
         link,
         sealer,
         advertised,
-        metrics.clone(),
+        Refusals::new(metrics.clone()),
         config.message_history_buffer_bytes,
     ));
     let view = Arc::new(View::new(
@@ -492,6 +494,12 @@ fn check(config: &MemberlistConfig) -> Result<(), StartError> {
     if config.node_name.len() > MAX_NAME {
         return fail("node_name", "is longer than 100 bytes");
     }
+    if !config.node_name.is_empty() && !is_showable(&config.node_name) {
+        return fail(
+            "node_name",
+            "has a control character, or one that changes the direction of writing or has no width",
+        );
+    }
     if config.cluster_label.len() > 255 {
         return fail("cluster_label", "is longer than 255 bytes");
     }
@@ -526,7 +534,7 @@ fn host_name() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .ok()
         .or_else(|| std::env::var("HOSTNAME").ok())
-        .map(|name| name.trim().to_owned())
+        .map(|name| showable(name.trim()))
         .filter(|name| !name.is_empty())
         .unwrap_or_else(|| "member".to_owned())
 }

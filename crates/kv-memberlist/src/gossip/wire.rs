@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tokio::time::Instant;
@@ -11,12 +10,9 @@ use tokio::time::Instant;
 use super::PeerId;
 use crate::link::{Arrival, Link, Opened, Via};
 use crate::message::{MAX_DIGEST, MAX_MEMBERS, Summary, digest_size, inspect};
-use crate::metrics::Metrics;
 use crate::packet::{self, Refusal, Sealer};
+use crate::refusals::Refusals;
 use crate::{History, HistoryEntry};
-
-/// How often a refused packet of one reason is logged.
-const LOG_REFUSALS_EVERY: Duration = Duration::from_secs(10);
 
 /// How many addresses are remembered as heard from.
 const MAX_CONTACTS: usize = 1_000;
@@ -27,9 +23,8 @@ pub(crate) struct Wire {
     arrivals: AsyncMutex<mpsc::Receiver<Arrival>>,
     sealer: Sealer,
     advertised: SocketAddr,
-    metrics: Metrics,
+    refusals: Refusals,
     streams: Mutex<HashSet<SocketAddr>>,
-    refusals: Mutex<HashMap<&'static str, Instant>>,
     contacts: Mutex<Contacts>,
     history: Mutex<Buffers>,
     history_bytes: usize,
@@ -87,7 +82,7 @@ impl Wire {
         opened: Opened,
         sealer: Sealer,
         advertised: SocketAddr,
-        metrics: Metrics,
+        refusals: Refusals,
         history_bytes: usize,
     ) -> Self {
         Self {
@@ -95,9 +90,8 @@ impl Wire {
             arrivals: AsyncMutex::new(opened.arrivals),
             sealer,
             advertised,
-            metrics,
+            refusals,
             streams: Mutex::default(),
-            refusals: Mutex::default(),
             contacts: Mutex::new(Contacts {
                 digests: Some(Digests::default()),
                 ..Contacts::default()
@@ -166,21 +160,7 @@ impl Wire {
 
     /// Counts a refused packet, and logs one of each reason from time to time.
     pub(super) fn refuse(&self, from: SocketAddr, refusal: Refusal) {
-        let reason = refusal.reason();
-        self.metrics.refuse(reason);
-        let mut refusals = lock(&self.refusals);
-        let quiet = refusals
-            .get(reason)
-            .is_some_and(|last| last.elapsed() < LOG_REFUSALS_EVERY);
-        if !quiet {
-            refusals.insert(reason, Instant::now());
-            tracing::warn!(
-                %from,
-                reason,
-                "a gossip packet was refused: {refusal}; others of this kind are counted in \
-                 memberlist_client_refused_packets_total"
-            );
-        }
+        self.refusals.refuse(from, refusal);
     }
 
     pub(super) fn keeps_history(&self) -> bool {

@@ -14,12 +14,17 @@ use super::{ERROR_PAUSE, FIRST_FRAME, FRAME_TIMEOUT, INCOMING_IDLE, MAX_DATAGRAM
 use crate::link::Arrival;
 use crate::metrics::Metrics;
 use crate::packet::{MAX_PACKET, Refusal};
+use crate::refusals::Refusals;
+
+/// `MAX_PACKET`, as it stands before a packet.
+const MAX_PACKET_LENGTH: u32 = MAX_PACKET as u32;
 
 #[derive(Clone)]
 pub(super) struct Incoming {
     pub(super) arrivals: mpsc::Sender<Arrival>,
     /// Bytes that may wait in `arrivals`.
     pub(super) room: Arc<Semaphore>,
+    pub(super) refusals: Refusals,
     pub(super) metrics: Metrics,
 }
 
@@ -104,7 +109,7 @@ async fn receive_stream(mut stream: TcpStream, from: SocketAddr, incoming: &Inco
             }
             Ok(None) => return,
             Err(refusal) => {
-                incoming.metrics.refuse(refusal.reason());
+                incoming.refusals.refuse(from, refusal);
                 return;
             }
         }
@@ -121,10 +126,20 @@ async fn read_frame(
     if !matches!(read, Ok(Ok(1))) {
         return Ok(None);
     }
+    if !is_of_a_length(first) {
+        return Err(Refusal::NotOurs);
+    }
     timeout(FRAME_TIMEOUT, read_rest(stream, first))
         .await
         .unwrap_or(Err(Refusal::Truncated))
         .map(Some)
+}
+
+/// Whether the length of a packet can begin with this byte. Nothing else that may speak to this port
+/// by mistake begins so: not the memberlist of HashiCorp (1 to 14, 244) or of dskit (1, 2), nor TLS
+/// (22) or HTTP, whose senders may also wait for an answer after less than a length.
+fn is_of_a_length([first]: [u8; 1]) -> bool {
+    u32::from_be_bytes([first, 0, 0, 0]) <= MAX_PACKET_LENGTH
 }
 
 async fn read_rest(stream: &mut TcpStream, [first]: [u8; 1]) -> Result<Vec<u8>, Refusal> {
@@ -133,8 +148,9 @@ async fn read_rest(stream: &mut TcpStream, [first]: [u8; 1]) -> Result<Vec<u8>, 
     read.map_err(|_| Refusal::Truncated)?;
     let [second, third, fourth] = rest;
     let length = u32::from_be_bytes([first, second, third, fourth]);
-    if usize::try_from(length).unwrap_or(usize::MAX) > MAX_PACKET {
-        return Err(Refusal::TooLarge);
+    // A member sends none that is longer.
+    if length > MAX_PACKET_LENGTH {
+        return Err(Refusal::NotOurs);
     }
     // Grows with what arrives, not with what was announced.
     let mut packet = Vec::new();

@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 
 use crate::link::Opened;
 use crate::metrics::Metrics;
+use crate::refusals::Refusals;
 use incoming::{Incoming, accept, receive_datagrams};
 use outgoing::{Network, Outgoing};
 
@@ -71,6 +72,7 @@ async fn bind_bounded(
     let incoming = Incoming {
         arrivals: sender,
         room: Arc::new(Semaphore::new(MAX_ARRIVED)),
+        refusals: Refusals::new(metrics.clone()),
         metrics: metrics.clone(),
     };
     let mut tasks = JoinSet::new();

@@ -199,8 +199,8 @@ async fn nonsense_closes_a_connection_and_nothing_else() {
     let too_large = (MAX_PACKET as u32 + 1).to_be_bytes();
     let truncated = [0, 0, 0, 9, 7, 7];
     let expected = [
-        (&too_large[..], "too_large"),
-        (b"GET / HTTP/1.1\r\n\r\n", "too_large"),
+        (&too_large[..], "not_ours"),
+        (b"GET / HTTP/1.1\r\n\r\n", "not_ours"),
         (&truncated, "truncated"),
         (&[0, 0, 0, 0], "truncated"),
         (&[0], "truncated"),
@@ -415,4 +415,27 @@ async fn what_cannot_be_bound_is_named() {
     let error = bind(&["192.0.2.1".parse().unwrap()], 0).await;
     assert!(error.contains("give an address of this host"), "{error}");
     assert!(bind(&[], 0).await.contains("no address to listen on"));
+}
+
+#[tokio::test]
+async fn what_others_speak_is_known_for_not_ours_while_they_wait_for_an_answer() {
+    let second = member().await;
+    // HashiCorp's memberlist: ping, push and pull, compressed, encrypted, labelled; TLS; HTTP/2.
+    let others: [&[u8]; 8] = [
+        &[1],
+        &[2, 0x83],
+        &[6],
+        &[9, 0],
+        &[10, 0, 0],
+        &[244, 3, b'a', b'b', b'c'],
+        &[22, 3, 1],
+        b"PRI",
+    ];
+    for (number, bytes) in (1..).zip(others) {
+        let mut stream = TcpStream::connect(second.address()).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        assert!(!matches!(stream.read(&mut [0]).await, Ok(1)));
+        assert_eq!(second.refused("not_ours"), number);
+    }
+    assert_eq!(second.metrics.invalid.get(), 8);
 }
