@@ -123,6 +123,7 @@ impl PushPath {
             version,
             body: PushBody::Snappy(body.clone()),
             headers: HeaderMap::new(),
+            held: self.pusher.hold(),
         };
         self.runtime.block_on(self.pusher.push(request))
     }

@@ -26,7 +26,9 @@ mod tls;
 
 pub use app::{Running, StartError, start, start_with_store};
 pub use downstream::{DownstreamError, Downstreams};
-pub use push::{Message, PushAnswer, PushBody, PushRequest, Pusher, Written, validate_tenant};
+pub use push::{
+    Held, Message, PushAnswer, PushBody, PushRequest, Pusher, Written, validate_tenant,
+};
 pub use store::StoreConfigError;
 
 /// Version of this build.

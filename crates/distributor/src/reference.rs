@@ -76,6 +76,7 @@ async fn push_and_scrape(running: &Running) -> Result<String, ReferenceError> {
             version: Version::V1,
             body: PushBody::Snappy(Bytes::from(body)),
             headers: HeaderMap::new(),
+            held: shared.pusher.hold(),
         };
         shared.pusher.push(request).await;
     }

@@ -7,7 +7,9 @@ use http::HeaderMap;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
-use crate::push::Message;
+use super::push::refusal;
+use crate::app::Shared;
+use crate::push::{Held, Message};
 
 /// What the client does to its messages; absent with those that are as they are.
 const HEADER: &str = "grpc-encoding";
@@ -15,6 +17,16 @@ const HEADER: &str = "grpc-encoding";
 const ACCEPTED: &str = "identity,gzip,snappy";
 /// Memory is taken in parts of so many bytes, then of as many as there are.
 const FIRST_PART: usize = 64 << 10;
+/// A message of more than this has to be one that its compressed bytes can honestly become, bytes.
+const FREE_EXPANSION: u64 = 4 << 20;
+/// What gzip makes of batches of series is 10 to 60 times smaller. It could be 1,000 times, of
+/// nothing but repetitions: those would cost us as much work as they spare the client.
+const MAX_EXPANSION: u64 = 256;
+/// Undoing gzip takes about ten times as long as undoing snappy: beyond so many bytes it is work
+/// for which one waits for a turn.
+const SHORT_WORK: usize = 1 << 20;
+/// As many compressed bytes are never short work.
+const SHORT_INPUT: usize = 128 << 10;
 
 /// How the messages of a call are compressed, if their flag says that they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,40 +61,84 @@ impl Encoding {
         }
     }
 
-    /// Appends the message to `into`. `more` is asked before so many bytes more are taken, and there
-    /// are not many more than `limit`.
-    pub(super) fn decode(
+    /// The message, decompressed: off the threads that answer others, as soon as it is large.
+    pub(super) async fn decode(
         self,
-        message: &[u8],
-        into: &mut Message,
-        limit: u64,
-        more: impl FnMut(u64) -> Result<(), Status>,
-    ) -> Result<(), Status> {
-        match self {
-            Self::Gzip => read(MultiGzDecoder::new(message), into, limit, more),
-            Self::Snappy => read(snap::read::FrameDecoder::new(message), into, limit, more),
+        shared: &Shared,
+        message: Message,
+        held: &mut Held<'_>,
+    ) -> Result<Message, Status> {
+        let mut decoding = Decoding::new(
+            self,
+            message.bytes(),
+            shared.pusher.message(),
+            shared.config.distributor.max_recv_msg_size,
+        );
+        let turn = |bytes| async move { shared.pusher.turn(bytes).await.map_err(refusal) };
+        let mut is_long = message.bytes().len() > SHORT_INPUT;
+        let mut turn_now = turn(if is_long { usize::MAX } else { 0 }).await?;
+        while turn_now.run(|| decoding.next_part(held))? {
+            if !is_long && decoding.into.bytes().len() > SHORT_WORK {
+                is_long = true;
+                turn_now = turn(usize::MAX).await?;
+            }
         }
+        let decoded = decoding.into;
+        held.shrink(message.counted());
+        Ok(decoded)
     }
 }
 
-fn read(
-    mut decoder: impl Read,
-    into: &mut Message,
+/// A message on its way from one memory to the other.
+struct Decoding<'m> {
+    decoder: Box<dyn Read + Send + 'm>,
+    into: Message,
     limit: u64,
-    mut more: impl FnMut(u64) -> Result<(), Status>,
-) -> Result<(), Status> {
-    loop {
-        let part = into.bytes().len().max(FIRST_PART);
-        more(part as u64)?;
-        let read = into
-            .append_from(&mut decoder, part)
+    /// Largest that its compressed bytes can honestly become, and how many these are.
+    plausible: u64,
+    compressed: usize,
+}
+
+impl<'m> Decoding<'m> {
+    fn new(encoding: Encoding, message: &'m [u8], into: Message, limit: u64) -> Self {
+        Self {
+            decoder: match encoding {
+                Encoding::Gzip => Box::new(MultiGzDecoder::new(message)),
+                Encoding::Snappy => Box::new(snap::read::FrameDecoder::new(message)),
+            },
+            into,
+            limit,
+            plausible: (message.len() as u64)
+                .saturating_mul(MAX_EXPANSION)
+                .max(FREE_EXPANSION),
+            compressed: message.len(),
+        }
+    }
+
+    /// Decompresses as much again as there is; whether there is more.
+    fn next_part(&mut self, held: &mut Held<'_>) -> Result<bool, Status> {
+        let there = self.into.bytes().len();
+        let most = self.limit.min(self.plausible);
+        // One byte more than it may be shows that it is too large.
+        let left = usize::try_from(most).unwrap_or(usize::MAX) - there + 1;
+        let part = there.max(FIRST_PART).min(left);
+        self.into.reserve(part, held).map_err(refusal)?;
+        let read = self
+            .into
+            .append_from(&mut self.decoder, part)
             .map_err(|error| corrupt(&error))?;
-        if into.bytes().len() as u64 > limit {
-            return Err(too_large("more", limit));
+        let length = self.into.bytes().len() as u64;
+        if length > self.limit {
+            return Err(too_large("more", self.limit));
         }
-        if read < part {
-            return Ok(());
+        if length > self.plausible {
+            return Err(Status::invalid_argument(format!(
+                "the message of {} bytes decompresses to more than {} bytes, which no batch of \
+                 series does; fix the client, or send it less compressed",
+                self.compressed, self.plausible,
+            )));
         }
+        Ok(read == part)
     }
 }
 
@@ -111,21 +167,29 @@ mod tests {
     use flate2::write::GzEncoder;
 
     use super::*;
-    use crate::push::BufferPool;
+    use crate::push::{Budget, BufferPool};
 
     const LIMIT: u64 = 10 << 20;
 
     type Compress = fn(&[u8]) -> Vec<u8>;
 
-    /// A message that is decoded, and what was taken for it.
+    fn decode_within(
+        encoding: Encoding,
+        message: &[u8],
+        held: &mut Held<'_>,
+    ) -> Result<Vec<u8>, Status> {
+        let into = BufferPool::default().message();
+        let mut decoding = Decoding::new(encoding, message, into, LIMIT);
+        while decoding.next_part(held)? {}
+        Ok(decoding.into.bytes().to_vec())
+    }
+
+    /// A message that is decoded, and what was held for it.
     fn decode(encoding: Encoding, message: &[u8]) -> (Result<Vec<u8>, Status>, u64) {
-        let mut taken = 0;
-        let mut into = BufferPool::default().message();
-        let decoded = encoding.decode(message, &mut into, LIMIT, |bytes| {
-            taken += bytes;
-            Ok(())
-        });
-        (decoded.map(|()| into.bytes().to_vec()), taken)
+        let budget = Budget::new(0);
+        let mut held = budget.hold();
+        let decoded = decode_within(encoding, message, &mut held);
+        (decoded, held.bytes())
     }
 
     fn gzip(message: &[u8]) -> Vec<u8> {
@@ -161,19 +225,34 @@ mod tests {
     fn a_bomb_takes_no_more_memory_than_is_allowed() {
         for (encoding, compress) in BOTH {
             let bomb = compress(&vec![0; 50 << 20]);
-            let (decoded, taken) = decode(encoding, &bomb);
+            let (decoded, held) = decode(encoding, &bomb);
             let error = decoded.unwrap_err();
             assert_eq!(error.code(), Code::OutOfRange);
             assert!(error.message().contains("max_recv_msg_size"), "{error}");
-            assert!(taken < 3 * LIMIT, "{taken}");
+            assert!(held <= LIMIT + 1, "{held}");
             // The instance's bound is asked first.
-            let mut into = BufferPool::default().message();
-            let error = encoding.decode(&bomb, &mut into, LIMIT, |bytes| match bytes {
-                0..=100_000 => Ok(()),
-                _ => Err(Status::unavailable("full")),
-            });
-            assert_eq!(error.unwrap_err().code(), Code::Unavailable);
+            let budget = Budget::new(100 << 20);
+            let mut others = budget.hold();
+            others.grow(74 << 20).unwrap();
+            let error = decode_within(encoding, &bomb, &mut budget.hold()).unwrap_err();
+            assert_eq!(error.code(), Code::Unavailable);
+            assert_eq!(budget.held(), others.bytes());
         }
+    }
+
+    #[test]
+    fn what_no_honest_client_sends_is_not_expanded() {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(&vec![0; LIMIT as usize]).unwrap();
+        let bomb = encoder.finish().unwrap();
+        let (decoded, held) = decode(Encoding::Gzip, &bomb);
+        let error = decoded.unwrap_err();
+        assert_eq!(error.code(), Code::InvalidArgument);
+        assert!(error.message().contains("no batch of series"), "{error}");
+        assert!(held <= FREE_EXPANSION + 1, "{held}");
+        // Little is expanded whatever it is.
+        let little = vec![0; FREE_EXPANSION as usize];
+        assert_eq!(decode(Encoding::Gzip, &gzip(&little)).0.unwrap(), little);
     }
 
     #[test]

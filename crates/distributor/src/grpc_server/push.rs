@@ -19,9 +19,7 @@ use tonic::{Code, Status};
 
 use crate::app::Shared;
 use crate::http_server::push::{BODY_TIMEOUT, TENANT, tenant};
-use crate::push::{
-    InFlightGuard, Message, PushAnswer, PushBody, PushRequest, in_place, retry_after_seconds,
-};
+use crate::push::{Held, Message, PushAnswer, PushBody, PushRequest, retry_after_seconds};
 
 use super::encoding::{Encoding, too_large};
 
@@ -86,18 +84,25 @@ where
         .to_owned();
     let _in_flight = shared.pusher.enter().map_err(refusal)?;
     let encoding = Encoding::of(&headers)?;
-    let message = tokio::time::timeout(BODY_TIMEOUT, read(shared, encoding, body))
+    let mut held = shared.pusher.hold();
+    let reading = read(shared, encoding, body, &mut held);
+    let (prefix, message) = tokio::time::timeout(BODY_TIMEOUT, reading)
         .await
         .map_err(|_| {
             refusal(PushAnswer::unavailable(format!(
                 "the request did not arrive within {BODY_TIMEOUT:?}; retry"
             )))
         })??;
+    let message = match prefix.encoding {
+        Some(encoding) => encoding.decode(shared, message, &mut held).await?,
+        None => message,
+    };
     let request = PushRequest {
         tenant: &tenant,
         version: Version::V1,
         body: PushBody::Plain(message),
         headers,
+        held,
     };
     let answer = shared.pusher.push(request).await;
     match answer.status {
@@ -106,9 +111,14 @@ where
     }
 }
 
-/// The one message of a unary call. Memory grows with the bytes that arrive, and is counted before
-/// they do.
-async fn read<B>(shared: &Shared, encoding: Option<Encoding>, body: B) -> Result<Message, Status>
+/// The one message of a unary call, as it was sent. Memory grows with the bytes that arrive, not
+/// with what was declared.
+async fn read<B>(
+    shared: &Shared,
+    encoding: Option<Encoding>,
+    body: B,
+    held: &mut Held<'_>,
+) -> Result<(Prefix, Message), Status>
 where
     B: HttpBody + Send + 'static,
     B::Error: Into<StdError> + Send + 'static,
@@ -117,7 +127,6 @@ where
     let mut body = std::pin::pin!(body);
     let mut head = Vec::with_capacity(PREFIX);
     let mut prefix = None;
-    let mut taken = Vec::new();
     let mut message = shared.pusher.message();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
@@ -130,9 +139,7 @@ where
         while prefix.is_none() && data.has_remaining() {
             head.push(data.get_u8());
             if let Some(bytes) = head.first_chunk() {
-                let declared = Prefix::read(*bytes, encoding, limit)?;
-                taken.push(enter(shared, declared.length as u64)?);
-                prefix = Some(declared);
+                prefix = Some(Prefix::read(*bytes, encoding, limit)?);
             }
         }
         let length = prefix.map_or(0, |prefix| prefix.length);
@@ -143,32 +150,17 @@ where
         }
         while data.has_remaining() {
             let chunk = data.chunk();
-            message.append(chunk);
+            message.append(chunk, length, held).map_err(refusal)?;
             let read = chunk.len();
             data.advance(read);
         }
     }
-    let Some(prefix) = prefix.filter(|prefix| message.bytes().len() == prefix.length) else {
-        return Err(Status::invalid_argument(
+    match prefix {
+        Some(prefix) if message.bytes().len() == prefix.length => Ok((prefix, message)),
+        _ => Err(Status::invalid_argument(
             "the request ended in the middle of its message",
-        ));
-    };
-    let Some(encoding) = prefix.encoding else {
-        return Ok(message);
-    };
-    // Undoing gzip takes about ten times as long as undoing snappy.
-    in_place(prefix.length.saturating_mul(10), || {
-        let mut decoded = shared.pusher.message();
-        encoding.decode(message.bytes(), &mut decoded, limit, |bytes| {
-            taken.push(enter(shared, bytes)?);
-            Ok(())
-        })?;
-        Ok(decoded)
-    })
-}
-
-fn enter(shared: &Shared, bytes: u64) -> Result<InFlightGuard<'_>, Status> {
-    shared.pusher.enter_bytes(bytes).map_err(refusal)
+        )),
+    }
 }
 
 /// What the five bytes before a message say.
@@ -229,7 +221,7 @@ fn success() -> http::Response<Body> {
 
 /// The same text as over HTTP. That all was deduplicated is an error here, since it is one between
 /// Mimir's components.
-fn refusal(answer: PushAnswer) -> Status {
+pub(super) fn refusal(answer: PushAnswer) -> Status {
     let code = match answer.status {
         StatusCode::ACCEPTED => Code::AlreadyExists,
         StatusCode::UNAUTHORIZED => Code::Unauthenticated,

@@ -9,20 +9,20 @@ use axum::http::header::{ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, 
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Request, StatusCode};
 use axum::response::Response;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use remote_write::{UnsupportedMediaType, Version};
 
 use super::text;
 use crate::app::Shared;
 use crate::downstream::{WRITTEN_EXEMPLARS, WRITTEN_HISTOGRAMS, WRITTEN_SAMPLES};
-use crate::push::{PushAnswer, PushBody, PushRequest, retry_after_seconds, validate_tenant};
+use crate::push::{
+    Held, Message, PushAnswer, PushBody, PushRequest, retry_after_seconds, validate_tenant,
+};
 
 pub(crate) const TENANT: HeaderName = HeaderName::from_static("x-scope-orgid");
 /// How long a sender may take to send a body.
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(60);
-/// Memory reserved for a body before its bytes arrive, whatever its declared length.
-const FIRST_RESERVATION: u64 = 256 << 10;
 /// Of a body that will be refused anyway, this much is read, so that a sender that is still writing
 /// gets to read the answer.
 const DRAIN: usize = 1 << 20;
@@ -77,17 +77,15 @@ async fn accept(
         .and_then(|length| length.to_str().ok())
         .and_then(|length| length.parse().ok());
     let limit = shared.config.distributor.max_recv_msg_size;
-    let body = {
-        let expected = declared.unwrap_or(FIRST_RESERVATION);
-        let _bytes = shared.pusher.enter_bytes(expected)?;
-        tokio::time::timeout(BODY_TIMEOUT, read(body, declared, limit))
-            .await
-            .map_err(|_| {
-                PushAnswer::unavailable(format!(
-                    "the request body did not arrive within {BODY_TIMEOUT:?}; retry"
-                ))
-            })??
-    };
+    let mut held = shared.pusher.hold();
+    let reading = read(body, shared.pusher.message(), declared, limit, &mut held);
+    let body = tokio::time::timeout(BODY_TIMEOUT, reading)
+        .await
+        .map_err(|_| {
+            PushAnswer::unavailable(format!(
+                "the request body did not arrive within {BODY_TIMEOUT:?}; retry"
+            ))
+        })??;
     Ok(shared
         .pusher
         .push(PushRequest {
@@ -95,6 +93,7 @@ async fn accept(
             version,
             body: PushBody::Snappy(body),
             headers,
+            held,
         })
         .await)
 }
@@ -126,7 +125,13 @@ pub(crate) fn tenant<'a>(
 }
 
 /// Reads the body; memory grows with the bytes that arrive, not with what was declared.
-async fn read(body: &mut Body, declared: Option<u64>, limit: u64) -> Result<Bytes, PushAnswer> {
+async fn read(
+    body: &mut Body,
+    mut collected: Message,
+    declared: Option<u64>,
+    limit: u64,
+    held: &mut Held<'_>,
+) -> Result<Bytes, PushAnswer> {
     let too_large = |size: u64, how: &str| {
         PushAnswer::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -140,8 +145,8 @@ async fn read(body: &mut Body, declared: Option<u64>, limit: u64) -> Result<Byte
     if let Some(size) = declared.filter(|size| *size > limit) {
         return Err(too_large(size, ""));
     }
+    let most = usize::try_from(declared.unwrap_or(limit)).unwrap_or(usize::MAX);
     let mut first: Option<Bytes> = None;
-    let mut collected = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
             PushAnswer::unavailable(format!("the request body ended early: {error}; retry"))
@@ -149,21 +154,22 @@ async fn read(body: &mut Body, declared: Option<u64>, limit: u64) -> Result<Byte
         let Ok(data) = frame.into_data() else {
             continue;
         };
-        let size = first.as_ref().map_or(collected.len(), Bytes::len) + data.len();
-        if size as u64 > limit {
-            return Err(too_large(size as u64, "at least "));
+        let before = first.as_ref().map_or(collected.bytes().len(), Bytes::len);
+        let size = (before + data.len()) as u64;
+        if size > limit {
+            return Err(too_large(size, "at least "));
         }
         // Most bodies come in one piece, which needs no copy.
-        if collected.is_empty() && first.is_none() {
+        if before == 0 {
+            held.grow(data.len() as u64)?;
             first = Some(data);
             continue;
         }
         if let Some(first) = first.take() {
-            let expected = declared.unwrap_or(0).min(FIRST_RESERVATION) as usize;
-            collected.reserve(expected.max(first.len() + data.len()));
-            collected.extend_from_slice(&first);
+            collected.append(&first, most, held)?;
+            held.shrink(first.len() as u64);
         }
-        collected.extend_from_slice(&data);
+        collected.append(&data, most, held)?;
     }
     Ok(first.unwrap_or_else(|| collected.freeze()))
 }

@@ -5,7 +5,11 @@ use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use remote_write::Scratch;
+use http::StatusCode;
+use remote_write::{DecompressError, Scratch};
+
+use super::answer::PushAnswer;
+use super::budget::Held;
 
 /// Idle buffers of each kind that are kept.
 const MAX_IDLE: usize = 64;
@@ -26,15 +30,21 @@ struct Idle {
 
 /// A buffer that returns to its pool when dropped. Its content is what an earlier user left: the
 /// length too, so that it need not be zeroed again.
-pub(crate) struct PooledBuffer {
-    pub(crate) bytes: Vec<u8>,
+struct PooledBuffer {
+    bytes: Vec<u8>,
     pool: Arc<Idle>,
 }
 
-/// A protobuf message in memory of the pool.
+/// Memory for a body before more than its first bytes have arrived, whatever its declared length.
+const FIRST_RESERVATION: usize = 256 << 10;
+
+/// A protobuf message, or a compressed one, in memory of the pool that is counted as it grows.
 pub struct Message {
-    pub(crate) buffer: PooledBuffer,
-    pub(crate) length: usize,
+    buffer: PooledBuffer,
+    length: usize,
+    /// Of what the request holds. What a buffer had more than that when it came from the pool is
+    /// bounded by the pool.
+    counted: usize,
 }
 
 /// Scan memory that returns to its pool when dropped.
@@ -44,7 +54,7 @@ pub(crate) struct PooledScratch {
 }
 
 impl BufferPool {
-    pub(crate) fn buffer(&self) -> PooledBuffer {
+    fn buffer(&self) -> PooledBuffer {
         let bytes = pop(&self.inner.bytes).unwrap_or_default();
         PooledBuffer {
             bytes,
@@ -57,6 +67,7 @@ impl BufferPool {
         Message {
             buffer: self.buffer(),
             length: 0,
+            counted: 0,
         }
     }
 
@@ -69,16 +80,6 @@ impl BufferPool {
     }
 }
 
-impl PooledBuffer {
-    /// The first `len` bytes, shareable without a copy; the memory returns to the pool with the
-    /// last reference.
-    pub(crate) fn freeze(self, len: usize) -> Bytes {
-        let mut frozen = Bytes::from_owner(self);
-        frozen.truncate(len);
-        frozen
-    }
-}
-
 impl Message {
     pub(crate) fn bytes(&self) -> &[u8] {
         self.buffer.bytes.get(..self.length).unwrap_or_default()
@@ -88,7 +89,49 @@ impl Message {
         self.buffer.bytes.get_mut(..self.length).unwrap_or_default()
     }
 
-    pub(crate) fn append(&mut self, more: &[u8]) {
+    /// Part of what the request holds, bytes.
+    pub(crate) fn counted(&self) -> u64 {
+        self.counted as u64
+    }
+
+    /// Makes room for the message to have `needed` bytes, which are less than `most`.
+    fn make_room(
+        &mut self,
+        needed: usize,
+        most: usize,
+        held: &mut Held<'_>,
+    ) -> Result<(), PushAnswer> {
+        if needed <= self.counted {
+            return Ok(());
+        }
+        if needed <= self.buffer.bytes.capacity() {
+            held.grow((needed - self.counted) as u64)?;
+            self.counted = needed;
+            return Ok(());
+        }
+        // In proportion to what is there, so that it is not copied often.
+        let capacity = needed
+            .saturating_mul(2)
+            .max(FIRST_RESERVATION)
+            .min(most)
+            .max(needed);
+        held.grow(capacity as u64)?;
+        let mut grown = Vec::with_capacity(capacity);
+        grown.extend_from_slice(self.bytes());
+        self.buffer.bytes = grown;
+        held.shrink(self.counted as u64);
+        self.counted = capacity;
+        Ok(())
+    }
+
+    /// Appends a part of a message that is to have `most` bytes.
+    pub(crate) fn append(
+        &mut self,
+        more: &[u8],
+        most: usize,
+        held: &mut Held<'_>,
+    ) -> Result<(), PushAnswer> {
+        self.make_room(self.length + more.len(), most, held)?;
         let room = self.buffer.bytes.len().saturating_sub(self.length);
         let (over_old, beyond) = more.split_at(more.len().min(room));
         let end = self.length + over_old.len();
@@ -97,9 +140,17 @@ impl Message {
         }
         self.buffer.bytes.extend_from_slice(beyond);
         self.length += more.len();
+        Ok(())
     }
 
-    /// Appends what can be read, at most so many bytes; how many there were. Fewer mean the end.
+    /// Makes room for so many bytes more, and lets them be read with [`Message::append_from`].
+    pub(crate) fn reserve(&mut self, more: usize, held: &mut Held<'_>) -> Result<(), PushAnswer> {
+        let end = self.length + more;
+        self.make_room(end, end, held)
+    }
+
+    /// Appends what can be read, at most so many bytes, which have been reserved; how many there
+    /// were. Fewer mean the end.
     pub(crate) fn append_from(&mut self, source: &mut impl Read, most: usize) -> io::Result<usize> {
         let begin = self.length;
         let end = begin + most;
@@ -116,6 +167,55 @@ impl Message {
             }
         }
         Ok(self.length - begin)
+    }
+
+    /// Replaces an empty message by the content of a snappy block.
+    pub(crate) fn decompress(
+        &mut self,
+        block: &[u8],
+        limit: u64,
+        held: &mut Held<'_>,
+    ) -> Result<(), PushAnswer> {
+        let size = remote_write::plausible_size(block).min(limit);
+        self.reserve(size as usize, held)?;
+        self.length = remote_write::decompress_to(block, limit, &mut self.buffer.bytes)
+            .map_err(|error| refuse_block(&error))?;
+        Ok(())
+    }
+
+    /// Replaces an empty message by a snappy block of this content.
+    pub(crate) fn compress(&mut self, raw: &[u8], held: &mut Held<'_>) -> Result<(), PushAnswer> {
+        self.reserve(snap::raw::max_compress_len(raw.len()), held)?;
+        self.length = remote_write::compress_to(raw, &mut self.buffer.bytes);
+        // It may wait for the downstream, and is much smaller than it could have been.
+        if self.buffer.bytes.capacity() > MAX_KEPT_BYTES {
+            self.buffer.bytes.truncate(self.length);
+            self.buffer.bytes.shrink_to_fit();
+            self.counted = self.counted.min(self.buffer.bytes.capacity());
+        }
+        Ok(())
+    }
+
+    /// Shareable without a copy; the memory returns to the pool with the last reference.
+    pub(crate) fn freeze(self) -> Bytes {
+        let mut frozen = Bytes::from_owner(self.buffer);
+        frozen.truncate(self.length);
+        frozen
+    }
+}
+
+fn refuse_block(error: &DecompressError) -> PushAnswer {
+    match error {
+        DecompressError::TooLarge { .. } => PushAnswer::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!(
+                "{error} (distributor.max_recv_msg_size); send smaller batches \
+                 (max_samples_per_send) or raise the limit"
+            ),
+        ),
+        DecompressError::Empty | DecompressError::Corrupt(_) => {
+            PushAnswer::bad_request(format!("{error}; fix the sender"))
+        }
     }
 }
 
@@ -161,13 +261,16 @@ fn push<T>(idle: &Mutex<Vec<T>>, item: T) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::push::budget::Budget;
 
     #[test]
     fn frozen_memory_returns_to_the_pool_with_its_last_reference() {
         let pool = BufferPool::default();
-        let mut buffer = pool.buffer();
-        buffer.bytes.extend_from_slice(b"abcdef");
-        let first = buffer.freeze(3);
+        let budget = Budget::new(0);
+        let mut message = pool.message();
+        message.append(b"abcdef", 6, &mut budget.hold()).unwrap();
+        message.length = 3;
+        let first = message.freeze();
         let second = first.clone();
         drop(first);
         assert_eq!(&second[..], b"abc");
@@ -179,6 +282,7 @@ mod tests {
     #[test]
     fn a_message_overwrites_what_an_earlier_one_left() {
         let pool = BufferPool::default();
+        let budget = Budget::new(0);
         let mut text = Vec::new();
         for number in 0..100u8 {
             text.extend([number; 3]);
@@ -186,15 +290,22 @@ mod tests {
         // Pieces that end before, at and after the end of what the buffer had.
         for pieces in [300, 7, 100, 1, 299, 150] {
             for length in [300, 10, 200, 0, 250, 300] {
+                let mut held = budget.hold();
                 let mut appended = pool.message();
                 for piece in text[..length].chunks(pieces) {
-                    appended.append(piece);
+                    appended.append(piece, length, &mut held).unwrap();
                 }
+                assert_eq!(appended.counted(), held.bytes());
                 assert_eq!(appended.bytes(), &text[..length]);
                 drop(appended);
                 let mut read = pool.message();
                 let mut source = &text[..length];
-                while read.append_from(&mut source, pieces).unwrap() == pieces {}
+                loop {
+                    read.reserve(pieces, &mut held).unwrap();
+                    if read.append_from(&mut source, pieces).unwrap() < pieces {
+                        break;
+                    }
+                }
                 assert_eq!(read.bytes(), &text[..length]);
             }
         }

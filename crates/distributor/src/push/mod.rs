@@ -5,8 +5,10 @@
 //! was acknowledged is only in our memory.
 
 mod answer;
+mod budget;
 mod buffers;
 mod judge;
+mod long_work;
 mod rate;
 mod tenants;
 
@@ -18,7 +20,7 @@ use ha_tracker::HaTracker;
 use http::StatusCode;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use remote_write::{DecompressError, HaLabelNames, Scan, Version};
+use remote_write::{HaLabelNames, Scan, Version};
 use tokio::time::Instant;
 
 use crate::config::{Config, Limits, TenantLimits};
@@ -27,17 +29,15 @@ use crate::log_limit::LogLimit;
 
 pub use answer::{PushAnswer, Written};
 pub(crate) use answer::{RETRY_AFTER, retry_after_seconds};
+pub(crate) use budget::Budget;
+pub use budget::Held;
 pub(crate) use buffers::BufferPool;
 pub use buffers::Message;
-use buffers::PooledBuffer;
-pub(crate) use rate::InFlightGuard;
-use rate::{InFlight, TokenBucket};
+use long_work::LongWork;
+pub(crate) use long_work::Turn;
+use rate::{InFlight, InFlightGuard, TokenBucket};
 pub use tenants::validate_tenant;
 use tenants::{Discarded, Tenant, TenantCollector, Tenants, add};
-
-/// Requests that decode to more than this are worked on where they do not hold up other requests
-/// of the same thread, bytes.
-const LONG_WORK: usize = 2 << 20;
 
 /// One push request, its headers understood and its body read.
 #[derive(Debug)]
@@ -50,6 +50,8 @@ pub struct PushRequest<'a> {
     pub body: PushBody,
     /// Headers that the downstream gets to see as well.
     pub headers: http::HeaderMap,
+    /// What the body has been counted with as it arrived, by [`Pusher::hold`].
+    pub held: Held<'a>,
 }
 
 /// The protobuf message of a request, as it came.
@@ -62,29 +64,19 @@ pub enum PushBody {
 }
 
 impl PushBody {
+    /// Bytes as it is.
+    fn len(&self) -> u64 {
+        match self {
+            Self::Snappy(block) => block.len() as u64,
+            Self::Plain(message) => message.bytes().len() as u64,
+        }
+    }
+
     /// How large the message is, or can be.
     fn plausible_size(&self) -> u64 {
         match self {
             Self::Snappy(block) => remote_write::plausible_size(block),
-            Self::Plain(message) => message.length as u64,
-        }
-    }
-
-    /// The message, and the block that it was.
-    fn decode(
-        self,
-        limit: u64,
-        buffers: &BufferPool,
-    ) -> Result<(Message, Option<Bytes>), PushAnswer> {
-        match self {
-            Self::Snappy(block) => {
-                let mut message = buffers.message();
-                message.length =
-                    remote_write::decompress_to(&block, limit, &mut message.buffer.bytes)
-                        .map_err(|error| refuse_body(&error))?;
-                Ok((message, Some(block)))
-            }
-            Self::Plain(message) => Ok((message, None)),
+            Self::Plain(message) => message.bytes().len() as u64,
         }
     }
 }
@@ -109,7 +101,8 @@ pub struct Pusher {
     tenants: Arc<Tenants>,
     buffers: BufferPool,
     requests: InFlight,
-    bytes: InFlight,
+    memory: Budget,
+    long_work: LongWork,
     instance_rate: TokenBucket,
     max_ingestion_rate: f64,
     max_recv_msg_size: u64,
@@ -121,8 +114,8 @@ pub struct Pusher {
 /// A request after the scan.
 struct Scanned {
     scan: Scan,
-    decoded: PooledBuffer,
-    /// What was decoded, if it is what goes on when nothing of it changes.
+    message: Message,
+    /// What was decoded, which is what goes on if nothing of it changes.
     block: Option<Bytes>,
 }
 
@@ -151,7 +144,8 @@ impl Pusher {
             tenants,
             buffers: BufferPool::default(),
             requests: InFlight::new(instance.max_inflight_push_requests),
-            bytes: InFlight::new(instance.max_inflight_push_requests_bytes),
+            memory: Budget::new(instance.max_inflight_push_requests_bytes),
+            long_work: LongWork::new(),
             instance_rate: TokenBucket::default(),
             max_ingestion_rate: instance.max_ingestion_rate,
             max_recv_msg_size: config.distributor.max_recv_msg_size,
@@ -182,9 +176,20 @@ impl Pusher {
         self.requests.current() > 0
     }
 
-    /// An empty one, for [`PushBody::Plain`].
+    /// An empty one, for a body that arrives in parts.
     pub(crate) fn message(&self) -> Message {
         self.buffers.message()
+    }
+
+    /// What one request holds, from its first byte to its answer: nothing yet.
+    pub fn hold(&self) -> Held<'_> {
+        self.memory.hold()
+    }
+
+    /// Waits for a turn to work on so many bytes of a body that has arrived.
+    pub(crate) async fn turn(&self, bytes: usize) -> Result<Turn<'_>, PushAnswer> {
+        let deadline = Instant::now() + self.remote_timeout;
+        self.long_work.turn(bytes, deadline).await
     }
 
     /// Forgets what is known of tenants that have been idle; to be called now and then.
@@ -238,19 +243,18 @@ impl Pusher {
         }
         let limits = self.limits.limits(request.tenant);
         let tracker = tracker.filter(|_| limits.accept_ha_samples);
-        let _bytes = self.enter_bytes(request.body.plausible_size())?;
         let Scanned {
             mut scan,
-            mut decoded,
+            mut message,
             block,
-        } = self.scan(request, tracker, &limits)?;
+        } = self.scan(request, tracker, &limits, deadline).await?;
         let total = scan.total();
         let samples_in = total.samples + total.histograms;
         add(&tenant.samples_in, samples_in);
         let judged = match tracker {
             Some(tracker) => {
                 let judged = judge::judge(tracker, request.tenant, &scan, deadline).await?;
-                scan.discard_in_place(&mut decoded.bytes, &judged.discard);
+                scan.discard_in_place(message.bytes_mut(), &judged.discard);
                 add(
                     &tenant.non_ha_samples,
                     scan.other.samples + scan.other.histograms,
@@ -270,7 +274,7 @@ impl Pusher {
             add(&tenant.received_samples, kept);
             let kept_counts = judge::minus(total, dropped);
             let stored = self
-                .forward(request, block, &scan, decoded, kept_counts, deadline)
+                .forward(request, block, &scan, message, kept_counts, deadline)
                 .await;
             // A downstream that confirms nothing is not made to seem as if it did.
             written = match stored.written {
@@ -331,31 +335,18 @@ impl Pusher {
         Ok(())
     }
 
-    /// Counts bytes against the instance's limit before memory is taken for them: those of a body
-    /// about to be read, then those that it declares to have decoded.
-    pub(crate) fn enter_bytes(&self, bytes: u64) -> Result<InFlightGuard<'_>, PushAnswer> {
-        let bytes = bytes.min(self.max_recv_msg_size);
-        self.bytes.enter(bytes).ok_or_else(|| {
-            PushAnswer::unavailable(format!(
-                "push requests of {} bytes are in flight on this instance; {bytes} more would \
-                 exceed its limit of {} (distributor.instance_limits.\
-                 max_inflight_push_requests_bytes); retry later",
-                self.bytes.current(),
-                self.bytes.limit(),
-            ))
-        })
-    }
-
-    fn scan(
+    async fn scan(
         &self,
         request: &mut PushRequest<'_>,
         tracker: Option<&Arc<HaTracker>>,
         limits: &Limits,
+        deadline: Instant,
     ) -> Result<Scanned, PushAnswer> {
-        let size = request.body.plausible_size();
-        in_place(usize::try_from(size).unwrap_or(usize::MAX), || {
-            let body = std::mem::replace(&mut request.body, PushBody::Snappy(Bytes::new()));
-            let (mut message, block) = body.decode(self.max_recv_msg_size, &self.buffers)?;
+        let size = request.body.plausible_size().min(self.max_recv_msg_size);
+        // Before memory is taken: who waits for a turn holds no more than what arrived.
+        let turn = self.long_work.turn(size as usize, deadline).await?;
+        turn.run(|| {
+            let (mut message, block) = self.decode(request)?;
             let mut memory = self.buffers.scratch();
             let names = tracker.map(|_| HaLabelNames {
                 cluster: &limits.ha_cluster_label,
@@ -379,18 +370,36 @@ impl Pusher {
             })?;
             Ok(Scanned {
                 scan,
-                decoded: message.buffer,
+                message,
                 block,
             })
         })
     }
 
+    /// The message of a request, and the block that it was.
+    fn decode(
+        &self,
+        request: &mut PushRequest<'_>,
+    ) -> Result<(Message, Option<Bytes>), PushAnswer> {
+        let uncounted = request.body.len().saturating_sub(request.held.bytes());
+        request.held.grow(uncounted)?;
+        let body = std::mem::replace(&mut request.body, PushBody::Snappy(Bytes::new()));
+        match body {
+            PushBody::Snappy(block) => {
+                let mut message = self.buffers.message();
+                message.decompress(&block, self.max_recv_msg_size, &mut request.held)?;
+                Ok((message, Some(block)))
+            }
+            PushBody::Plain(message) => Ok((message, None)),
+        }
+    }
+
     async fn forward(
         &self,
-        request: &PushRequest<'_>,
+        request: &mut PushRequest<'_>,
         block: Option<Bytes>,
         scan: &Scan,
-        decoded: PooledBuffer,
+        message: Message,
         kept: remote_write::Counts,
         deadline: Instant,
     ) -> PushAnswer {
@@ -400,18 +409,20 @@ impl Pusher {
                 ..PushAnswer::new(StatusCode::OK, "")
             };
         }
-        let body = match block {
-            Some(block) if !scan.modified => block,
-            _ => {
-                let mut compressed = self.buffers.buffer();
-                let raw = decoded.bytes.get(..scan.length).unwrap_or_default();
-                let len = in_place(raw.len(), || {
-                    remote_write::compress_to(raw, &mut compressed.bytes)
-                });
-                compressed.freeze(len)
+        let body = match block.filter(|_| !scan.modified) {
+            Some(block) => {
+                drop(message);
+                request.held.shrink_to(block.len() as u64);
+                block
+            }
+            None => {
+                let held = &mut request.held;
+                match self.compress(message, scan.length, held, deadline).await {
+                    Ok(body) => body,
+                    Err(refused) => return refused,
+                }
             }
         };
-        drop(decoded);
         let forward = Forward {
             body,
             version: request.version,
@@ -420,6 +431,22 @@ impl Pusher {
             deadline,
         };
         self.downstreams.send(&forward).await
+    }
+
+    /// The first bytes of a message as a snappy block, which is then all that is held.
+    async fn compress(
+        &self,
+        message: Message,
+        length: usize,
+        held: &mut Held<'_>,
+        deadline: Instant,
+    ) -> Result<Bytes, PushAnswer> {
+        let turn = self.long_work.turn(length, deadline).await?;
+        let mut block = self.buffers.message();
+        turn.run(|| block.compress(message.bytes().get(..length).unwrap_or_default(), held))?;
+        drop(message);
+        held.shrink_to(block.counted());
+        Ok(block.freeze())
     }
 }
 
@@ -432,33 +459,5 @@ pub(crate) struct InFlightRequest<'a> {
 impl Drop for InFlightRequest<'_> {
     fn drop(&mut self) {
         self.pusher.inflight.dec();
-    }
-}
-
-fn refuse_body(error: &DecompressError) -> PushAnswer {
-    match error {
-        DecompressError::TooLarge { .. } => PushAnswer::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!(
-                "{error} (distributor.max_recv_msg_size); send smaller batches \
-                 (max_samples_per_send) or raise the limit"
-            ),
-        ),
-        DecompressError::Empty | DecompressError::Corrupt(_) => {
-            PushAnswer::bad_request(format!("{error}; fix the sender"))
-        }
-    }
-}
-
-/// Does work on so many bytes; if they are many, so that other requests of this thread go on
-/// elsewhere.
-pub(crate) fn in_place<R>(bytes: usize, work: impl FnOnce() -> R) -> R {
-    use tokio::runtime::{Handle, RuntimeFlavor};
-    if bytes <= LONG_WORK {
-        return work();
-    }
-    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
-        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
-        _ => work(),
     }
 }
