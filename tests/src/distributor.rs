@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::peers::target_folder;
-use crate::wait::comes_true;
 use crate::{Answer, LONG, Metrics, Port, Process, Recipe, Sender, get};
+use peers::comes_true;
+use peers::target_folder;
 
 /// A running distributor.
 #[derive(Debug)]

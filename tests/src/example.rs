@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::peers::target_folder;
 use crate::{Process, Recipe};
+use peers::target_folder;
 
 /// Starts an example of `ha-tracker` with these arguments.
 pub fn example(name: &str, example: &str, arguments: &[String]) -> Process {

@@ -16,57 +16,42 @@
 )]
 
 pub mod attack;
-mod consul;
 mod distributor;
-mod etcd;
 mod example;
 mod exposition;
 mod gossip;
 mod grpc;
-mod http_client;
 mod json;
 mod ledger;
 mod load;
-mod metrics;
 pub mod migration;
 mod pairs;
-mod peers;
-mod ports;
-mod process;
 mod prometheus;
-mod proxy;
 mod python;
 mod sender;
 mod series;
 mod serve;
 mod sink;
 mod target;
-mod wait;
 
-pub use consul::{Consul, ConsulOptions};
 pub use distributor::Distributor;
-pub use etcd::{Etcd, EtcdOptions, ServerTlsFiles};
 pub use example::example;
 pub use exposition::{Exemplar as TargetExemplar, Histogram as TargetHistogram};
 pub use gossip::{GossipMesh, MemberRow, MembersPage};
 pub use grpc::{GrpcClient, tracker};
-pub use http_client::{Answer, get, http_client};
 pub use json::merge;
 pub use ledger::{Account, Cluster, Ledger};
 pub use load::Load;
-pub use metrics::Metrics;
 pub use pairs::{REPLICAS, now_ms, pair_series};
-pub use ports::Port;
-pub use process::{Process, Recipe};
+pub use peers::{
+    Answer, Consul, ConsulOptions, Etcd, EtcdOptions, LONG, Labels, Metrics, Port, Process, Proxy,
+    Recipe, SHORT, ServerTlsFiles, get, http_client, wait_for,
+};
 pub use prometheus::{Prometheus, PrometheusConfig, PrometheusVersion, RemoteWrite};
-pub use proxy::Proxy;
 pub use python::start_python;
 pub use remote_write::Version;
 pub use remote_write::proto::{v1, v2};
 pub use sender::Sender;
-pub use series::{
-    Exemplar, Labels, MetricMetadata, STALE_NAN_BITS, Sample, Series, labels, to_v1, to_v2,
-};
+pub use series::{Exemplar, MetricMetadata, STALE_NAN_BITS, Sample, Series, labels, to_v1, to_v2};
 pub use sink::{Fault, ReceivedRequest, Sink};
 pub use target::Target;
-pub use wait::{LONG, SHORT, wait_for};

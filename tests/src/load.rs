@@ -9,8 +9,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::ledger::{Cluster, Delivery, Ledger};
-use crate::wait::comes_true;
 use crate::{Distributor, LONG, REPLICAS, Sender, Sink, Version, now_ms, pair_series};
+use peers::comes_true;
 
 /// Pause after all distributors have turned a sample away.
 const AGAIN: Duration = Duration::from_millis(20);

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::peers::{comes_up, only_lost_its_port, program};
 use crate::{Answer, Labels, Metrics, Port, Process, Recipe, Version, get};
+use peers::{comes_up, only_lost_its_port, program};
 
 /// Which real server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::peers::program;
 use crate::{Process, Recipe};
+use peers::program;
 
 /// Starts a program of the folder `python`. How it ends is for the caller to see.
 ///

@@ -1,11 +1,8 @@
 //! One form for the series of both remote-write versions.
 
-use std::collections::BTreeMap;
+use peers::Labels;
 
 use crate::{v1, v2};
-
-/// Label names and values.
-pub type Labels = BTreeMap<String, String>;
 
 /// The bits of the NaN that says: this series has ended.
 pub const STALE_NAN_BITS: u64 = 0x7ff0_0000_0000_0002;

@@ -12,9 +12,9 @@ use hyper::body::Incoming;
 use prost::Message as _;
 use tokio::sync::watch;
 
-use crate::series::{Labels, MetricMetadata, Sample, Series, from_v1, from_v2};
+use crate::series::{MetricMetadata, Sample, Series, from_v1, from_v2};
 use crate::serve::{ResetConnection, Server};
-use crate::{Version, v1, v2};
+use crate::{Labels, Version, v1, v2};
 
 /// What goes wrong with a request.
 #[derive(Debug, Clone)]

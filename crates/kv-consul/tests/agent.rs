@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use e2e::{Consul, ConsulOptions};
 use kv_consul::{ConsulConfig, ConsulStore, open};
 use kv_core::conformance::{Backend, CODEC, Counter, run, storm};
 use kv_core::{CasUpdate, SnappyProtobuf, Store, StoreError};
+use peers::{Consul, ConsulOptions};
 use tokio::time::Instant;
 
 /// Settings that make no test wait for a second.
@@ -232,7 +232,7 @@ async fn a_policy_for_the_prefix_is_enough() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_is_not_there_is_named() {
-    let free = e2e::Port::reserve();
+    let free = peers::Port::reserve();
     let config = ConsulConfig {
         http_client_timeout: Duration::from_secs(2),
         ..config(free.address().to_string())

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use e2e::{Consul, LONG, Proxy, wait_for};
 use futures::StreamExt;
 use kv_consul::{ConsulConfig, open};
 use kv_core::conformance::{CODEC, Counter, a_watch_survives, acknowledged_increments_survive};
 use kv_core::{CasUpdate, Store, WatchEvent};
+use peers::{Consul, LONG, Proxy, wait_for};
 
 fn store(host: &str) -> Arc<dyn Store<Counter>> {
     let config = ConsulConfig {

@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Watched, config, increment, put, store_of, value_of};
-use e2e::{Etcd, EtcdOptions, Proxy, SHORT, ServerTlsFiles, wait_for};
 use kv_core::StoreError;
 use kv_etcd::{Credentials, EtcdConfig};
+use peers::{Etcd, EtcdOptions, Proxy, SHORT, ServerTlsFiles, wait_for};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ClientConfig, RootCertStore};

@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use common::{AnyStore, counter, put, store_at, stored, value_of};
-use e2e::Etcd;
 use kv_core::conformance::{Backend, Counter, run, storm};
 use kv_core::{CasUpdate, SnappyProtobuf, Store, StoreError};
 use kv_etcd::EtcdConfig;
+use peers::Etcd;
 use tokio::time::timeout;
 
 struct Server(Etcd);

@@ -12,8 +12,8 @@ use std::env;
 use std::path::PathBuf;
 
 use common::{AnyStore, Watched, Writers, put, store_at, stored, value_of};
-use e2e::{LONG, Port, Process, Recipe, wait_for};
 use kv_core::StoreError;
+use peers::{LONG, Port, Process, Recipe, wait_for};
 
 struct Cluster {
     members: Vec<Process>,

@@ -12,7 +12,7 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use common::{Watched, put, store_at};
-use e2e::{Etcd, LONG, Proxy, wait_for};
+use peers::{Etcd, LONG, Proxy, wait_for};
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);

@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use common::{AnyStore, DIAL, Watched, Writers, config, increment, put, store_at, store_of};
 use common::{stored, value_of};
-use e2e::{Etcd, LONG, Port, Proxy, wait_for};
 use kv_core::StoreError;
 use kv_etcd::EtcdConfig;
+use peers::{Etcd, LONG, Port, Proxy, wait_for};
 use tokio::time::{Instant, timeout};
 
 /// Each with a writer of its own.

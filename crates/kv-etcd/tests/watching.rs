@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{AnyStore, Watched, increment, put, store_at, stored};
-use e2e::{Etcd, LONG, Proxy, wait_for};
 use etcd_client::{Client, Txn, TxnOp};
 use kv_core::conformance::CODEC;
 use kv_core::{Codec, WatchEvent};
+use peers::{Etcd, LONG, Proxy, wait_for};
 
 fn map<const N: usize>(entries: [(&str, i64); N]) -> BTreeMap<String, i64> {
     entries.map(|(key, value)| (key.to_owned(), value)).into()

@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use e2e::{Etcd, LONG};
 use kv_core::Store;
 use kv_core::conformance::{Backend, CODEC, Counter, a_watch_survives, run, storm};
 use kv_etcd::EtcdConfig;
 use kv_memberlist::{Memberlist, MemberlistConfig};
 use kv_multi::{MultiConfig, MultiHandle, MultiStore, Override, Part};
+use peers::{Etcd, LONG};
 use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
 

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::fleet::{Fleet, SIZE};
 use super::plan::Step;
-use crate::wait::comes_true;
 use crate::{Cluster, Distributor, LONG, Metrics, SHORT};
+use peers::comes_true;
 
 const ALL: [usize; SIZE] = [0, 1, 2];
 const PREFIX: &str = "cortex_multikv_";

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::check::{self, Election, agreement, settled};
 use super::fleet::Fleet;
-use crate::wait::comes_true;
 use crate::{Cluster, LONG, REPLICAS};
+use peers::comes_true;
 
 /// Ticks that pass while a distributor is down.
 const DOWN: u64 = 3;

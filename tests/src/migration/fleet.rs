@@ -9,8 +9,8 @@ use super::check;
 use super::plan::{RUNTIME_FILE, Step, Surroundings, Way};
 use super::scale::Scale;
 use super::server::OldServer;
-use crate::wait::comes_true;
 use crate::{Account, GossipMesh, LONG, Ledger, Load, Process, SHORT, Sink};
+use peers::comes_true;
 
 /// How many distributors there are.
 pub(crate) const SIZE: usize = 3;

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::fleet::Fleet;
 use super::plan::Step;
 use crate::distributor::binary;
-use crate::wait::comes_true;
 use crate::{Distributor, LONG};
+use peers::comes_true;
 
 /// Its verdict.
 struct Told {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use e2e::LONG;
 use futures::StreamExt;
 use kv_core::conformance::{CODEC, Counter};
 use kv_core::{CasUpdate, Store, StoreError, WatchEvent, WatchStream};
 use kv_etcd::EtcdConfig;
+use peers::LONG;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -185,7 +185,7 @@ impl Writers {
 
     pub async fn more_acknowledged(&self, more: i64) {
         let goal = self.acknowledged() + more;
-        e2e::wait_for(&format!("{more} more writes"), LONG, || async {
+        peers::wait_for(&format!("{more} more writes"), LONG, || async {
             let done = self.acknowledged();
             (done >= goal)
                 .then_some(())
@@ -196,7 +196,7 @@ impl Writers {
 
     pub async fn more_failed(&self, more: i64) {
         let goal = self.failed() + more;
-        e2e::wait_for(&format!("{more} more failures"), LONG, || async {
+        peers::wait_for(&format!("{more} more failures"), LONG, || async {
             let done = self.failed();
             (done >= goal)
                 .then_some(())

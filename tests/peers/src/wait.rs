@@ -32,11 +32,7 @@ where
 ///
 /// # Errors
 /// When the time is over, with `what` and the last state.
-pub(crate) async fn comes_true<T, F, C>(
-    what: &str,
-    timeout: Duration,
-    mut check: F,
-) -> Result<T, String>
+pub async fn comes_true<T, F, C>(what: &str, timeout: Duration, mut check: F) -> Result<T, String>
 where
     F: FnMut() -> C,
     C: Future<Output = Result<T, String>>,

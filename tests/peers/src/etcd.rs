@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
-use crate::peers::{comes_up, only_lost_its_port, output_of, program};
+use crate::programs::{comes_up, only_lost_its_port, output_of, program};
 use crate::{Metrics, Port, Process, Recipe, get};
 
 /// The TLS files of a server.

@@ -7,7 +7,7 @@ use std::process::Command;
 use reqwest::{Method, Response, Url};
 use serde_json::{Value, json};
 
-use crate::peers::{comes_up, only_lost_its_port, output_of, program};
+use crate::programs::{comes_up, only_lost_its_port, output_of, program};
 use crate::{Answer, Port, Process, Recipe, http_client};
 
 /// How an agent is set up.

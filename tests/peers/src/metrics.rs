@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::Labels;
+/// Label names and values.
+pub type Labels = BTreeMap<String, String>;
 
 /// The samples of one scrape.
 #[derive(Debug, Clone, Default)]

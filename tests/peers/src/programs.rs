@@ -11,7 +11,7 @@ use crate::{LONG, Process, wait_for};
 ///
 /// # Panics
 /// When it is not there, with the reason.
-pub(crate) fn program(peer: &str, binary: &str) -> PathBuf {
+pub fn program(peer: &str, binary: &str) -> PathBuf {
     let peers = env::var_os("PEERS_DIR").map_or_else(|| target_folder().join("peers"), Into::into);
     let program = peers.join(peer).join(binary);
     if !program.is_file() {
@@ -23,13 +23,13 @@ pub(crate) fn program(peer: &str, binary: &str) -> PathBuf {
 }
 
 /// Cargo's target folder: this test runs as `<target>/<profile>/deps/<name>`.
-pub(crate) fn target_folder() -> PathBuf {
+pub fn target_folder() -> PathBuf {
     let program = env::current_exe().unwrap();
     program.ancestors().nth(3).unwrap().to_path_buf()
 }
 
 /// Waits until `check` is `Ok`; false when the process exited before.
-pub(crate) async fn comes_up<F, C>(process: &mut Process, check: F) -> bool
+pub async fn comes_up<F, C>(process: &mut Process, check: F) -> bool
 where
     F: Fn() -> C,
     C: Future<Output = Result<(), String>>,
@@ -53,7 +53,7 @@ where
 ///
 /// # Panics
 /// When it was something else.
-pub(crate) fn only_lost_its_port(process: &Process) {
+pub fn only_lost_its_port(process: &Process) {
     let log = process.log();
     assert!(
         log.contains("address already in use"),
@@ -63,7 +63,7 @@ pub(crate) fn only_lost_its_port(process: &Process) {
 }
 
 /// Runs a tool with this standard input, off the runtime: what it prints, or why it failed.
-pub(crate) async fn output_of(mut command: Command, stdin: Vec<u8>) -> Result<Vec<u8>, String> {
+pub async fn output_of(mut command: Command, stdin: Vec<u8>) -> Result<Vec<u8>, String> {
     let run = move || -> Result<Vec<u8>, String> {
         let mut child = command
             .stdin(Stdio::piped())
