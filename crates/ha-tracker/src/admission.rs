@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use ahash::RandomState;
 use tokio::sync::watch;
@@ -115,7 +116,10 @@ impl HaTracker {
             let updated = tokio::select! {
                 biased;
                 () = tracker.shutdown.cancelled() => Err(TrackerError::ShuttingDown),
-                updated = update => updated.map_err(|error| TrackerError::Store(Arc::new(error))),
+                updated = update => updated.map_err(|error| {
+                    tracker.note_failure(&error, Duration::ZERO);
+                    TrackerError::Store(Arc::new(error))
+                }),
             };
             // First off the list: who comes after the report starts a new call.
             drop(admission);

@@ -6,29 +6,29 @@
 //! With many clusters a check costs what its cache misses cost. So names up to 23 bytes are kept
 //! where they are compared, and clusters where the map finds them, not behind further pointers.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ahash::RandomState;
-use arc_swap::{ArcSwap, ArcSwapOption};
-
+use arc_swap::ArcSwap;
 use smol_str::SmolStr;
 
 use crate::ReplicaDesc;
+use crate::candidates::Candidates;
 use crate::feed::{ClusterElection, ElectionState, Feed};
+use crate::forgotten::Forgotten;
 use crate::health::Waiting;
+use crate::sightings::Sightings;
+use crate::tracker::Sighting;
 
 type Map<V> = papaya::HashMap<SmolStr, V, RandomState>;
-
-/// Unix ms of something that has not happened.
-pub(crate) const NEVER: i64 = 0;
-/// Stands for "no sample" among sample times.
-const NO_SAMPLE: i64 = i64::MIN;
 
 /// All tenants' clusters.
 #[derive(Debug, Default)]
 pub(crate) struct Cache {
     tenants: Map<TenantClusters>,
+    /// Of all clusters.
+    forgotten: Forgotten,
     /// Held by every writer, so that a tenant is not removed while a cluster is added to it, and
     /// watchers are told of changes in their order.
     write: Mutex<Feed>,
@@ -43,8 +43,8 @@ pub(crate) struct TenantClusters {
 #[derive(Debug)]
 pub(crate) struct Cluster {
     elected: ArcSwap<Elected>,
-    /// The replica that was seen last among those not elected.
-    other: ArcSwapOption<OtherReplica>,
+    /// Those not elected that were seen here.
+    pub(crate) candidates: Candidates,
     /// How often the elected replica changed in this cache, the first election included.
     pub(crate) changes: AtomicU64,
     /// Compare-and-swaps of this process.
@@ -60,24 +60,17 @@ pub(crate) struct Cluster {
 #[derive(Debug)]
 pub(crate) struct Elected {
     pub(crate) replica: SmolStr,
-    seen_ms: AtomicI64,
+    pub(crate) sightings: Sightings,
     pub(crate) received_at: i64,
     pub(crate) elected_at: i64,
     pub(crate) elected_changes: i64,
 }
 
-#[derive(Debug)]
-pub(crate) struct OtherReplica {
-    pub(crate) replica: SmolStr,
-    seen_ms: AtomicI64,
-    sample_ms: AtomicI64,
-}
-
 impl Elected {
-    fn new(desc: &ReplicaDesc, seen_ms: i64) -> Self {
+    fn new(desc: &ReplicaDesc, sightings: Sightings) -> Self {
         Self {
             replica: desc.replica.as_str().into(),
-            seen_ms: AtomicI64::new(seen_ms),
+            sightings,
             received_at: desc.received_at,
             elected_at: desc.elected_at,
             elected_changes: desc.elected_changes,
@@ -100,35 +93,6 @@ impl Elected {
             && (self.received_at, self.elected_at, self.elected_changes)
                 == (desc.received_at, desc.elected_at, desc.elected_changes)
     }
-
-    pub(crate) fn seen_ms(&self) -> i64 {
-        self.seen_ms.load(Ordering::Relaxed)
-    }
-
-    /// Only ever forwards.
-    fn see(&self, now_ms: i64) {
-        if self.seen_ms() < now_ms {
-            self.seen_ms.store(now_ms, Ordering::Relaxed);
-        }
-    }
-}
-
-/// Stores without a write where nothing changes: many requests of one millisecond then share the
-/// cache line, with neighbours in memory too.
-fn set(time: &AtomicI64, value: i64) {
-    if time.load(Ordering::Relaxed) != value {
-        time.store(value, Ordering::Relaxed);
-    }
-}
-
-impl OtherReplica {
-    pub(crate) fn seen_ms(&self) -> i64 {
-        self.seen_ms.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn sample_ms(&self) -> Option<i64> {
-        Some(self.sample_ms.load(Ordering::Relaxed)).filter(|sample| *sample != NO_SAMPLE)
-    }
 }
 
 /// What a new description means for who is elected.
@@ -143,8 +107,8 @@ enum Update {
 impl Cluster {
     fn new(desc: &ReplicaDesc) -> Self {
         Self {
-            elected: ArcSwap::from_pointee(Elected::new(desc, NEVER)),
-            other: ArcSwapOption::empty(),
+            elected: ArcSwap::from_pointee(Elected::new(desc, Sightings::none())),
+            candidates: Candidates::default(),
             changes: AtomicU64::new(1),
             cas: AtomicU64::new(0),
             deduplicated_samples: AtomicU64::new(0),
@@ -156,35 +120,21 @@ impl Cluster {
         self.elected.load()
     }
 
-    pub(crate) fn other(&self) -> arc_swap::Guard<Option<Arc<OtherReplica>>> {
-        self.other.load()
-    }
-
-    /// Records a sample of `replica`; `None` if it is the elected one, else the name of the
-    /// elected one (a copy, so that no reference count is shared between threads).
+    /// Records a sighting; `None` if it is of the elected replica, else the name of the elected one
+    /// (a copy, so that no reference count is shared between threads).
     pub(crate) fn observe(
         &self,
-        replica: &str,
-        sample_ms: Option<i64>,
-        now_ms: i64,
+        sighting: &Sighting<'_>,
+        forgotten: &Forgotten,
     ) -> Option<SmolStr> {
         let elected = self.elected.load();
-        if elected.replica == replica {
-            elected.see(now_ms);
+        if elected.replica == sighting.replica {
+            elected
+                .sightings
+                .record_newer(sighting.earliest_ms, sighting.now_ms);
             return None;
         }
-        let sample_ms = sample_ms.unwrap_or(NO_SAMPLE);
-        match &*self.other.load() {
-            Some(other) if other.replica == replica => {
-                set(&other.seen_ms, now_ms);
-                set(&other.sample_ms, sample_ms);
-            }
-            _ => self.other.store(Some(Arc::new(OtherReplica {
-                replica: replica.into(),
-                seen_ms: AtomicI64::new(now_ms),
-                sample_ms: AtomicI64::new(sample_ms),
-            }))),
-        }
+        self.candidates.observe(sighting, forgotten);
         Some(elected.replica.clone())
     }
 
@@ -198,21 +148,21 @@ impl Cluster {
         let is_refresh = !changed
             && (before.elected_at, before.elected_changes)
                 == (desc.elected_at, desc.elected_changes);
-        let seen_ms = if !changed {
-            before.seen_ms()
+        let sightings = if changed {
+            self.candidates
+                .remove(&desc.replica)
+                .unwrap_or_else(Sightings::none)
         } else {
-            match &*self.other.load() {
-                Some(other) if other.replica == desc.replica => other.seen_ms(),
-                _ => NEVER,
-            }
+            before.sightings.clone()
         };
         if changed {
+            self.candidates.put(&before.replica, &before.sightings);
             self.changes.fetch_add(1, Ordering::Relaxed);
         }
         if desc.received_at > before.received_at {
             self.waiting.over();
         }
-        self.elected.store(Arc::new(Elected::new(desc, seen_ms)));
+        self.elected.store(Arc::new(Elected::new(desc, sightings)));
         match (changed, is_refresh) {
             (true, _) => Update::OtherReplica,
             (false, true) => Update::None,
@@ -232,6 +182,13 @@ impl Cache {
         let tenants = self.tenants.pin();
         let clusters = tenants.get(tenant)?.clusters.pin();
         clusters.get(cluster).map(read)
+    }
+
+    /// As [`Cluster::observe`], if the cluster is known.
+    pub(crate) fn observe(&self, sighting: &Sighting<'_>) -> Option<Option<SmolStr>> {
+        self.read(sighting.tenant, sighting.cluster, |known| {
+            known.observe(sighting, &self.forgotten)
+        })
     }
 
     pub(crate) fn knows(&self, tenant: &str, cluster: &str) -> bool {
@@ -356,6 +313,7 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sightings::NEVER;
 
     fn desc(replica: &str, received_at: i64) -> ReplicaDesc {
         ReplicaDesc {
@@ -365,18 +323,32 @@ mod tests {
         }
     }
 
+    /// What a check of `t/c` answers.
+    fn observe(
+        cache: &Cache,
+        replica: &str,
+        earliest_ms: Option<i64>,
+        now_ms: i64,
+    ) -> Option<Option<SmolStr>> {
+        let sighting = Sighting {
+            tenant: "t",
+            cluster: "c",
+            replica,
+            earliest_ms,
+            now_ms,
+        };
+        cache.observe(&sighting)
+    }
+
     #[test]
     fn a_new_elected_replica_keeps_the_time_it_was_seen_as_the_other() {
         let cache = Cache::default();
         assert!(cache.put("t", "c", &desc("r1", 1)));
-        let observe = |replica, sample_ms, now_ms| {
-            cache
-                .read("t", "c", |known| known.observe(replica, sample_ms, now_ms))
-                .unwrap()
-        };
+        let observe =
+            |replica, sample_ms, now_ms| observe(&cache, replica, sample_ms, now_ms).unwrap();
         let seen_ms = || {
             cache
-                .read("t", "c", |known| known.elected().seen_ms())
+                .read("t", "c", |known| known.elected().sightings.seen_ms())
                 .unwrap()
         };
         assert!(observe("r1", None, 100).is_none());
@@ -397,14 +369,11 @@ mod tests {
     fn a_refresh_keeps_the_sighting() {
         let cache = Cache::default();
         cache.put("t", "c", &desc("r1", 1));
-        let observe = |replica, sample_ms, now_ms| {
-            cache
-                .read("t", "c", |known| known.observe(replica, sample_ms, now_ms))
-                .unwrap()
-        };
+        let observe =
+            |replica, sample_ms, now_ms| observe(&cache, replica, sample_ms, now_ms).unwrap();
         let seen_ms = || {
             cache
-                .read("t", "c", |known| known.elected().seen_ms())
+                .read("t", "c", |known| known.elected().sightings.seen_ms())
                 .unwrap()
         };
         observe("r1", None, 100);

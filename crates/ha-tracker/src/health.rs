@@ -177,13 +177,23 @@ impl HaTracker {
             Ok(answer) => answer,
             Err(_) => {
                 self.health.fails();
+                self.note_slow(AWAY, "does not answer");
                 call.await
             }
         };
         self.health.timed(began);
         match answer {
-            Err(StoreError::Unavailable { .. }) => self.health.fails(),
-            _ => self.health.answers(),
+            Err(error @ StoreError::Unavailable { .. }) => {
+                self.health.fails();
+                self.note_failure(&error, Duration::ZERO);
+            }
+            _ => {
+                self.health.answers();
+                match began.elapsed() {
+                    took if took > SLOW_CALL => self.note_slow(took, "took too long to answer"),
+                    _ => self.troubles.answered(),
+                }
+            }
         }
     }
 }

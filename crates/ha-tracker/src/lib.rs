@@ -14,11 +14,14 @@
 
 mod admission;
 mod cache;
+mod candidates;
 mod cleanup;
 mod clock;
 mod desc;
+mod due;
 pub mod election;
 mod feed;
+mod forgotten;
 #[allow(missing_docs, clippy::all, reason = "generated code")]
 #[rustfmt::skip]
 mod generated;
@@ -27,6 +30,9 @@ pub mod grpc;
 mod health;
 mod limits;
 mod metrics;
+mod sightings;
+mod status;
+mod store_trouble;
 mod tracker;
 mod update;
 mod watch;
@@ -36,8 +42,10 @@ pub use desc::{CODEC, parse_key};
 pub use feed::{ClusterElection, ElectionChange, ElectionEvent, ElectionState, ElectionWatch};
 pub use generated::ReplicaDesc;
 pub use limits::{HaLimits, TenantLimits};
+pub use status::{ClusterStatus, Election, ReplicaStatus};
+pub use store_trouble::StoreTrouble;
 pub use tracker::{
-    ElectedReplica, Election, HaTracker, Lookup, Outcome, Sighting, TrackerConfig, TrackerError,
+    ElectedReplica, HaTracker, Lookup, Outcome, Sighting, TrackerConfig, TrackerError,
     TrackerHandle,
 };
 

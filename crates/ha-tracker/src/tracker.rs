@@ -16,6 +16,7 @@ use crate::admission::Admissions;
 use crate::cache::Cache;
 use crate::health::Health;
 use crate::metrics::TrackerMetrics;
+use crate::store_trouble::Troubles;
 use crate::{Clock, ReplicaDesc, TenantLimits};
 
 /// What a tracker is made of, besides its store and its limits.
@@ -113,21 +114,6 @@ pub enum TrackerError {
     ShuttingDown,
 }
 
-/// One election, as pages and programs show it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Election {
-    /// The tenant.
-    pub tenant: String,
-    /// The cluster.
-    pub cluster: String,
-    /// What is stored.
-    pub desc: ReplicaDesc,
-    /// Until the entry is due for its next update, ms; negative if overdue.
-    pub update_in_ms: i64,
-    /// Until another replica may be elected if nothing more is recorded, ms; negative if overdue.
-    pub failover_in_ms: i64,
-}
-
 /// Elects replicas; see the crate's documentation. Cheap to share behind an [`Arc`].
 pub struct HaTracker {
     pub(crate) store: Arc<dyn Store<ReplicaDesc>>,
@@ -139,6 +125,7 @@ pub struct HaTracker {
     pub(crate) admissions: Admissions,
     pub(crate) shutdown: CancellationToken,
     pub(crate) health: Health,
+    pub(crate) troubles: Troubles,
     ready: watch::Sender<bool>,
 }
 
@@ -174,6 +161,7 @@ impl HaTracker {
             admissions: Admissions::default(),
             shutdown: shutdown.clone(),
             health: Health::default(),
+            troubles: Troubles::default(),
             ready: watch::Sender::new(false),
         });
         let mut tasks = JoinSet::new();
@@ -214,14 +202,13 @@ impl HaTracker {
     }
 
     /// Answers for a known cluster and remembers that the replica was seen; `None` if the cluster
-    /// is unknown. No I/O and no lock; it allocates only when the replica that is not elected is
-    /// another than the last such.
+    /// is unknown. No I/O and no lock; it allocates only for a replica that
+    /// is not elected and not remembered.
     pub fn check_cached(&self, sighting: &Sighting<'_>) -> Option<Outcome> {
-        self.cache.read(sighting.tenant, sighting.cluster, |known| {
-            match known.observe(sighting.replica, sighting.earliest_ms, sighting.now_ms) {
-                None => Outcome::Accepted,
-                Some(elected) => Outcome::Deduplicated(ElectedReplica(elected)),
-            }
+        let elected = self.cache.observe(sighting)?;
+        Some(match elected {
+            None => Outcome::Accepted,
+            Some(elected) => Outcome::Deduplicated(ElectedReplica(elected)),
         })
     }
 
@@ -259,32 +246,6 @@ impl HaTracker {
             .iter()
             .map(|tenant| self.cache.count(tenant))
             .sum()
-    }
-
-    /// All elections, by tenant and cluster.
-    pub fn elections(&self, now_ms: i64) -> Vec<Election> {
-        let mut elections = Vec::new();
-        for tenant in self.cache.tenants() {
-            let limits = self.limits.ha_limits(&tenant);
-            let timeouts = limits.timeouts(self.jitter);
-            self.cache.for_each_of(&tenant, |name, cluster| {
-                let desc = cluster.elected().desc();
-                let due_in = |timeout: Duration| {
-                    desc.received_at
-                        .saturating_add(crate::clock::saturating_ms(timeout))
-                        .saturating_sub(now_ms)
-                };
-                elections.push(Election {
-                    tenant: tenant.to_string(),
-                    cluster: name.to_owned(),
-                    update_in_ms: due_in(timeouts.update),
-                    failover_in_ms: due_in(timeouts.failover),
-                    desc,
-                });
-            });
-        }
-        elections.sort_by(|a, b| (&a.tenant, &a.cluster).cmp(&(&b.tenant, &b.cluster)));
-        elections
     }
 }
 

@@ -9,9 +9,8 @@ use futures::StreamExt;
 use kv_core::{CasUpdate, StoreError};
 use tokio::time::Instant;
 
-use crate::cache::Cluster;
-use crate::clock::saturating_ms;
 use crate::desc;
+use crate::due::due_now;
 use crate::election::{Candidate, Decision, ElectReason, Timeouts, decide};
 use crate::health::{AWAY, Failovers, Health, SLOW_CALL};
 use crate::tracker::HaTracker;
@@ -30,6 +29,8 @@ const LONGEST_LOOK: Duration = Duration::from_secs(5);
 /// Bound of one compare-and-swap of a pass is the update timeout, but no less than this: a call that
 /// hangs must not keep the others from being refreshed.
 const SHORTEST_BOUND: Duration = Duration::from_secs(5);
+/// Between two passes in which every call hangs, with the usual update timeout.
+const BETWEEN_FAILURES: Duration = Duration::from_secs(25);
 /// What a pass may take to write what is due.
 const TO_WRITE: Duration = Duration::from_secs(1);
 
@@ -90,9 +91,13 @@ impl HaTracker {
             () = self.shutdown.cancelled() => return,
         }
         if let Some(error) = first_error.get() {
-            // One line per pass, however many clusters failed.
             let failed = failed.load(Ordering::Relaxed);
-            tracing::warn!(failed, %error, "cannot update elections in the store; trying again");
+            if self.note_failure(error, BETWEEN_FAILURES) {
+                tracing::debug!(failed, %error, "cannot update elections in the store; trying again");
+            } else {
+                // One line per pass, however many clusters failed.
+                tracing::warn!(failed, %error, "cannot update elections in the store; trying again");
+            }
         }
     }
 
@@ -201,7 +206,11 @@ impl HaTracker {
                 }
             })
             .await;
+        let took = timer.began.elapsed();
         drop(timer);
+        if took > SLOW_CALL && outcome.is_ok() {
+            self.note_slow(took, "took too long for a write");
+        }
         if let Err(StoreError::Decode { .. }) = &outcome {
             self.metrics.undecodable.inc();
         }
@@ -239,45 +248,5 @@ struct Timer<'a> {
 impl Drop for Timer<'_> {
     fn drop(&mut self) {
         self.health.timed(self.began);
-    }
-}
-
-/// Calls `take` with whom to write for this cluster now, if with anyone: the elected replica if it
-/// was seen within the update timeout, else the last other one if it was. A candidate that the rule
-/// would refuse on what the cache knows is not worth a call: the store can only be newer.
-fn due_now<R>(
-    cluster: &Cluster,
-    now_ms: i64,
-    timeouts: &Timeouts,
-    failovers: Failovers,
-    take: impl FnOnce(&Candidate<'_>) -> R,
-) -> Option<R> {
-    let elected = cluster.elected();
-    let update_ms = saturating_ms(timeouts.update);
-    if now_ms.saturating_sub(elected.received_at) < update_ms {
-        return None;
-    }
-    let fresh = |seen_ms: i64| now_ms.saturating_sub(seen_ms) < update_ms;
-    let other = cluster.other();
-    let candidate = if fresh(elected.seen_ms()) {
-        Candidate {
-            replica: &elected.replica,
-            seen_ms: elected.seen_ms(),
-            sample_ms: None,
-        }
-    } else {
-        let other = other
-            .as_ref()
-            .filter(|other| fresh(other.seen_ms()) && other.replica != elected.replica)?;
-        Candidate {
-            replica: &other.replica,
-            seen_ms: other.seen_ms(),
-            sample_ms: other.sample_ms(),
-        }
-    };
-    match decide(Some(&elected.desc()), &candidate, now_ms, timeouts, 0) {
-        Decision::Keep(_) => None,
-        Decision::Refresh(_) => Some(take(&candidate)),
-        Decision::Elect(..) => cluster.waiting.allows(failovers).then(|| take(&candidate)),
     }
 }
