@@ -18,8 +18,9 @@ pub trait Codec<V>: Send + Sync + 'static {
     fn decode(&self, bytes: &[u8]) -> Result<V, CodecError>;
 }
 
-/// Why stored bytes are no value.
+/// Why stored bytes are not a value.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CodecError {
     /// No snappy block.
     #[error("not a snappy block ({0})")]

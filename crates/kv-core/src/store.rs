@@ -48,8 +48,9 @@ impl<V> CasOutcome<V> {
 /// Why a store could not do what it was asked.
 ///
 /// Every variant names the store and the key, so that the text alone tells an operator where to
-/// look.
+/// look. [`StoreError::is_retryable`] says whether trying again can help.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StoreError {
     /// The store cannot be reached or did not answer in time; the same call may succeed later.
     #[error("{store}: {operation} {key:?}: {source}")]
@@ -105,6 +106,36 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Name of the store, such as `etcd`.
+    pub fn store(&self) -> &'static str {
+        match self {
+            Self::Unavailable { store, .. }
+            | Self::InvalidKey { store, .. }
+            | Self::Decode { store, .. }
+            | Self::Conflict { store, .. }
+            | Self::Aborted { store, .. } => store,
+        }
+    }
+
+    /// The key or prefix that the call was about.
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Unavailable { key, .. }
+            | Self::InvalidKey { key, .. }
+            | Self::Decode { key, .. }
+            | Self::Conflict { key, .. }
+            | Self::Aborted { key, .. } => key,
+        }
+    }
+
+    /// Whether the same call may succeed later, without a change of key, value or program. After
+    /// [`StoreError::Unavailable`] a write may have taken place.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Unavailable { .. } | Self::Conflict { .. })
+    }
+}
+
 /// A key-value store of values of type `V`.
 ///
 /// # Contract
@@ -145,4 +176,44 @@ pub trait Store<V: Send + 'static>: Send + Sync + 'static {
 
     /// Events of all keys that begin with `prefix`.
     fn watch_prefix(&self, prefix: &str) -> WatchStream<V>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_where_it_was_and_whether_to_try_again() {
+        let (store, key) = ("etcd", "a/b".to_owned());
+        let unavailable = StoreError::Unavailable {
+            store,
+            operation: "CAS",
+            key: key.clone(),
+            source: "timeout".into(),
+        };
+        let conflict = StoreError::Conflict {
+            store,
+            key: key.clone(),
+            attempts: 3,
+        };
+        let invalid = StoreError::InvalidKey {
+            store,
+            key: key.clone(),
+            reason: "too long",
+        };
+        let aborted = StoreError::Aborted {
+            store,
+            key,
+            source: "no".into(),
+        };
+        for (error, is_retryable) in [
+            (unavailable, true),
+            (conflict, true),
+            (invalid, false),
+            (aborted, false),
+        ] {
+            assert_eq!((error.store(), error.key()), ("etcd", "a/b"));
+            assert_eq!(error.is_retryable(), is_retryable, "{error}");
+        }
+    }
 }
