@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ConfigErrors, RuntimeConfig, StoreKind, TenantLimits};
+use crate::ended::ended_quietly;
 use crate::grpc_server::GrpcServer;
 use crate::listener::{ServeError, Server};
 use crate::multi::Multi;
@@ -276,7 +277,9 @@ impl Running {
             match &mut self.multi {
                 Some((handle, overrides)) => tokio::select! {
                     what = handle.failed() => what,
-                    ended = overrides => format!("following multi_kv_config ended: {ended:?}"),
+                    outcome = overrides => {
+                        format!("following multi_kv_config ended: {}", ended_quietly(outcome))
+                    }
                 },
                 None => std::future::pending().await,
             }
@@ -287,7 +290,9 @@ impl Running {
             what = multi => what,
             what = self.http.failed() => what,
             what = self.grpc.server.failed() => what,
-            ended = &mut self.housekeeping => format!("housekeeping ended: {ended:?}"),
+            outcome = &mut self.housekeeping => {
+                format!("housekeeping ended: {}", ended_quietly(outcome))
+            }
         }
     }
 

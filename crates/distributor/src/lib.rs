@@ -9,6 +9,7 @@ mod asking;
 pub mod config;
 pub mod demo;
 mod downstream;
+mod ended;
 mod grpc_server;
 mod http_server;
 mod listener;

@@ -6,8 +6,9 @@ use std::time::SystemTime;
 
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
@@ -30,8 +31,33 @@ pub fn init(server: &ServerConfig) -> Result<(), tracing::subscriber::SetGlobalD
     let lines = tracing_subscriber::fmt::layer()
         .event_format(Lines(server.log_format))
         .with_writer(std::io::stderr)
-        .with_filter(level);
+        .with_filter(filter(level));
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines))
+}
+
+/// chitchat, which carries gossip, warns of what is its daily work ("Node to reset …" whenever a
+/// member is sent a map anew), in terms of its own. What it says is for whoever looks for a fault in
+/// it, at debug; what an operator should know of gossip, kv-memberlist says.
+const INNER_WORKINGS: &str = "chitchat";
+
+fn filter(level: LevelFilter) -> Targets {
+    let inner = if level >= LevelFilter::DEBUG {
+        level
+    } else {
+        LevelFilter::ERROR
+    };
+    Targets::new()
+        .with_default(level)
+        .with_target(INNER_WORKINGS, inner.min(level))
+}
+
+/// The level that a line is written with.
+fn level_of(metadata: &Metadata<'_>) -> Level {
+    let is_inner = metadata.target().starts_with(INNER_WORKINGS);
+    match *metadata.level() {
+        level if is_inner && level > Level::ERROR => Level::DEBUG,
+        level => level,
+    }
 }
 
 struct Lines(LogFormat);
@@ -50,7 +76,7 @@ where
         let mut fields = Fields::default();
         event.record(&mut fields);
         let ts = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
-        let line = fields.line(self.0, &ts, *event.metadata().level());
+        let line = fields.line(self.0, &ts, level_of(event.metadata()));
         writer.write_str(&line)
     }
 }
@@ -147,6 +173,8 @@ fn logfmt(value: &serde_json::Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
 
     fn example() -> Fields {
@@ -159,6 +187,56 @@ mod tests {
                 ("silent_ms", 30_012.into()),
             ],
         }
+    }
+
+    /// What is written of events at every level of this crate and of chitchat.
+    fn written(level: LevelFilter) -> String {
+        let written = Written::default();
+        let writer = written.clone();
+        let lines = tracing_subscriber::fmt::layer()
+            .event_format(Lines(LogFormat::Logfmt))
+            .with_writer(move || writer.clone())
+            .with_filter(filter(level));
+        let subscriber = tracing_subscriber::registry().with(lines);
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::warn!(target: "chitchat::state", "Node to reset");
+            tracing::info!(target: "chitchat::state", "resetting for node id");
+            tracing::error!(target: "chitchat", "please report");
+            tracing::info!("a member is active");
+            tracing::debug!("details");
+        });
+        let bytes = written.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_daily_work_of_gossip_is_for_debugging() {
+        let text = written(LevelFilter::INFO);
+        assert!(!text.contains("reset"), "{text}");
+        assert!(text.contains("level=error msg=\"please report\""), "{text}");
+        assert!(
+            text.contains("level=info msg=\"a member is active\""),
+            "{text}"
+        );
+        let text = written(LevelFilter::DEBUG);
+        assert!(text.contains("level=debug msg=\"Node to reset\""), "{text}");
+        assert!(text.contains("level=debug msg=details"), "{text}");
+        assert!(!text.contains("level=warn"), "{text}");
+        assert_eq!(written(LevelFilter::ERROR).lines().count(), 1);
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl Watch {
                 self.synced = false;
                 if self.failures == 1 {
                     tracing::warn!(
-                        scope = ?self.scope,
+                        scope = %self.scope,
                         %problem,
                         "consul: the watch was interrupted; trying again"
                     );
@@ -111,7 +111,7 @@ impl Watch {
         }
         if self.failures > 0 {
             let failures = self.failures;
-            tracing::info!(scope = ?self.scope, failures, "consul: the watch goes on");
+            tracing::info!(scope = %self.scope, failures, "consul: the watch goes on");
         }
         self.index = index;
         self.synced = true;

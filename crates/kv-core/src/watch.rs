@@ -1,6 +1,7 @@
 //! Watch events, and the queue between a store and its watchers.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use futures::stream::{self, BoxStream};
@@ -36,6 +37,16 @@ pub enum WatchScope {
     Key(String),
     /// All keys that begin with this.
     Prefix(String),
+}
+
+impl fmt::Display for WatchScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WatchScope::Key(key) => write!(f, "key {}", key.escape_debug()),
+            WatchScope::Prefix(prefix) if prefix.is_empty() => f.write_str("all keys"),
+            WatchScope::Prefix(prefix) => write!(f, "keys below {}", prefix.escape_debug()),
+        }
+    }
 }
 
 impl WatchScope {
@@ -178,6 +189,14 @@ mod tests {
     use futures::StreamExt;
 
     use super::*;
+
+    #[test]
+    fn a_scope_is_said_in_words() {
+        let below = |prefix: &str| WatchScope::Prefix(prefix.to_owned()).to_string();
+        assert_eq!(below("collectors/"), "keys below collectors/");
+        assert_eq!(below(""), "all keys");
+        assert_eq!(WatchScope::Key("a\n".to_owned()).to_string(), "key a\\n");
+    }
 
     #[tokio::test]
     async fn a_slow_watcher_sees_the_last_value_once() {

@@ -200,7 +200,10 @@ impl ByteStore for EtcdBytes {
         let keys = snapshot.entries.into_iter().filter_map(|entry| {
             String::from_utf8(entry.into_key_value().0)
                 .inspect_err(|error| {
-                    tracing::debug!(key = ?error.as_bytes(), "a key of others is not UTF-8");
+                    tracing::debug!(
+                        key = %error.as_bytes().escape_ascii(),
+                        "a key of others is not UTF-8"
+                    );
                 })
                 .ok()
         });

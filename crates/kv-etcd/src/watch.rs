@@ -36,7 +36,7 @@ pub(crate) fn watch(
     let watcher = Watcher {
         members,
         range: Range::of(scope),
-        scope: format!("{scope:?}"),
+        scope: scope.to_string(),
         known: HashMap::new(),
         place: Place::default(),
         unread: true,
@@ -295,7 +295,7 @@ impl Watcher {
 
     fn report(&mut self, key: &[u8], value: Option<Vec<u8>>) {
         let Ok(key) = std::str::from_utf8(key) else {
-            tracing::debug!(?key, "a key of others is not UTF-8");
+            tracing::debug!(key = %key.escape_ascii(), "a key of others is not UTF-8");
             return;
         };
         self.ready.push_back(match value {

@@ -87,7 +87,8 @@ where
         );
         if logged.elapsed() >= AGAIN.1 {
             logged = Instant::now();
-            tracing::warn!(began = ?began.elapsed(), "still {text}");
+            let took_ms = crate::clock::millis(began.elapsed());
+            tracing::warn!(took_ms, "still {text}");
         }
         inner.set_phase(Phase::Joining(text));
         if contacted.elapsed() >= AGAIN.0 {
@@ -107,7 +108,10 @@ where
     }
     catch_up.contacts().caught_up();
     inner.become_ready("joined").await;
-    tracing::info!(took = ?began.elapsed(), "this member holds what its cluster holds");
+    tracing::info!(
+        took_ms = crate::clock::millis(began.elapsed()),
+        "this member holds what its cluster holds"
+    );
 }
 
 /// Catches up whenever this process did not run for a while: a failover decided on what it knew

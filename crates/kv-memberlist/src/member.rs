@@ -176,7 +176,7 @@ where
     let gossip = Gossip::start(part, wire, on_copy)
         .await
         .map_err(StartError::Gossip)?;
-    tracing::info!(%name, %bound, %advertised, join = ?config.join_members, "gossip started");
+    tracing::info!(%name, %bound, %advertised, join = config.join_members.join(", "), "gossip started");
     let pulse = Arc::new(Pulse::new());
     let inner = Arc::new(Inner {
         liveness: Mutex::new(Liveness::new(config.gossip_interval)),
@@ -470,7 +470,11 @@ where
             .saturating_sub(began.elapsed())
             .min(self.config.gossip_interval * 10);
         let heard = tokio::time::timeout(patience, self.be_heard()).await;
-        tracing::info!(took = ?began.elapsed(), everybody_knows = heard.is_ok(), "left the gossip cluster");
+        tracing::info!(
+            took_ms = crate::clock::millis(began.elapsed()),
+            everybody_knows = heard.is_ok(),
+            "left the gossip cluster"
+        );
     }
 
     fn close(&self) {

@@ -215,13 +215,13 @@ fn log(change: &Change, own: &str) {
     }
     match (change.from, change.to) {
         (_, Some(MemberState::Dead)) => {
-            tracing::warn!(%name, %address, "a member is silent: held for dead");
+            tracing::warn!(%name, %address, "a member is silent and counts as dead");
         }
         (Some(MemberState::Dead), Some(_)) => tracing::info!(%name, %address, "a member is back"),
         (_, Some(MemberState::Active)) => tracing::info!(%name, %address, "a member is active"),
-        (_, Some(state)) => {
-            tracing::info!(%name, %address, "a member is {}", state.as_str());
-        }
+        (_, Some(MemberState::Joining)) => tracing::info!(%name, %address, "a member is joining"),
+        (_, Some(MemberState::Leaving)) => tracing::info!(%name, %address, "a member is leaving"),
+        (_, Some(MemberState::Left)) => tracing::info!(%name, %address, "a member has left"),
         (Some(_), None) => tracing::info!(%name, %address, "a member is forgotten"),
         (None, None) => {}
     }

@@ -14,6 +14,7 @@ use hyper_util::server::conn::auto;
 use tokio::task::JoinHandle;
 
 use crate::config::ServerTls;
+use crate::ended::ended;
 
 mod tls;
 
@@ -129,8 +130,8 @@ impl Listener {
 impl Server {
     /// Waits for the server to end by itself, which it should not.
     pub(crate) async fn failed(&mut self) -> String {
-        let ended = (&mut self.task).await;
-        format!("the {} server ended: {ended:?}", self.protocol)
+        let outcome = (&mut self.task).await;
+        format!("the {} server ended: {}", self.protocol, ended(outcome))
     }
 
     /// Stops accepting and waits for requests in flight, at most `timeout`, and not longer than until
