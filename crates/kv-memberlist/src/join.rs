@@ -96,6 +96,7 @@ where
         let mut resolved = self.resolver.resolve().await;
         let own = self.inner.gossip.wire().advertised();
         resolved.addresses.retain(|address| *address != own);
+        self.inner.gossip.wire().door().name(&resolved.addresses);
         let known = self.inner.liveness().addresses();
         let unknown = resolved
             .addresses

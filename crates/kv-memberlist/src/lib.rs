@@ -20,6 +20,7 @@
 mod catch_up;
 mod clock;
 mod config;
+mod door;
 mod entry;
 #[cfg(feature = "testing")]
 pub mod fuzzing;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use crate::packet::Refusal;
 
 /// How a packet travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,17 +16,37 @@ pub(crate) enum Via {
 /// A packet that arrived.
 #[derive(Debug)]
 pub(crate) struct Arrival {
-    /// The other end: for a datagram its source; for a stream the connection's other end, which is
-    /// not where its sender listens.
+    /// The other end: for a datagram its source, as it says; for a stream the connection's other
+    /// end, which is not where its sender listens.
     pub from: SocketAddr,
+    /// Whether it came over a stream.
+    pub stream: bool,
     /// The sealed packet.
     pub packet: Vec<u8>,
-    /// The packet's share of the memory for arrivals, given back with it; `None` without a bound.
-    pub _room: Option<OwnedSemaphorePermit>,
+}
+
+/// Who sent a packet, for all that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Standing {
+    /// Anyone: what it sent is not taken.
+    Stranger,
+    /// Somebody who may become a member.
+    Guest,
+    /// A member.
+    Member,
+}
+
+/// Takes what arrives.
+pub(crate) trait Reception: Send + Sync + 'static {
+    /// Takes a packet, or not; never waits.
+    fn deliver(&self, arrival: Arrival) -> Standing;
+
+    /// Something arrived that is no packet.
+    fn refuse(&self, from: SocketAddr, refusal: Refusal);
 }
 
 /// Sends packets. Whatever it cannot send at once or queue within its bounds, it drops and counts:
-/// gossip repeats itself.
+/// gossip repeats itself. Dropping it closes it.
 pub(crate) trait Link: Send + Sync + 'static {
     /// Sends a sealed packet, or queues it; never waits.
     fn send(&self, to: SocketAddr, packet: Vec<u8>, via: Via);
@@ -36,12 +56,4 @@ pub(crate) trait Link: Send + Sync + 'static {
 
     /// Why the last stream to this address failed; `None` if it did not, or none was tried.
     fn trouble(&self, to: SocketAddr) -> Option<String>;
-}
-
-/// A link and what arrives on it. Dropping the link closes it.
-pub(crate) struct Opened {
-    /// Sends.
-    pub link: Box<dyn Link>,
-    /// Receives; a bounded queue, beyond which arrivals are dropped and counted.
-    pub arrivals: mpsc::Receiver<Arrival>,
 }

@@ -11,13 +11,13 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::door::Door;
 use crate::gossip::{Gossip, Part, PeerId, Wire};
-use crate::link::Opened;
+use crate::link::{Link, Reception};
 use crate::liveness::Liveness;
 use crate::metrics::Metrics;
 use crate::names::{is_showable, showable};
 use crate::packet::Sealer;
-use crate::refusals::Refusals;
 use crate::resolve::{JoinMember, JoinMemberError, Resolver};
 use crate::store::{MemberlistStore, Phase, Pulse};
 use crate::upkeep;
@@ -116,15 +116,28 @@ where
     } else {
         &config.bind_addr
     };
-    let link = crate::net::bind(addresses, config.bind_port, metrics.clone())
+    let door = Arc::new(Door::new(sealer(&config), metrics.clone()));
+    let reception = Arc::clone(&door) as Arc<dyn Reception>;
+    let link = crate::net::bind(addresses, config.bind_port, metrics.clone(), reception)
         .await
         .map_err(StartError::Bind)?;
-    start_on(link, config, codec, metrics).await
+    start_on(door, link, config, codec, metrics).await
+}
+
+/// What makes and opens the packets of a member.
+pub(crate) fn sealer(config: &MemberlistConfig) -> Sealer {
+    Sealer::new(
+        config.encryption_keys.clone(),
+        config.cluster_label.clone(),
+        !config.cluster_label_verification_disabled,
+        config.compression_enabled,
+    )
 }
 
 /// As [`start`], on any link.
 pub(crate) async fn start_on<V, C>(
-    link: Opened,
+    door: Arc<Door>,
+    link: Arc<dyn Link>,
     config: MemberlistConfig,
     codec: C,
     metrics: Metrics,
@@ -134,7 +147,7 @@ where
     C: Codec<V>,
 {
     check(&config)?;
-    let bound = link.link.local_addr();
+    let bound = link.local_addr();
     let members = config
         .join_members
         .iter()
@@ -149,17 +162,11 @@ where
              the elections. Set memberlist.encryption_keys, or keep the port to the members"
         );
     }
-    let sealer = Sealer::new(
-        config.encryption_keys.clone(),
-        config.cluster_label.clone(),
-        !config.cluster_label_verification_disabled,
-        config.compression_enabled,
-    );
+    door.open(Arc::downgrade(&link), advertised);
     let wire = Arc::new(Wire::new(
+        door,
         link,
-        sealer,
         advertised,
-        Refusals::new(metrics.clone()),
         config.message_history_buffer_bytes,
     ));
     let view = Arc::new(View::new(

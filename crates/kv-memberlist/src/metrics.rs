@@ -57,6 +57,10 @@ pub(crate) struct Metrics {
     pub(crate) adopted: Counter,
     pub(crate) superseded: Counter,
     pub(crate) restarts: Counter,
+    /// Packets that did not prove whose they are.
+    pub(crate) unproven: Counter,
+    /// Incoming connections that were closed to make room for others.
+    pub(crate) displaced: Counter,
     pub(crate) propagation: Histogram,
 }
 
@@ -86,6 +90,8 @@ impl Metrics {
             adopted: Counter::default(),
             superseded: Counter::default(),
             restarts: Counter::default(),
+            unproven: Counter::default(),
+            displaced: Counter::default(),
             propagation: Histogram::new([
                 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0,
             ]),
@@ -201,6 +207,17 @@ impl Metrics {
             "gossip_restarts",
             "Times that the gossip task had to be started again after a panic",
             &metrics.restarts,
+        );
+        counter(
+            "unproven_packets",
+            "Packets that did not prove to come from the address that they name; each was answered \
+             with a challenge at most, and is repeated if its sender receives that",
+            &metrics.unproven,
+        );
+        counter(
+            "displaced_connections",
+            "Incoming TCP connections that were closed to make room for newer ones",
+            &metrics.displaced,
         );
         registry.register(
             "memberlist_client_kv_store_value_tombstones",

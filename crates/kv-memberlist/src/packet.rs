@@ -6,9 +6,13 @@
 //! if encrypted: when it was sent (8, unix milliseconds)
 //! label: length (1) and bytes
 //! reply to: 4 or 6 | address (4 or 16) | port (2)
-//! body flags (bit 0: compressed)
-//! body; if compressed, its length (4) and one zstd frame
+//! body flags (bit 0: compressed, 1: with a proof, 2: with an offer, 3: bare)
+//! the proof: the cookie that the receiver gave the sender (8)
+//! the offer: a cookie for the receiver (8)
+//! body; if compressed, its length (4) and one zstd frame; if bare, nothing or a quote (8)
 //! ```
+//!
+//! Cookies and bare packets are for packets that are not encrypted: see [`crate::door`].
 //!
 //! Numbers are little-endian. The cipher is XChaCha20-Poly1305; what stands before the encrypted
 //! part is authenticated with it. The label is inside, so that a packet of another cluster that has
@@ -38,12 +42,17 @@ const MAGIC: [u8; 2] = *b"kg";
 const FORMAT: u8 = 1;
 const FLAG_ENCRYPTED: u8 = 1;
 const FLAG_COMPRESSED: u8 = 1;
+const FLAG_PROOF: u8 = 2;
+const FLAG_OFFER: u8 = 4;
+const FLAG_BARE: u8 = 8;
+/// Bytes of a cookie, and of a quote.
+pub(crate) const COOKIE_SIZE: usize = 8;
 const PLAIN_HEADER: usize = 4;
 const NONCE_SIZE: usize = 24;
 const TAG_SIZE: usize = 16;
 const SEALED_HEADER: usize = PLAIN_HEADER + KEY_ID_SIZE + NONCE_SIZE;
 /// Room for everything but label and body.
-const OVERHEAD: usize = SEALED_HEADER + 8 + 1 + 19 + 1 + 4 + TAG_SIZE;
+const OVERHEAD: usize = SEALED_HEADER + 8 + 1 + 19 + 1 + 2 * COOKIE_SIZE + 4 + TAG_SIZE;
 /// Below this size, compression saves too little to be worth its time.
 const MIN_COMPRESSED: usize = 512;
 const COMPRESSION_LEVEL: i32 = 1;
@@ -129,7 +138,71 @@ impl Refusal {
     }
 }
 
+/// What an address is given, and who receives there alone can give back.
+pub(crate) type Cookie = [u8; COOKIE_SIZE];
+
+/// The cookies of a packet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Cookies {
+    /// That which the receiver gave to the sender.
+    pub(crate) proof: Option<Cookie>,
+    /// One that the receiver shall give back.
+    pub(crate) offer: Option<Cookie>,
+}
+
+/// What a packet is to hold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Content<'a> {
+    Message(&'a [u8]),
+    /// Cookies alone; of a challenge also what names the packet that was not taken.
+    Bare(Option<Cookie>),
+}
+
+/// A packet that is what it says, its message not yet looked at.
+#[derive(Debug)]
+pub(crate) struct Envelope {
+    /// Where the sender says that it listens.
+    pub(crate) reply_to: SocketAddr,
+    pub(crate) cookies: Cookies,
+    flags: u8,
+    /// All that was not encrypted, or is decrypted.
+    text: Vec<u8>,
+    /// Where in it the body begins.
+    body: usize,
+}
+
+impl Envelope {
+    /// Whether there is a message in it, and not only cookies.
+    pub(crate) fn is_message(&self) -> bool {
+        self.flags & FLAG_BARE == 0
+    }
+
+    /// What a bare packet is about.
+    pub(crate) fn quote(&self) -> Option<Cookie> {
+        if self.is_message() {
+            None
+        } else {
+            Reader::new(self.body()).array()
+        }
+    }
+
+    /// The packet, if it was not encrypted.
+    pub(crate) fn as_received(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Bytes that it holds.
+    pub(crate) fn size(&self) -> usize {
+        self.text.len()
+    }
+
+    fn body(&self) -> &[u8] {
+        self.text.get(self.body..).unwrap_or_default()
+    }
+}
+
 /// What a packet held.
+#[cfg(any(test, feature = "testing"))]
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Opened {
     /// Where the sender listens.
@@ -163,14 +236,33 @@ impl Sealer {
         }
     }
 
-    /// Makes a packet. Nobody accepts one whose body is longer than `MAX_BODY`.
+    /// Whether packets are encrypted, and others refused.
+    pub(crate) fn has_keys(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
+    /// Makes a packet of a message. Nobody accepts one whose body is longer than `MAX_BODY`.
     pub(crate) fn seal(&self, reply_to: SocketAddr, body: &[u8]) -> Vec<u8> {
-        let mut packet = Vec::with_capacity(OVERHEAD + self.label.len() + body.len());
+        self.seal_with(reply_to, Cookies::default(), Content::Message(body))
+    }
+
+    /// Makes a packet.
+    pub(crate) fn seal_with(
+        &self,
+        reply_to: SocketAddr,
+        cookies: Cookies,
+        content: Content<'_>,
+    ) -> Vec<u8> {
+        let length = match content {
+            Content::Message(body) => body.len(),
+            Content::Bare(_) => COOKIE_SIZE,
+        };
+        let mut packet = Vec::with_capacity(OVERHEAD + self.label.len() + length);
         packet.extend(MAGIC);
         packet.push(FORMAT);
         let Some(key) = self.keys.first() else {
             packet.push(0);
-            self.write_inner(reply_to, body, &mut packet);
+            self.write_inner(reply_to, cookies, content, &mut packet);
             return packet;
         };
         packet.push(FLAG_ENCRYPTED);
@@ -179,12 +271,18 @@ impl Sealer {
         rand::rng().fill_bytes(&mut nonce);
         packet.extend(nonce);
         packet.extend(crate::clock::now_ms().to_le_bytes());
-        self.write_inner(reply_to, body, &mut packet);
+        self.write_inner(reply_to, cookies, content, &mut packet);
         encrypt(key, nonce, &mut packet);
         packet
     }
 
-    fn write_inner(&self, reply_to: SocketAddr, body: &[u8], packet: &mut Vec<u8>) {
+    fn write_inner(
+        &self,
+        reply_to: SocketAddr,
+        cookies: Cookies,
+        content: Content<'_>,
+        packet: &mut Vec<u8>,
+    ) {
         packet.push(u8::try_from(self.label.len()).unwrap_or(u8::MAX));
         packet.extend(&self.label);
         match reply_to.ip() {
@@ -198,9 +296,25 @@ impl Sealer {
             }
         }
         packet.extend(reply_to.port().to_le_bytes());
-        if !self.write_compressed(body, packet) {
-            packet.push(0);
-            packet.extend(body);
+        let flags = packet.len();
+        packet.push(0);
+        let mut set = 0;
+        for (flag, cookie) in [(FLAG_PROOF, cookies.proof), (FLAG_OFFER, cookies.offer)] {
+            if let Some(cookie) = cookie {
+                set |= flag;
+                packet.extend(cookie);
+            }
+        }
+        match content {
+            Content::Message(body) if self.write_compressed(body, packet) => set |= FLAG_COMPRESSED,
+            Content::Message(body) => packet.extend(body),
+            Content::Bare(quote) => {
+                set |= FLAG_BARE;
+                packet.extend(quote.iter().flatten());
+            }
+        }
+        if let Some(flags) = packet.get_mut(flags) {
+            *flags = set;
         }
     }
 
@@ -213,7 +327,6 @@ impl Sealer {
             return false;
         }
         let start = packet.len();
-        packet.push(FLAG_COMPRESSED);
         packet.extend(length.to_le_bytes());
         let frame = packet.len();
         packet.resize(frame + body.len() / 10 * 9 - 4, 0);
@@ -224,12 +337,22 @@ impl Sealer {
         end > start
     }
 
-    /// Opens a packet.
+    /// Opens a packet that holds a message.
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn open(&self, packet: &[u8]) -> Result<Opened, Refusal> {
+        let envelope = self.unseal(packet.to_vec())?;
+        Ok(Opened {
+            reply_to: envelope.reply_to,
+            body: self.unpack(&envelope)?,
+        })
+    }
+
+    /// Checks a packet, and decrypts it.
+    pub(crate) fn unseal(&self, packet: Vec<u8>) -> Result<Envelope, Refusal> {
         if packet.len() > MAX_PACKET {
             return Err(Refusal::TooLarge);
         }
-        let mut reader = Reader::new(packet);
+        let mut reader = Reader::new(&packet);
         if reader.array().ok_or(Refusal::Truncated)? != MAGIC {
             return Err(Refusal::NotOurs);
         }
@@ -237,10 +360,10 @@ impl Sealer {
             return Err(Refusal::Version);
         }
         match (reader.u8().ok_or(Refusal::Truncated)?, self.keys.is_empty()) {
-            (0, true) => self.read_inner(reader),
+            (0, true) => self.read_inner(packet, PLAIN_HEADER),
             (0, false) => Err(Refusal::Unencrypted),
             (FLAG_ENCRYPTED, true) => Err(Refusal::Encrypted),
-            (FLAG_ENCRYPTED, false) => self.read_dated(&self.decrypt(packet)?),
+            (FLAG_ENCRYPTED, false) => self.read_dated(self.decrypt(&packet)?),
             _ => Err(Refusal::Malformed),
         }
     }
@@ -269,16 +392,18 @@ impl Sealer {
         Ok(text)
     }
 
-    fn read_dated(&self, text: &[u8]) -> Result<Opened, Refusal> {
-        let mut reader = Reader::new(text);
+    fn read_dated(&self, text: Vec<u8>) -> Result<Envelope, Refusal> {
+        let mut reader = Reader::new(&text);
         let sent_ms = i64::from_le_bytes(reader.array().ok_or(Refusal::Truncated)?);
         if crate::clock::now_ms().abs_diff(sent_ms) > MAX_AGE_MS {
             return Err(Refusal::Age);
         }
-        self.read_inner(reader)
+        self.read_inner(text, size_of::<i64>())
     }
 
-    fn read_inner(&self, mut reader: Reader<'_>) -> Result<Opened, Refusal> {
+    /// Of a text that begins `at`.
+    fn read_inner(&self, text: Vec<u8>, at: usize) -> Result<Envelope, Refusal> {
+        let mut reader = Reader::new(text.get(at..).unwrap_or_default());
         let length = reader.u8().ok_or(Refusal::Truncated)?;
         let label = reader.take(length.into()).ok_or(Refusal::Truncated)?;
         if self.verify_label && label != self.label {
@@ -288,13 +413,39 @@ impl Sealer {
         if !can_be_replied_to(reply_to) {
             return Err(Refusal::Address);
         }
-        let body = match reader.u8().ok_or(Refusal::Truncated)? {
-            0 if reader.rest.len() > MAX_BODY => return Err(Refusal::TooLarge),
-            0 => reader.rest.to_vec(),
-            FLAG_COMPRESSED => self.decompress(reader)?,
-            _ => return Err(Refusal::Malformed),
+        let flags = reader.u8().ok_or(Refusal::Truncated)?;
+        let mut cookie = |flag| match flags & flag {
+            0 => Ok(None),
+            _ => reader.array().ok_or(Refusal::Truncated).map(Some),
         };
-        Ok(Opened { reply_to, body })
+        let cookies = Cookies {
+            proof: cookie(FLAG_PROOF)?,
+            offer: cookie(FLAG_OFFER)?,
+        };
+        match flags & !(FLAG_PROOF | FLAG_OFFER) {
+            0 if reader.rest.len() > MAX_BODY => return Err(Refusal::TooLarge),
+            0 | FLAG_COMPRESSED => {}
+            FLAG_BARE if [0, COOKIE_SIZE].contains(&reader.rest.len()) => {}
+            _ => return Err(Refusal::Malformed),
+        }
+        let body = text.len() - reader.rest.len();
+        Ok(Envelope {
+            reply_to,
+            cookies,
+            flags,
+            text,
+            body,
+        })
+    }
+
+    /// The message of a packet.
+    pub(crate) fn unpack(&self, envelope: &Envelope) -> Result<Vec<u8>, Refusal> {
+        let body = envelope.body();
+        match envelope.flags & (FLAG_COMPRESSED | FLAG_BARE) {
+            0 => Ok(body.to_vec()),
+            FLAG_COMPRESSED => self.decompress(Reader::new(body)),
+            _ => Err(Refusal::Malformed),
+        }
     }
 
     fn decompress(&self, mut reader: Reader<'_>) -> Result<Vec<u8>, Refusal> {
@@ -455,6 +606,46 @@ mod tests {
     }
 
     #[test]
+    fn cookies_travel_with_a_message_or_alone() {
+        let cookies = [None, Some([7; 8])]
+            .into_iter()
+            .flat_map(|proof| [None, Some([9; 8])].map(|offer| Cookies { proof, offer }));
+        for cookies in cookies {
+            for keys in [&[][..], &[1]] {
+                let sealer = sealer(keys, "label");
+                for body in [BODY.to_vec(), vec![7; 1000]] {
+                    let packet = sealer.seal_with(here(), cookies, Content::Message(&body));
+                    let envelope = sealer.unseal(packet).unwrap();
+                    assert_eq!((envelope.reply_to, envelope.cookies), (here(), cookies));
+                    assert!(envelope.is_message() && envelope.quote().is_none());
+                    assert_eq!(sealer.unpack(&envelope), Ok(body));
+                }
+                for quote in [None, Some([5; 8])] {
+                    let packet = sealer.seal_with(here(), cookies, Content::Bare(quote));
+                    let envelope = sealer.unseal(packet).unwrap();
+                    assert_eq!((envelope.cookies, envelope.quote()), (cookies, quote));
+                    assert!(!envelope.is_message());
+                    assert_eq!(sealer.unpack(&envelope), Err(Refusal::Malformed));
+                }
+            }
+        }
+    }
+
+    /// A challenge must never be larger than what it answers.
+    #[test]
+    fn a_challenge_is_no_larger_than_the_smallest_question() {
+        let sealer = sealer(&[], "label");
+        let cookies = Cookies {
+            proof: None,
+            offer: Some([7; 8]),
+        };
+        let challenge = sealer.seal_with(here(), cookies, Content::Bare(Some([5; 8])));
+        // What asks for all: no digest, and the name of the cluster.
+        let question = sealer.seal(here(), &[0; 2 + 1 + 1 + 2 + 2 + 13]);
+        assert!(challenge.len() <= question.len());
+    }
+
+    #[test]
     fn one_allocation_is_enough_for_a_packet() {
         for (body, keys) in [(noise(10_000), &[1][..]), (vec![7; 10_000], &[])] {
             let packet = sealer(keys, &"l".repeat(255)).seal("[::1]:1".parse().unwrap(), &body);
@@ -547,10 +738,17 @@ mod tests {
             open(b"kg\x01\x00\x00\x04\x7f\x00\x00\x01\x01\x00"),
             "truncated"
         );
-        assert_eq!(
-            open(b"kg\x01\x00\x00\x04\x7f\x00\x00\x01\x01\x00\x02"),
-            "malformed"
-        );
+        for (flags, reason) in [
+            (&[2][..], "truncated"),
+            (&[4, 0, 0, 0, 0, 0, 0, 0], "truncated"),
+            (&[8, 0], "malformed"),
+            (&[8], "malformed"),
+            (&[9], "malformed"),
+            (&[16], "malformed"),
+        ] {
+            let packet = [b"kg\x01\x00\x00\x04\x7f\x00\x00\x01\x01\x00", flags].concat();
+            assert_eq!(open(&packet), reason, "{flags:?}");
+        }
         assert_eq!(open(&vec![0; MAX_PACKET + 1]), "too_large");
         let packet = sealer(&[], "").seal(here(), &noise(MAX_BODY + 1));
         assert_eq!(open(&packet), "too_large");

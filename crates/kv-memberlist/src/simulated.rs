@@ -13,14 +13,12 @@ use kv_core::{Codec, Mergeable};
 use prometheus_client::registry::Registry;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tokio::sync::mpsc;
 
-use crate::link::{Arrival, Link, Opened, Via};
+use crate::door::Door;
+use crate::link::{Arrival, Link, Reception, Via};
+use crate::member::sealer;
 use crate::metrics::Metrics;
 use crate::{Memberlist, MemberlistConfig, MemberlistStore, StartError};
-
-/// Packets that wait at a member, as a socket's buffer holds them.
-const BUFFER: usize = 1_024;
 
 /// What the network does to packets.
 #[derive(Debug, Clone, Copy)]
@@ -58,14 +56,14 @@ struct Shared {
 struct State {
     random: StdRng,
     faults: Faults,
-    inboxes: HashMap<SocketAddr, mpsc::Sender<Arrival>>,
+    inboxes: HashMap<SocketAddr, Arc<dyn Reception>>,
     /// Groups that hear only each other; empty: all hear all.
     groups: Vec<HashSet<SocketAddr>>,
 }
 
 struct SimulatedLink {
     address: SocketAddr,
-    inbox: mpsc::Sender<Arrival>,
+    inbox: Arc<dyn Reception>,
     network: SimulatedNetwork,
 }
 
@@ -98,15 +96,21 @@ impl SimulatedNetwork {
         V: Mergeable + Clone + PartialEq + Send + Sync + 'static,
         C: Codec<V>,
     {
-        let (inbox, arrivals) = mpsc::channel(BUFFER);
-        self.lock().inboxes.insert(address, inbox.clone());
-        let link = Box::new(SimulatedLink {
+        let metrics = Metrics::register(registry);
+        let door = Arc::new(Door::new(sealer(&config), metrics.clone()));
+        let inbox: Arc<dyn Reception> = Arc::clone(&door) as _;
+        let link = self.connect(address, inbox);
+        crate::member::start_on(door, link, config, codec, metrics).await
+    }
+
+    /// A link at this address.
+    pub(crate) fn connect(&self, address: SocketAddr, inbox: Arc<dyn Reception>) -> Arc<dyn Link> {
+        self.lock().inboxes.insert(address, Arc::clone(&inbox));
+        Arc::new(SimulatedLink {
             address,
             inbox,
             network: self.clone(),
-        });
-        let metrics = Metrics::register(registry);
-        crate::member::start_on(Opened { link, arrivals }, config, codec, metrics).await
+        })
     }
 
     /// From now on, packets suffer this.
@@ -151,22 +155,18 @@ impl SimulatedNetwork {
             (inbox, delays)
         };
         for delay in delays {
-            let packet = packet.to_vec();
-            let inbox = inbox.clone();
+            let arrival = Arrival {
+                from,
+                stream: false,
+                packet: packet.to_vec(),
+            };
             if delay.is_zero() {
-                let _ = inbox.try_send(Arrival {
-                    from,
-                    packet,
-                    _room: None,
-                });
+                inbox.deliver(arrival);
             } else {
+                let inbox = Arc::clone(&inbox);
                 tokio::spawn(async move {
                     tokio::time::sleep(delay).await;
-                    let _ = inbox.try_send(Arrival {
-                        from,
-                        packet,
-                        _room: None,
-                    });
+                    inbox.deliver(arrival);
                 });
             }
         }
@@ -220,7 +220,7 @@ impl Drop for SimulatedLink {
         let mut state = self.network.lock();
         let inbox = state.inboxes.get(&self.address);
         // A member that was started meanwhile at the same address stays.
-        if inbox.is_some_and(|inbox| inbox.same_channel(&self.inbox)) {
+        if inbox.is_some_and(|inbox| Arc::ptr_eq(inbox, &self.inbox)) {
             state.inboxes.remove(&self.address);
         }
     }

@@ -195,6 +195,7 @@ where
     let (changes, alive) = {
         let mut liveness = inner.liveness();
         let changes = liveness.look(peers);
+        inner.gossip.wire().door().set_members(liveness.addresses());
         (changes, liveness.alive())
     };
     inner

@@ -8,7 +8,9 @@ use chitchat::transport::{Socket, Transport};
 use chitchat::{ChitchatMessage, Deserializable, Serializable};
 
 use super::Wire;
+use crate::door::Waiting;
 use crate::message::inspect;
+use crate::packet::{Envelope, Refusal};
 
 /// Opens chitchat's socket, each time on the same link.
 pub(super) struct Sockets(pub(super) Arc<Wire>);
@@ -40,39 +42,25 @@ impl Socket for WireSocket {
     /// Can be dropped while it waits without losing a message.
     async fn recv(&mut self) -> anyhow::Result<(SocketAddr, ChitchatMessage)> {
         loop {
-            let arrival = self.wire.arrival().await;
-            let opened = match self.wire.open(&arrival) {
-                Ok(opened) => opened,
-                Err(refusal) => {
-                    self.wire.refuse(arrival.from, refusal);
-                    continue;
-                }
-            };
-            let inspected = inspect(&opened.body, self.wire.keeps_history())
-                .and_then(|summary| self.wire.admit(&summary).map(|()| summary));
-            let summary = match inspected {
-                Ok(summary) => summary,
-                Err(refusal) => {
-                    self.wire.refuse(arrival.from, refusal);
-                    continue;
-                }
-            };
-            // A name or an address of its own that this member was told to join.
-            if opened.reply_to == self.wire.advertised() {
-                continue;
-            }
-            match ChitchatMessage::deserialize(&mut opened.body.as_slice()) {
-                Ok(message) => {
-                    self.wire
-                        .received(opened.reply_to, opened.body.len(), summary);
-                    return Ok((opened.reply_to, message));
-                }
-                Err(error) => {
-                    tracing::debug!(%error, from = %arrival.from, "chitchat cannot decode a message");
-                    self.wire
-                        .refuse(arrival.from, crate::packet::Refusal::Malformed);
-                }
+            let Waiting { from, envelope } = self.wire.arrival().await;
+            match self.read(&envelope) {
+                Ok(message) => return Ok((envelope.reply_to, message)),
+                Err(refusal) => self.wire.refuse(from, refusal),
             }
         }
+    }
+}
+
+impl WireSocket {
+    fn read(&self, envelope: &Envelope) -> Result<ChitchatMessage, Refusal> {
+        let body = self.wire.unpack(envelope)?;
+        let summary = inspect(&body, self.wire.keeps_history())?;
+        self.wire.admit(&summary)?;
+        let message = ChitchatMessage::deserialize(&mut body.as_slice()).map_err(|error| {
+            tracing::debug!(%error, from = %envelope.reply_to, "chitchat cannot decode a message");
+            Refusal::Malformed
+        })?;
+        self.wire.received(envelope.reply_to, body.len(), summary);
+        Ok(message)
     }
 }

@@ -2,16 +2,15 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tokio::time::Instant;
 
 use super::PeerId;
-use crate::link::{Arrival, Link, Opened, Via};
+use crate::door::{Door, Waiting};
+use crate::link::{Link, Via};
 use crate::message::{MAX_DIGEST, MAX_MEMBERS, Summary, digest_size, inspect};
-use crate::packet::{self, Refusal, Sealer};
-use crate::refusals::Refusals;
+use crate::packet::{Envelope, Refusal};
 use crate::{History, HistoryEntry};
 
 /// How many addresses are remembered as heard from.
@@ -19,11 +18,9 @@ const MAX_CONTACTS: usize = 1_000;
 
 /// Sends and receives messages for chitchat.
 pub(crate) struct Wire {
-    link: Box<dyn Link>,
-    arrivals: AsyncMutex<mpsc::Receiver<Arrival>>,
-    sealer: Sealer,
+    door: Arc<Door>,
+    link: Arc<dyn Link>,
     advertised: SocketAddr,
-    refusals: Refusals,
     streams: Mutex<HashSet<SocketAddr>>,
     contacts: Mutex<Contacts>,
     history: Mutex<Buffers>,
@@ -79,18 +76,15 @@ struct Ring {
 
 impl Wire {
     pub(crate) fn new(
-        opened: Opened,
-        sealer: Sealer,
+        door: Arc<Door>,
+        link: Arc<dyn Link>,
         advertised: SocketAddr,
-        refusals: Refusals,
         history_bytes: usize,
     ) -> Self {
         Self {
-            link: opened.link,
-            arrivals: AsyncMutex::new(opened.arrivals),
-            sealer,
+            door,
+            link,
             advertised,
-            refusals,
             streams: Mutex::default(),
             contacts: Mutex::new(Contacts {
                 digests: Some(Digests::default()),
@@ -104,6 +98,11 @@ impl Wire {
     /// Where other members reach this one.
     pub(crate) fn advertised(&self) -> SocketAddr {
         self.advertised
+    }
+
+    /// Decides whom is sent to and whose packets are taken.
+    pub(crate) fn door(&self) -> &Door {
+        &self.door
     }
 
     /// Why the last stream to this address failed.
@@ -142,25 +141,22 @@ impl Wire {
         {
             self.remember(to, body.len(), summary, |buffers| &mut buffers.sent);
         }
-        self.link
-            .send(to, self.sealer.seal(self.advertised, body), via);
+        self.door.send(to, body, via);
     }
 
-    /// The next packet; waits for ever once the link is closed.
-    pub(super) async fn arrival(&self) -> Arrival {
-        match self.arrivals.lock().await.recv().await {
-            Some(arrival) => arrival,
-            None => std::future::pending().await,
-        }
+    /// The next packet, and the other end that it came from.
+    pub(super) async fn arrival(&self) -> Waiting {
+        self.door.next().await
     }
 
-    pub(super) fn open(&self, arrival: &Arrival) -> Result<packet::Opened, Refusal> {
-        self.sealer.open(&arrival.packet)
+    /// The message of a packet.
+    pub(super) fn unpack(&self, envelope: &Envelope) -> Result<Vec<u8>, Refusal> {
+        self.door.unpack(envelope)
     }
 
     /// Counts a refused packet, and logs one of each reason from time to time.
     pub(super) fn refuse(&self, from: SocketAddr, refusal: Refusal) {
-        self.refusals.refuse(from, refusal);
+        self.door.refuse(from, refusal);
     }
 
     pub(super) fn keeps_history(&self) -> bool {

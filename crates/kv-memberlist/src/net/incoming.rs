@@ -6,48 +6,37 @@ use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::places::{Place, Places};
 use super::{ERROR_PAUSE, FIRST_FRAME, FRAME_TIMEOUT, INCOMING_IDLE, MAX_DATAGRAM};
-use crate::link::Arrival;
+use crate::link::{Arrival, Reception, Standing};
 use crate::metrics::Metrics;
 use crate::packet::{MAX_PACKET, Refusal};
-use crate::refusals::Refusals;
 
 /// `MAX_PACKET`, as it stands before a packet.
 const MAX_PACKET_LENGTH: u32 = MAX_PACKET as u32;
 
 #[derive(Clone)]
 pub(super) struct Incoming {
-    pub(super) arrivals: mpsc::Sender<Arrival>,
-    /// Bytes that may wait in `arrivals`.
-    pub(super) room: Arc<Semaphore>,
-    pub(super) refusals: Refusals,
+    pub(super) reception: Arc<dyn Reception>,
     pub(super) metrics: Metrics,
 }
 
 impl Incoming {
-    fn pass_on(&self, from: SocketAddr, packet: Vec<u8>) {
-        // A socket of both families writes IPv4 addresses as IPv6 ones.
-        let from = SocketAddr::new(from.ip().to_canonical(), from.port());
-        let size = u32::try_from(packet.len()).unwrap_or(u32::MAX);
-        let passed_on = match Arc::clone(&self.room).try_acquire_many_owned(size) {
-            Ok(room) => {
-                let arrival = Arrival {
-                    from,
-                    packet,
-                    _room: Some(room),
-                };
-                self.arrivals.try_send(arrival).is_ok()
-            }
-            Err(_) => false,
-        };
-        if !passed_on {
-            self.metrics.dropped.inc();
-        }
+    fn pass_on(&self, from: SocketAddr, stream: bool, packet: Vec<u8>) -> Standing {
+        self.reception.deliver(Arrival {
+            from: canonical(from),
+            stream,
+            packet,
+        })
     }
+}
+
+/// A socket of both families writes IPv4 addresses as IPv6 ones.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 pub(super) async fn receive_datagrams(socket: Arc<UdpSocket>, incoming: Incoming) {
@@ -58,7 +47,7 @@ pub(super) async fn receive_datagrams(socket: Arc<UdpSocket>, incoming: Incoming
                 incoming.metrics.datagrams_received.inc();
                 incoming.metrics.datagram_bytes_received.inc_by(size as u64);
                 let packet = buffer.get(..size).unwrap_or_default();
-                incoming.pass_on(from, packet.to_vec());
+                incoming.pass_on(from, false, packet.to_vec());
             }
             // About a datagram that was sent, or passing: nothing ends a UDP socket.
             Err(error) => {
@@ -69,7 +58,7 @@ pub(super) async fn receive_datagrams(socket: Arc<UdpSocket>, incoming: Incoming
     }
 }
 
-pub(super) async fn accept(listener: TcpListener, slots: Arc<Semaphore>, incoming: Incoming) {
+pub(super) async fn accept(listener: TcpListener, places: Arc<Places>, incoming: Incoming) {
     // Dropped, and so aborted, with this task.
     let mut connections = JoinSet::new();
     loop {
@@ -82,34 +71,43 @@ pub(super) async fn accept(listener: TcpListener, slots: Arc<Semaphore>, incomin
                 continue;
             }
         };
-        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
-            incoming.metrics.dropped.inc();
-            continue;
-        };
+        let place = places.enter(from.ip());
         let incoming = incoming.clone();
         connections.spawn(async move {
-            let _slot = slot;
-            receive_stream(stream, from, &incoming).await;
+            tokio::select! {
+                () = receive_stream(stream, canonical(from), &place, &incoming) => {}
+                () = place.lost() => {}
+            }
         });
     }
 }
 
 /// Reads frames until the other end closes the connection, is late or sends nonsense.
-async fn receive_stream(mut stream: TcpStream, from: SocketAddr, incoming: &Incoming) {
+async fn receive_stream(
+    mut stream: TcpStream,
+    from: SocketAddr,
+    place: &Place,
+    incoming: &Incoming,
+) {
     // Whoever connects has something to say.
     let mut patience = FIRST_FRAME;
     loop {
         match read_frame(&mut stream, patience).await {
             Ok(Some(packet)) => {
-                patience = INCOMING_IDLE;
                 let size = packet.len() as u64;
                 incoming.metrics.stream_received.inc();
                 incoming.metrics.stream_bytes_received.inc_by(size);
-                incoming.pass_on(from, packet);
+                let standing = incoming.pass_on(from, true, packet);
+                place.used(standing);
+                patience = if standing == Standing::Stranger {
+                    FIRST_FRAME
+                } else {
+                    INCOMING_IDLE
+                };
             }
             Ok(None) => return,
             Err(refusal) => {
-                incoming.refusals.refuse(from, refusal);
+                incoming.reception.refuse(from, refusal);
                 return;
             }
         }

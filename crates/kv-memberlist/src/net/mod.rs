@@ -8,6 +8,7 @@
 
 mod incoming;
 mod outgoing;
+mod places;
 #[cfg(test)]
 mod tests;
 
@@ -18,29 +19,30 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use crate::link::Opened;
+use crate::link::{Link, Reception};
 use crate::metrics::Metrics;
-use crate::refusals::Refusals;
 use incoming::{Incoming, accept, receive_datagrams};
 use outgoing::{Network, Outgoing};
+use places::{Bounds, Places};
 
 /// Bytes of a datagram at most. IPv6 guarantees that 1,280 get through unsplit, and its header and
 /// that of UDP have 48.
 pub(crate) const SAFE_DATAGRAM: usize = 1200;
 
 const MAX_DATAGRAM: usize = 65_535;
-/// Packets that wait to be read, and their bytes.
-const ARRIVALS: usize = 1024;
-const MAX_ARRIVED: usize = 16 << 20;
 /// Packets that wait for one connection.
 const QUEUE: usize = 32;
 /// Bytes that wait for all connections.
 const MAX_QUEUED: usize = 64 << 20;
 const MAX_OUTGOING: usize = 1024;
-const MAX_INCOMING: usize = 512;
+/// Connections from others. A member opens one, as many may run on a host as have a place here.
+const MAX_INCOMING: Bounds = Bounds {
+    members: 512,
+    others: 64,
+    per_host: 32,
+};
 const MAX_TROUBLES: usize = 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -57,47 +59,46 @@ const ERROR_PAUSE: Duration = Duration::from_millis(50);
 const PORT_ATTEMPTS: usize = 16;
 
 /// Listens on these addresses. Port 0 stands for one that is free on all of them.
-pub(crate) async fn bind(addresses: &[IpAddr], port: u16, metrics: Metrics) -> io::Result<Opened> {
-    bind_bounded(addresses, port, metrics, MAX_INCOMING).await
+pub(crate) async fn bind(
+    addresses: &[IpAddr],
+    port: u16,
+    metrics: Metrics,
+    reception: Arc<dyn Reception>,
+) -> io::Result<Arc<dyn Link>> {
+    bind_bounded(addresses, port, metrics, reception, MAX_INCOMING).await
 }
 
 async fn bind_bounded(
     addresses: &[IpAddr],
     port: u16,
     metrics: Metrics,
-    max_incoming: usize,
-) -> io::Result<Opened> {
+    reception: Arc<dyn Reception>,
+    max_incoming: Bounds,
+) -> io::Result<Arc<dyn Link>> {
     let sockets = bind_all(addresses, port).await?;
-    let (sender, arrivals) = mpsc::channel(ARRIVALS);
     let incoming = Incoming {
-        arrivals: sender,
-        room: Arc::new(Semaphore::new(MAX_ARRIVED)),
-        refusals: Refusals::new(metrics.clone()),
+        reception,
         metrics: metrics.clone(),
     };
     let mut tasks = JoinSet::new();
     let mut udp = Vec::with_capacity(sockets.len());
-    let slots = Arc::new(Semaphore::new(max_incoming));
+    let places = Places::new(max_incoming, metrics.clone());
     for sockets in sockets {
         // Until it is known to be writable, tokio does not even try.
         sockets.udp.writable().await?;
         let socket = Arc::new(sockets.udp);
         tasks.spawn(receive_datagrams(Arc::clone(&socket), incoming.clone()));
-        tasks.spawn(accept(sockets.tcp, Arc::clone(&slots), incoming.clone()));
+        tasks.spawn(accept(sockets.tcp, Arc::clone(&places), incoming.clone()));
         udp.push((sockets.address, socket));
     }
     let own = udp.iter().map(|(address, _)| address.ip());
     let outgoing = Outgoing::new(own.filter(|ip| !ip.is_unspecified()).collect(), metrics);
-    let link = Network {
+    Ok(Arc::new(Network {
         udp,
         outgoing: Arc::new(outgoing),
         tasks: Mutex::new(tasks),
         runtime: Handle::current(),
-    };
-    Ok(Opened {
-        link: Box::new(link),
-        arrivals,
-    })
+    }))
 }
 
 struct Sockets {

@@ -6,29 +6,67 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
-use crate::link::{Arrival, Link, Via};
+use crate::link::{Arrival, Link, Reception, Standing, Via};
 use crate::metrics::Reason;
-use crate::packet::MAX_PACKET;
+use crate::packet::{MAX_PACKET, Refusal};
+use crate::refusals::Refusals;
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 struct Member {
-    link: Box<dyn Link>,
-    arrivals: mpsc::Receiver<Arrival>,
+    link: Arc<dyn Link>,
+    arrivals: mpsc::UnboundedReceiver<Arrival>,
     metrics: Metrics,
 }
 
-async fn member_at(address: IpAddr) -> Member {
-    let metrics = Metrics::register(&mut Registry::default());
-    let opened = bind(&[address], 0, metrics.clone()).await.unwrap();
-    Member {
-        link: opened.link,
-        arrivals: opened.arrivals,
-        metrics,
+/// The first byte of packets that the inbox takes for those of a member, and of a stranger; all
+/// others are a guest's.
+const MEMBERS: u8 = 8;
+const STRANGERS: u8 = 9;
+
+/// Takes everything, and lets it be looked at.
+struct Inbox {
+    arrivals: mpsc::UnboundedSender<Arrival>,
+    refusals: Refusals,
+}
+
+impl Reception for Inbox {
+    fn deliver(&self, arrival: Arrival) -> Standing {
+        let standing = match arrival.packet.first() {
+            Some(&MEMBERS) => Standing::Member,
+            Some(&STRANGERS) => Standing::Stranger,
+            _ => Standing::Guest,
+        };
+        let _ = self.arrivals.send(arrival);
+        standing
     }
+
+    fn refuse(&self, from: SocketAddr, refusal: Refusal) {
+        self.refusals.refuse(from, refusal);
+    }
+}
+
+async fn bind_all(addresses: &[IpAddr], port: u16) -> io::Result<Member> {
+    let metrics = Metrics::register(&mut Registry::default());
+    let (sender, arrivals) = mpsc::unbounded_channel();
+    let inbox = Arc::new(Inbox {
+        arrivals: sender,
+        refusals: Refusals::new(metrics.clone()),
+    });
+    let link = bind(addresses, port, metrics.clone(), inbox).await?;
+    Ok(Member {
+        link,
+        arrivals,
+        metrics,
+    })
+}
+
+async fn member_at(address: IpAddr) -> Member {
+    bind_all(&[address], 0).await.unwrap()
 }
 
 async fn member() -> Member {
@@ -137,8 +175,7 @@ async fn trouble_is_remembered_until_it_is_over() {
     assert_eq!(first.link.trouble(nowhere).unwrap(), "connection refused");
     until(|| first.metrics.queued.get() == 0).await;
     assert_eq!(first.metrics.dropped.get(), 1);
-    let metrics = Metrics::register(&mut Registry::default());
-    let mut opened = bind(&[LOCALHOST], nowhere.port(), metrics).await.unwrap();
+    let mut opened = bind_all(&[LOCALHOST], nowhere.port()).await.unwrap();
     until(|| {
         // Dropped until half a second has passed.
         first.send(nowhere, 5, Via::Stream);
@@ -167,12 +204,11 @@ async fn a_peer_that_starts_again_is_connected_to_again() {
 }
 
 /// Waits until a port is free, and listens on it.
-async fn rebind(port: u16) -> Opened {
+async fn rebind(port: u16) -> Member {
     let bind = async {
         loop {
-            let metrics = Metrics::register(&mut Registry::default());
-            match bind(&[LOCALHOST], port, metrics).await {
-                Ok(opened) => return opened,
+            match bind_all(&[LOCALHOST], port).await {
+                Ok(member) => return member,
                 Err(_) => sleep(Duration::from_millis(1)).await,
             }
         }
@@ -304,49 +340,54 @@ async fn a_frame_that_stalls_closes_its_connection() {
     }
 }
 
-#[tokio::test]
-async fn arrivals_that_nobody_takes_are_dropped() {
-    let (first, mut second) = (member().await, member().await);
-    let count = ARRIVALS as u64 + 10;
-    for number in 1..=count {
-        first.send(second.address(), 5, Via::Stream);
-        until(|| second.metrics.stream_received.get() == number).await;
+/// Opens a connection that brings one packet of such a byte.
+async fn connect(second: &mut Member, byte: u8) -> TcpStream {
+    let mut stream = TcpStream::connect(second.address()).await.unwrap();
+    stream.write_all(&[0, 0, 0, 1, byte]).await.unwrap();
+    let arrival = timeout(Duration::from_secs(60), second.arrivals.recv()).await;
+    assert_eq!(arrival.unwrap().unwrap().packet, [byte]);
+    stream
+}
+
+async fn is_closed(stream: &mut TcpStream) -> bool {
+    let read = timeout(Duration::from_millis(1), stream.read(&mut [0])).await;
+    read.is_ok_and(|read| !matches!(read, Ok(1)))
+}
+
+async fn count_closed(streams: &mut [TcpStream]) -> usize {
+    let mut closed = 0;
+    for stream in streams {
+        closed += usize::from(is_closed(stream).await);
     }
-    assert_eq!(second.metrics.dropped.get(), 10);
-    assert_eq!(second.receive().await.1, 5);
+    closed
 }
 
 #[tokio::test]
-async fn connections_are_bounded() {
-    let metrics = Metrics::register(&mut Registry::default());
-    let opened = bind_bounded(&[LOCALHOST], 0, metrics.clone(), 3).await;
-    let mut opened = opened.unwrap();
-    let address = opened.link.local_addr();
-    let mut streams = Vec::new();
+async fn strangers_are_few_and_take_no_place_of_a_member() {
+    let mut second = member().await;
+    let mut members = Vec::new();
     for _ in 0..3 {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(&[0, 0, 0, 1, 7]).await.unwrap();
-        opened.arrivals.recv().await.unwrap();
-        streams.push(stream);
+        members.push(connect(&mut second, MEMBERS).await);
     }
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    assert!(!matches!(stream.read(&mut [0]).await, Ok(1)));
-    assert_eq!(metrics.dropped.get(), 1);
-    // One that ends makes room.
-    streams.pop();
-    let mut byte = [0];
+    let mut strangers = Vec::new();
+    for _ in 0..100 {
+        strangers.push(connect(&mut second, STRANGERS).await);
+    }
+    let sent_away = 100 - MAX_INCOMING.per_host;
+    until(|| second.metrics.displaced.get() == sent_away as u64).await;
     let wait = async {
-        loop {
-            let mut stream = TcpStream::connect(address).await.unwrap();
-            let _ = stream.write_all(&[0, 0, 0, 1, 7]).await;
-            tokio::select! {
-                arrival = opened.arrivals.recv() => return arrival.unwrap(),
-                // Closed: there was no room yet.
-                _ = stream.read(&mut byte) => {}
-            }
+        while count_closed(&mut strangers).await < sent_away {
+            sleep(Duration::from_millis(10)).await;
         }
     };
     timeout(Duration::from_secs(60), wait).await.unwrap();
+    // Whoever comes is still heard, as who was there before is.
+    members.push(connect(&mut second, MEMBERS).await);
+    for member in &mut members {
+        member.write_all(&[0, 0, 0, 1, MEMBERS]).await.unwrap();
+        assert_eq!(second.arrivals.recv().await.unwrap().packet, [MEMBERS]);
+    }
+    assert_eq!(count_closed(&mut members).await, 0);
 }
 
 #[tokio::test]
@@ -366,8 +407,7 @@ async fn both_families_over_one_socket() {
 #[tokio::test]
 async fn several_addresses_have_one_port() {
     let others = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
-    let metrics = Metrics::register(&mut Registry::default());
-    let mut opened = bind(&[LOCALHOST, others], 0, metrics).await.unwrap();
+    let mut opened = bind_all(&[LOCALHOST, others], 0).await.unwrap();
     let port = opened.link.local_addr().port();
     let mut sender = member().await;
     for ip in [LOCALHOST, others] {
@@ -386,12 +426,7 @@ async fn several_addresses_have_one_port() {
 async fn what_cannot_be_bound_is_named() {
     let first = member().await;
     let bind = async |addresses: &[IpAddr], port| {
-        let metrics = Metrics::register(&mut Registry::default());
-        bind(addresses, port, metrics)
-            .await
-            .err()
-            .unwrap()
-            .to_string()
+        bind_all(addresses, port).await.err().unwrap().to_string()
     };
     let address = first.address();
     let error = bind(&[LOCALHOST], address.port()).await;
