@@ -23,6 +23,7 @@ mod prefix;
 mod redact;
 mod retry;
 mod store;
+mod visible;
 mod watch;
 
 pub use byte_store::{ByteStore, Failure, MAX_KEY, TypedStore};
@@ -34,4 +35,5 @@ pub use prefix::PrefixStore;
 pub use redact::without_userinfo;
 pub use retry::{Backoff, RetryPolicy};
 pub use store::{CasOutcome, CasUpdate, Store, StoreError, UpdateFn};
+pub use visible::{is_treacherous, visible};
 pub use watch::{WatchEvent, WatchHub, WatchScope, WatchStream};
