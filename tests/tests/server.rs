@@ -262,7 +262,7 @@ async fn every_page_is_for_people_and_for_programs() {
         ("/runtime_config", "text/plain", true),
         ("/api/v1/status/buildinfo", "application/json", true),
         ("/ready", "text/plain", false),
-        ("/metrics", "application/openmetrics-text", false),
+        ("/metrics", "text/plain; version=0.0.4", false),
     ] {
         let answer = distributor.get(path).await.unwrap();
         let content_type = answer.header("content-type").unwrap();
@@ -309,10 +309,10 @@ async fn every_page_is_for_people_and_for_programs() {
         service.map(|service| service["status"].clone())
     };
     assert_eq!(status_of("ha-tracker").unwrap(), "Running (1 clusters)");
-    assert_eq!(
-        status_of(&format!("downstream {}", sink.address())).unwrap(),
-        sink.url()
-    );
+    let downstream = format!("downstream {}", sink.address());
+    assert_eq!(status_of(&downstream).unwrap(), "Running");
+    let downstream = services.iter().find(|row| row["name"] == downstream);
+    assert_eq!(downstream.unwrap()["address"], sink.url());
 
     let build = distributor
         .get_json("/api/v1/status/buildinfo")
@@ -327,21 +327,20 @@ async fn every_page_is_for_people_and_for_programs() {
 async fn names_from_senders_are_text_on_pages() {
     let sink = Sink::start().await;
     let distributor = Distributor::start("hostile", &ha_config(&sink, &json!({}))).await;
-    let hostile = "<script>alert(1)</script>\"'\n\\";
+    let hostile = "<script>alert(1)</script>\"'\n\\\u{1b}[2J\u{202e}";
     let series = [ha_series("m", hostile, hostile)];
     assert_stored(
         &distributor.sender("t").send(Version::V1, &series).await,
         Version::V1,
     );
-    let page = distributor
-        .get("/distributor/ha_tracker")
-        .await
-        .unwrap()
-        .body;
-    assert!(
-        page.contains("alert(1)") && !page.contains("<script"),
-        "{page}"
-    );
+    for path in ["/distributor/ha_tracker", "/memberlist"] {
+        let page = distributor.get(path).await.unwrap().body;
+        assert!(page.contains("alert(1)"), "{page}");
+        assert!(!page.contains("<script"), "{page}");
+        // What moves other characters, or commands a terminal, is shown by its number.
+        assert!(!page.contains(['\u{1b}', '\u{202e}']), "{page}");
+        assert!(page.contains("\\u{1b}[2J\\u{202e}"), "{page}");
+    }
     assert!(elected(&distributor, "t", hostile).await.is_some());
     // Would panic on a page that Prometheus cannot read.
     let metrics = distributor.metrics().await.unwrap();

@@ -16,8 +16,10 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, ConfigErrors, RuntimeConfig, StoreKind, TenantLimits};
 use crate::ended::ended_quietly;
 use crate::grpc_server::GrpcServer;
+use crate::health::Health;
 use crate::listener::{ServeError, Server};
 use crate::multi::Multi;
+use crate::pages::Desk;
 use crate::push::Pusher;
 use crate::store::{Backend, StoreConfigError};
 use crate::{DownstreamError, Downstreams, grpc_server, http_server, metrics, store};
@@ -55,7 +57,10 @@ pub(crate) struct Shared {
     pub(crate) gossip: Option<Inspector>,
     pub(crate) multi: Option<Arc<Multi>>,
     pub(crate) pusher: Pusher,
-    pub(crate) registry: Registry,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) exposition: metrics::Exposition,
+    pub(crate) desk: Desk,
+    pub(crate) health: Health,
     pub(crate) requests: metrics::RequestMetrics,
     draining: AtomicBool,
 }
@@ -196,13 +201,17 @@ async fn compose(
         &mut registry,
     );
     let requests = metrics::RequestMetrics::register(&mut registry);
+    let registry = Arc::new(registry);
     let shared = Arc::new(Shared {
         limits: runtime.reader(),
         tracker,
         gossip: gossip.as_ref().map(Memberlist::inspector),
         multi,
         pusher,
+        exposition: metrics::Exposition::new(Arc::clone(&registry)),
         registry,
+        desk: Desk::default(),
+        health: Health::default(),
         requests,
         draining: AtomicBool::new(false),
         config,
@@ -231,10 +240,13 @@ async fn compose(
 }
 
 async fn keep_house(shared: Arc<Shared>) {
-    loop {
-        tokio::time::sleep(FORGET_IDLE_EVERY).await;
-        shared.pusher.forget_idle_tenants();
-    }
+    let forget_idle = async {
+        loop {
+            tokio::time::sleep(FORGET_IDLE_EVERY).await;
+            shared.pusher.forget_idle_tenants();
+        }
+    };
+    tokio::join!(forget_idle, Health::watch(&shared));
 }
 
 impl Running {

@@ -1,5 +1,6 @@
 //! The HTTP server: its routes.
 
+pub(crate) mod accept;
 pub(crate) mod push;
 
 use std::sync::Arc;
@@ -42,13 +43,14 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/", get(pages::index::page))
         .route("/ready", get(pages::status::ready))
         .route("/metrics", get(pages::status::metrics))
-        .route("/services", get(pages::status::services))
+        .route("/services", get(pages::services::services))
         .route("/api/v1/status/buildinfo", get(pages::status::buildinfo))
         .route("/config", get(pages::configuration::config))
         .route("/runtime_config", get(pages::configuration::runtime_config))
         .route("/distributor/ha_tracker", get(pages::ha_tracker::page))
         .route("/memberlist", get(pages::memberlist::page))
         .route("/distributor/multi_kv", get(pages::multi_kv::page))
+        .route("/favicon.ico", get(pages::index::favicon))
         .fallback(pages::index::not_found)
         .layer(axum::middleware::from_fn_with_state(
             Arc::clone(&shared),
@@ -99,6 +101,7 @@ fn route_label(path: &str) -> &'static str {
         "/ready" => "ready",
         "/metrics" => "metrics",
         "/services" => "services",
+        "/favicon.ico" => "favicon",
         "/api/v1/status/buildinfo" => "api_v1_status_buildinfo",
         "/config" => "config",
         "/runtime_config" => "runtime_config",

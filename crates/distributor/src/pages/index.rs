@@ -1,20 +1,29 @@
-//! `/`: what there is, and what needs attention.
+//! `/`: what needs attention, and what there is.
 
 use std::sync::Arc;
 
 use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode, Uri};
-use axum::response::Response;
-use maud::html;
-use serde_json::json;
+use axum::response::{IntoResponse, Response};
+use ha_tracker::Clock;
+use kv_core::visible;
+use maud::{Markup, html};
+use serde_json::{Value, json};
 
-use super::{json, wants_json};
+use super::parts::scroll;
+use super::{ago, json, rfc3339, wants_json};
 use crate::app::Shared;
+use crate::health::Condition;
+use crate::http_server::accept::wants_html;
 use crate::http_server::text;
 
 /// Path and purpose of every page.
 const PAGES: [(&str, &str); 10] = [
-    ("/distributor/ha_tracker", "Elected replica of each cluster"),
+    (
+        "/distributor/ha_tracker",
+        "Clusters: the elected replica, when each replica was seen, and which clusters need attention",
+    ),
     ("/memberlist", "Gossip: members, entries, messages"),
     (
         "/distributor/multi_kv",
@@ -42,21 +51,29 @@ const PAGES: [(&str, &str); 10] = [
 ];
 
 pub(crate) async fn page(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
-    let attention = attention(&shared);
+    let conditions = shared.health.conditions(&shared);
     if wants_json(&headers) {
         let pages: Vec<_> = PAGES
             .iter()
             .map(|(path, purpose)| json!({"path": path, "description": purpose}))
             .collect();
-        return json(&json!({"pages": pages, "attention": attention}));
+        let attention: Vec<String> = conditions.iter().map(Condition::to_string).collect();
+        let conditions: Vec<_> = conditions.iter().map(condition_json).collect();
+        return json(&json!({"pages": pages, "attention": attention, "conditions": conditions}));
     }
+    let now_ms = Clock::System.now_ms();
     super::page(
         "Index",
         &html! {
-            p.note { "Version " (crate::VERSION) ", revision " (crate::REVISION) }
-            @for warning in &attention { p.warn { (warning) } }
-            div.scroll { table {
-                thead { tr { th { "Page" } th { "What it shows" } } }
+            p.note { "Version " (crate::VERSION) ", revision " (crate::REVISION) ". Now: " (rfc3339(now_ms)) }
+            h2 { "What needs attention" }
+            @if conditions.is_empty() {
+                div.notice.fine { p { "Nothing that this distributor knows of." } }
+            }
+            @for condition in &conditions { (condition_html(condition, now_ms)) }
+            h2 { "Pages" }
+            (scroll("Pages", &html! { table {
+                thead { tr { th scope="col" { "Page" } th scope="col" { "What it shows" } } }
                 tbody {
                     @for (path, purpose) in PAGES {
                         tr {
@@ -65,39 +82,51 @@ pub(crate) async fn page(State(shared): State<Arc<Shared>>, headers: HeaderMap) 
                         }
                     }
                 }
-            } }
+            } }))
         },
     )
 }
 
-/// What an operator should know at a glance.
-fn attention(shared: &Shared) -> Vec<String> {
-    let mut attention: Vec<String> = shared
-        .not_ready_because()
-        .iter()
-        .map(|reason| format!("Not ready: {reason}."))
-        .collect();
-    if shared.config.distributor.downstream.is_empty() {
-        attention.push(
-            "No downstream is configured (distributor.downstream): accepted samples are counted \
-             and dropped."
-                .to_owned(),
-        );
+pub(super) fn condition_html(condition: &Condition, now_ms: i64) -> Markup {
+    let severity = condition.severity.as_str();
+    html! {
+        div class={ "notice " (severity) } {
+            p { b { (visible(&condition.component.to_string())) ": " (severity) }
+                span.note title=(rfc3339(condition.since_ms)) { "since " (rfc3339(condition.since_ms)) " (" (ago(now_ms, condition.since_ms)) ")" } }
+            p { (visible(&condition.what)) "." }
+            p.note { (visible(&condition.remedy)) "." }
+        }
     }
-    if shared.tracker.is_none() {
-        attention.push(
-            "The HA tracker is off (distributor.ha_tracker.enable_ha_tracker): nothing is \
-             deduplicated."
-                .to_owned(),
-        );
-    }
-    attention.extend(shared.multi.as_deref().and_then(super::multi_kv::attention));
-    attention
 }
 
-pub(crate) async fn not_found(uri: Uri) -> Response {
+pub(super) fn condition_json(condition: &Condition) -> Value {
+    json!({
+        "severity": condition.severity.as_str(),
+        "component": condition.component.to_string(),
+        "what": condition.what,
+        "since": rfc3339(condition.since_ms),
+        "remedy": condition.remedy,
+    })
+}
+
+/// For browsers that ask for it beside what is no page.
+pub(crate) async fn favicon() -> Response {
+    let content_type = (CONTENT_TYPE, "image/svg+xml");
+    ([content_type], super::layout::ICON).into_response()
+}
+
+pub(crate) async fn not_found(uri: Uri, headers: HeaderMap) -> Response {
+    let path = visible(uri.path()).into_owned();
+    if wants_html(&headers) {
+        let mut response = super::page(
+            "Not found",
+            &html! { p { "There is nothing at " code { (path) } ". " a href="/" { "The index" } " lists what there is." } },
+        );
+        *response.status_mut() = StatusCode::NOT_FOUND;
+        return response;
+    }
     text(
         StatusCode::NOT_FOUND,
-        format!("there is nothing at {}; / lists what there is", uri.path()),
+        format!("there is nothing at {path}; / lists what there is"),
     )
 }

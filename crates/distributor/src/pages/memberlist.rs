@@ -1,5 +1,6 @@
 //! `/memberlist`: the gossip cluster as this member sees it.
 
+use std::fmt::Write;
 use std::sync::Arc;
 
 use axum::extract::{Query, State};
@@ -7,25 +8,27 @@ use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use ha_tracker::{Clock, ReplicaDesc};
-use kv_core::Codec;
+use kv_core::{Codec, visible};
 use kv_memberlist::{EntryInfo, History, HistoryEntry, Inspector, Member, MemberState, RawValue};
 use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::parts::{self, PAGE_ROWS, pages, rows_of_page, scroll};
 use super::times::{ago, rfc3339, rough};
-use super::{json, wants_json};
+use super::{HTML, JSON, json, layout, wants_json};
 use crate::app::Shared;
 use crate::http_server::text;
+use crate::lending::Renderer;
 
-/// Rows of each table of the HTML page; JSON has all.
+/// Rows of each table of the HTML page that has no further pages; JSON has all.
 const MAX_ROWS: usize = 1000;
 
 /// Keys of a message that the HTML page names.
 const MAX_KEYS: usize = 5;
 
 /// Mimir's parameters, and a filter of ours.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct Wanted {
     /// Show the value of this key.
     #[serde(rename = "viewKey")]
@@ -39,6 +42,8 @@ pub(crate) struct Wanted {
     /// Keeps the rows whose key contains this.
     #[serde(default)]
     key: String,
+    /// Page of the keys, from 1.
+    page: Option<usize>,
 }
 
 pub(crate) async fn page(
@@ -61,19 +66,25 @@ pub(crate) async fn page(
         };
     }
     let members = gossip.members().await;
-    let mut entries = gossip.entries();
-    entries.retain(|entry| entry.key.contains(&wanted.key));
-    let history = gossip.history();
-    if wants_json(&headers) {
-        return json(&cluster_json(gossip, &members, &entries, history.as_ref()));
-    }
-    let content = html! {
-        @if let Some(waiting) = gossip.waiting_for() { p.warn { "Not ready: " (waiting) } }
-        (members_table(&members))
-        (entries_table(&entries, &wanted.key, Clock::System.now_ms()))
-        (history_tables(history.as_ref()))
+    let json = wants_json(&headers);
+    let gossip = gossip.clone();
+    let write = move |page: &mut Renderer| {
+        let mut entries = gossip.entries();
+        entries.retain(|entry| entry.key.contains(&wanted.key));
+        let history = gossip.history();
+        if json {
+            return write_json(page, &gossip, &members, &entries, history.as_ref());
+        }
+        let content = html! {
+            @if let Some(waiting) = gossip.waiting_for() { div.notice.critical { p { "Not ready: " (visible(&waiting)) } } }
+            (members_table(&members))
+            (entries_table(&entries, &wanted, Clock::System.now_ms()))
+            (history_tables(history.as_ref()))
+        };
+        page.write_str(&layout("Memberlist", &content).into_string())
     };
-    super::page("Memberlist", &content)
+    let content_type = if json { JSON } else { HTML };
+    shared.desk.answer(&headers, content_type, write).await
 }
 
 fn not_used(headers: &HeaderMap) -> Response {
@@ -87,23 +98,33 @@ fn not_used(headers: &HeaderMap) -> Response {
     )
 }
 
-fn cluster_json(
+/// Entry by entry: there may be very many.
+fn write_json(
+    out: &mut impl Write,
     gossip: &Inspector,
     members: &[Member],
     entries: &[EntryInfo],
     history: Option<&History>,
-) -> Value {
+) -> std::fmt::Result {
     let messages =
         |entries: &[HistoryEntry]| -> Vec<Value> { entries.iter().map(message_json).collect() };
-    json!({
+    let about = json!({
         "enabled": true,
         "ready": gossip.waiting_for().is_none(),
         "waitingFor": gossip.waiting_for(),
         "members": members.iter().map(member_json).collect::<Vec<_>>(),
-        "store": entries.iter().map(entry_json).collect::<Vec<_>>(),
         "sentMessages": history.map(|history| messages(&history.sent)),
         "receivedMessages": history.map(|history| messages(&history.received)),
     })
+    .to_string();
+    let open = about.strip_suffix('}').unwrap_or(&about);
+    write!(out, "{open},\"store\":[")?;
+    let mut comma = "";
+    for entry in entries {
+        write!(out, "{comma}{}", entry_json(entry))?;
+        comma = ",";
+    }
+    out.write_str("]}")
 }
 
 fn member_json(member: &Member) -> Value {
@@ -183,7 +204,7 @@ fn download(raw: &RawValue) -> Response {
 fn value_page(raw: &RawValue) -> Markup {
     let pretty = serde_json::to_string_pretty(&value_json(raw)).unwrap_or_default();
     html! {
-        p.note { "Key " code { (raw.info.key) } ", codec " code { (raw.info.codec) } ", version "
+        p.note { "Key " code { (visible(&raw.info.key)) } ", codec " code { (raw.info.codec) } ", version "
             (raw.info.version) ", " (raw.info.size) " bytes, updated " (rfc3339(raw.info.updated_ms))
             @if raw.info.deleted { ", deleted" } }
         pre { (pretty) }
@@ -200,41 +221,51 @@ fn members_table(members: &[Member]) -> Markup {
     html! {
         h2 { "Members" }
         p.note { (alive) " alive. Those that have left or died are listed until they are forgotten." }
-        div.scroll { table {
-            thead { tr { th { "Name" } th { "Address" } th { "State" } th { "Last heartbeat" } th { "Entries it publishes" } } }
+        (scroll("Members", &html! { table {
+            thead { tr { th scope="col" { "Name" } th scope="col" { "Address" } th scope="col" { "State" } th scope="col" { "Last heartbeat" } th scope="col" { "Entries it publishes" } } }
             tbody {
                 @for member in members.iter().take(MAX_ROWS) {
                     tr {
-                        td.name title=(member.name) { (member.name) @if member.is_self { " (this one)" } }
+                        td.name { (parts::name(&member.name)) @if member.is_self { " (this one)" } }
                         td.num { (member.address) }
-                        td.bad[member.state == MemberState::Dead] { (member.state.as_str()) }
+                        td { span class=(member_class(member.state)) { (member.state.as_str()) } }
                         td.num { @if member.is_self { "–" } @else { (rough(i64::try_from(member.heartbeat_age.as_millis()).unwrap_or(i64::MAX))) " ago" } }
                         td.num { (member.entries) }
                     }
                 }
             }
-        } }
+        } }))
         (cut(members.len()))
     }
 }
 
-fn entries_table(entries: &[EntryInfo], filter: &str, now_ms: i64) -> Markup {
+fn member_class(state: MemberState) -> &'static str {
+    match state {
+        MemberState::Dead => "bad",
+        MemberState::Left => "note",
+        _ => "good",
+    }
+}
+
+fn entries_table(entries: &[EntryInfo], wanted: &Wanted, now_ms: i64) -> Markup {
+    let page = wanted.page.unwrap_or(1).max(1);
+    let filter = &wanted.key;
     html! {
         h2 { "Key-value store" }
         p.note { "Keys: " (entries.len()) ". Each version counts the changes that this member has seen." }
         form method="get" {
-            input name="key" placeholder="key contains" value=(filter);
+            label { "Key contains" input name="key" value=(filter); }
             button { "Filter" }
         }
         @if entries.is_empty() {
             p { "There is no key" @if !filter.is_empty() { " that matches" } ". One appears with the first election." }
         } @else {
-            div.scroll { table {
-                thead { tr { th { "Key" } th { "Codec" } th { "Version" } th { "Size" } th { "Last update" } th { "Value" } } }
+            (scroll("Keys", &html! { table {
+                thead { tr { th scope="col" { "Key" } th scope="col" { "Codec" } th scope="col" { "Version" } th scope="col" { "Size" } th scope="col" { "Last update" } th scope="col" { "Value" } } }
                 tbody {
-                    @for entry in entries.iter().take(MAX_ROWS) {
+                    @for entry in rows_of_page(entries, page) {
                         tr {
-                            td.name title=(entry.key) { (entry.key) }
+                            td.name { (parts::name(&entry.key)) }
                             td { (entry.codec) }
                             td.num { (entry.version) }
                             td.num { (entry.size) " B" }
@@ -246,8 +277,10 @@ fn entries_table(entries: &[EntryInfo], filter: &str, now_ms: i64) -> Markup {
                         }
                     }
                 }
-            } }
-            (cut(entries.len()))
+            } }))
+        }
+        @if entries.len() > PAGE_ROWS || page > 1 {
+            (pages(entries.len(), page, |page| parts::link("/memberlist", &[("key", filter.into()), ("page", page.to_string().into())])))
         }
     }
 }
@@ -267,8 +300,8 @@ fn history_tables(history: Option<&History>) -> Markup {
 
 fn messages_table(messages: &[HistoryEntry]) -> Markup {
     html! {
-        div.scroll { table {
-            thead { tr { th { "Time" } th { "Member" } th { "Kind" } th { "Size" } th { "Keys" } } }
+        (scroll("Messages", &html! { table {
+            thead { tr { th scope="col" { "Time" } th scope="col" { "Member" } th scope="col" { "Kind" } th scope="col" { "Size" } th scope="col" { "Keys" } } }
             tbody {
                 @for message in messages.iter().rev().take(MAX_ROWS) {
                     tr {
@@ -276,12 +309,12 @@ fn messages_table(messages: &[HistoryEntry]) -> Markup {
                         td.num { (message.peer) }
                         td { (message.kind) }
                         td.num { (message.size) " B" }
-                        td { (message.keys.iter().take(MAX_KEYS).map(String::as_str).collect::<Vec<_>>().join(", "))
+                        td.name { (visible(&message.keys.iter().take(MAX_KEYS).map(String::as_str).collect::<Vec<_>>().join(", ")))
                             @if message.keys.len() > MAX_KEYS { " and " (message.keys.len() - MAX_KEYS) " more" } }
                     }
                 }
             }
-        } }
+        } }))
         (cut(messages.len()))
     }
 }
@@ -295,10 +328,7 @@ fn cut(rows: usize) -> Markup {
 }
 
 fn link(parameter: &str, key: &str) -> String {
-    let query = url::form_urlencoded::Serializer::new(String::new())
-        .append_pair(parameter, key)
-        .finish();
-    format!("/memberlist?{query}")
+    parts::link("/memberlist", &[(parameter, key.into())])
 }
 
 #[cfg(test)]
@@ -319,7 +349,15 @@ mod tests {
     #[test]
     fn hostile_keys_are_harmless() {
         let key = "t/<script>alert(1)</script>&x=\"'";
-        let table = entries_table(&[info(key, false)], key, 0).into_string();
+        let table = entries_table(
+            &[info(key, false)],
+            &Wanted {
+                key: key.to_owned(),
+                ..Wanted::default()
+            },
+            0,
+        )
+        .into_string();
         assert!(!table.contains("<script>"), "{table}");
         assert!(table.contains("viewKey=t%2F%3Cscript%3E"), "{table}");
     }

@@ -7,13 +7,14 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use ha_tracker::{Clock, ReplicaDesc};
+use kv_core::visible;
 use kv_multi::{BackfillState, Comparison, Difference, MirrorFailure, Reason, Status};
 use maud::{Markup, html};
 use serde_json::{Value, json};
 
 use super::memberlist::desc_json;
 use super::times::{ago, rfc3339};
-use super::{json, wants_json};
+use super::{json, parts, wants_json};
 use crate::app::Shared;
 use crate::config::{MultiKvOverride, MultiSettings, format_duration};
 use crate::multi::Multi;
@@ -63,14 +64,6 @@ async fn compare(multi: &Multi) -> Compared {
     }
 }
 
-/// A line for the index if something needs attention.
-pub(crate) fn attention(multi: &Multi) -> Option<String> {
-    let refused = multi.refused()?;
-    Some(format!(
-        "The runtime configuration's multi_kv_config is refused: {refused}."
-    ))
-}
-
 fn override_json(wanted: Option<&MultiKvOverride>) -> Option<Value> {
     wanted.map(|wanted| {
         json!({
@@ -83,8 +76,8 @@ fn override_json(wanted: Option<&MultiKvOverride>) -> Option<Value> {
 fn not_used(store: Option<&str>, wanted: Option<&MultiKvOverride>) -> Markup {
     html! {
         @if wanted.is_some() {
-            p.warn { "The runtime configuration has a " code { "multi_kv_config" } ", which means nothing here, and would take effect at once with "
-                code { "store: multi" } ". Take it away." }
+            div.notice.warning { p { "The runtime configuration has a " code { "multi_kv_config" } ", which means nothing here, and would take effect at once with "
+                code { "store: multi" } ". Take it away." } }
         }
         p { "The multi store is not used here: "
             @match store {
@@ -155,29 +148,29 @@ impl View<'_> {
         let since = unix_ms(self.status.since);
         html! {
             @if let Some(refused) = &self.refused {
-                p.warn { "The runtime configuration's " code { "multi_kv_config" } " is refused: " (refused) ". What was in effect stays." }
+                div.notice.warning { p { "The runtime configuration's " code { "multi_kv_config" } " is refused: " (visible(refused)) ". What was in effect stays." } }
             }
             h2 { "In effect" }
-            div.scroll { table { tbody {
-                tr { th { "Primary" } td { b { (self.status.primary) } " – read, and decides" } }
-                tr { th { "Secondary" } td { b { (self.status.secondary) } @if self.status.mirror_enabled { " – written to" } @else { " – not used" } } }
-                tr { th { "Mirroring" } td { @if self.status.mirror_enabled { "on" } @else { "off" } } }
-                tr { th { "Since" } td title=(rfc3339(since)) { (ago(now_ms, since)) } }
-                tr { th { "Configured" } td { (settings_text(&self.configured.primary, self.configured.mirror_enabled)) } }
-                tr { th { "Overridden" } td { (override_text(self.wanted.as_ref())) } }
+            div.scroll role="region" aria-label="In effect" tabindex="0" { table { tbody {
+                tr { th scope="row" { "Primary" } td { b { (self.status.primary) } " – read, and decides" } }
+                tr { th scope="row" { "Secondary" } td { b { (self.status.secondary) } @if self.status.mirror_enabled { " – written to" } @else { " – not used" } } }
+                tr { th scope="row" { "Mirroring" } td { @if self.status.mirror_enabled { "on" } @else { "off" } } }
+                tr { th scope="row" { "Since" } td title=(rfc3339(since)) { (ago(now_ms, since)) } }
+                tr { th scope="row" { "Configured" } td { (settings_text(&self.configured.primary, self.configured.mirror_enabled)) } }
+                tr { th scope="row" { "Overridden" } td { (override_text(self.wanted.as_ref())) } }
             } } }
             @if self.status.mirror_enabled || mirror.writes_total > 0 {
                 h2 { "Mirroring" }
-                div.scroll { table { tbody {
-                    tr { th { "Writes" } td.num { (mirror.writes_total) } }
-                    tr { th { "Failed" } td.num.bad[mirror.write_errors_total > 0] { (mirror.write_errors_total) } }
-                    tr { th { "Waiting" } td.num { (mirror.pending_keys) } }
+                div.scroll role="region" aria-label="Mirroring" tabindex="0" { table { tbody {
+                    tr { th scope="row" { "Writes" } td.num { (mirror.writes_total) } }
+                    tr { th scope="row" { "Failed" } td.num.bad[mirror.write_errors_total > 0] { (mirror.write_errors_total) } }
+                    tr { th scope="row" { "Waiting" } td.num { (mirror.pending_keys) } }
                     @if let Some(failure) = &mirror.last_error {
-                        tr { th { "Last failure" } td { (ago(now_ms, unix_ms(failure.at))) ", " code { (failure.key) } ": " (failure.error) } }
+                        tr { th scope="row" { "Last failure" } td { (ago(now_ms, unix_ms(failure.at))) ", " code { (visible(&failure.key)) } ": " (visible(&failure.error)) } }
                     }
-                    tr { th { "Backfill" } td { (backfill_text(backfill.state))
+                    tr { th scope="row" { "Backfill" } td { (backfill_text(backfill.state))
                         @if backfill.pending_keys > 0 { ", " (backfill.pending_keys) " keys to copy" } } }
-                    tr { th { "Copied" } td.num { (backfill.copied_keys_total) @if backfill.failed_keys_total > 0 { ", failed: " (backfill.failed_keys_total) } } }
+                    tr { th scope="row" { "Copied" } td.num { (backfill.copied_keys_total) @if backfill.failed_keys_total > 0 { ", failed: " (backfill.failed_keys_total) } } }
                 } } }
             }
             h2 { "Comparison" }
@@ -250,7 +243,9 @@ fn comparison_json(compared: &Comparison<ReplicaDesc>) -> Value {
 fn comparison_html(compared: &Compared, now_ms: i64) -> Markup {
     let compared = match compared {
         Ok(compared) => compared,
-        Err(error) => return html! { p.warn { "The stores could not be compared: " (error) "." } },
+        Err(error) => {
+            return html! { div.notice.warning { p { "The stores could not be compared: " (visible(error)) "." } } };
+        }
     };
     let at = unix_ms(compared.at);
     let differing: usize = Reason::ALL
@@ -261,20 +256,20 @@ fn comparison_html(compared: &Compared, now_ms: i64) -> Markup {
         p.note { "Made " (ago(now_ms, at)) ", in " (compared.took.as_millis()) " ms. "
             (compared.primary) " has " (compared.primary_keys) " keys, "
             (compared.secondary) " has " (compared.secondary_keys) "." }
-        @if compared.undecodable > 0 { p.warn { (compared.undecodable) " values cannot be decoded and were not compared." } }
+        @if compared.undecodable > 0 { div.notice.warning { p { (compared.undecodable) " values cannot be decoded and were not compared." } } }
         @if differing == 0 {
             p { "No difference: what one store has, the other has." }
         } @else {
-            div.scroll { table {
-                thead { tr { th { "Difference" } th { "Keys" } th { "What it means" } } }
+            div.scroll role="region" aria-label="Kinds of difference" tabindex="0" { table {
+                thead { tr { th scope="col" { "Difference" } th scope="col" { "Keys" } th scope="col" { "What it means" } } }
                 tbody { @for reason in Reason::ALL {
                     @if compared.count(reason) > 0 {
                         tr { td { (reason.as_str()) } td.num.bad[reason.is_behind()] { (compared.count(reason)) } td { (meaning(reason)) } }
                     }
                 } }
             } }
-            div.scroll { table {
-                thead { tr { th { "Key" } th { "Difference" } th { "In " (compared.primary) } th { "In " (compared.secondary) } } }
+            div.scroll role="region" aria-label="Differing keys" tabindex="0" { table {
+                thead { tr { th scope="col" { "Key" } th scope="col" { "Difference" } th scope="col" { "In " (compared.primary) } th scope="col" { "In " (compared.secondary) } } }
                 tbody { @for difference in &compared.differences { (row(difference, now_ms)) } }
             } }
             @if differing > compared.differences.len() {
@@ -318,10 +313,10 @@ fn row(difference: &Difference<ReplicaDesc>, now_ms: i64) -> Markup {
     };
     html! {
         tr {
-            td.name title=(difference.key) { (difference.key) }
+            td.name { (parts::name(&difference.key)) }
             td { (difference.reason.as_str()) }
-            td { (value(&difference.primary)) }
-            td { (value(&difference.secondary)) }
+            td { (visible(&value(&difference.primary))) }
+            td { (visible(&value(&difference.secondary))) }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-pub(super) fn rfc3339(unix_ms: i64) -> String {
+pub(crate) fn rfc3339(unix_ms: i64) -> String {
     let since_epoch = Duration::from_millis(u64::try_from(unix_ms).unwrap_or(0));
     // Up to the year 9999; a stored time beyond that is somebody's mistake.
     match UNIX_EPOCH.checked_add(since_epoch.min(Duration::from_secs(253_402_300_799))) {
@@ -11,7 +11,7 @@ pub(super) fn rfc3339(unix_ms: i64) -> String {
     }
 }
 
-pub(super) fn ago(now_ms: i64, then_ms: i64) -> String {
+pub(crate) fn ago(now_ms: i64, then_ms: i64) -> String {
     if then_ms == 0 {
         return "unknown".to_owned();
     }
@@ -24,7 +24,7 @@ pub(super) fn ago(now_ms: i64, then_ms: i64) -> String {
 }
 
 /// Two units at most: `1h 5m`, `42.3s`.
-pub(super) fn rough(ms: i64) -> String {
+pub(crate) fn rough(ms: i64) -> String {
     let ms = ms.unsigned_abs();
     let (seconds, minutes, hours, days) = (ms / 1000, ms / 60_000, ms / 3_600_000, ms / 86_400_000);
     if days > 0 {

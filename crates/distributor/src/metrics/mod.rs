@@ -1,4 +1,7 @@
-//! Metrics of the process and of requests.
+//! Metrics of the process and of requests, and how all metrics are shown.
+
+mod classic;
+mod exposition;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,15 +17,30 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-/// `Content-Type` of what [`encode`] writes.
-pub(crate) const CONTENT_TYPE: &str =
-    "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores";
+pub(crate) use exposition::{Exposition, Refusal};
 
-/// The text of all metrics.
+/// The OpenMetrics text of all metrics.
 pub(crate) fn encode(registry: &Registry) -> Result<String, fmt::Error> {
     let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, registry)?;
+    encode_to(&mut text, registry)?;
     Ok(text)
+}
+
+fn encode_to(text: &mut impl fmt::Write, registry: &Registry) -> fmt::Result {
+    prometheus_client::encoding::text::encode(&mut WithoutNul(text), registry)
+}
+
+/// Both formats allow NUL in a label's value, and Prometheus takes it for the end of the text: one
+/// such name from a sender would fail every scrape.
+struct WithoutNul<'a, W>(&'a mut W);
+
+impl<W: fmt::Write> fmt::Write for WithoutNul<'_, W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if text.contains('\0') {
+            return self.0.write_str(&text.replace('\0', "\u{fffd}"));
+        }
+        self.0.write_str(text)
+    }
 }
 
 /// `cortex_request_duration_seconds`.

@@ -1,0 +1,154 @@
+//! What is amiss in each part, as it says when it is asked.
+
+use super::{Component, Severity};
+use crate::app::Shared;
+
+/// Something found; see [`super::Condition`].
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub(super) severity: Severity,
+    pub(super) component: Component,
+    /// What it is recognised by among those of its component.
+    pub(super) kind: &'static str,
+    pub(super) what: String,
+    /// When it began, if its part knows; else when it was first found.
+    pub(super) since_ms: Option<i64>,
+    pub(super) remedy: String,
+    /// Its part writes lines of its own when it begins and ends.
+    pub(super) tells_itself: bool,
+}
+
+impl Found {
+    fn new(
+        severity: Severity,
+        component: Component,
+        kind: &'static str,
+        what: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self {
+            severity,
+            component,
+            kind,
+            what: what.into(),
+            since_ms: None,
+            remedy: remedy.into(),
+            tells_itself: false,
+        }
+    }
+
+    /// Its part writes lines of its own.
+    fn told(self) -> Self {
+        Self {
+            tells_itself: true,
+            ..self
+        }
+    }
+}
+
+/// All that is amiss now, in no order.
+pub(super) fn all(shared: &Shared) -> Vec<Found> {
+    let mut found = readiness(shared);
+    found.extend(deduplication(shared));
+    found.extend(downstreams(shared));
+    found.extend(runtime_configuration(shared));
+    found
+}
+
+fn readiness(shared: &Shared) -> Vec<Found> {
+    let reasons = shared.not_ready_because().into_iter();
+    reasons
+        .map(|reason| {
+            Found::new(
+                Severity::Critical,
+                Component::Server,
+                "not_ready",
+                format!("Not ready: {reason}"),
+                "Until it is, senders are told to retry; if it lasts, see whether the store, or the \
+                 other members, can be reached from here",
+            )
+            .told()
+        })
+        .collect()
+}
+
+/// Whether what is sent twice is stored once, as configured.
+fn deduplication(shared: &Shared) -> Option<Found> {
+    let accepts = {
+        let snapshot = shared.limits.snapshot();
+        shared.config.limits.accept_ha_samples
+            || snapshot
+                .tenants()
+                .any(|(_, limits)| limits.accept_ha_samples)
+    };
+    let (kind, what, remedy) = match (shared.tracker.is_some(), accepts) {
+        (true, true) => return None,
+        (false, accepts) => (
+            "tracker_off",
+            if accepts {
+                "The HA tracker is off, although limits.accept_ha_samples is on: nothing is \
+                 deduplicated"
+            } else {
+                "The HA tracker is off: nothing is deduplicated"
+            },
+            "Set distributor.ha_tracker.enable_ha_tracker: true if Prometheus servers send in pairs",
+        ),
+        (true, false) => (
+            "nobody_accepts",
+            "No tenant has limits.accept_ha_samples: the HA tracker is on, and nothing is \
+             deduplicated",
+            "Set limits.accept_ha_samples: true, or overrides of it in the runtime configuration",
+        ),
+    };
+    Some(Found::new(
+        Severity::Warning,
+        Component::HaTracker,
+        kind,
+        what,
+        remedy,
+    ))
+}
+
+fn downstreams(shared: &Shared) -> Vec<Found> {
+    let mut found = Vec::new();
+    if shared.config.distributor.downstream.is_empty() {
+        found.push(
+            Found::new(
+                Severity::Critical,
+                Component::Server,
+                "no_downstream",
+                "No downstream is configured: accepted samples are counted and dropped",
+                "Set distributor.downstream",
+            )
+            .told(),
+        );
+    }
+    found
+}
+
+fn runtime_configuration(shared: &Shared) -> Vec<Found> {
+    let mut found = Vec::new();
+    let overrides_multi = shared.limits.snapshot().multi_kv_config().is_some();
+    match &shared.multi {
+        Some(multi) => found.extend(multi.refused().map(|refused| {
+            Found::new(
+                Severity::Warning,
+                Component::MultiKv,
+                "multi_kv_config",
+                format!("The runtime configuration's multi_kv_config is refused: {refused}"),
+                "Correct it; what was in effect stays",
+            )
+            .told()
+        })),
+        None if overrides_multi => found.push(Found::new(
+            Severity::Warning,
+            Component::RuntimeConfig,
+            "multi_kv_config_unused",
+            "The runtime configuration has a multi_kv_config, which means nothing with this store, \
+             and would take effect at once with store: multi",
+            "Take it away",
+        )),
+        None => {}
+    }
+    found
+}

@@ -1,0 +1,364 @@
+//! What there is to know of each cluster, and which needs attention.
+
+use std::cmp::{Ordering, Reverse};
+
+use ha_tracker::ReplicaDesc;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::pages::times::rfc3339;
+
+/// Another replica that was seen within so many failover timeouts could take over: some send more
+/// seldom than others.
+const STANDBY_TIMEOUTS: i64 = 2;
+
+/// One cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) tenant: String,
+    pub(super) cluster: String,
+    /// What is stored.
+    pub(super) desc: ReplicaDesc,
+    /// When the elected replica was last seen by anybody, Unix ms: here, or by whoever stored it.
+    pub(super) last_seen_ms: i64,
+    /// The other replicas that were seen here, the next to be elected first.
+    pub(super) others: Vec<Seen>,
+    pub(super) update_in_ms: i64,
+    /// By what is stored.
+    pub(super) failover_in_ms: i64,
+    pub(super) state: State,
+    /// Silence after which another replica is elected, ms.
+    pub(super) failover_timeout_ms: i64,
+}
+
+/// A replica, and when it was last seen here, Unix ms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) replica: String,
+    pub(super) last_seen_ms: i64,
+}
+
+/// How a cluster is, the worst first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum State {
+    /// Nobody sends.
+    Silent,
+    /// The elected replica is silent, and another sends.
+    FailoverDue,
+    /// The elected replica has not been seen for most of the failover timeout.
+    Late,
+    /// No other replica is seen here.
+    Alone,
+    /// The elected replica sends, and another could take over; or it is seen by other distributors.
+    Fine,
+}
+
+impl State {
+    pub(super) const ALL: [Self; 5] = [
+        Self::Silent,
+        Self::FailoverDue,
+        Self::Late,
+        Self::Alone,
+        Self::Fine,
+    ];
+
+    /// In links and in JSON.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Silent => "silent",
+            Self::FailoverDue => "failover-due",
+            Self::Late => "late",
+            Self::Alone => "alone",
+            Self::Fine => "fine",
+        }
+    }
+
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Self::Silent => "Silent",
+            Self::FailoverDue => "Failover due",
+            Self::Late => "Late",
+            Self::Alone => "No standby seen",
+            Self::Fine => "Fine",
+        }
+    }
+
+    pub(super) fn meaning(self) -> &'static str {
+        match self {
+            Self::Silent => {
+                "The elected replica has been silent for longer than the failover timeout, and no other replica is seen here: nothing of this cluster is stored"
+            }
+            Self::FailoverDue => {
+                "The elected replica has been silent for longer than the failover timeout, and another one sends: it is elected within some seconds"
+            }
+            Self::Late => {
+                "The elected replica has been silent for most of the failover timeout: it is stopped, or sends seldom"
+            }
+            Self::Alone => {
+                "The elected replica sends. No other is seen by this distributor: it is down, or sends to another distributor"
+            }
+            Self::Fine => {
+                "The elected replica sends, to this distributor or to another, and nothing is amiss"
+            }
+        }
+    }
+}
+
+/// What the rows are sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Sort {
+    #[default]
+    Attention,
+    Tenant,
+    Cluster,
+    Replica,
+    LastSeen,
+    LastElection,
+    Elections,
+}
+
+impl Sort {
+    pub(super) const ALL: [(Self, &'static str, &'static str); 7] = [
+        (Self::Attention, "", "what needs attention"),
+        (Self::Tenant, "tenant", "tenant"),
+        (Self::Cluster, "cluster", "cluster"),
+        (Self::Replica, "replica", "elected replica"),
+        (Self::LastSeen, "last-seen", "seen longest ago"),
+        (Self::LastElection, "last-election", "latest election"),
+        (Self::Elections, "elections", "most elections"),
+    ];
+
+    pub(super) fn as_str(self) -> &'static str {
+        Self::ALL
+            .iter()
+            .find(|(sort, ..)| *sort == self)
+            .map_or("", |(_, name, _)| name)
+    }
+
+    pub(super) fn compare(self, a: &Row, b: &Row) -> Ordering {
+        let by_name = || (&a.tenant, &a.cluster).cmp(&(&b.tenant, &b.cluster));
+        let first = match self {
+            Self::Tenant => Ordering::Equal,
+            Self::Attention => {
+                let key = |row: &Row| {
+                    // Of those that are silent, the longest first; else the order of the names, so
+                    // that rows do not jump about.
+                    let last = if row.state <= State::Late {
+                        row.last_seen_ms
+                    } else {
+                        0
+                    };
+                    (row.state, last)
+                };
+                key(a).cmp(&key(b))
+            }
+            Self::Cluster => a.cluster.cmp(&b.cluster),
+            Self::Replica => a.desc.replica.cmp(&b.desc.replica),
+            Self::LastSeen => a.last_seen_ms.cmp(&b.last_seen_ms),
+            Self::LastElection => Reverse(a.desc.elected_at).cmp(&Reverse(b.desc.elected_at)),
+            Self::Elections => {
+                Reverse(a.desc.elected_changes).cmp(&Reverse(b.desc.elected_changes))
+            }
+        };
+        first.then_with(by_name)
+    }
+}
+
+impl Row {
+    /// Judges what is known of a cluster. `seen_ms`: when its elected replica was seen here; 0 =
+    /// not.
+    pub(super) fn new(
+        election: ha_tracker::Election,
+        seen_ms: i64,
+        others: Vec<Seen>,
+        now_ms: i64,
+    ) -> Self {
+        let desc = election.desc;
+        let failover_timeout_ms = election
+            .failover_in_ms
+            .saturating_add(now_ms)
+            .saturating_sub(desc.received_at);
+        let last_seen_ms = desc.received_at.max(seen_ms);
+        let silent_ms = now_ms.saturating_sub(last_seen_ms);
+        let is_standby = |other: &Seen| {
+            now_ms.saturating_sub(other.last_seen_ms)
+                <= failover_timeout_ms.saturating_mul(STANDBY_TIMEOUTS)
+        };
+        let has_standby = others.iter().any(is_standby);
+        let is_seen_here = seen_ms != 0 && now_ms.saturating_sub(seen_ms) < failover_timeout_ms;
+        let state = if silent_ms >= failover_timeout_ms {
+            if has_standby {
+                State::FailoverDue
+            } else {
+                State::Silent
+            }
+        } else if silent_ms >= failover_timeout_ms / 3 * 2 {
+            State::Late
+        } else if is_seen_here && !has_standby {
+            State::Alone
+        } else {
+            State::Fine
+        };
+        Self {
+            tenant: election.tenant,
+            cluster: election.cluster,
+            desc,
+            last_seen_ms,
+            others,
+            update_in_ms: election.update_in_ms,
+            failover_in_ms: election.failover_in_ms,
+            state,
+            failover_timeout_ms,
+        }
+    }
+
+    /// Until another replica may be elected if the elected one is not seen again, ms.
+    pub(super) fn next_failover_in_ms(&self, now_ms: i64) -> i64 {
+        self.last_seen_ms
+            .saturating_add(self.failover_timeout_ms)
+            .saturating_sub(now_ms)
+    }
+
+    /// Mimir's fields (`electedAt` is when the elected replica was last stored as seen, durations
+    /// are nanoseconds), and ours.
+    pub(super) fn json(&self) -> Value {
+        let others: Vec<Value> = self
+            .others
+            .iter()
+            .map(|seen| json!({"replica": seen.replica, "lastSeen": rfc3339(seen.last_seen_ms)}))
+            .collect();
+        json!({
+            "userID": self.tenant,
+            "cluster": self.cluster,
+            "replica": self.desc.replica,
+            "lastElectionTime": rfc3339(self.desc.elected_at),
+            "electedAt": rfc3339(self.desc.received_at),
+            "updateDuration": self.update_in_ms.saturating_mul(1_000_000),
+            "failoverDuration": self.failover_in_ms.saturating_mul(1_000_000),
+            "electedChanges": self.desc.elected_changes,
+            "state": self.state.as_str(),
+            "lastSeen": rfc3339(self.last_seen_ms),
+            "otherReplicas": others,
+        })
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use ha_tracker::Election;
+
+    use super::*;
+
+    pub(in crate::pages::ha_tracker) const NOW: i64 = 1_700_000_000_000;
+    const TIMEOUT: i64 = 30_000;
+
+    /// A cluster whose entry is `stored` ms old, whose elected replica was seen `seen` ms ago, and
+    /// the other one `other` ms ago.
+    pub(in crate::pages::ha_tracker) fn row(
+        cluster: &str,
+        stored: i64,
+        seen: Option<i64>,
+        other: Option<i64>,
+    ) -> Row {
+        let election = Election {
+            tenant: "t".into(),
+            cluster: cluster.into(),
+            desc: ReplicaDesc {
+                replica: format!("{cluster}-a"),
+                received_at: NOW - stored,
+                elected_at: NOW - 60_000,
+                elected_changes: 3,
+                ..ReplicaDesc::default()
+            },
+            update_in_ms: 15_000 - stored,
+            failover_in_ms: TIMEOUT - stored,
+        };
+        let others = other.map(|ago| Seen {
+            replica: format!("{cluster}-b"),
+            last_seen_ms: NOW - ago,
+        });
+        Row::new(
+            election,
+            seen.map_or(0, |ago| NOW - ago),
+            others.into_iter().collect(),
+            NOW,
+        )
+    }
+
+    #[test]
+    fn a_cluster_is_judged_by_who_was_seen_when() {
+        for (stored, seen, other, state) in [
+            (14_000, Some(200), Some(300), State::Fine),
+            // By other distributors.
+            (14_000, None, None, State::Fine),
+            (14_000, None, Some(300), State::Fine),
+            (14_000, Some(200), None, State::Alone),
+            (14_000, Some(200), Some(61_000), State::Alone),
+            (40_000, Some(19_000), Some(300), State::Fine),
+            (40_000, Some(20_000), Some(300), State::Late),
+            (29_000, None, None, State::Late),
+            (30_000, None, Some(300), State::FailoverDue),
+            (30_000, Some(90_000), None, State::Silent),
+            (30_000, None, Some(61_000), State::Silent),
+        ] {
+            let row = row("c", stored, seen, other);
+            assert_eq!(row.state, state, "{stored} {seen:?} {other:?}");
+        }
+        let row = row("c", 14_000, Some(200), None);
+        assert_eq!(row.next_failover_in_ms(NOW), TIMEOUT - 200);
+    }
+
+    #[test]
+    fn the_worst_comes_first() {
+        let mut rows = vec![
+            row("fine", 1000, Some(1), Some(1)),
+            row("alone", 1000, Some(1), None),
+            row("silent", 31_000, None, None),
+            row("longer", 99_000, None, None),
+            row("due", 31_000, None, Some(1)),
+            row("also-fine", 900, Some(2), Some(1)),
+            row("late", 25_000, None, None),
+        ];
+        let names =
+            |rows: &[Row]| -> Vec<String> { rows.iter().map(|row| row.cluster.clone()).collect() };
+        rows.sort_by(|a, b| Sort::Attention.compare(a, b));
+        assert_eq!(
+            names(&rows),
+            [
+                "longer",
+                "silent",
+                "due",
+                "late",
+                "alone",
+                "also-fine",
+                "fine"
+            ]
+        );
+        rows.sort_by(|a, b| Sort::LastSeen.compare(a, b));
+        assert_eq!(names(&rows)[..2], ["longer", "due"]);
+        rows.sort_by(|a, b| Sort::Tenant.compare(a, b));
+        assert_eq!(names(&rows)[..2], ["alone", "also-fine"]);
+    }
+
+    #[test]
+    fn json_has_mimirs_fields_and_ours() {
+        let mut row = row("c", 14_877, Some(200), Some(300));
+        row.desc.elected_at = NOW - 15_000;
+        let expected = json!({
+            "userID": "t",
+            "cluster": "c",
+            "replica": "c-a",
+            "lastElectionTime": "2023-11-14T22:13:05.000Z",
+            "electedAt": "2023-11-14T22:13:05.123Z",
+            "updateDuration": 123_000_000,
+            "failoverDuration": 15_123_000_000_i64,
+            "electedChanges": 3,
+            "state": "fine",
+            "lastSeen": "2023-11-14T22:13:19.800Z",
+            "otherReplicas": [{"replica": "c-b", "lastSeen": "2023-11-14T22:13:19.700Z"}],
+        });
+        assert_eq!(row.json(), expected);
+    }
+}
