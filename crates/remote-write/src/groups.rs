@@ -5,12 +5,13 @@
 //! and the bytes that they copy are bounded.
 
 use std::hash::{BuildHasher, Hash};
+use std::str::from_utf8;
 
 use ahash::RandomState;
 use hashbrown::{HashMap, HashTable};
 
 use crate::error::{Problem, ScanError};
-use crate::scan::{Counts, Group, Verdict};
+use crate::scan::{Group, Verdict};
 use crate::symbols::Symbols;
 use crate::wire::{Result, Span};
 
@@ -56,6 +57,8 @@ pub(crate) struct Groups<'s, 'j> {
     /// Group of the series before, and its references.
     last: usize,
     last_references: (u32, u32),
+    /// The group of all pairs that are not UTF-8.
+    not_utf8: Option<usize>,
     tables: &'s mut GroupTables,
     text_budget: usize,
     judge: &'j mut Judge<'j>,
@@ -81,6 +84,7 @@ impl<'s, 'j> Groups<'s, 'j> {
             list: Vec::new(),
             last: 0,
             last_references: (u32::MAX, u32::MAX),
+            not_utf8: None,
             tables,
             text_budget: request_bytes.max(MIN_TEXT_BUDGET),
             judge,
@@ -118,6 +122,9 @@ impl<'s, 'j> Groups<'s, 'j> {
             return Ok(index as usize);
         }
         let index = self.add(pair)?;
+        if self.not_utf8 == Some(index) {
+            return Ok(index);
+        }
         let (list, hasher) = (&self.list, &self.tables.hasher);
         self.tables
             .by_text
@@ -227,22 +234,36 @@ impl<'s, 'j> Groups<'s, 'j> {
         if self.list.len() == MAX_GROUPS || bytes > self.text_budget {
             return fail(Problem::TooManyGroups { limit: MAX_GROUPS });
         }
-        let Ok(cluster) = std::str::from_utf8(pair.cluster) else {
-            return fail(Problem::NotUtf8 { label: "cluster" });
+        let label = match (from_utf8(pair.cluster), from_utf8(pair.replica)) {
+            (Ok(cluster), Ok(replica)) => {
+                self.text_budget -= bytes;
+                let verdict = (self.judge)(cluster, replica);
+                self.list.push(Group::new(cluster, replica, verdict));
+                return Ok(self.list.len() - 1);
+            }
+            (Err(_), _) => "cluster",
+            (_, Err(_)) => "replica",
         };
-        let Ok(replica) = std::str::from_utf8(pair.replica) else {
-            return fail(Problem::NotUtf8 { label: "replica" });
-        };
-        self.text_budget -= bytes;
-        let verdict = (self.judge)(cluster, replica);
+        Ok(self.add_not_utf8(label, pair.offset))
+    }
+
+    /// All such pairs are one group, whose names are empty: no series finds it by them.
+    fn add_not_utf8(&mut self, label: &'static str, offset: usize) -> usize {
+        if let Some(group) = self.not_utf8 {
+            return group;
+        }
+        let group = self.list.len();
+        self.not_utf8 = Some(group);
         self.list.push(Group {
-            cluster: cluster.to_owned(),
-            replica: replica.to_owned(),
-            verdict,
-            counts: Counts::default(),
-            earliest_ms: None,
+            problem: Some(ScanError {
+                problem: Problem::NotUtf8 { label },
+                field: "TimeSeries",
+                series: None,
+                offset,
+            }),
+            ..Group::new("", "", Verdict::Drop)
         });
-        Ok(self.list.len() - 1)
+        group
     }
 }
 

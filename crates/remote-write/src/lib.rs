@@ -42,4 +42,6 @@ pub use block::{
 };
 pub use error::{Problem, ScanError};
 pub use media::{UnsupportedMediaType, Version, check_content_encoding, version_of_content_type};
-pub use scan::{Counts, Group, HaLabelNames, Scan, Scratch, Verdict, scan, scan_in_place};
+pub use scan::{
+    Counts, Group, HaLabelNames, OneLabel, Scan, Scratch, Verdict, scan, scan_in_place,
+};

@@ -50,13 +50,43 @@ impl std::ops::AddAssign for Counts {
     }
 }
 
-/// The series of one (cluster, replica).
+/// Samples and histograms that carry one of the two HA labels, the other being absent or empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OneLabel {
+    /// Without replica.
+    pub cluster: u64,
+    /// Without cluster.
+    pub replica: u64,
+}
+
+/// Which of the HA labels a series has, not both of them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Has {
+    Neither,
+    Cluster,
+    Replica,
+}
+
+impl Has {
+    #[inline]
+    pub(crate) fn of(cluster: bool, replica: bool) -> Self {
+        match (cluster, replica) {
+            (true, _) => Self::Cluster,
+            (_, true) => Self::Replica,
+            _ => Self::Neither,
+        }
+    }
+}
+
+/// The series of one (cluster, replica), or all whose cluster or replica is not UTF-8.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    /// Value of the cluster label, never empty.
+    /// Value of the cluster label; empty only if there is a problem.
     pub cluster: String,
-    /// Value of the replica label, never empty.
+    /// Value of the replica label; empty only if there is a problem.
     pub replica: String,
+    /// Why nobody can judge this group, and where the first of its series is. It is left out.
+    pub problem: Option<ScanError>,
     /// Decided during the scan; may be changed before [`Scan::discard`].
     pub verdict: Verdict,
     /// What the request holds of this group, dropped or not.
@@ -66,6 +96,19 @@ pub struct Group {
     pub earliest_ms: Option<i64>,
 }
 
+impl Group {
+    pub(crate) fn new(cluster: &str, replica: &str, verdict: Verdict) -> Self {
+        Self {
+            cluster: cluster.to_owned(),
+            replica: replica.to_owned(),
+            problem: None,
+            verdict,
+            counts: Counts::default(),
+            earliest_ms: None,
+        }
+    }
+}
+
 /// What a scan found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scan {
@@ -73,6 +116,8 @@ pub struct Scan {
     pub groups: Vec<Group>,
     /// Series without both HA labels: kept as they are.
     pub other: Counts,
+    /// Samples and histograms of [`Scan::other`] whose series carry one of the two labels.
+    pub one_label: OneLabel,
     /// 1.0 metadata entries. Always 0 for 2.0, where metadata belongs to its series.
     pub metadata: u64,
     /// Whether the request differs from what came in. If not, its compressed form is still good.
@@ -202,14 +247,15 @@ impl Scratch {
 /// Each series that carries both labels with non-empty values (of a repeated label the last value
 /// counts) belongs to the group of its (cluster, replica), and `judge` is called once for each
 /// group, when its first series is met. Kept series lose every replica label, dropped ones are
-/// left out; the rest, and every other field in its order, stays byte for byte. The output is
+/// left out, as are those whose cluster or replica is not UTF-8: they are one group with a
+/// [`Group::problem`], which is not judged. The rest, and every other field in its order, stays byte
+/// for byte. The output is
 /// never longer than the input. Without `names` the request is checked and counted, not changed.
 ///
 /// # What is refused
 ///
 /// Every byte of the request is read, inside histograms and exemplars too, and of dropped series
-/// as well. What prost refuses is refused, with one exception: strings are not checked for UTF-8,
-/// but for the cluster and replica of a group.
+/// as well. What prost refuses is refused, with one exception: strings are not checked for UTF-8.
 /// What prost accepts is accepted, but for:
 /// - groups (wire types 3 and 4), which proto3 does not have;
 /// - 2.0 references that exceed 32 bits (prost cuts them off) or the table, an odd number of them
@@ -255,6 +301,7 @@ pub fn scan_in_place(
     let mut progress = Progress {
         groups: Groups::new(&mut scratch.tables, length, judge),
         other: Counts::default(),
+        one_label: OneLabel::default(),
         metadata: 0,
         series: 0,
         mover: Mover::default(),
@@ -267,6 +314,7 @@ pub fn scan_in_place(
     let Progress {
         groups,
         other,
+        one_label,
         metadata,
         mover,
         runs,
@@ -277,6 +325,7 @@ pub fn scan_in_place(
     Ok(Scan {
         groups,
         other,
+        one_label,
         metadata,
         modified: kept < length,
         length: kept,
@@ -288,6 +337,7 @@ pub fn scan_in_place(
 pub(crate) struct Progress<'s, 'j> {
     pub(crate) groups: Groups<'s, 'j>,
     pub(crate) other: Counts,
+    pub(crate) one_label: OneLabel,
     pub(crate) metadata: u64,
     pub(crate) series: u64,
     pub(crate) mover: Mover,
@@ -295,14 +345,15 @@ pub(crate) struct Progress<'s, 'j> {
 }
 
 impl Progress<'_, '_> {
-    /// Counts a series for its group, and answers the verdict on it; `None` for one without group.
+    /// Counts a series for its group, and answers the verdict on it.
     #[inline]
-    pub(crate) fn count(&mut self, group: Option<usize>, found: &Found) -> Option<Verdict> {
+    pub(crate) fn count(&mut self, group: usize, found: &Found) -> Option<Verdict> {
+        let series = self.series;
         self.series += 1;
-        let Some(group) = group.and_then(|index| self.groups.list.get_mut(index)) else {
-            self.other += found.counts();
-            return None;
-        };
+        let group = self.groups.list.get_mut(group)?;
+        if let Some(problem) = &mut group.problem {
+            problem.series.get_or_insert(series);
+        }
         group.counts += found.counts();
         if found.samples + found.histograms > 0 {
             let earliest = found.earliest_ms;
@@ -328,12 +379,30 @@ impl Progress<'_, '_> {
         Some(group.verdict)
     }
 
+    /// Counts a series of no group.
+    #[inline]
+    pub(crate) fn count_other(&mut self, has: Has, found: &Found) {
+        self.series += 1;
+        self.other += found.counts();
+        self.count_one_label(has, found.samples + found.histograms);
+    }
+
     /// The same for a series of one sample, of no group.
     #[inline]
-    pub(crate) fn count_sample_of_none(&mut self) {
+    pub(crate) fn count_other_sample(&mut self, has: Has) {
         self.series += 1;
         self.other.series += 1;
         self.other.samples += 1;
+        self.count_one_label(has, 1);
+    }
+
+    #[inline]
+    fn count_one_label(&mut self, has: Has, samples: u64) {
+        match has {
+            Has::Neither => {}
+            Has::Cluster => self.one_label.cluster += samples,
+            Has::Replica => self.one_label.replica += samples,
+        }
     }
 
     /// Notes that the output from `start` on is a series whose group is decided later.

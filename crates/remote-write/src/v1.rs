@@ -4,7 +4,7 @@ use crate::canonical::{self, HaValues, Names};
 use crate::error::Problem;
 use crate::groups::Pair;
 use crate::mover::{keep_without, write_header};
-use crate::scan::{Found, Parts, Progress, Verdict};
+use crate::scan::{Found, Has, Parts, Progress, Verdict};
 use crate::schema::{
     self, EXEMPLAR_V1, HISTOGRAM_TIMESTAMP, HISTOGRAM_V1, METRIC_METADATA, NOTHING,
     SAMPLE_TIMESTAMP, SAMPLE_V1,
@@ -91,7 +91,10 @@ fn short_series(
         _ => return false,
     };
     if values.cluster.is_empty() || values.replica.is_empty() {
-        progress.count_sample_of_none();
+        progress.count_other_sample(Has::of(
+            !values.cluster.is_empty(),
+            !values.replica.is_empty(),
+        ));
         progress.mover.keep(buf, start, end);
         return true;
     }
@@ -134,21 +137,21 @@ fn series(
     };
     parts.cuts.clear();
     let (values, found) = read(buf, body, names, &mut parts.cuts)?;
-    let group = if values.cluster.is_empty() || values.replica.is_empty() {
-        None
-    } else {
-        let (cluster, replica) = (values.cluster.of(buf), values.replica.of(buf));
-        Some(progress.groups.of_text(Pair {
-            cluster,
-            replica,
-            offset: start,
-        })?)
-    };
-    let verdict = progress.count(group, &found);
-    match (verdict, group) {
-        (None, _) | (_, None) => progress.mover.keep(buf, start, end),
-        (Some(Verdict::Drop), _) => {}
-        (Some(verdict), Some(group)) => {
+    if values.cluster.is_empty() || values.replica.is_empty() {
+        let has = Has::of(!values.cluster.is_empty(), !values.replica.is_empty());
+        progress.count_other(has, &found);
+        progress.mover.keep(buf, start, end);
+        return Ok(());
+    }
+    let (cluster, replica) = (values.cluster.of(buf), values.replica.of(buf));
+    let group = progress.groups.of_text(Pair {
+        cluster,
+        replica,
+        offset: start,
+    })?;
+    match progress.count(group, &found) {
+        None | Some(Verdict::Drop) => {}
+        Some(verdict) => {
             let cut: usize = parts.cuts.iter().map(|cut| cut.len()).sum();
             let header = write_header(buf, TIMESERIES_KEY, content, end - content - cut);
             let before = progress.mover.position();

@@ -5,7 +5,7 @@ mod read;
 use crate::canonical::{self, LastMetadata, NEVER, SeriesReader, ShortSeries};
 use crate::error::Problem;
 use crate::mover::{keep_without, write_header};
-use crate::scan::{Parts, Progress, Verdict};
+use crate::scan::{Has, Parts, Progress, Verdict};
 use crate::symbols::Symbols;
 use crate::wire::{BYTES, Cursor, Result, Span, write_varint};
 
@@ -29,7 +29,7 @@ pub(crate) fn scan(
     while pos < buf.len() {
         let start = pos;
         if let Some(series) = reader.and_then(|reader| reader.series(buf, start, &mut last))
-            && short_series(buf, start, &series, progress)
+            && short_series(buf, start, &series, &parts.symbols, progress)
         {
             pos = series.end;
             continue;
@@ -117,12 +117,13 @@ fn short_series(
     buf: &mut [u8],
     start: usize,
     series: &ShortSeries,
+    symbols: &Symbols,
     progress: &mut Progress<'_, '_>,
 ) -> bool {
     let end = series.end;
     let labels = &series.labels;
     if labels.cluster == NEVER || labels.replica == NEVER {
-        progress.count_sample_of_none();
+        progress.count_other_sample(has(buf, symbols, (labels.cluster, labels.replica)));
         progress.mover.keep(buf, start, end);
         return true;
     }
@@ -181,11 +182,16 @@ fn series(
         }
         _ => None,
     };
-    let verdict = progress.count(group, &found);
-    match (verdict, group) {
-        (None, _) | (_, None) => progress.mover.keep(buf, start, end),
-        (Some(Verdict::Drop), _) => {}
-        (Some(verdict), Some(group)) => {
+    let Some(group) = group else {
+        let references = [labels.cluster, labels.replica].map(|value| value.unwrap_or(NEVER));
+        let has = has(buf, &parts.symbols, references.into());
+        progress.count_other(has, &found);
+        progress.mover.keep(buf, start, end);
+        return Ok(());
+    };
+    match progress.count(group, &found) {
+        None | Some(Verdict::Drop) => {}
+        Some(verdict) => {
             let before = progress.mover.position();
             if let Layout::OneRun { field, run } = labels.layout {
                 strip(
@@ -214,6 +220,17 @@ fn series(
         }
     }
     Ok(())
+}
+
+/// What a series of no group has of cluster and replica, given by their values' references.
+#[inline]
+fn has(buf: &[u8], symbols: &Symbols, (cluster, replica): (u32, u32)) -> Has {
+    if (cluster, replica) == (NEVER, NEVER) {
+        return Has::Neither;
+    }
+    // There is no text of a reference out of range.
+    let is_given = |reference| !symbols.text(buf, reference).is_empty();
+    Has::of(is_given(cluster), is_given(replica))
 }
 
 /// Keeps a series without the pairs `cuts` of its only run, given as the start of its field and

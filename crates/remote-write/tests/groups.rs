@@ -2,9 +2,9 @@
 
 mod wire;
 
-use remote_write::{Scratch, Verdict, Version};
+use remote_write::{OneLabel, Problem, ScanError, Scratch, Verdict, Version};
 
-use wire::{field, ha_series, judged, label, series, stripped_series};
+use wire::{field, ha_series, judged, label, refs, sample, series, series_v2, stripped_series};
 
 #[test]
 fn several_pairs_in_one_batch() {
@@ -86,4 +86,115 @@ fn without_names_nothing_changes() {
         (sent, false, 0)
     );
     assert_eq!((found.other.series, found.other.samples), (1, 1));
+}
+
+#[test]
+fn series_whose_pair_is_not_utf_8_are_left_out_and_the_others_are_not() {
+    let bytes =
+        |name: &str, value: &[u8]| field(1, &[field(1, name.as_bytes()), field(2, value)].concat());
+    let pair = |cluster: &[u8], replica: &[u8]| {
+        series(&[
+            label(
+                "__name__",
+                "a_name_that_makes_the_series_long_enough_for_the_fast_way_to_see_it",
+            ),
+            label(
+                "job",
+                "a_value_that_makes_the_series_long_enough_for_the_fast_way_to_see_it",
+            ),
+            bytes("cluster", cluster),
+            bytes("__replica__", replica),
+            sample(5),
+        ])
+    };
+    // What the name would be if it were mended is another's.
+    let mended = pair("\u{fffd}".as_bytes(), b"r1");
+    let sent = [
+        ha_series("c1", "r1"),
+        pair(b"\xff", b"r1"),
+        pair(b"\xff", b"r1"),
+        mended.clone(),
+        pair(b"c1", b"\xc3"),
+        ha_series("c1", "r1"),
+        // Others are not looked at.
+        series(&[bytes("job", b"\xff")]),
+    ];
+    let mut asked = Vec::new();
+    let (found, output) = judged(Version::V1, &sent.concat(), &mut |cluster, _| {
+        asked.push(cluster.to_owned());
+        match cluster {
+            "c1" => Verdict::Keep,
+            _ => Verdict::Drop,
+        }
+    })
+    .unwrap();
+    assert_eq!(asked, ["c1", "\u{fffd}"]);
+    let kept = stripped_series("c1");
+    assert_eq!(output, [&kept[..], &kept, &sent[6]].concat());
+    let of: Vec<_> = found
+        .groups
+        .iter()
+        .map(|group| (&*group.cluster, group.counts.samples, group.problem))
+        .collect();
+    let problem = ScanError {
+        problem: Problem::NotUtf8 { label: "cluster" },
+        field: "TimeSeries",
+        series: Some(1),
+        offset: sent[0].len(),
+    };
+    assert_eq!(
+        of,
+        [
+            ("c1", 2, None),
+            ("", 3, Some(problem)),
+            ("\u{fffd}", 1, None)
+        ]
+    );
+    assert_eq!(found.total().samples, 6);
+    assert_eq!(found.dropped().samples, 4);
+}
+
+#[test]
+fn a_2_0_pair_that_is_not_utf_8_is_left_out() {
+    let symbols: Vec<u8> = [
+        &b""[..],
+        b"cluster",
+        b"__replica__",
+        b"r1",
+        b"\xfe",
+        b"c1",
+        b"\xfd",
+    ]
+    .iter()
+    .flat_map(|text| field(4, text))
+    .collect();
+    let of = |cluster: u64| series_v2(&[refs(&[1, cluster, 2, 3]), sample(7)]);
+    let sent = [symbols.clone(), of(4), of(4), of(5), of(6), of(4), of(5)].concat();
+    let (found, output) = judged(Version::V2, &sent, &mut |_, _| Verdict::Keep).unwrap();
+    let kept = series_v2(&[refs(&[1, 5]), sample(7)]);
+    assert_eq!(output, [&symbols[..], &kept, &kept].concat());
+    assert_eq!(found.groups.len(), 2);
+    assert_eq!(found.groups[0].counts.samples, 4);
+    assert!(
+        found.groups[0]
+            .problem
+            .is_some_and(|problem| problem.series == Some(0))
+    );
+}
+
+#[test]
+fn samples_of_one_label_are_counted_apart() {
+    let sent = [
+        series(&[label("cluster", "c"), sample(1), sample(2)]),
+        series(&[label("__replica__", "r"), sample(1)]),
+        series(&[label("__replica__", "r"), label("cluster", ""), sample(1)]),
+        series(&[label("job", "j"), sample(1)]),
+        ha_series("c1", "r1"),
+    ];
+    let (found, _) = judged(Version::V1, &sent.concat(), &mut |_, _| Verdict::Keep).unwrap();
+    let expected = OneLabel {
+        cluster: 2,
+        replica: 2,
+    };
+    assert_eq!((found.one_label, found.other.samples), (expected, 5));
 }

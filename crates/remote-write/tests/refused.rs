@@ -287,24 +287,6 @@ fn series_of_the_other_version() {
 }
 
 #[test]
-fn names_of_groups_are_utf_8() {
-    let bytes =
-        |name: &str, value: &[u8]| field(1, &[field(1, name.as_bytes()), field(2, value)].concat());
-    let request = |cluster: &[u8], replica: &[u8]| {
-        series(&[bytes("cluster", cluster), bytes("__replica__", replica)])
-    };
-    for (sent, label) in [
-        (request(b"\xff", b"r"), "cluster"),
-        (request(b"c", b"\xc3"), "replica"),
-    ] {
-        let error = scan(Version::V1, &sent).unwrap_err();
-        assert_eq!(error.problem, Problem::NotUtf8 { label });
-    }
-    // Others are not looked at.
-    assert!(scan(Version::V1, &series(&[bytes("job", b"\xff")])).is_ok());
-}
-
-#[test]
 fn the_error_names_the_series() {
     let good = ha_series("c1", "r1");
     let bad = series(&[label("cluster", "c1"), field(2, &[0x08, 1])]);

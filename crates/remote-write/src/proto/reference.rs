@@ -6,7 +6,7 @@ use prost::encoding::{DecodeContext, decode_key, skip_field};
 use prost::{DecodeError, Message};
 
 use super::{v1, v2};
-use crate::{Counts, Group, HaLabelNames, Problem, Scratch, Verdict, Version, scan};
+use crate::{Counts, Group, HaLabelNames, OneLabel, Problem, Scratch, Verdict, Version, scan};
 
 /// What [`crate::Scan`] and the edited request should say.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +17,8 @@ pub struct Reference {
     pub groups: Vec<Group>,
     /// As in [`crate::Scan`].
     pub other: Counts,
+    /// As in [`crate::Scan`].
+    pub one_label: OneLabel,
     /// As in [`crate::Scan`].
     pub metadata: u64,
     /// Why a request that prost accepts must be refused.
@@ -34,6 +36,7 @@ pub fn filter(
         list: Vec::new(),
         by_name: HashMap::new(),
         other: Counts::default(),
+        one_label: OneLabel::default(),
     };
     let (other_version, why) = match version {
         Version::V1 => (5, "a series of 2.0"),
@@ -65,6 +68,7 @@ pub fn filter(
         output,
         groups: groups.list,
         other: groups.other,
+        one_label: groups.one_label,
         metadata,
         illegal,
     })
@@ -116,6 +120,7 @@ struct Groups {
     list: Vec<Group>,
     by_name: HashMap<(String, String), usize>,
     other: Counts,
+    one_label: OneLabel,
 }
 
 type Judge<'j> = dyn FnMut(&str, &str) -> Verdict + 'j;
@@ -143,11 +148,12 @@ impl Groups {
                 .map(|label| label.value.clone())
                 .filter(|value| !value.is_empty())
         };
-        let pair = names.and_then(|names| last(names.cluster).zip(last(names.replica)));
-        let (Some(names), Some(pair)) = (names, pair) else {
-            self.other += counts;
+        let found = names.map(|names| (last(names.cluster), last(names.replica)));
+        let (Some(names), Some((Some(cluster), Some(replica)))) = (names, found.clone()) else {
+            self.count_other(counts, found.unwrap_or_default());
             return true;
         };
+        let pair = (cluster, replica);
         let kept = self.count(pair, counts, earliest, judge);
         series.labels.retain(|label| label.name != names.replica);
         kept
@@ -176,17 +182,28 @@ impl Groups {
             pair.map(|pair| symbols[pair[1] as usize].clone())
                 .filter(|value| !value.is_empty())
         };
-        let pair = names.and_then(|names| last(names.cluster).zip(last(names.replica)));
-        let (Some(names), Some(pair)) = (names, pair) else {
-            self.other += counts;
+        let found = names.map(|names| (last(names.cluster), last(names.replica)));
+        let (Some(names), Some((Some(cluster), Some(replica)))) = (names, found.clone()) else {
+            self.count_other(counts, found.unwrap_or_default());
             return true;
         };
+        let pair = (cluster, replica);
         let kept = self.count(pair, counts, earliest, judge);
         let left = pairs
             .iter()
             .filter(|pair| symbols[pair[0] as usize] != names.replica);
         series.labels_refs = left.flatten().copied().collect();
         kept
+    }
+
+    fn count_other(&mut self, counts: Counts, found: (Option<String>, Option<String>)) {
+        self.other += counts;
+        let samples = counts.samples + counts.histograms;
+        match found {
+            (Some(_), _) => self.one_label.cluster += samples,
+            (_, Some(_)) => self.one_label.replica += samples,
+            _ => {}
+        }
     }
 
     fn count(
@@ -201,13 +218,7 @@ impl Groups {
             .by_name
             .entry(pair)
             .or_insert_with_key(|(cluster, replica)| {
-                list.push(Group {
-                    cluster: cluster.clone(),
-                    replica: replica.clone(),
-                    verdict: judge(cluster, replica),
-                    counts: Counts::default(),
-                    earliest_ms: None,
-                });
+                list.push(Group::new(cluster, replica, judge(cluster, replica)));
                 list.len() - 1
             });
         let group = &mut list[index];
@@ -297,7 +308,8 @@ pub fn disagreement(
             let output = filter(version, &ours, None, &mut |_, _| Verdict::Keep);
             let is_same = output.is_ok_and(|output| output.output == expected.output)
                 && (&expected.groups, expected.other, expected.metadata)
-                    == (&scanned.groups, scanned.other, scanned.metadata);
+                    == (&scanned.groups, scanned.other, scanned.metadata)
+                && expected.one_label == scanned.one_label;
             (!is_same).then(|| format!("expected {expected:?}, got {scanned:?} and {ours:02x?}"))
         }
     }
