@@ -120,6 +120,7 @@ impl PushPath {
     fn push(&self, version: Version, body: &Bytes) -> PushAnswer {
         let request = PushRequest {
             tenant: "tenant-1",
+            client: None,
             version,
             body: PushBody::Snappy(body.clone()),
             headers: HeaderMap::new(),

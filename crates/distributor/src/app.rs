@@ -24,6 +24,8 @@ use crate::push::Pusher;
 use crate::store::{Backend, StoreConfigError};
 use crate::{DownstreamError, Downstreams, grpc_server, http_server, metrics, store};
 
+/// Time between two looks for refusals that the log is to be told of.
+const TELL_EVERY: Duration = Duration::from_secs(5);
 /// Time between two looks for tenants that have been idle.
 const FORGET_IDLE_EVERY: Duration = Duration::from_secs(60);
 
@@ -246,7 +248,13 @@ async fn keep_house(shared: Arc<Shared>) {
             shared.pusher.forget_idle_tenants();
         }
     };
-    tokio::join!(forget_idle, Health::watch(&shared));
+    let tell_refusals = async {
+        loop {
+            tokio::time::sleep(TELL_EVERY).await;
+            shared.pusher.tell_refusals();
+        }
+    };
+    tokio::join!(forget_idle, tell_refusals, Health::watch(&shared));
 }
 
 impl Running {

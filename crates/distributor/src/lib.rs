@@ -30,7 +30,8 @@ mod tls;
 pub use app::{Running, StartError, start, start_with_store};
 pub use downstream::{DownstreamError, Downstreams};
 pub use push::{
-    Held, Message, PushAnswer, PushBody, PushRequest, Pusher, Written, validate_tenant,
+    Cause, Held, Message, PushAnswer, PushBody, PushRequest, Pusher, Refusal, Written,
+    validate_tenant,
 };
 pub use store::StoreConfigError;
 

@@ -73,6 +73,7 @@ async fn push_and_scrape(running: &Running) -> Result<String, ReferenceError> {
         remote_write::compress_into(&raw, &mut body);
         let request = PushRequest {
             tenant: "tenant",
+            client: None,
             version: Version::V1,
             body: PushBody::Snappy(Bytes::from(body)),
             headers: HeaderMap::new(),

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::auth::Authorization;
 use super::{DownstreamError, Forward};
 use crate::config::DownstreamConfig;
-use crate::push::{PushAnswer, Written};
+use crate::push::{Cause, PushAnswer, Written};
 use crate::tls;
 
 /// Longest text of a downstream's refusal that is passed on, bytes.
@@ -244,7 +244,8 @@ impl Downstream {
         let name = &self.name;
         let retry_after = headers.get(RETRY_AFTER).and_then(retry_after);
         let answer = match status.as_u16() {
-            429 => PushAnswer::new(status, format!("downstream {name:?} answered 429: {said}")),
+            429 => PushAnswer::new(status, format!("downstream {name:?} answered 429: {said}"))
+                .because(Cause::DownstreamRefused),
             500..=599 => PushAnswer::new(
                 status,
                 format!(
@@ -261,7 +262,11 @@ impl Downstream {
                     status.as_u16()
                 ))
             }
-            400..=499 => PushAnswer::new(status, said),
+            400..=499 => PushAnswer::new(
+                status,
+                format!("downstream {name:?} answered {}: {said}", status.as_u16()),
+            )
+            .because(Cause::DownstreamRefused),
             _ => PushAnswer::unavailable(format!(
                 "downstream {name:?} answered with the unexpected status {}; retry later",
                 status.as_u16()

@@ -18,8 +18,10 @@ use tonic::server::NamedService;
 use tonic::{Code, Status};
 
 use crate::app::Shared;
-use crate::http_server::push::{BODY_TIMEOUT, TENANT, tenant};
-use crate::push::{Held, Message, PushAnswer, PushBody, PushRequest, retry_after_seconds};
+use crate::http_server::push::{BODY_TIMEOUT, tenant};
+use crate::push::{
+    Cause, Held, Message, PushAnswer, PushBody, PushRequest, Sender, retry_after_seconds,
+};
 
 use super::encoding::{Encoding, too_large};
 
@@ -78,37 +80,79 @@ where
     B::Error: Into<StdError> + Send + 'static,
 {
     let (parts, body) = request.into_parts();
-    let headers = parts.headers;
-    let tenant = tenant(shared, headers.get(TENANT))
-        .map_err(refusal)?
-        .to_owned();
-    let _in_flight = shared.pusher.enter().map_err(refusal)?;
+    let mut sender = Sender::of(&parts);
+    match accept(shared, &mut sender, parts.headers, body).await {
+        Ok(answer) => {
+            shared.pusher.note(&sender, &answer);
+            match answer.status {
+                StatusCode::OK | StatusCode::NO_CONTENT => Ok(success()),
+                _ => Err(refusal(answer)),
+            }
+        }
+        Err(Refused::Answer(answer)) => {
+            shared.pusher.note(&sender, &answer);
+            Err(refusal(answer))
+        }
+        Err(Refused::Call(status)) => {
+            shared.pusher.note(&sender, &as_answer(&status));
+            Err(status)
+        }
+    }
+}
+
+/// Why there is nothing to push.
+enum Refused {
+    Answer(PushAnswer),
+    Call(Status),
+}
+
+impl From<PushAnswer> for Refused {
+    fn from(answer: PushAnswer) -> Self {
+        Self::Answer(answer)
+    }
+}
+
+impl From<Status> for Refused {
+    fn from(status: Status) -> Self {
+        Self::Call(status)
+    }
+}
+
+async fn accept<B>(
+    shared: &Shared,
+    sender: &mut Sender,
+    headers: HeaderMap,
+    body: B,
+) -> Result<PushAnswer, Refused>
+where
+    B: HttpBody + Send + 'static,
+    B::Error: Into<StdError> + Send + 'static,
+{
+    sender.tenant.push_str(tenant(shared, &headers)?);
+    let _in_flight = shared.pusher.enter()?;
     let encoding = Encoding::of(&headers)?;
     let mut held = shared.pusher.hold();
     let reading = read(shared, encoding, body, &mut held);
     let (prefix, message) = tokio::time::timeout(BODY_TIMEOUT, reading)
         .await
         .map_err(|_| {
-            refusal(PushAnswer::unavailable(format!(
+            PushAnswer::unavailable(format!(
                 "the request did not arrive within {BODY_TIMEOUT:?}; retry"
-            )))
+            ))
         })??;
     let message = match prefix.encoding {
         Some(encoding) => encoding.decode(shared, message, &mut held).await?,
         None => message,
     };
     let request = PushRequest {
-        tenant: &tenant,
+        tenant: &sender.tenant,
+        client: sender.client(),
         version: Version::V1,
         body: PushBody::Plain(message),
         headers,
         held,
     };
-    let answer = shared.pusher.push(request).await;
-    match answer.status {
-        StatusCode::OK | StatusCode::NO_CONTENT => Ok(success()),
-        _ => Err(refusal(answer)),
-    }
+    Ok(shared.pusher.push(request).await)
 }
 
 /// The one message of a unary call, as it was sent. Memory grows with the bytes that arrive, not
@@ -217,6 +261,18 @@ fn success() -> http::Response<Body> {
         HeaderValue::from_static("application/grpc"),
     );
     response
+}
+
+/// The same for the log, where a status says what it does over HTTP.
+fn as_answer(status: &Status) -> PushAnswer {
+    let message = status.message();
+    match status.code() {
+        Code::OutOfRange => PushAnswer::new(StatusCode::PAYLOAD_TOO_LARGE, message),
+        Code::Unimplemented => PushAnswer::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message),
+        Code::Unavailable => PushAnswer::unavailable(message),
+        Code::Cancelled => PushAnswer::unavailable(message).because(Cause::BodyNotReceived),
+        _ => PushAnswer::bad_request(message),
+    }
 }
 
 /// The same text as over HTTP. That all was deduplicated is an error here, since it is one between

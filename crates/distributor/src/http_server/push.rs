@@ -1,13 +1,13 @@
 //! `POST /api/v1/push`: remote write over HTTP.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
-use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, Request, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -17,7 +17,8 @@ use super::text;
 use crate::app::Shared;
 use crate::downstream::{WRITTEN_EXEMPLARS, WRITTEN_HISTOGRAMS, WRITTEN_SAMPLES};
 use crate::push::{
-    Held, Message, PushAnswer, PushBody, PushRequest, retry_after_seconds, validate_tenant,
+    Cause, Held, Message, PushAnswer, PushBody, PushRequest, Sender, retry_after_seconds,
+    validate_tenant,
 };
 
 pub(crate) const TENANT: HeaderName = HeaderName::from_static("x-scope-orgid");
@@ -30,10 +31,11 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) async fn push(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Response {
     let (parts, mut body) = request.into_parts();
+    let mut sender = Sender::of(&parts);
     let content_type = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     let version = remote_write::version_of_content_type(content_type);
     let is_v2 = matches!(version, Ok(Version::V2));
-    let answer = match accept(&shared, version, parts, &mut body).await {
+    let answer = match accept(&shared, &mut sender, version, parts.headers, &mut body).await {
         Ok(answer) => answer,
         Err(mut refused) => {
             drain(body).await;
@@ -43,6 +45,7 @@ pub(super) async fn push(State(shared): State<Arc<Shared>>, request: Request<Bod
             refused
         }
     };
+    shared.pusher.note(&sender, &answer);
     respond(answer)
 }
 
@@ -60,17 +63,22 @@ pub(super) async fn method_not_allowed() -> Response {
 /// An error means that the body has not been read to its end.
 async fn accept(
     shared: &Shared,
+    sender: &mut Sender,
     version: Result<Version, UnsupportedMediaType>,
-    parts: Parts,
+    headers: HeaderMap,
     body: &mut Body,
 ) -> Result<PushAnswer, PushAnswer> {
-    let headers = parts.headers;
     let bytes_of = |name| headers.get(name).map(HeaderValue::as_bytes);
     let unsupported =
         |error| PushAnswer::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("{error}"));
+    let tenant = tenant(shared, &headers);
+    // Known to the log as well if the request is refused for something else.
+    if let Ok(name) = &tenant {
+        sender.tenant.push_str(name);
+    }
     let version = version.map_err(unsupported)?;
     remote_write::check_content_encoding(bytes_of(CONTENT_ENCODING)).map_err(unsupported)?;
-    let tenant = tenant(shared, headers.get(TENANT))?.to_owned();
+    tenant?;
     let _in_flight = shared.pusher.enter()?;
     let declared = headers
         .get(CONTENT_LENGTH)
@@ -89,7 +97,8 @@ async fn accept(
     Ok(shared
         .pusher
         .push(PushRequest {
-            tenant: &tenant,
+            tenant: &sender.tenant,
+            client: sender.client(),
             version,
             body: PushBody::Snappy(body),
             headers,
@@ -98,29 +107,36 @@ async fn accept(
         .await)
 }
 
-/// The tenant of a request whose header or metadata [`TENANT`] is this.
+/// The tenant of a request, by its header or metadata [`TENANT`].
 pub(crate) fn tenant<'a>(
     shared: &'a Shared,
-    header: Option<&'a HeaderValue>,
+    headers: &'a HeaderMap,
 ) -> Result<&'a str, PushAnswer> {
     if !shared.config.multitenancy_enabled {
         return Ok(&shared.config.no_auth_tenant);
     }
-    let Some(header) = header.filter(|header| !header.is_empty()) else {
+    let mut given = headers.get_all(TENANT).iter();
+    let Some(header) = given.next().filter(|header| !header.is_empty()) else {
         return Err(PushAnswer::new(
             StatusCode::UNAUTHORIZED,
             "no org id: the header X-Scope-OrgID that names the tenant is missing; set it in the \
              sender, or turn multitenancy off (multitenancy_enabled: false)",
         ));
     };
+    let invalid = |problem: String| {
+        PushAnswer::bad_request(format!("{problem}; fix the sender")).because(Cause::InvalidTenant)
+    };
     let name = header.to_str().map_err(|_| {
-        PushAnswer::bad_request(
-            "the header X-Scope-OrgID contains other than visible ASCII characters; fix the sender",
-        )
+        invalid("the header X-Scope-OrgID contains other than visible ASCII characters".to_owned())
     })?;
-    validate_tenant(name).map_err(|problem| {
-        PushAnswer::bad_request(format!("header X-Scope-OrgID: {problem}; fix the sender"))
-    })?;
+    validate_tenant(name).map_err(|problem| invalid(format!("header X-Scope-OrgID: {problem}")))?;
+    if given.next().is_some() {
+        return Err(invalid(
+            "the header X-Scope-OrgID is there more than once: a request belongs to one tenant, \
+             and a proxy on the way may have taken another one than this instance would"
+                .to_owned(),
+        ));
+    }
     Ok(name)
 }
 
@@ -148,9 +164,7 @@ async fn read(
     let most = usize::try_from(declared.unwrap_or(limit)).unwrap_or(usize::MAX);
     let mut first: Option<Bytes> = None;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| {
-            PushAnswer::unavailable(format!("the request body ended early: {error}; retry"))
-        })?;
+        let frame = frame.map_err(|error| broken(&error))?;
         let Ok(data) = frame.into_data() else {
             continue;
         };
@@ -174,6 +188,29 @@ async fn read(
     Ok(first.unwrap_or_else(|| collected.freeze()))
 }
 
+/// What a body that cannot be read further is answered with: sent again, one that was cut off may
+/// come whole, and one that is wrong stays wrong.
+fn broken(error: &axum::Error) -> PushAnswer {
+    let is_malformed = std::iter::successors(Some(error as &dyn std::error::Error), |error| {
+        error.source()
+    })
+    .filter_map(|error| error.downcast_ref::<io::Error>())
+    .any(|error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData
+        )
+    });
+    match is_malformed {
+        true => PushAnswer::bad_request(format!(
+            "the request body is not framed as HTTP has it: {error}; fix the sender, or the proxy \
+             before this instance"
+        )),
+        false => PushAnswer::unavailable(format!("the request body ended early: {error}; retry"))
+            .because(Cause::BodyNotReceived),
+    }
+}
+
 async fn drain(mut body: Body) {
     let reading = async {
         let mut left = DRAIN;
@@ -194,6 +231,7 @@ fn respond(answer: PushAnswer) -> Response {
         message,
         written,
         retry_after,
+        cause: _,
     } = answer;
     let mut response = if message.is_empty() {
         let mut response = Response::new(Body::empty());

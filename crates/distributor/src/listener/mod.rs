@@ -106,7 +106,7 @@ impl Listener {
 
     pub(crate) fn serve(self, router: Router) -> Server {
         let handle = Handle::new();
-        let app = router.into_make_service();
+        let app = router.into_make_service_with_connect_info::<SocketAddr>();
         let server = self.server.handle(handle.clone());
         // The parts of an answer over HTTP/2 are several writes: none waits for the client's
         // acknowledgement of the one before.

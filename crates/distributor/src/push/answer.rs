@@ -5,6 +5,8 @@ use std::time::Duration;
 use http::StatusCode;
 use remote_write::Counts;
 
+use super::Cause;
+
 /// How long a sender should wait before it tries again, where nothing better is known.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Longest wait that a sender is asked for, whatever the downstream or a rate limit would like: a
@@ -22,6 +24,8 @@ pub struct PushAnswer {
     pub written: Option<Written>,
     /// When to try again.
     pub retry_after: Option<Duration>,
+    /// What the sender did wrong; `None` if nothing.
+    pub cause: Option<Cause>,
 }
 
 /// The `X-Prometheus-Remote-Write-*-Written` counts of remote write 2.0.
@@ -76,6 +80,15 @@ impl PushAnswer {
             message: message.into(),
             written: None,
             retry_after: None,
+            cause: Cause::of_status(status),
+        }
+    }
+
+    /// The same, for a better known reason than its status.
+    pub(crate) fn because(self, cause: Cause) -> Self {
+        Self {
+            cause: Some(cause),
+            ..self
         }
     }
 

@@ -30,7 +30,7 @@ pub(super) struct Judged {
     first_elected: Option<ElectedReplica>,
     /// Groups refused for good, and why.
     refused: Vec<(usize, Discarded)>,
-    first_refusal: Option<String>,
+    first_refusal: Option<(Discarded, String)>,
 }
 
 /// The verdict during the scan: from the cache, without recording anything.
@@ -57,6 +57,15 @@ pub(super) async fn judge(
     let mut judged = Judged::default();
     let mut open = Vec::new();
     for (index, group) in scan.groups.iter().enumerate() {
+        if let Some(problem) = &group.problem {
+            judged.refuse(index, Discarded::HaLabelNotUtf8, || {
+                format!(
+                    "{problem}; the samples of such series were dropped, the rest of the request \
+                     was not: fix the sender"
+                )
+            });
+            continue;
+        }
         if too_long(&group.cluster, &group.replica) {
             judged.refuse(index, Discarded::LabelValueTooLong, || {
                 let start_of = |text: &str| text.chars().take(40).collect::<String>();
@@ -179,7 +188,8 @@ impl Judged {
     fn refuse(&mut self, index: usize, reason: Discarded, message: impl FnOnce() -> String) {
         self.discard.push(index);
         self.refused.push((index, reason));
-        self.first_refusal.get_or_insert_with(message);
+        self.first_refusal
+            .get_or_insert_with(|| (reason, message()));
     }
 
     /// Counts what was dropped; to be called once the request is settled.
@@ -213,8 +223,8 @@ impl Judged {
         all_dropped: bool,
         written: Option<Written>,
     ) -> PushAnswer {
-        let answer = if let Some(refusal) = &self.first_refusal {
-            PushAnswer::bad_request(refusal.clone())
+        let answer = if let Some((reason, refusal)) = &self.first_refusal {
+            PushAnswer::bad_request(refusal.clone()).because(reason.cause())
         } else if all_dropped {
             PushAnswer::new(StatusCode::ACCEPTED, self.deduplication_message(scan))
         } else {

@@ -10,8 +10,12 @@ mod buffers;
 mod judge;
 mod long_work;
 mod rate;
+mod refusals;
+mod sender;
 mod tenants;
+mod unlabelled;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,15 +39,21 @@ pub(crate) use buffers::BufferPool;
 pub use buffers::Message;
 use long_work::LongWork;
 pub(crate) use long_work::Turn;
-use rate::{InFlight, InFlightGuard, TokenBucket};
+use rate::{Charge, InFlight, InFlightGuard, TokenBucket};
+use refusals::Refusals;
+pub use refusals::{Cause, Refusal};
+pub(crate) use sender::Sender;
 pub use tenants::validate_tenant;
 use tenants::{Discarded, Tenant, TenantCollector, Tenants, add};
+use unlabelled::Source;
 
 /// One push request, its headers understood and its body read.
 #[derive(Debug)]
 pub struct PushRequest<'a> {
     /// The tenant, valid by [`validate_tenant`].
     pub tenant: &'a str,
+    /// Where it comes from, for the log.
+    pub client: Option<IpAddr>,
     /// Schema of the body.
     pub version: Version,
     /// At most `max_recv_msg_size` bytes.
@@ -81,18 +91,6 @@ impl PushBody {
     }
 }
 
-impl PushRequest<'_> {
-    /// The second part of a W3C `traceparent` header.
-    fn trace_id(&self) -> Option<&str> {
-        self.headers
-            .get("traceparent")?
-            .to_str()
-            .ok()?
-            .split('-')
-            .nth(1)
-    }
-}
-
 /// Everything a push needs, shared by all requests.
 pub struct Pusher {
     tracker: Option<Arc<HaTracker>>,
@@ -109,6 +107,7 @@ pub struct Pusher {
     remote_timeout: Duration,
     inflight: Gauge,
     complaints: LogLimit,
+    refusals: Refusals,
 }
 
 /// A request after the scan.
@@ -152,6 +151,7 @@ impl Pusher {
             remote_timeout: config.distributor.remote_timeout,
             inflight,
             complaints: LogLimit::new(),
+            refusals: Refusals::default(),
         }
     }
 
@@ -197,6 +197,17 @@ impl Pusher {
         self.tenants.forget_idle();
     }
 
+    /// What tenants were refused lately, and what is suspicious about their samples. Bounded: 500
+    /// tenants that have sent something valid, and as many others.
+    pub fn refusals(&self) -> Vec<Refusal> {
+        self.refusals.list()
+    }
+
+    /// Writes lines about refusals that are due; to be called every few seconds.
+    pub(crate) fn tell_refusals(&self) {
+        self.refusals.tick();
+    }
+
     /// Deduplicates and forwards one request.
     pub async fn push(&self, mut request: PushRequest<'_>) -> PushAnswer {
         let answer = self.push_or_refuse(&mut request).await;
@@ -209,18 +220,6 @@ impl Pusher {
                 answer.written.get_or_insert_default();
             }
         }
-        if answer.status.is_server_error()
-            && let Some(suppressed) = self.complaints.admit()
-        {
-            tracing::warn!(
-                tenant = request.tenant,
-                trace_id = request.trace_id(),
-                status = answer.status.as_u16(),
-                suppressed,
-                "push requests fail: {}",
-                answer.message
-            );
-        }
         answer
     }
 
@@ -229,12 +228,10 @@ impl Pusher {
         request: &mut PushRequest<'_>,
     ) -> Result<PushAnswer, PushAnswer> {
         let deadline = Instant::now() + self.remote_timeout;
-        let Some(tenant) = self.tenants.get(request.tenant) else {
-            return Err(PushAnswer::unavailable(
-                "this instance knows too many tenants to take another; retry later",
-            ));
-        };
-        tenant.count_request(request.version);
+        let known = self.tenants.known(request.tenant);
+        if let Some(tenant) = &known {
+            tenant.count_request(request.version);
+        }
         let tracker = self.tracker.as_ref();
         if tracker.is_some_and(|tracker| !tracker.is_ready()) {
             return Err(PushAnswer::unavailable(
@@ -249,6 +246,7 @@ impl Pusher {
             block,
         } = self.scan(request, tracker, &limits, deadline).await?;
         let total = scan.total();
+        let tenant = known.unwrap_or_else(|| self.admit(request, &scan));
         let samples_in = total.samples + total.histograms;
         add(&tenant.samples_in, samples_in);
         let judged = match tracker {
@@ -265,11 +263,11 @@ impl Pusher {
         };
         let dropped = scan.dropped();
         let kept = samples_in - dropped.samples - dropped.histograms;
-        self.charge(request.tenant, &tenant, &limits, kept)?;
+        let charge = self.charge(request.tenant, &tenant, &limits, kept)?;
         let all_dropped = scan.kept_series() == 0 && total.series > 0;
         let deduplicated = Written::from(judged.deduplicated);
         let mut written = Some(deduplicated);
-        if !all_dropped && scan.length > 0 {
+        if scan.length > 0 && (!all_dropped || scan.metadata > 0) {
             add(&tenant.received_requests, 1);
             add(&tenant.received_samples, kept);
             let kept_counts = judge::minus(total, dropped);
@@ -282,57 +280,76 @@ impl Pusher {
                 None => Some(deduplicated).filter(|counts| *counts != Written::default()),
             };
             if stored.is_retryable() {
-                tenant.rate.give_back(kept);
-                self.instance_rate.give_back(kept);
                 return Err(PushAnswer { written, ..stored });
             }
             if !stored.status.is_success() {
+                charge.keep();
                 judged.count(tracker, request.tenant, &tenant, &scan);
                 return Err(PushAnswer { written, ..stored });
             }
         }
+        charge.keep();
         judged.count(tracker, request.tenant, &tenant, &scan);
+        if tracker.is_some() {
+            let source = Source {
+                tenant: request.tenant,
+                client: request.client,
+                now_s: self.tenants.now_s(),
+            };
+            tenant.untold.add(&scan, &source, &limits, &self.refusals);
+        }
         Ok(judged.answer(request.version, &scan, all_dropped, written))
     }
 
-    /// Charges what is about to be forwarded to the rate limits of tenant and instance.
-    fn charge(
-        &self,
+    /// The counters of a tenant that was not known: what sends nothing gets none that stay.
+    fn admit(&self, request: &PushRequest<'_>, scan: &Scan) -> Arc<Tenant> {
+        let is_something = scan.total().series > 0 || scan.metadata > 0;
+        let tenant = match is_something {
+            true => self.tenants.admit(request.tenant),
+            false => Arc::default(),
+        };
+        tenant.count_request(request.version);
+        tenant
+    }
+
+    /// Charges what is about to be forwarded to the rate limits of tenant and instance, until the
+    /// charge is dropped or kept.
+    fn charge<'a>(
+        &'a self,
         name: &str,
-        tenant: &Tenant,
+        tenant: &'a Tenant,
         limits: &Limits,
         samples: u64,
-    ) -> Result<(), PushAnswer> {
-        if let Err(wait) =
-            tenant
-                .rate
-                .take(samples, limits.ingestion_rate, limits.ingestion_burst_size)
-        {
-            tenant.discard(Discarded::RateLimited, samples);
-            return Err(PushAnswer {
-                retry_after: Some(wait),
-                ..PushAnswer::new(
-                    StatusCode::TOO_MANY_REQUESTS,
-                    format!(
-                        "tenant {name:?} sends more than {} samples/s, its limit \
-                         (limits.ingestion_rate); retry later",
-                        limits.ingestion_rate,
-                    ),
-                )
-            });
-        }
-        if let Err(wait) = self.instance_rate.take(samples, self.max_ingestion_rate, 0) {
-            tenant.rate.give_back(samples);
-            return Err(PushAnswer {
+    ) -> Result<Charge<'a>, PushAnswer> {
+        let of_tenant = tenant
+            .rate
+            .charge(samples, limits.ingestion_rate, limits.ingestion_burst_size)
+            .map_err(|wait| {
+                tenant.discard(Discarded::RateLimited, samples);
+                PushAnswer {
+                    retry_after: Some(wait),
+                    ..PushAnswer::new(
+                        StatusCode::TOO_MANY_REQUESTS,
+                        format!(
+                            "tenant {name:?} sends more than {} samples/s, its limit \
+                             (limits.ingestion_rate); retry later",
+                            limits.ingestion_rate,
+                        ),
+                    )
+                }
+            })?;
+        let of_instance = self
+            .instance_rate
+            .charge(samples, self.max_ingestion_rate, 0)
+            .map_err(|wait| PushAnswer {
                 retry_after: Some(wait),
                 ..PushAnswer::unavailable(format!(
                     "this instance receives more than {} samples/s, its limit \
                      (distributor.instance_limits.max_ingestion_rate); retry later",
                     self.max_ingestion_rate,
                 ))
-            });
-        }
-        Ok(())
+            })?;
+        Ok(of_tenant.and(of_instance))
     }
 
     async fn scan(

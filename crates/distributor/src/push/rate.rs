@@ -29,9 +29,24 @@ impl Default for TokenBucket {
 }
 
 impl TokenBucket {
+    /// As [`TokenBucket::take`]; what is taken is given back when the charge is dropped.
+    pub(crate) fn charge(
+        &self,
+        amount: u64,
+        rate: f64,
+        burst: u64,
+    ) -> Result<Charge<'_>, Duration> {
+        self.take(amount, rate, burst)?;
+        let is_limited = rate > 0.0;
+        Ok(Charge {
+            from: [is_limited.then_some(self), None],
+            amount,
+        })
+    }
+
     /// Takes `amount`, or says how long until it could. `rate` is per second; `burst` is what can
     /// come at once (one second's worth if 0). A `rate` of 0 is no limit.
-    pub(crate) fn take(&self, amount: u64, rate: f64, burst: u64) -> Result<(), Duration> {
+    fn take(&self, amount: u64, rate: f64, burst: u64) -> Result<(), Duration> {
         if rate <= 0.0 || amount == 0 {
             return Ok(());
         }
@@ -58,9 +73,43 @@ impl TokenBucket {
 
     /// Gives back what was taken for a request that came to nothing, so that its retries are not
     /// charged again.
-    pub(crate) fn give_back(&self, amount: u64) {
+    fn give_back(&self, amount: u64) {
         // What is too much is cut off at the next `take`.
         self.0.lock().unwrap_or_else(PoisonError::into_inner).tokens += amount as f64;
+    }
+}
+
+/// What a request was charged. Unless it is kept, it is given back: whatever ends the request, and
+/// at whichever point, a sender that hangs up included.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Charge<'a> {
+    from: [Option<&'a TokenBucket>; 2],
+    amount: u64,
+}
+
+impl<'a> Charge<'a> {
+    /// Both, of the same amount, from a bucket each.
+    pub(crate) fn and(mut self, mut other: Self) -> Self {
+        let [second, _] = std::mem::take(&mut other.from);
+        let [first, _] = std::mem::take(&mut self.from);
+        Self {
+            from: [first, second],
+            amount: self.amount,
+        }
+    }
+
+    /// The request has come to its end.
+    pub(crate) fn keep(mut self) {
+        self.from = [None, None];
+    }
+}
+
+impl Drop for Charge<'_> {
+    fn drop(&mut self) {
+        for bucket in self.from.iter().flatten() {
+            bucket.give_back(self.amount);
+        }
     }
 }
 

@@ -1,8 +1,11 @@
 //! What this instance knows of each tenant: counters and the rate limit.
+//!
+//! A tenant is whatever a sender writes into a header. It is known from the first request on that
+//! holds anything valid, and there are only so many: whoever was used longest ago gives way.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ahash::RandomState;
@@ -12,11 +15,14 @@ use prometheus_client::metrics::MetricType;
 use remote_write::Version;
 use tokio::time::Instant;
 
+use super::Cause;
 use super::rate::TokenBucket;
+use super::unlabelled::Untold;
 
-/// Most tenants known at once. A tenant is whatever a sender writes into a header, so there has to
-/// be a bound.
+/// Most tenants known at once, about: some more while several come at the same moment.
 const MAX_TENANTS: usize = 100_000;
+/// Where there are too many, one of so many goes at once, so that not each new one searches them.
+const GOES: usize = 100;
 /// A tenant without requests for this long is forgotten, with its metrics.
 const IDLE: Duration = Duration::from_secs(20 * 60);
 
@@ -24,6 +30,9 @@ const IDLE: Duration = Duration::from_secs(20 * 60);
 #[derive(Debug)]
 pub(crate) struct Tenants {
     tenants: papaya::HashMap<Box<str>, Arc<Tenant>, RandomState>,
+    max: usize,
+    /// Held by the one that makes room.
+    making_room: Mutex<()>,
     start: Instant,
 }
 
@@ -37,6 +46,7 @@ pub(crate) struct Tenant {
     pub(crate) samples_in: AtomicU64,
     pub(crate) received_samples: AtomicU64,
     pub(crate) non_ha_samples: AtomicU64,
+    pub(super) untold: Untold,
     discarded: [AtomicU64; Discarded::ALL.len()],
     /// Seconds since the start of [`Tenants`].
     last_used_s: AtomicU64,
@@ -49,22 +59,29 @@ pub(crate) enum Discarded {
     RateLimited,
     LabelValueTooLong,
     HaClusterNotStorable,
+    HaLabelNotUtf8,
 }
 
 impl Discarded {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 5] = [
         Self::TooManyHaClusters,
         Self::RateLimited,
         Self::LabelValueTooLong,
         Self::HaClusterNotStorable,
+        Self::HaLabelNotUtf8,
     ];
 
     fn reason(self) -> &'static str {
+        self.cause().name()
+    }
+
+    pub(crate) fn cause(self) -> Cause {
         match self {
-            Self::TooManyHaClusters => "too_many_ha_clusters",
-            Self::RateLimited => "rate_limited",
-            Self::LabelValueTooLong => "label_value_too_long",
-            Self::HaClusterNotStorable => "ha_cluster_not_storable",
+            Self::TooManyHaClusters => Cause::TooManyHaClusters,
+            Self::RateLimited => Cause::RateLimited,
+            Self::LabelValueTooLong => Cause::LabelValueTooLong,
+            Self::HaClusterNotStorable => Cause::HaClusterNotStorable,
+            Self::HaLabelNotUtf8 => Cause::HaLabelNotUtf8,
         }
     }
 }
@@ -89,30 +106,77 @@ pub(crate) fn add(counter: &AtomicU64, amount: u64) {
 
 impl Tenants {
     pub(crate) fn new() -> Self {
+        Self::with_most(MAX_TENANTS)
+    }
+
+    fn with_most(max: usize) -> Self {
         Self {
             tenants: papaya::HashMap::default(),
+            max,
+            making_room: Mutex::new(()),
             start: Instant::now(),
         }
     }
 
-    /// The tenant's counters; `None` if there are too many tenants to take another.
-    pub(crate) fn get(&self, name: &str) -> Option<Arc<Tenant>> {
+    pub(crate) fn is_known(&self, name: &str) -> bool {
+        self.tenants.pin().contains_key(name)
+    }
+
+    /// A tenant that has sent something valid before.
+    pub(crate) fn known(&self, name: &str) -> Option<Arc<Tenant>> {
         let tenants = self.tenants.pin();
-        let tenant = match tenants.get(name) {
-            Some(tenant) => tenant,
-            None if tenants.len() >= MAX_TENANTS => return None,
-            None => tenants.get_or_insert_with(name.into(), Arc::default),
-        };
-        let now_s = self.start.elapsed().as_secs();
+        let tenant = tenants.get(name)?;
+        let now_s = self.now_s();
         if tenant.last_used_s.load(Ordering::Relaxed) != now_s {
             tenant.last_used_s.store(now_s, Ordering::Relaxed);
         }
         Some(Arc::clone(tenant))
     }
 
+    /// A tenant that has sent something valid now.
+    pub(crate) fn admit(&self, name: &str) -> Arc<Tenant> {
+        let tenants = self.tenants.pin();
+        if tenants.len() >= self.max {
+            self.make_room();
+        }
+        let tenant = tenants.get_or_insert_with(name.into(), || {
+            Arc::new(Tenant {
+                last_used_s: AtomicU64::new(self.now_s()),
+                ..Tenant::default()
+            })
+        });
+        Arc::clone(tenant)
+    }
+
+    /// Seconds since the start.
+    pub(super) fn now_s(&self) -> u64 {
+        self.start.elapsed().as_secs()
+    }
+
+    /// Forgets those that were used longest ago. Requests of theirs in flight end with the counters
+    /// that they have.
+    fn make_room(&self) {
+        let Ok(_only) = self.making_room.try_lock() else {
+            return;
+        };
+        let tenants = self.tenants.pin();
+        let mut by_age: Vec<_> = tenants
+            .iter()
+            .map(|(name, tenant)| (tenant.last_used_s.load(Ordering::Relaxed), name))
+            .collect();
+        let goes = (self.max / GOES).max(1) + by_age.len().saturating_sub(self.max);
+        if goes < by_age.len() {
+            by_age.select_nth_unstable(goes);
+            by_age.truncate(goes);
+        }
+        for (_, name) in by_age {
+            tenants.remove(name);
+        }
+    }
+
     /// Forgets tenants that have been idle.
     pub(crate) fn forget_idle(&self) {
-        let oldest = self.start.elapsed().saturating_sub(IDLE).as_secs();
+        let oldest = self.now_s().saturating_sub(IDLE.as_secs());
         self.tenants
             .pin()
             .retain(|_, tenant| tenant.last_used_s.load(Ordering::Relaxed) >= oldest);
@@ -240,14 +304,35 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn idle_tenants_are_forgotten_and_busy_ones_are_not() {
         let tenants = Tenants::new();
-        tenants.get("idle").unwrap();
+        tenants.admit("idle");
+        tenants.admit("busy");
         for _ in 0..25 {
             tokio::time::advance(Duration::from_secs(60)).await;
-            tenants.get("busy").unwrap();
+            tenants.known("busy").unwrap();
             tenants.forget_idle();
         }
         let names: Vec<_> = tenants.tenants.pin().keys().cloned().collect();
         assert_eq!(names, ["busy".into()]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_was_used_longest_ago_gives_way() {
+        let tenants = Tenants::with_most(1_000);
+        for number in 0..1_000 {
+            tenants.admit(&format!("old-{number}"));
+        }
+        tenants.admit("busy");
+        for number in 0..10_000 {
+            if number % 100 == 0 {
+                tokio::time::advance(Duration::from_secs(1)).await;
+                tenants.known("busy").expect("it is used");
+            }
+            let name = format!("new-{number}");
+            tenants.admit(&name);
+            assert!(tenants.is_known(&name));
+            assert!(tenants.tenants.len() <= 1_000);
+        }
+        assert!(!tenants.is_known("old-7"));
     }
 
     #[test]
