@@ -16,7 +16,7 @@
 //!
 //! One bound cannot be checked here: a member keeps the members of all digests that it has
 //! received. Before a digest is passed on to chitchat, `digest_size` of all members that would
-//! then be known must not be above `MAX_DIGEST`.
+//! then be known must not be above `MAX_DIGEST`: those for whom there is no room are left out.
 
 use std::net::SocketAddr;
 
@@ -124,6 +124,30 @@ pub(crate) fn inspect(body: &[u8], collect_keys: bool) -> Result<Summary, Refusa
     } else {
         Err(Refusal::Malformed)
     }
+}
+
+/// A message that was inspected, its digest without some members.
+pub(crate) fn without(body: &[u8], left_out: &[ChitchatId]) -> Option<Vec<u8>> {
+    let mut reader = Reader::new(body);
+    read_kind(&mut reader)?;
+    let mut shorter = body.get(..body.len() - reader.rest.len())?.to_vec();
+    let count_at = shorter.len();
+    let count = reader.u16()?;
+    let mut kept: u16 = 0;
+    shorter.extend(kept.to_le_bytes());
+    for _ in 0..count {
+        let entry = reader.rest;
+        let (member, _) = read_member_digest(&mut reader)?;
+        if !left_out.contains(&member) {
+            kept += 1;
+            shorter.extend(entry.get(..entry.len() - reader.rest.len())?);
+        }
+    }
+    shorter
+        .get_mut(count_at..count_at + 2)?
+        .copy_from_slice(&kept.to_le_bytes());
+    shorter.extend(reader.rest);
+    Some(shorter)
 }
 
 fn read_kind(reader: &mut Reader<'_>) -> Option<Kind> {
@@ -473,6 +497,27 @@ mod tests {
         }
         body.push(0);
         body
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn chitchat_reads_a_message_without_some_members() {
+        let mut shortened = 0;
+        for message in conversation(20).await {
+            let summary = inspect(&message, true).unwrap();
+            if summary.digest.is_empty() {
+                continue;
+            }
+            for (left_out, _) in &summary.digest {
+                let shorter = without(&message, std::slice::from_ref(left_out)).unwrap();
+                assert!(decodes(&shorter));
+                let mut expected = summary.clone();
+                expected.digest.retain(|(member, _)| member != left_out);
+                assert_eq!(inspect(&shorter, true), Ok(expected));
+                shortened += 1;
+            }
+            assert_eq!(without(&message, &[]).as_ref(), Some(&message));
+        }
+        assert!(shortened > 5);
     }
 
     #[tokio::test(start_paused = true)]

@@ -92,13 +92,22 @@ pub(crate) enum Refusal {
     Malformed,
     #[error("names more members than a gossip cluster can have")]
     TooManyMembers,
+    #[error(
+        "names a member with control characters, or with others that are not shown as what they are"
+    )]
+    MemberName,
+    #[error(
+        "names more members that have not answered than are remembered of such; they are asked, \
+         and remembered once they have answered"
+    )]
+    UnprovenMembers,
     #[error("changes what this member alone may say; do two members have one name?")]
     OwnMap,
 }
 
 impl Refusal {
     /// All of them.
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Truncated,
         Self::NotOurs,
         Self::Version,
@@ -113,6 +122,8 @@ impl Refusal {
         Self::TooLarge,
         Self::Malformed,
         Self::TooManyMembers,
+        Self::MemberName,
+        Self::UnprovenMembers,
         Self::OwnMap,
     ];
 
@@ -133,6 +144,8 @@ impl Refusal {
             Refusal::TooLarge => "too_large",
             Refusal::Malformed => "malformed",
             Refusal::TooManyMembers => "too_many_members",
+            Refusal::MemberName => "member_name",
+            Refusal::UnprovenMembers => "unproven_members",
             Refusal::OwnMap => "own_map",
         }
     }

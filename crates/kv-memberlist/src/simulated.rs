@@ -13,11 +13,13 @@ use kv_core::{Codec, Mergeable};
 use prometheus_client::registry::Registry;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use tokio::sync::mpsc;
 
 use crate::door::Door;
-use crate::link::{Arrival, Link, Reception, Via};
+use crate::link::{Arrival, Link, Reception, Standing, Via};
 use crate::member::sealer;
 use crate::metrics::Metrics;
+use crate::packet::Refusal;
 use crate::{Memberlist, MemberlistConfig, MemberlistStore, StartError};
 
 /// What the network does to packets.
@@ -59,6 +61,36 @@ struct State {
     inboxes: HashMap<SocketAddr, Arc<dyn Reception>>,
     /// Groups that hear only each other; empty: all hear all.
     groups: Vec<HashSet<SocketAddr>>,
+}
+
+/// Somebody on the network who is no member.
+pub struct Stranger {
+    network: SimulatedNetwork,
+    hears: mpsc::UnboundedReceiver<Vec<u8>>,
+    _link: Arc<dyn Link>,
+}
+
+struct Ear(mpsc::UnboundedSender<Vec<u8>>);
+
+impl Stranger {
+    /// Sends a packet that says on its outside to be `from` an address, as a datagram can.
+    pub fn send(&self, from: SocketAddr, to: SocketAddr, packet: &[u8]) {
+        self.network.carry(from, to, packet);
+    }
+
+    /// What has arrived.
+    pub fn heard(&mut self) -> Vec<Vec<u8>> {
+        std::iter::from_fn(|| self.hears.try_recv().ok()).collect()
+    }
+}
+
+impl Reception for Ear {
+    fn deliver(&self, arrival: Arrival) -> Standing {
+        let _ = self.0.send(arrival.packet);
+        Standing::Stranger
+    }
+
+    fn refuse(&self, _: SocketAddr, _: Refusal) {}
 }
 
 struct SimulatedLink {
@@ -111,6 +143,18 @@ impl SimulatedNetwork {
             inbox,
             network: self.clone(),
         })
+    }
+
+    /// Somebody at this address who is no member, says whatever is told to, and hears what is sent
+    /// there.
+    pub fn stranger(&self, address: SocketAddr) -> Stranger {
+        let (heard, hears) = mpsc::unbounded_channel();
+        let link = self.connect(address, Arc::new(Ear(heard)));
+        Stranger {
+            network: self.clone(),
+            hears,
+            _link: link,
+        }
     }
 
     /// From now on, packets suffer this.

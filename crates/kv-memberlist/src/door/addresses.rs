@@ -16,8 +16,8 @@ const MAX_ADDRESSES: usize = 2_048;
 const PROVEN: Duration = Duration::from_secs(300);
 /// How long an address that `join_members` gave is known as such; it is resolved much more often.
 const NAMED: Duration = Duration::from_secs(3600);
-/// For so long after a proof, nothing from that address is taken without one: its member knows
-/// cookies. Afterwards it may be an earlier version of this program.
+/// For so long after a proof or a cookie from there, an address gets cookies, and nothing is taken
+/// from it without one. Afterwards an earlier version of this program may be there.
 const KNOWS_COOKIES: Duration = Duration::from_secs(60);
 /// Packets without a proof that are taken from one address a second, and at once.
 const UNPROVEN: (u32, u32) = (20, 40);
@@ -43,8 +43,8 @@ struct Known {
     named: Option<Instant>,
     /// When a connection from its host last brought a packet that names it.
     connected: Option<Instant>,
-    /// What it wants to be given back.
-    cookie: Option<Cookie>,
+    /// What it wants to be given back, and since when.
+    cookie: Option<(Cookie, Instant)>,
     /// The packet that was sent to it last.
     sent: Option<Cookie>,
     held: Option<Held>,
@@ -126,7 +126,9 @@ impl Addresses {
     pub(super) fn proven(&mut self, from: SocketAddr, offer: Option<Cookie>) -> Option<Held> {
         let known = self.at(from);
         known.proven = Some(Instant::now());
-        known.cookie = offer.or(known.cookie);
+        known.cookie = offer
+            .map(|cookie| (cookie, Instant::now()))
+            .or(known.cookie);
         known.asked = Pace::new();
         let waits = known.held.as_ref().is_some_and(|held| !held.sent);
         if waits { self.take_held(from) } else { None }
@@ -146,7 +148,7 @@ impl Addresses {
         if known.sent.as_ref() != Some(quote) {
             return (false, None);
         }
-        known.cookie = Some(cookie);
+        known.cookie = Some((cookie, Instant::now()));
         known.sent = None;
         (true, self.take_held(from))
     }
@@ -186,7 +188,11 @@ impl Addresses {
     /// Whether a message can be sent, and the cookie that goes with it.
     pub(super) fn pass(&mut self, to: SocketAddr) -> (bool, Option<Cookie>) {
         let known = self.at(to);
-        (known.may_be_sent_to(), known.cookie)
+        // One of an earlier version, which may have come there since, would refuse it.
+        let cookie = known
+            .cookie
+            .filter(|(_, since)| is_recent(Some(*since), KNOWS_COOKIES));
+        (known.may_be_sent_to(), cookie.map(|(cookie, _)| cookie))
     }
 
     /// This packet was sent.
@@ -271,8 +277,10 @@ mod tests {
         let mut addresses = Addresses::new();
         addresses.proven(address(1), Some([1; 8]));
         assert_eq!(addresses.pass(address(1)), (true, Some([1; 8])));
+        tokio::time::advance(KNOWS_COOKIES).await;
+        assert_eq!(addresses.pass(address(1)), (true, None));
         tokio::time::advance(PROVEN).await;
-        assert_eq!(addresses.pass(address(1)), (false, Some([1; 8])));
+        assert_eq!(addresses.pass(address(1)), (false, None));
     }
 
     #[tokio::test(start_paused = true)]

@@ -147,7 +147,12 @@ impl Door {
         self.state().addresses.set_members(members);
     }
 
-    /// Whether what is known of this address, an address that members told of, is its own word.
+    /// Whether everybody whose packets are taken is a member.
+    pub(crate) fn has_keys(&self) -> bool {
+        self.sealer.has_keys()
+    }
+
+    /// Whether an address is known to receive what is sent to it.
     pub(crate) fn has_proven(&self, address: SocketAddr) -> bool {
         self.sealer.has_keys() || self.state().addresses.pass(address).0
     }

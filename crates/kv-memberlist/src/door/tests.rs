@@ -265,7 +265,7 @@ async fn cookies_outlast_their_secret() {
             .send(first.address, &message(b"!"), Via::SizeDecides);
         assert_eq!(wires.carry(), 1);
         assert_eq!(first.received(), [message(b"!")]);
-        tokio::time::advance(std::time::Duration::from_secs(60)).await;
+        tokio::time::advance(std::time::Duration::from_secs(50)).await;
     }
 }
 

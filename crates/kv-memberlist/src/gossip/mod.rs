@@ -4,6 +4,7 @@
 //! value under [`COPY`] and a key is that member's copy of an entry; [`STATE`] is what the member
 //! says of itself.
 
+mod roster;
 mod socket;
 mod wire;
 

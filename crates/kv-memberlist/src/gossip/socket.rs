@@ -9,7 +9,7 @@ use chitchat::{ChitchatMessage, Deserializable, Serializable};
 
 use super::Wire;
 use crate::door::Waiting;
-use crate::message::inspect;
+use crate::message::{inspect, without};
 use crate::packet::{Envelope, Refusal};
 
 /// Opens chitchat's socket, each time on the same link.
@@ -43,7 +43,7 @@ impl Socket for WireSocket {
     async fn recv(&mut self) -> anyhow::Result<(SocketAddr, ChitchatMessage)> {
         loop {
             let Waiting { from, envelope } = self.wire.arrival().await;
-            match self.read(&envelope) {
+            match self.read(from, &envelope) {
                 Ok(message) => return Ok((envelope.reply_to, message)),
                 Err(refusal) => self.wire.refuse(from, refusal),
             }
@@ -52,10 +52,13 @@ impl Socket for WireSocket {
 }
 
 impl WireSocket {
-    fn read(&self, envelope: &Envelope) -> Result<ChitchatMessage, Refusal> {
-        let body = self.wire.unpack(envelope)?;
+    fn read(&self, other_end: SocketAddr, envelope: &Envelope) -> Result<ChitchatMessage, Refusal> {
+        let mut body = self.wire.unpack(envelope)?;
         let summary = inspect(&body, self.wire.keeps_history())?;
-        self.wire.admit(&summary)?;
+        let left_out = self.wire.admit(envelope.reply_to, other_end, &summary)?;
+        if !left_out.is_empty() {
+            body = without(&body, &left_out).ok_or(Refusal::Malformed)?;
+        }
         let message = ChitchatMessage::deserialize(&mut body.as_slice()).map_err(|error| {
             tracing::debug!(%error, from = %envelope.reply_to, "chitchat cannot decode a message");
             Refusal::Malformed

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 
 use super::PeerId;
+use super::roster::{LeftOut, Roster};
 use crate::door::{Door, Waiting};
 use crate::link::{Link, Via};
-use crate::message::{MAX_DIGEST, MAX_MEMBERS, Summary, digest_size, inspect};
+use crate::message::{Summary, inspect};
 use crate::packet::{Envelope, Refusal};
 use crate::{History, HistoryEntry};
 
@@ -38,9 +39,7 @@ pub(crate) struct Contacts {
     digests: Option<Digests>,
     /// The version of this member's map that each other one has.
     own_version_at: HashMap<SocketAddr, u64>,
-    /// The members that chitchat may remember, and the bytes of a digest of them all.
-    known: HashSet<PeerId>,
-    digest_size: usize,
+    roster: Roster,
 }
 
 /// What the others hold, as far as it has to be caught up with.
@@ -122,6 +121,7 @@ impl Wire {
     pub(super) fn begin(&self, own: &PeerId) {
         let mut contacts = lock(&self.contacts);
         contacts.own = Some(own.clone());
+        contacts.roster.begin(own);
         contacts.own_version_at.clear();
     }
 
@@ -170,15 +170,31 @@ impl Wire {
 
     /// Whether chitchat may see this message. It trusts what it is told: that all the members it
     /// ever heard of fit into one digest, and that nobody else writes this member's map.
-    pub(super) fn admit(&self, summary: &Summary) -> Result<(), Refusal> {
-        lock(&self.contacts).admit(summary)
+    ///
+    /// `from` is where the packet is from, for all that is known of it, and `other_end` what the
+    /// network says. What comes back is not for chitchat.
+    pub(super) fn admit(
+        &self,
+        from: SocketAddr,
+        other_end: SocketAddr,
+        summary: &Summary,
+    ) -> Result<Vec<PeerId>, Refusal> {
+        let left_out = lock(&self.contacts).admit(from, summary, &self.door)?;
+        if left_out.names {
+            self.refuse(other_end, Refusal::MemberName);
+        }
+        if !left_out.unproven.is_empty() {
+            self.refuse(other_end, Refusal::UnprovenMembers);
+        }
+        for address in left_out.unproven {
+            self.door.hear_of(address);
+        }
+        Ok(left_out.members)
     }
 
     /// These are the members that chitchat remembers.
     pub(super) fn remembers<'a>(&self, members: impl Iterator<Item = &'a PeerId>) {
-        let mut contacts = lock(&self.contacts);
-        contacts.known = members.cloned().collect();
-        contacts.digest_size = digest_size(&contacts.known);
+        lock(&self.contacts).roster.remembers(members);
     }
 
     /// Takes note of a message.
@@ -229,7 +245,12 @@ impl Wire {
 }
 
 impl Contacts {
-    fn admit(&mut self, summary: &Summary) -> Result<(), Refusal> {
+    fn admit(
+        &mut self,
+        from: SocketAddr,
+        summary: &Summary,
+        door: &Door,
+    ) -> Result<LeftOut, Refusal> {
         // What others learned from this member comes back at times, and is harmless.
         let is_forged = |(id, version): &(PeerId, u64)| {
             Some(id) == self.own.as_ref() && *version > self.own_version
@@ -237,23 +258,9 @@ impl Contacts {
         if summary.changed.iter().any(is_forged) {
             return Err(Refusal::OwnMap);
         }
-        let unknown: Vec<PeerId> = summary
-            .digest
-            .iter()
-            .map(|(id, _)| id)
-            .filter(|id| !self.known.contains(id))
-            .cloned()
-            .collect();
-        if unknown.is_empty() {
-            return Ok(());
-        }
-        let size = self.digest_size + digest_size(&unknown);
-        if size > MAX_DIGEST || self.known.len() + unknown.len() > MAX_MEMBERS {
-            return Err(Refusal::TooManyMembers);
-        }
-        self.digest_size = size;
-        self.known.extend(unknown);
-        Ok(())
+        let has_proven = |address| door.has_proven(address);
+        self.roster
+            .admit(from, &summary.digest, door.has_keys(), has_proven)
     }
 
     fn hear(&mut self, from: SocketAddr, summary: &Summary) {
