@@ -11,6 +11,7 @@ use ahash::RandomState;
 use tokio::sync::watch;
 
 use crate::election::Candidate;
+use crate::room::{Full, Room};
 use crate::tracker::{HaTracker, Sighting, TrackerError};
 
 /// `None` while the call runs.
@@ -25,7 +26,8 @@ pub(crate) struct Admissions {
 }
 
 impl Admissions {
-    fn remove(&self, tenant: &str, cluster: &str) {
+    /// `after` happens before another call for the cluster can begin.
+    fn remove(&self, tenant: &str, cluster: &str, after: impl FnOnce()) {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(clusters) = pending.get_mut(tenant) {
             clusters.remove(cluster);
@@ -33,6 +35,7 @@ impl Admissions {
                 pending.remove(tenant);
             }
         }
+        after();
     }
 }
 
@@ -45,56 +48,47 @@ struct Admission {
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        self.tracker.admissions.remove(&self.tenant, &self.cluster);
+        let (tenant, cluster) = (&self.tenant, &self.cluster);
+        let give_up = || self.tracker.cache.give_up(tenant, cluster);
+        self.tracker.admissions.remove(tenant, cluster, give_up);
     }
 }
 
 impl HaTracker {
-    /// Brings an unknown cluster into the cache, through the store. Answers with the tenant's limit
-    /// if that stands in the way.
+    /// Brings an unknown cluster into the cache, through the store, if there is room for it.
     pub(crate) async fn admit(
         self: &Arc<Self>,
         sighting: &Sighting<'_>,
-    ) -> Result<Option<u64>, TrackerError> {
-        let limit = self.limits.ha_limits(sighting.tenant).max_clusters;
-        let Some(mut progress) = self.join_admission(sighting, limit) else {
-            return Ok(Some(limit));
+        room: Room,
+    ) -> Result<Result<(), Full>, TrackerError> {
+        let mut progress = match self.join_admission(sighting, room) {
+            Ok(progress) => progress,
+            Err(full) => return Ok(Err(full)),
         };
         match progress.wait_for(Option::is_some).await {
-            Ok(ended) => ended
-                .clone()
-                .unwrap_or(Err(TrackerError::Vanished))
-                .map(|()| None),
+            Ok(ended) => ended.clone().unwrap_or(Err(TrackerError::Vanished)).map(Ok),
             Err(_) => Err(TrackerError::ShuttingDown),
         }
     }
 
-    /// Joins the call for this cluster or starts it; `None` if the limit forbids it.
-    fn join_admission(self: &Arc<Self>, sighting: &Sighting<'_>, limit: u64) -> Option<Progress> {
+    /// Joins the call for this cluster or starts it.
+    fn join_admission(
+        self: &Arc<Self>,
+        sighting: &Sighting<'_>,
+        room: Room,
+    ) -> Result<Progress, Full> {
         let (tenant, cluster) = (sighting.tenant, sighting.cluster);
         let mut all = self
             .admissions
             .pending
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let pending = all.entry(tenant.into()).or_default();
-        if let Some(progress) = pending.get(cluster) {
-            return Some(progress.clone());
+        if let Some(progress) = all.get(tenant).and_then(|pending| pending.get(cluster)) {
+            return Ok(progress.clone());
         }
-        if limit > 0 && !self.cache.knows(tenant, cluster) {
-            // Those already cached but not yet off the list must not count twice.
-            let coming = pending
-                .keys()
-                .filter(|c| !self.cache.knows(tenant, c))
-                .count();
-            if (self.cache.count(tenant) + coming) as u64 >= limit {
-                if pending.is_empty() {
-                    all.remove(tenant);
-                }
-                return None;
-            }
-        }
+        self.cache.reserve(tenant, cluster, room)?;
         let (report, progress) = watch::channel(None);
+        let pending = all.entry(tenant.into()).or_default();
         pending.insert(cluster.into(), progress.clone());
         drop(all);
         let admission = Admission {
@@ -125,6 +119,6 @@ impl HaTracker {
             drop(admission);
             report.send_replace(Some(updated));
         });
-        Some(progress)
+        Ok(progress)
     }
 }

@@ -7,7 +7,7 @@
 //! where they are compared, and clusters where the map finds them, not behind further pointers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ahash::RandomState;
 use arc_swap::ArcSwap;
@@ -18,6 +18,7 @@ use crate::candidates::Candidates;
 use crate::feed::{ClusterElection, ElectionState, Feed};
 use crate::forgotten::Forgotten;
 use crate::health::Waiting;
+use crate::room::{Coming, Full, Room};
 use crate::sightings::Sightings;
 use crate::tracker::Sighting;
 
@@ -29,9 +30,15 @@ pub(crate) struct Cache {
     tenants: Map<TenantClusters>,
     /// Of all clusters.
     forgotten: Forgotten,
-    /// Held by every writer, so that a tenant is not removed while a cluster is added to it, and
-    /// watchers are told of changes in their order.
-    write: Mutex<Feed>,
+    /// Held by every writer, so that a tenant is not removed while a cluster is added to it, watchers
+    /// are told of changes in their order, and no cluster is counted twice or not at all.
+    write: Mutex<Written>,
+}
+
+#[derive(Debug, Default)]
+struct Written {
+    feed: Feed,
+    coming: Coming,
 }
 
 #[derive(Debug, Default)]
@@ -208,7 +215,7 @@ impl Cache {
         if desc.is_deleted() {
             return self.remove(tenant, cluster);
         }
-        let mut feed = self.write.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut written = self.write();
         let tenants = self.tenants.pin();
         let clusters = match tenants.get(tenant) {
             Some(clusters) => clusters,
@@ -218,20 +225,15 @@ impl Cache {
         let update = match clusters.get(cluster) {
             Some(known) => known.update(desc),
             None => {
+                written.coming.remove(tenant, cluster);
                 clusters.insert(cluster.into(), Cluster::new(desc));
                 Update::OtherReplica
             }
         };
         if update != Update::None {
-            feed.changed(tenant, cluster, || Some(desc.clone()));
+            written.feed.changed(tenant, cluster, || Some(desc.clone()));
         }
         update == Update::OtherReplica
-    }
-
-    /// How many tenants have clusters.
-    #[cfg(feature = "grpc")]
-    pub(crate) fn tenant_count(&self) -> usize {
-        self.tenants.len()
     }
 
     /// All elections; an error says when they can be had again.
@@ -254,7 +256,45 @@ impl Cache {
 
     /// Nothing changes meanwhile.
     pub(crate) fn with_feed<R>(&self, act: impl FnOnce(&mut Feed) -> R) -> R {
-        act(&mut self.write.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.write().feed)
+    }
+
+    fn write(&self) -> MutexGuard<'_, Written> {
+        self.write.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a place for a cluster that is about to be elected, until it is known or
+    /// [`Cache::give_up`] is called. A known one has its place already.
+    pub(crate) fn reserve(&self, tenant: &str, cluster: &str, room: Room) -> Result<(), Full> {
+        let mut written = self.write();
+        let coming = &mut written.coming;
+        if self.knows(tenant, cluster) || coming.contains(tenant, cluster) {
+            return Ok(());
+        }
+        let (known, mine) = (self.count(tenant), coming.of(tenant));
+        if room.clusters > 0 && (known + mine) as u64 >= room.clusters {
+            return Err(Full::Clusters);
+        }
+        let is_new_tenant = known == 0 && mine == 0;
+        if room.tenants > 0 && is_new_tenant && self.tenants_with(coming) >= room.tenants {
+            return Err(Full::Tenants);
+        }
+        coming.insert(tenant, cluster);
+        Ok(())
+    }
+
+    /// Tenants that have clusters, or some that are coming.
+    fn tenants_with(&self, coming: &Coming) -> u64 {
+        let tenants = self.tenants.pin();
+        let new = coming
+            .tenants()
+            .filter(|tenant| !tenants.contains_key(*tenant));
+        (tenants.len() + new.count()) as u64
+    }
+
+    /// Gives a reserved place back, if the cluster did not take it.
+    pub(crate) fn give_up(&self, tenant: &str, cluster: &str) {
+        self.write().coming.remove(tenant, cluster);
     }
 
     /// Takes the outcome of a compare-and-swap, unless what others wrote since has arrived already.
@@ -271,7 +311,7 @@ impl Cache {
 
     /// Forgets the cluster, and the tenant with its last one; true if it was known.
     pub(crate) fn remove(&self, tenant: &str, cluster: &str) -> bool {
-        let mut feed = self.write.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut written = self.write();
         let tenants = self.tenants.pin();
         let Some(clusters) = tenants.get(tenant) else {
             return false;
@@ -281,7 +321,7 @@ impl Cache {
             tenants.remove(tenant);
         }
         if removed {
-            feed.changed(tenant, cluster, || None);
+            written.feed.changed(tenant, cluster, || None);
         }
         removed
     }
@@ -406,6 +446,56 @@ mod tests {
         assert!(cache.put_outcome("t", "c", &elected_at("r3", 30)));
         assert!(cache.put("t", "c", &elected_at("r1", 10)));
         assert_eq!(replica(), "r1");
+    }
+
+    #[test]
+    fn a_coming_cluster_has_its_place_and_is_counted_once() {
+        let cache = Cache::default();
+        let room = Room {
+            clusters: 2,
+            tenants: 2,
+        };
+        assert_eq!(cache.reserve("t", "c1", room), Ok(()));
+        assert_eq!(cache.reserve("t", "c2", room), Ok(()));
+        assert_eq!(cache.reserve("t", "c1", room), Ok(()), "it has one");
+        assert_eq!(cache.reserve("t", "c3", room), Err(Full::Clusters));
+        cache.put("t", "c1", &desc("r1", 1));
+        assert_eq!(cache.reserve("t", "c1", room), Ok(()), "it is known");
+        assert_eq!(cache.reserve("t", "c3", room), Err(Full::Clusters));
+        cache.give_up("t", "c1");
+        assert_eq!(cache.reserve("t", "c3", room), Err(Full::Clusters));
+        cache.give_up("t", "c2");
+        assert_eq!(cache.reserve("t", "c3", room), Ok(()));
+        cache.remove("t", "c1");
+        assert_eq!(cache.reserve("t", "c1", room), Ok(()));
+        assert_eq!(cache.reserve("t2", "c", room), Ok(()));
+        assert_eq!(cache.reserve("t3", "c", room), Err(Full::Tenants));
+        cache.put("t2", "c", &desc("r1", 1));
+        assert_eq!(cache.reserve("t3", "c", room), Err(Full::Tenants));
+        assert_eq!(cache.reserve("t3", "c", Room::default()), Ok(()));
+    }
+
+    #[test]
+    fn whoever_fits_gets_in_while_others_come_and_go() {
+        let room = Room {
+            clusters: 4,
+            tenants: 0,
+        };
+        let cache = Cache::default();
+        std::thread::scope(|scope| {
+            for name in ["c1", "c2", "c3", "c4"] {
+                let cache = &cache;
+                scope.spawn(move || {
+                    for _ in 0..20_000 {
+                        assert_eq!(cache.reserve("t", name, room), Ok(()));
+                        cache.put("t", name, &desc("r1", 1));
+                        cache.give_up("t", name);
+                        cache.remove("t", name);
+                    }
+                });
+            }
+        });
+        assert_eq!(cache.count("t"), 0);
     }
 
     #[test]

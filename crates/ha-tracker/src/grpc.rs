@@ -19,7 +19,7 @@ use crate::generated::{
     CheckRequest, CheckResponse, Election, ListElectedRequest, ListElectedResponse,
     WatchElectionsRequest, WatchElectionsResponse,
 };
-use crate::tracker::{HaTracker, Lookup, Outcome, Sighting, TrackerError};
+use crate::tracker::{HaTracker, Outcome, Sighting, TrackerError};
 
 /// Elections in one message.
 const PAGE: usize = 1000;
@@ -34,7 +34,7 @@ const MAX_CHECKS: usize = 2_000;
 /// How long one may take: a store that hangs answers nobody.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
 /// Tenants that `Check` brings into the tracker.
-const MAX_TENANTS: usize = 100_000;
+const MAX_TENANTS: u64 = 100_000;
 /// Streams of `WatchElections` at a time.
 const MAX_WATCHERS: usize = 10_000;
 /// Bytes of a request: its three names and what is around them.
@@ -187,22 +187,16 @@ impl ha_tracker_server::HaTracker for TrackerService {
                 "{MAX_CHECKS} checks are under way already; retry later"
             )));
         };
-        let is_unknown = matches!(
-            self.tracker.peek(&request.tenant, &request.cluster, ""),
-            Lookup::Unknown
-        );
-        if is_unknown && self.tracker.cache.tenant_count() >= MAX_TENANTS {
-            return Err(Status::resource_exhausted(format!(
-                "the tracker has {MAX_TENANTS} tenants already"
-            )));
-        }
-        let checked = tokio::time::timeout(CHECK_TIMEOUT, self.tracker.check(&sighting))
-            .await
-            .map_err(|_| {
-                Status::unavailable(format!(
-                    "the store did not answer within {CHECK_TIMEOUT:?}; retry later"
-                ))
-            })?;
+        let checked = tokio::time::timeout(
+            CHECK_TIMEOUT,
+            self.tracker.check_within(&sighting, MAX_TENANTS),
+        )
+        .await
+        .map_err(|_| {
+            Status::unavailable(format!(
+                "the store did not answer within {CHECK_TIMEOUT:?}; retry later"
+            ))
+        })?;
         let outcome = match checked {
             Ok(Outcome::Accepted) => check_response::Outcome::Accepted(Accepted {}),
             Ok(Outcome::Deduplicated(elected)) => {
@@ -214,6 +208,9 @@ impl ha_tracker_server::HaTracker for TrackerService {
             }
             Ok(Outcome::NotStorable(error)) => {
                 return Err(Status::invalid_argument(format!("cluster: {error}")));
+            }
+            Err(error @ TrackerError::TooManyTenants(_)) => {
+                return Err(Status::resource_exhausted(error.to_string()));
             }
             Err(
                 error @ (TrackerError::Store(_)

@@ -30,6 +30,7 @@ pub mod grpc;
 mod health;
 mod limits;
 mod metrics;
+mod room;
 mod sightings;
 mod status;
 mod store_trouble;

@@ -16,6 +16,7 @@ use crate::admission::Admissions;
 use crate::cache::Cache;
 use crate::health::Health;
 use crate::metrics::TrackerMetrics;
+use crate::room::{Full, Room};
 use crate::store_trouble::Troubles;
 use crate::{Clock, ReplicaDesc, TenantLimits};
 
@@ -109,6 +110,9 @@ pub enum TrackerError {
     /// The cluster's entry vanished between election and check.
     #[error("the cluster's entry was removed while it was checked")]
     Vanished,
+    /// The tenant is new, and there are as many as there may be.
+    #[error("the tracker has {0} tenants already")]
+    TooManyTenants(u64),
     /// The tracker is shutting down.
     #[error("the HA tracker is shutting down")]
     ShuttingDown,
@@ -216,12 +220,27 @@ impl HaTracker {
     /// first; any number of concurrent checks of one cluster share one such call. Dropping the
     /// future does not stop a call that has begun.
     pub async fn check(self: &Arc<Self>, sighting: &Sighting<'_>) -> Result<Outcome, TrackerError> {
+        self.check_within(sighting, 0).await
+    }
+
+    /// As [`HaTracker::check`], for no more than so many tenants; 0 = no limit.
+    pub(crate) async fn check_within(
+        self: &Arc<Self>,
+        sighting: &Sighting<'_>,
+        max_tenants: u64,
+    ) -> Result<Outcome, TrackerError> {
         if let Some(outcome) = self.check_cached(sighting) {
             return Ok(outcome);
         }
-        match self.admit(sighting).await {
-            Ok(None) => {}
-            Ok(Some(limit)) => return Ok(Outcome::TooManyClusters { limit }),
+        let limit = self.limits.ha_limits(sighting.tenant).max_clusters;
+        let room = Room {
+            clusters: limit,
+            tenants: max_tenants,
+        };
+        match self.admit(sighting, room).await {
+            Ok(Ok(())) => {}
+            Ok(Err(Full::Tenants)) => return Err(TrackerError::TooManyTenants(max_tenants)),
+            Ok(Err(Full::Clusters)) => return Ok(Outcome::TooManyClusters { limit }),
             Err(TrackerError::Store(error)) if matches!(*error, StoreError::InvalidKey { .. }) => {
                 return Ok(Outcome::NotStorable(error));
             }

@@ -1,0 +1,62 @@
+//! Room for new clusters: a tenant has only so many, and they come at once.
+//!
+//! A cluster that is being elected has its place from the beginning. Each is counted once, as long as
+//! it is coming and then as long as it is known; both change under the cache's write lock, so that
+//! whoever fits gets in and nobody else does.
+
+use std::collections::{HashMap, HashSet};
+
+use ahash::RandomState;
+use smol_str::SmolStr;
+
+/// Clusters that are being elected and are not known yet, by tenant. Bounded by the requests in
+/// flight.
+#[derive(Debug, Default)]
+pub(crate) struct Coming(HashMap<SmolStr, HashSet<SmolStr, RandomState>, RandomState>);
+
+/// How much room there is; 0 = no limit.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Room {
+    /// Clusters of the tenant.
+    pub(crate) clusters: u64,
+    /// Tenants with clusters.
+    pub(crate) tenants: u64,
+}
+
+/// What is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Full {
+    Clusters,
+    Tenants,
+}
+
+impl Coming {
+    pub(crate) fn of(&self, tenant: &str) -> usize {
+        self.0.get(tenant).map_or(0, HashSet::len)
+    }
+
+    /// The tenants of which some are coming.
+    pub(crate) fn tenants(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(SmolStr::as_str)
+    }
+
+    pub(crate) fn contains(&self, tenant: &str, cluster: &str) -> bool {
+        self.0
+            .get(tenant)
+            .is_some_and(|clusters| clusters.contains(cluster))
+    }
+
+    pub(crate) fn insert(&mut self, tenant: &str, cluster: &str) {
+        let clusters = self.0.entry(tenant.into()).or_default();
+        clusters.insert(cluster.into());
+    }
+
+    pub(crate) fn remove(&mut self, tenant: &str, cluster: &str) {
+        if let Some(clusters) = self.0.get_mut(tenant)
+            && clusters.remove(cluster)
+            && clusters.is_empty()
+        {
+            self.0.remove(tenant);
+        }
+    }
+}
