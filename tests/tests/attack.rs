@@ -32,6 +32,8 @@ macro_rules! attacks {
 }
 
 attacks! {
+    changing_replica_names: "changing-replica-names",
+    clusters_at_the_limit: "clusters-at-the-limit",
     unfinished_bodies: "unfinished-bodies",
 }
 

@@ -38,11 +38,11 @@ pub(crate) fn due_now<R>(
 }
 
 /// Whether a replica that was seen then is alive.
-fn is_fresh(seen_ms: i64, now_ms: i64, timeouts: &Timeouts) -> bool {
+pub(crate) fn is_fresh(seen_ms: i64, now_ms: i64, timeouts: &Timeouts) -> bool {
     now_ms.saturating_sub(seen_ms) < saturating_ms(timeouts.update)
 }
 
-fn as_candidate(candidate: &candidates::Candidate) -> Candidate<'_> {
+pub(crate) fn as_candidate(candidate: &candidates::Candidate) -> Candidate<'_> {
     Candidate {
         replica: &candidate.replica,
         seen_ms: candidate.sightings.seen_ms(),
@@ -50,10 +50,55 @@ fn as_candidate(candidate: &candidates::Candidate) -> Candidate<'_> {
     }
 }
 
-/// Who takes over from an elected replica that is silent, if anyone may by now. One that was seen over
-/// a short time only gives way to those that send steadily, here or at other trackers: while this
-/// tracker knows one of those, it waits for it; and if it is one of several such, it waits an update
-/// timeout longer, in which another tracker elects the steady one that it sees.
+/// Who could take over from the elected replica, the first to come first.
+pub(crate) struct Successors {
+    pub(crate) candidates: Vec<Arc<candidates::Candidate>>,
+    /// How long the elected replica has to be silent, ms, for one that sends steadily.
+    steady_after_ms: i64,
+    /// And for another; `None` while there is one that sends steadily.
+    unsteady_after_ms: Option<i64>,
+}
+
+impl Successors {
+    /// A replica that was seen over a short time only gives way to those that send steadily, here or
+    /// at other trackers: while this tracker knows one of those, it waits for it; and if it is one of
+    /// several such, it waits an update timeout longer, in which another tracker elects the steady one
+    /// that it sees.
+    pub(crate) fn new(
+        cluster: &Cluster,
+        elected: &Elected,
+        now_ms: i64,
+        timeouts: &Timeouts,
+    ) -> Self {
+        let mut candidates = cluster.candidates.in_order(now_ms);
+        candidates.retain(|candidate| {
+            candidate.replica != elected.replica && candidate.sightings.is_recent(now_ms)
+        });
+        let failover_ms = saturating_ms(timeouts.failover);
+        let unsteady_after_ms = match candidates.as_slice() {
+            [first, ..] if first.sightings.is_steady(now_ms) => None,
+            [] | [_] => Some(failover_ms),
+            _ => Some(failover_ms.saturating_add(saturating_ms(timeouts.update))),
+        };
+        Self {
+            candidates,
+            steady_after_ms: failover_ms,
+            unsteady_after_ms,
+        }
+    }
+
+    /// How long the elected replica has to be silent for this one to be elected, ms; `None` if one that
+    /// sends steadily comes first.
+    pub(crate) fn after_ms(&self, candidate: &candidates::Candidate, now_ms: i64) -> Option<i64> {
+        if candidate.sightings.is_steady(now_ms) {
+            Some(self.steady_after_ms)
+        } else {
+            self.unsteady_after_ms
+        }
+    }
+}
+
+/// Who takes over from an elected replica that is silent, if anyone may by now.
 fn successor(
     cluster: &Cluster,
     elected: &Elected,
@@ -61,26 +106,21 @@ fn successor(
     timeouts: &Timeouts,
 ) -> Option<Arc<candidates::Candidate>> {
     let silent_ms = now_ms.saturating_sub(elected.received_at);
-    let failover_ms = saturating_ms(timeouts.failover);
-    if silent_ms < failover_ms {
+    if silent_ms < saturating_ms(timeouts.failover) {
         return None;
     }
-    let mut candidates = cluster.candidates.in_order(now_ms);
-    candidates.retain(|candidate| {
-        candidate.replica != elected.replica && candidate.sightings.is_recent(now_ms)
-    });
-    // They come first.
-    let is_steady = |candidate: &candidates::Candidate| candidate.sightings.is_steady(now_ms);
-    let unsteady_may = match candidates.first() {
-        Some(first) if is_steady(first) => false,
-        _ if candidates.len() <= 1 => true,
-        _ => silent_ms >= failover_ms.saturating_add(saturating_ms(timeouts.update)),
-    };
+    let successors = Successors::new(cluster, elected, now_ms, timeouts);
     let stored = elected.desc();
-    candidates.into_iter().find(|candidate| {
-        let elects = || decide(Some(&stored), &as_candidate(candidate), now_ms, timeouts, 0);
-        (unsteady_may || is_steady(candidate))
+    let may = |candidate: &candidates::Candidate| {
+        let after_ms = successors.after_ms(candidate, now_ms);
+        let rule = || decide(Some(&stored), &as_candidate(candidate), now_ms, timeouts, 0);
+        after_ms.is_some_and(|after_ms| silent_ms >= after_ms)
             && is_fresh(candidate.sightings.seen_ms(), now_ms, timeouts)
-            && matches!(elects(), Decision::Elect(..))
-    })
+            && matches!(rule(), Decision::Elect(..))
+    };
+    let first = successors
+        .candidates
+        .iter()
+        .find(|candidate| may(candidate));
+    first.cloned()
 }

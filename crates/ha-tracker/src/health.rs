@@ -134,6 +134,16 @@ impl Waiting {
         self.0.store(NEVER, Ordering::Relaxed);
     }
 
+    /// How much longer it waits, ms, in all of `wait_ms` if it has not begun.
+    pub(crate) fn remaining_ms(&self, now_ms: i64, wait_ms: i64) -> i64 {
+        match self.0.load(Ordering::Relaxed) {
+            NEVER => wait_ms,
+            since_ms => wait_ms
+                .saturating_sub(now_ms.saturating_sub(since_ms))
+                .max(0),
+        }
+    }
+
     /// Whether a cluster whose entry is too old may fail over now; begins to wait if it has to.
     pub(crate) fn allows(&self, failovers: Failovers) -> bool {
         match failovers {

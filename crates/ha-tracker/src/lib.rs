@@ -30,6 +30,7 @@ pub mod grpc;
 mod health;
 mod limits;
 mod metrics;
+mod outlook;
 mod room;
 mod sightings;
 mod status;
@@ -43,6 +44,7 @@ pub use desc::{CODEC, parse_key};
 pub use feed::{ClusterElection, ElectionChange, ElectionEvent, ElectionState, ElectionWatch};
 pub use generated::ReplicaDesc;
 pub use limits::{HaLimits, TenantLimits};
+pub use outlook::FailoverOutlook;
 pub use status::{ClusterStatus, Election, ReplicaStatus};
 pub use store_trouble::StoreTrouble;
 pub use tracker::{

@@ -160,7 +160,13 @@ impl HaTracker {
             .saturating_add(TO_WRITE)
     }
 
-    fn failovers(&self, tenant: &str) -> Failovers {
+    /// Time between two looks at clusters of this tenant, at most.
+    pub(crate) fn longest_look(&self, tenant: &str) -> Duration {
+        let limits = self.limits.ha_limits(tenant);
+        (limits.update_timeout / LOOKS_PER_UPDATE_TIMEOUT).clamp(SHORTEST_LOOK, LONGEST_LOOK)
+    }
+
+    pub(crate) fn failovers(&self, tenant: &str) -> Failovers {
         self.health.failovers(self.refresh_time(tenant))
     }
 

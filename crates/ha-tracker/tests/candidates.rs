@@ -1,6 +1,6 @@
 //! Who takes over when several replicas could.
 
-#![allow(clippy::unwrap_used, reason = "a failed check panics")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed check panics")]
 
 mod support;
 
@@ -116,4 +116,78 @@ async fn the_status_of_a_cluster_tells_when_each_replica_was_seen() {
     other.ready().await;
     let status = other.cluster_status("t", "c", now_ms).unwrap();
     assert_eq!((status.elected.seen_ms, status.others.len()), (None, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_is_not_elected_is_told_what_the_failover_waits_for() {
+    let fleet = Fleet::start(1, limits()).await;
+    let tracker = &fleet.trackers[0];
+    let outlook = |replica: &str| {
+        let outlook = tracker.failover_outlook("t", "c", replica, fleet.now_ms());
+        outlook.map(|outlook| outlook.to_string())
+    };
+    fleet.send(0, "c", "r1").await;
+    let silent_since = fleet.now_ms();
+    for second in 0..60 {
+        // Between two looks.
+        fleet.advance(Duration::from_millis(999)).await;
+        let verdict = fleet.send(0, "c", "r2").await;
+        let silent_ms = fleet.now_ms() - silent_since;
+        let says = outlook("r2");
+        if verdict == Verdict::Accepted {
+            assert_eq!(says, None);
+            assert_eq!(outlook("r1"), None, "r2 is alive");
+            return;
+        }
+        let expected = match silent_ms {
+            ..15_000 => None,
+            15_000..30_000 => Some(format!(
+                "due in {:.1} s",
+                (30_000 - silent_ms) as f64 / 1000.0
+            )),
+            30_000.. => Some("due at the tracker's next look, within 3.0 s".to_owned()),
+        };
+        match (&expected, &says) {
+            (Some(expected), Some(says)) => assert!(says.contains(expected), "{second}: {says}"),
+            (expected, says) => assert_eq!(expected, says, "{second}"),
+        }
+        let elected = says.is_none_or(|says| says.ends_with("unless \"r1\" is seen again"));
+        assert!(elected);
+        if second == 29 {
+            fleet.send(0, "c", "once").await;
+            let says = outlook("once").unwrap();
+            assert!(
+                says.starts_with("failover to \"r2\", which has sent steadily, "),
+                "{says}"
+            );
+        }
+    }
+    panic!("never replaced");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failover_that_waits_for_the_store_or_for_samples_says_so() {
+    let lagging = HaLimits {
+        sample_failover_timeout: Duration::from_secs(40),
+        ..limits()
+    };
+    for (limits, expected) in [
+        (
+            limits(),
+            "waits for the tracker's store, which does not answer",
+        ),
+        (lagging, "waits for samples that are 40.0 s newer"),
+    ] {
+        let fleet = Fleet::start(1, limits).await;
+        fleet.send(0, "c", "r1").await;
+        fleet.faults.fail(limits.sample_failover_timeout.is_zero());
+        let old = Some(fleet.now_ms());
+        for _ in 0..40 {
+            fleet.advance(Duration::from_secs(1)).await;
+            fleet.send_with_sample(0, "c", "r2", old).await;
+        }
+        let outlook = fleet.trackers[0].failover_outlook("t", "c", "r2", fleet.now_ms());
+        let says = outlook.unwrap().to_string();
+        assert!(says.contains(expected), "{says}");
+    }
 }

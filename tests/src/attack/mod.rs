@@ -13,6 +13,7 @@
 //! [`Outcome::fact`] and are judged with [`Outcome::demand`].
 
 mod bodies;
+mod elections;
 mod healthy;
 mod outcome;
 mod raw;
@@ -58,7 +59,7 @@ pub struct Attack {
 }
 
 /// All attacks, by area.
-const AREAS: [&[Attack]; 1] = [bodies::ATTACKS];
+const AREAS: [&[Attack]; 2] = [bodies::ATTACKS, elections::ATTACKS];
 
 /// All attacks.
 pub fn all() -> impl Iterator<Item = Attack> {

@@ -1,5 +1,6 @@
 //! From the tracker's answers to what is dropped and what the sender is told.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -218,15 +219,20 @@ impl Judged {
     /// The answer to a request of which everything that was accepted has been stored.
     pub(super) fn answer(
         &self,
-        version: Version,
+        tracker: Option<&Arc<HaTracker>>,
+        request: (&str, Version),
         scan: &Scan,
         all_dropped: bool,
         written: Option<Written>,
     ) -> PushAnswer {
+        let (tenant, version) = request;
         let answer = if let Some((reason, refusal)) = &self.first_refusal {
             PushAnswer::bad_request(refusal.clone()).because(reason.cause())
         } else if all_dropped {
-            PushAnswer::new(StatusCode::ACCEPTED, self.deduplication_message(scan))
+            PushAnswer::new(
+                StatusCode::ACCEPTED,
+                self.deduplication_message(tracker, tenant, scan),
+            )
         } else {
             let status = match version {
                 Version::V1 => StatusCode::OK,
@@ -237,7 +243,13 @@ impl Judged {
         PushAnswer { written, ..answer }
     }
 
-    fn deduplication_message(&self, scan: &Scan) -> String {
+    /// Says what the failover waits for, if the elected replica is silent.
+    fn deduplication_message(
+        &self,
+        tracker: Option<&Arc<HaTracker>>,
+        tenant: &str,
+        scan: &Scan,
+    ) -> String {
         let first = self
             .deduplicated_groups
             .first()
@@ -250,11 +262,19 @@ impl Judged {
         } else {
             ""
         };
-        format!(
+        let mut message = format!(
             "deduplicated: replica {:?} of cluster {:?} is not elected, {:?} is{more}",
             group.replica,
             group.cluster,
             elected.name(),
-        )
+        );
+        let now_ms = ha_tracker::Clock::System.now_ms();
+        let outlook = tracker.and_then(|tracker| {
+            tracker.failover_outlook(tenant, &group.cluster, &group.replica, now_ms)
+        });
+        if let Some(outlook) = outlook {
+            let _ = write!(message, "; {outlook}");
+        }
+        message
     }
 }

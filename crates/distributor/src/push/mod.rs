@@ -298,7 +298,8 @@ impl Pusher {
             };
             tenant.untold.add(&scan, &source, &limits, &self.refusals);
         }
-        Ok(judged.answer(request.version, &scan, all_dropped, written))
+        let answered = (request.tenant, request.version);
+        Ok(judged.answer(tracker, answered, &scan, all_dropped, written))
     }
 
     /// The counters of a tenant that was not known: what sends nothing gets none that stay.
