@@ -37,6 +37,14 @@ impl Found {
         }
     }
 
+    /// It began at this time, Unix ms.
+    fn since(self, since_ms: i64) -> Self {
+        Self {
+            since_ms: Some(since_ms),
+            ..self
+        }
+    }
+
     /// Its part writes lines of its own.
     fn told(self) -> Self {
         Self {
@@ -49,6 +57,7 @@ impl Found {
 /// All that is amiss now, in no order.
 pub(super) fn all(shared: &Shared) -> Vec<Found> {
     let mut found = readiness(shared);
+    found.extend(store(shared));
     found.extend(deduplication(shared));
     found.extend(downstreams(shared));
     found.extend(runtime_configuration(shared));
@@ -70,6 +79,24 @@ fn readiness(shared: &Shared) -> Vec<Found> {
             .told()
         })
         .collect()
+}
+
+fn store(shared: &Shared) -> Option<Found> {
+    let trouble = shared.tracker.as_ref()?.store_trouble()?;
+    let kind = &shared.config.distributor.ha_tracker.kvstore.store;
+    let found = Found::new(
+        Severity::Critical,
+        Component::Store,
+        "trouble",
+        format!(
+            "The store of the elections ({}) is in trouble: {}",
+            kind.as_str(),
+            trouble.what
+        ),
+        "Known clusters go on, but nothing fails over, and senders of new clusters are told to \
+         retry. See whether the store runs and can be reached from here",
+    );
+    Some(found.since(trouble.since_ms).told())
 }
 
 /// Whether what is sent twice is stored once, as configured.

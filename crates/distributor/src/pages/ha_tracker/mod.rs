@@ -48,6 +48,15 @@ impl Wanted {
             && replicas.any(|replica| replica.contains(&self.replica))
     }
 
+    /// By tenant and cluster, unless asked for another order.
+    fn for_programs(self) -> Self {
+        let sort = match self.sort {
+            Sort::Attention => Sort::Tenant,
+            other => other,
+        };
+        Self { sort, ..self }
+    }
+
     fn covers(&self, row: &Row) -> bool {
         self.state.is_none_or(|state| state == row.state)
     }
@@ -61,13 +70,14 @@ pub(crate) async fn page(
     let tracker = shared.tracker.clone();
     let json = wants_json(&headers);
     let content_type = if json { JSON } else { super::HTML };
+    let wanted = if json { wanted.for_programs() } else { wanted };
     let write = move |page: &mut crate::lending::Renderer| {
         let now_ms = Clock::System.now_ms();
         let rows = tracker
             .as_deref()
             .map(|tracker| rows_of(tracker, &wanted, now_ms));
         if json {
-            return write_json(page, rows.unwrap_or_default(), &wanted, now_ms);
+            return write_json(page, &rows.unwrap_or_default(), &wanted, now_ms);
         }
         let content = table::content(rows, &wanted, now_ms);
         page.write_str(&layout("HA tracker", &content).into_string())
@@ -76,17 +86,19 @@ pub(crate) async fn page(
 }
 
 fn rows_of(tracker: &HaTracker, wanted: &Wanted, now_ms: i64) -> Vec<Row> {
-    let rows = tracker
-        .elections(now_ms)
-        .into_iter()
-        .map(|election| Row::new(election, 0, Vec::new(), now_ms));
-    rows.filter(|row| wanted.names(row)).collect()
+    let clusters = tracker.cluster_statuses(now_ms).into_iter();
+    let mut rows: Vec<Row> = clusters
+        .map(|cluster| Row::new(cluster, now_ms))
+        .filter(|row| wanted.names(row))
+        .collect();
+    rows.sort_by(|a, b| wanted.sort.compare(a, b));
+    rows
 }
 
 /// Row by row: there may be very many.
 fn write_json(
     out: &mut impl Write,
-    rows: Vec<Row>,
+    rows: &[Row],
     wanted: &Wanted,
     now_ms: i64,
 ) -> std::fmt::Result {
@@ -109,7 +121,7 @@ mod tests {
         let rows = || vec![row("a", 1, None, None), row("\"<b", 99_000, None, None)];
         let json = |wanted: &Wanted| {
             let mut text = String::new();
-            write_json(&mut text, rows(), wanted, NOW).unwrap();
+            write_json(&mut text, &rows(), wanted, NOW).unwrap();
             serde_json::from_str::<serde_json::Value>(&text).unwrap()
         };
         let all = json(&Wanted::default());

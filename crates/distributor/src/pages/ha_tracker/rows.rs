@@ -2,7 +2,7 @@
 
 use std::cmp::{Ordering, Reverse};
 
-use ha_tracker::ReplicaDesc;
+use ha_tracker::{ClusterStatus, ReplicaDesc};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -167,14 +167,20 @@ impl Sort {
 }
 
 impl Row {
-    /// Judges what is known of a cluster. `seen_ms`: when its elected replica was seen here; 0 =
-    /// not.
-    pub(super) fn new(
-        election: ha_tracker::Election,
-        seen_ms: i64,
-        others: Vec<Seen>,
-        now_ms: i64,
-    ) -> Self {
+    /// Judges what is known of a cluster.
+    pub(super) fn new(status: ClusterStatus, now_ms: i64) -> Self {
+        let election = status.election;
+        let seen_ms = status.elected.seen_ms.unwrap_or(0);
+        let others: Vec<Seen> = status
+            .others
+            .into_iter()
+            .filter_map(|other| {
+                Some(Seen {
+                    replica: other.replica,
+                    last_seen_ms: other.seen_ms?,
+                })
+            })
+            .collect();
         let desc = election.desc;
         let failover_timeout_ms = election
             .failover_in_ms
@@ -247,7 +253,7 @@ impl Row {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use ha_tracker::Election;
+    use ha_tracker::{Election, ReplicaStatus};
 
     use super::*;
 
@@ -275,16 +281,19 @@ pub(super) mod tests {
             update_in_ms: 15_000 - stored,
             failover_in_ms: TIMEOUT - stored,
         };
-        let others = other.map(|ago| Seen {
-            replica: format!("{cluster}-b"),
-            last_seen_ms: NOW - ago,
-        });
-        Row::new(
+        let status = |replica: String, ago: Option<i64>| ReplicaStatus {
+            replica,
+            seen_ms: ago.map(|ago| NOW - ago),
+            sample_ms: None,
+            is_steady: true,
+        };
+        let other = other.map(|ago| status(format!("{cluster}-b"), Some(ago)));
+        let cluster = ClusterStatus {
+            elected: status(election.desc.replica.clone(), seen),
             election,
-            seen.map_or(0, |ago| NOW - ago),
-            others.into_iter().collect(),
-            NOW,
-        )
+            others: other.into_iter().collect(),
+        };
+        Row::new(cluster, NOW)
     }
 
     #[test]

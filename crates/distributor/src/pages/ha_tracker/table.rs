@@ -32,7 +32,7 @@ impl Wanted {
     }
 }
 
-/// `rows`: those with the names asked for, in any state; `None` without a tracker.
+/// `rows`: those with the names asked for, in their order and any state; `None` without a tracker.
 pub(super) fn content(rows: Option<Vec<Row>>, wanted: &Wanted, now_ms: i64) -> Markup {
     let Some(rows) = rows else {
         return html! {
@@ -44,8 +44,7 @@ pub(super) fn content(rows: Option<Vec<Row>>, wanted: &Wanted, now_ms: i64) -> M
         (state, rows.count())
     });
     let all = rows.len();
-    let mut shown: Vec<Row> = rows.into_iter().filter(|row| wanted.covers(row)).collect();
-    shown.sort_by(|a, b| wanted.sort.compare(a, b));
+    let shown: Vec<Row> = rows.into_iter().filter(|row| wanted.covers(row)).collect();
     html! {
         p.note {
             "Of each cluster, the samples of one replica are stored, the elected one. If it is silent for longer than the failover timeout, another that sends is elected. Times are those of this distributor; now: " (rfc3339(now_ms)) "."
@@ -189,7 +188,8 @@ mod tests {
     use super::super::rows::tests::{NOW, row};
     use super::*;
 
-    fn html(rows: Vec<Row>, wanted: &Wanted) -> String {
+    fn html(mut rows: Vec<Row>, wanted: &Wanted) -> String {
+        rows.sort_by(|a, b| wanted.sort.compare(a, b));
         content(Some(rows), wanted, NOW).into_string()
     }
 
