@@ -44,6 +44,8 @@ pub struct PrometheusConfig {
     pub targets: Vec<String>,
     /// How often.
     pub scrape_interval: Duration,
+    /// Asks for the text format instead of OpenMetrics; needs [`PrometheusVersion::V3`].
+    pub scrape_text: bool,
     /// Where to write.
     pub remote_write: Vec<RemoteWrite>,
     /// How far out of order a receiver takes samples; zero: not at all.
@@ -74,6 +76,7 @@ impl PrometheusConfig {
             external_labels: Vec::new(),
             targets: Vec::new(),
             scrape_interval: Duration::from_millis(500),
+            scrape_text: false,
             remote_write: Vec::new(),
             out_of_order_window: Duration::ZERO,
         }
@@ -339,6 +342,9 @@ fn render(config: &PrometheusConfig) -> String {
         "remote_write": remote_write,
         "storage": { "exemplars": { "max_exemplars": 100_000 } },
     });
+    if config.scrape_text {
+        yaml["scrape_configs"][0]["scrape_protocols"] = json!(["PrometheusText0.0.4"]);
+    }
     if !config.out_of_order_window.is_zero() {
         let window = format!("{}ms", config.out_of_order_window.as_millis());
         yaml["storage"]["tsdb"] = json!({ "out_of_order_time_window": window });

@@ -35,6 +35,9 @@ attacks! {
     changing_replica_names: "changing-replica-names",
     clusters_at_the_limit: "clusters-at-the-limit",
     unfinished_bodies: "unfinished-bodies",
+    scrapes_at_once: "scrapes-at-once",
+    unread_scrapes: "unread-scrapes",
+    unread_pages: "unread-pages",
 }
 
 #[test]

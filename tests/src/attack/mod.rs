@@ -17,6 +17,7 @@ mod elections;
 mod healthy;
 mod outcome;
 mod raw;
+mod scrapes;
 mod usage;
 mod victim;
 
@@ -59,7 +60,7 @@ pub struct Attack {
 }
 
 /// All attacks, by area.
-const AREAS: [&[Attack]; 2] = [bodies::ATTACKS, elections::ATTACKS];
+const AREAS: [&[Attack]; 3] = [bodies::ATTACKS, elections::ATTACKS, scrapes::ATTACKS];
 
 /// All attacks.
 pub fn all() -> impl Iterator<Item = Attack> {

@@ -1,6 +1,8 @@
 //! What is amiss in each part, as it says when it is asked.
 
-use super::{Component, Severity};
+use ha_tracker::Clock;
+
+use super::{Component, Severity, senders};
 use crate::app::Shared;
 
 /// Something found; see [`super::Condition`].
@@ -19,7 +21,7 @@ pub(super) struct Found {
 }
 
 impl Found {
-    fn new(
+    pub(super) fn new(
         severity: Severity,
         component: Component,
         kind: &'static str,
@@ -38,7 +40,7 @@ impl Found {
     }
 
     /// It began at this time, Unix ms.
-    fn since(self, since_ms: i64) -> Self {
+    pub(super) fn since(self, since_ms: i64) -> Self {
         Self {
             since_ms: Some(since_ms),
             ..self
@@ -46,7 +48,7 @@ impl Found {
     }
 
     /// Its part writes lines of its own.
-    fn told(self) -> Self {
+    pub(super) fn told(self) -> Self {
         Self {
             tells_itself: true,
             ..self
@@ -58,6 +60,8 @@ impl Found {
 pub(super) fn all(shared: &Shared) -> Vec<Found> {
     let mut found = readiness(shared);
     found.extend(store(shared));
+    let refusals = shared.pusher.refusals();
+    found.extend(senders::found(&refusals, Clock::System.now_ms()));
     found.extend(deduplication(shared));
     found.extend(downstreams(shared));
     found.extend(runtime_configuration(shared));

@@ -3,6 +3,7 @@
 //! Nothing here is in the way of a push: parts keep what they know anyway, and are asked.
 
 mod found;
+mod senders;
 
 use std::collections::BTreeMap;
 use std::fmt;

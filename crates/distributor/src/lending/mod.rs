@@ -2,17 +2,17 @@
 //!
 //! A large answer is made once, compressed, and *lent*: readers share its pieces, take the next one
 //! when their connection has room, and those who did not ask for gzip have theirs expanded piece by
-//! piece. So a reader costs little more than its place, and a hundred that do not read hold no more
-//! than one that does. When places are short, the reader that has had one for longest loses it (its
-//! answer ends with an error), if it had the time in which any scrape ends; else the newcomer is
-//! told to come back.
+//! piece. So a reader of gzip costs little more than its place, and a thousand that do not read hold
+//! no more than one that does; places for the others are fewer. When places are short, a reader that
+//! does not read loses its own (its answer ends with an error), or the one that has had it for longer
+//! than any scrape takes; else the newcomer is told to come back.
 
 mod rendering;
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -29,15 +29,24 @@ use crate::http_server::accept;
 use rendering::{PIECE, PieceReader};
 pub(crate) use rendering::{Renderer, Rendering};
 
-/// A reader keeps its place for as long, however many want one. Prometheus gives up a scrape after
-/// 10 s unless told otherwise.
+/// A reader that goes on reading keeps its place for as long, however many want one. Prometheus gives
+/// up a scrape after 10 s unless told otherwise.
 pub(crate) const TIME_TO_READ: Duration = Duration::from_secs(10);
+/// One that takes nothing for as long loses its place if another wants it.
+const STALLED: Duration = Duration::from_secs(2);
 
 /// Those who read answers at this moment.
 #[derive(Debug)]
 pub(crate) struct Readers {
+    plain: Places,
+    gzip: Places,
+}
+
+/// Of those who read in one encoding.
+#[derive(Debug)]
+struct Places {
     /// Most at once.
-    places: usize,
+    most: usize,
     /// By the time they began.
     readers: Mutex<VecDeque<Place>>,
 }
@@ -54,6 +63,8 @@ type Seat = Mutex<Option<Reader>>;
 struct Reader {
     rendering: Arc<Rendering>,
     state: State,
+    /// When it took something last.
+    read: Instant,
 }
 
 enum State {
@@ -71,15 +82,21 @@ struct Lent {
 }
 
 impl Readers {
-    pub(crate) fn new(places: usize) -> Self {
-        Self {
-            places,
+    /// Places for so many who read plainly, each of whom costs some 100 kB, and for so many who read
+    /// gzip.
+    pub(crate) fn new(plain: usize, gzip: usize) -> Self {
+        let places = |most| Places {
+            most,
             readers: Mutex::default(),
+        };
+        Self {
+            plain: places(plain),
+            gzip: places(gzip),
         }
     }
 
-    /// Lends `rendering` to the client with these headers; `None` if all places are taken, and none
-    /// for long enough.
+    /// Lends `rendering` to the client with these headers; `None` if all places are taken by those
+    /// who read.
     pub(crate) fn lend(
         &self,
         rendering: &Arc<Rendering>,
@@ -87,8 +104,15 @@ impl Readers {
         headers: &HeaderMap,
     ) -> Option<Response> {
         let gzip = accept::takes_gzip(headers);
-        let body = self.take_place(Arc::clone(rendering), gzip)?;
-        let mut response = Response::new(Body::new(body));
+        let rendering = Arc::clone(rendering);
+        let body = if gzip {
+            let left = rendering.compressed();
+            self.gzip.take(rendering, State::Compressed(0), left)
+        } else {
+            let left = rendering.plain();
+            self.plain.take(rendering, State::Expanding(None), left)
+        };
+        let mut response = Response::new(Body::new(body?));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
@@ -98,52 +122,69 @@ impl Readers {
         Some(response)
     }
 
-    fn take_place(&self, rendering: Arc<Rendering>, gzip: bool) -> Option<Lent> {
-        let now = Instant::now();
-        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        readers.retain(|place| place.reader.strong_count() > 0);
-        if readers.len() >= self.places {
-            let oldest = readers.front()?;
-            if now.saturating_duration_since(oldest.since) < TIME_TO_READ {
-                return None;
-            }
-            oldest.cut_off();
-            readers.pop_front();
+    /// Ends what still reads `rendering`.
+    pub(crate) fn cut_off_readers_of(&self, rendering: &Arc<Rendering>) {
+        for places in [&self.plain, &self.gzip] {
+            places.lock().retain(|place| {
+                let reads_it = place
+                    .with(|reader| Arc::ptr_eq(&reader.rendering, rendering))
+                    .unwrap_or(false);
+                if reads_it {
+                    place.cut_off();
+                }
+                !reads_it
+            });
         }
-        let (left, state) = if gzip {
-            (rendering.compressed(), State::Compressed(0))
-        } else {
-            (rendering.plain(), State::Expanding(None))
-        };
-        let seat = Arc::new(Mutex::new(Some(Reader { rendering, state })));
+    }
+}
+
+impl Places {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Place>> {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, rendering: Arc<Rendering>, state: State, left: u64) -> Option<Lent> {
+        let now = Instant::now();
+        let mut readers = self.lock();
+        readers.retain(|place| place.reader.strong_count() > 0);
+        if readers.len() >= self.most {
+            let index = least_worth(&readers, now)?;
+            readers.remove(index)?.cut_off();
+        }
+        let seat = Arc::new(Mutex::new(Some(Reader {
+            rendering,
+            state,
+            read: now,
+        })));
         readers.push_back(Place {
             since: now,
             reader: Arc::downgrade(&seat),
         });
         Some(Lent { seat, left })
     }
+}
 
-    /// Ends what still reads `rendering`.
-    pub(crate) fn cut_off_readers_of(&self, rendering: &Arc<Rendering>) {
-        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        readers.retain(|place| {
-            let reads_it = place.reads(rendering);
-            if reads_it {
-                place.cut_off();
-            }
-            !reads_it
-        });
+/// Whose place is given away, if anybody's.
+fn least_worth(readers: &VecDeque<Place>, now: Instant) -> Option<usize> {
+    let read = |place: &Place| place.with(|reader| reader.read).unwrap_or(place.since);
+    let (stalled, last_read) = readers
+        .iter()
+        .map(read)
+        .enumerate()
+        .min_by_key(|(_, read)| *read)?;
+    if now.saturating_duration_since(last_read) >= STALLED {
+        return Some(stalled);
     }
+    let oldest = readers.front()?;
+    (now.saturating_duration_since(oldest.since) >= TIME_TO_READ).then_some(0)
 }
 
 impl Place {
-    fn reads(&self, rendering: &Arc<Rendering>) -> bool {
-        self.reader.upgrade().is_some_and(|seat| {
-            let reader = seat.lock().unwrap_or_else(PoisonError::into_inner);
-            reader
-                .as_ref()
-                .is_some_and(|reader| Arc::ptr_eq(&reader.rendering, rendering))
-        })
+    /// Nothing if it has read to its end.
+    fn with<R>(&self, ask: impl FnOnce(&Reader) -> R) -> Option<R> {
+        let seat = self.reader.upgrade()?;
+        let reader = seat.lock().unwrap_or_else(PoisonError::into_inner);
+        reader.as_ref().map(ask)
     }
 
     fn cut_off(&self) {
@@ -155,6 +196,7 @@ impl Place {
 
 impl Reader {
     fn next(&mut self) -> io::Result<Bytes> {
+        self.read = Instant::now();
         match &mut self.state {
             State::Compressed(index) => {
                 let piece = self.rendering.piece(*index).unwrap_or_default();

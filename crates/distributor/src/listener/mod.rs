@@ -23,6 +23,9 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of one frame of HTTP/2 that a client may send. With the protocol's 16 KiB a large push costs
 /// twice the CPU; a frame is in memory as a whole, and a stream may have a megabyte there unread.
 const MAX_FRAME: u32 = 256 << 10;
+/// Bytes of an answer over HTTP/2 that wait for a client that does not take them, per stream: there
+/// are 200 in a connection.
+const MAX_UNSENT: usize = 64 << 10;
 /// A client of HTTP/2 is asked this often whether it is still there, and has as long to answer.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
@@ -194,5 +197,6 @@ fn set_limits(builder: &mut auto::Builder<TokioExecutor>) {
         .timer(timer)
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE)
-        .max_frame_size(MAX_FRAME);
+        .max_frame_size(MAX_FRAME)
+        .max_send_buf_size(MAX_UNSENT);
 }

@@ -23,8 +23,10 @@ const SHARED_FOR: Duration = Duration::from_secs(1);
 const SHARED_FOR_TIMES: u32 = 3;
 /// Renderings of one format that are in memory: the newest, and one that is still being read.
 const RENDERINGS: usize = 2;
-/// Readers at once. Each holds its place in a rendering, and what its connection takes ahead.
+/// Readers at once of the plain text. Each has it expanded, and holds what its connection takes ahead.
 const READERS: usize = 256;
+/// Of gzip, as Prometheus asks for it: they share what they hold.
+const GZIP_READERS: usize = 16_384;
 
 /// The metrics of a process, for all who scrape them.
 pub(crate) struct Exposition(Arc<Inner>);
@@ -76,7 +78,7 @@ impl Exposition {
         Self(Arc::new(Inner {
             registry,
             turn: Arc::new(Semaphore::new(1)),
-            readers: Readers::new(READERS),
+            readers: Readers::new(READERS, GZIP_READERS),
             formats: Default::default(),
         }))
     }
@@ -329,7 +331,7 @@ mod tests {
         let (exposition, written) = exposition();
         let plain = headers("*/*", "identity");
         let mut unread = Vec::new();
-        for _ in 0..READERS - 1 {
+        for _ in 0..READERS - 2 {
             unread.push(exposition.answer(&plain).await.unwrap());
             tokio::time::advance(TIME_TO_READ / READERS as u32).await;
         }
@@ -357,20 +359,34 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn readers_are_bounded_and_the_longest_gives_way() {
+    async fn readers_are_bounded_and_who_does_not_read_gives_way() {
         let (exposition, _) = exposition();
-        let plain = headers("*/*", "identity");
-        let mut unread = Vec::new();
+        let (plain, gzip) = (headers("*/*", "identity"), headers("*/*", "gzip"));
+        let mut readers = Vec::new();
         for _ in 0..READERS {
-            unread.push(exposition.answer(&plain).await.unwrap());
+            readers.push(exposition.answer(&plain).await.unwrap().into_body());
         }
         let refused = exposition.answer(&plain).await.unwrap_err();
         assert_eq!(refused, Refusal::Busy);
-        tokio::time::advance(TIME_TO_READ).await;
-        let answer = exposition.answer(&plain).await.unwrap();
-        body(answer).await.unwrap();
-        assert!(body(unread.remove(0)).await.is_err());
-        body(unread.pop().unwrap()).await.unwrap();
+        // Those who read gzip have places of their own.
+        body(exposition.answer(&gzip).await.unwrap()).await.unwrap();
+        // All but the third go on reading.
+        for _ in 0..4 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            for (index, reader) in readers.iter_mut().enumerate() {
+                if index != 2 {
+                    reader.frame().await.unwrap().unwrap();
+                }
+            }
+        }
+        let third = readers.remove(2);
+        readers.push(exposition.answer(&plain).await.unwrap().into_body());
+        assert!(third.collect().await.is_err());
+        let refused = exposition.answer(&plain).await.unwrap_err();
+        assert_eq!(refused, Refusal::Busy);
+        for reader in readers {
+            reader.collect().await.unwrap();
+        }
     }
 
     #[tokio::test(start_paused = true)]

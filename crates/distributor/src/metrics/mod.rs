@@ -27,20 +27,7 @@ pub(crate) fn encode(registry: &Registry) -> Result<String, fmt::Error> {
 }
 
 fn encode_to(text: &mut impl fmt::Write, registry: &Registry) -> fmt::Result {
-    prometheus_client::encoding::text::encode(&mut WithoutNul(text), registry)
-}
-
-/// Both formats allow NUL in a label's value, and Prometheus takes it for the end of the text: one
-/// such name from a sender would fail every scrape.
-struct WithoutNul<'a, W>(&'a mut W);
-
-impl<W: fmt::Write> fmt::Write for WithoutNul<'_, W> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        if text.contains('\0') {
-            return self.0.write_str(&text.replace('\0', "\u{fffd}"));
-        }
-        self.0.write_str(text)
-    }
+    prometheus_client::encoding::text::encode(text, registry)
 }
 
 /// `cortex_request_duration_seconds`.

@@ -15,8 +15,9 @@ use crate::lending::{Readers, Renderer};
 const AT_ONCE: usize = 1;
 /// Requests that wait for their turn.
 const WAITING: usize = 16;
-/// Pages that are being read; each is in memory, compressed.
+/// Pages that are being read, plainly and as browsers do, with gzip; each is in memory, compressed.
 const READERS: usize = 32;
+const GZIP_READERS: usize = 128;
 
 /// Makes large pages, off the threads that serve pushes, a bounded number at a time.
 pub(crate) struct Desk {
@@ -30,7 +31,7 @@ impl Default for Desk {
         Self {
             turns: Arc::new(Semaphore::new(AT_ONCE)),
             places: Semaphore::new(AT_ONCE + WAITING),
-            readers: Readers::new(READERS),
+            readers: Readers::new(READERS, GZIP_READERS),
         }
     }
 }

@@ -116,17 +116,24 @@ pub(crate) async fn favicon() -> Response {
 }
 
 pub(crate) async fn not_found(uri: Uri, headers: HeaderMap) -> Response {
-    let path = visible(uri.path()).into_owned();
-    if wants_html(&headers) {
+    nothing(
+        &headers,
+        &format!("there is nothing at {}", visible(uri.path())),
+    )
+}
+
+/// 404, with a way back for people.
+pub(super) fn nothing(headers: &HeaderMap, what: &str) -> Response {
+    if wants_html(headers) {
         let mut response = super::page(
             "Not found",
-            &html! { p { "There is nothing at " code { (path) } ". " a href="/" { "The index" } " lists what there is." } },
+            &html! { p { "Sorry, " (what) ". " a href="/" { "The index" } " lists what there is." } },
         );
         *response.status_mut() = StatusCode::NOT_FOUND;
         return response;
     }
     text(
         StatusCode::NOT_FOUND,
-        format!("there is nothing at {path}; / lists what there is"),
+        format!("{what}; / lists what there is"),
     )
 }

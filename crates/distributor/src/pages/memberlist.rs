@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::{Query, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use ha_tracker::{Clock, ReplicaDesc};
 use kv_core::{Codec, visible};
@@ -14,11 +14,11 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::index::nothing;
 use super::parts::{self, PAGE_ROWS, pages, rows_of_page, scroll};
 use super::times::{ago, rfc3339, rough};
 use super::{HTML, JSON, json, layout, wants_json};
 use crate::app::Shared;
-use crate::http_server::text;
 use crate::lending::Renderer;
 
 /// Rows of each table of the HTML page that has no further pages; JSON has all.
@@ -56,7 +56,7 @@ pub(crate) async fn page(
     };
     if let Some(key) = wanted.view_key.as_ref().or(wanted.download_key.as_ref()) {
         let Some(raw) = gossip.raw(key) else {
-            return text(StatusCode::NOT_FOUND, format!("there is no key {key:?}"));
+            return nothing(&headers, &format!("there is no key {key:?}"));
         };
         let only_json = wanted.format == "json" || wants_json(&headers);
         return match (wanted.view_key.is_some(), only_json) {
@@ -207,7 +207,7 @@ fn value_page(raw: &RawValue) -> Markup {
         p.note { "Key " code { (visible(&raw.info.key)) } ", codec " code { (raw.info.codec) } ", version "
             (raw.info.version) ", " (raw.info.size) " bytes, updated " (rfc3339(raw.info.updated_ms))
             @if raw.info.deleted { ", deleted" } }
-        pre { (pretty) }
+        pre role="region" aria-label="Value" tabindex="0" { (pretty) }
         p { a href=(link("downloadKey", &raw.info.key)) { "Download the stored bytes" } " · "
             a href="/memberlist" { "Back" } }
     }

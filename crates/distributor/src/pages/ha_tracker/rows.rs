@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::pages::times::rfc3339;
 
-/// Another replica that was seen within so many failover timeouts could take over: some send more
+/// A replica that was seen within so many failover timeouts counts as a standby: some send more
 /// seldom than others.
 const STANDBY_TIMEOUTS: i64 = 2;
 
@@ -188,14 +188,15 @@ impl Row {
             .saturating_sub(desc.received_at);
         let last_seen_ms = desc.received_at.max(seen_ms);
         let silent_ms = now_ms.saturating_sub(last_seen_ms);
-        let is_standby = |other: &Seen| {
-            now_ms.saturating_sub(other.last_seen_ms)
-                <= failover_timeout_ms.saturating_mul(STANDBY_TIMEOUTS)
+        let seen_within = |timeouts: i64| {
+            let limit_ms = failover_timeout_ms.saturating_mul(timeouts);
+            let is_within = |other: &Seen| now_ms.saturating_sub(other.last_seen_ms) <= limit_ms;
+            others.iter().any(is_within)
         };
-        let has_standby = others.iter().any(is_standby);
+        let has_standby = seen_within(STANDBY_TIMEOUTS);
         let is_seen_here = seen_ms != 0 && now_ms.saturating_sub(seen_ms) < failover_timeout_ms;
         let state = if silent_ms >= failover_timeout_ms {
-            if has_standby {
+            if seen_within(1) {
                 State::FailoverDue
             } else {
                 State::Silent
@@ -310,7 +311,7 @@ pub(super) mod tests {
             (29_000, None, None, State::Late),
             (30_000, None, Some(300), State::FailoverDue),
             (30_000, Some(90_000), None, State::Silent),
-            (30_000, None, Some(61_000), State::Silent),
+            (30_000, None, Some(31_000), State::Silent),
         ] {
             let row = row("c", stored, seen, other);
             assert_eq!(row.state, state, "{stored} {seen:?} {other:?}");

@@ -149,7 +149,7 @@ fn table(rows: &[Row], now_ms: i64) -> Markup {
 fn table_row(row: &Row, now_ms: i64) -> Markup {
     html! {
         tr role="row" {
-            td role="cell" data-name="State" { b class=(class(row.state)) title=(row.state.meaning()) { (row.state.title()) } }
+            td.state role="cell" data-name="State" { b class=(class(row.state)) title=(row.state.meaning()) { (row.state.title()) } }
             td.name role="cell" data-name="Tenant" { (parts::name(&row.tenant)) }
             td.name role="cell" data-name="Cluster" { (parts::name(&row.cluster)) }
             td.name role="cell" data-name="Elected replica" { div { (parts::name(&row.desc.replica))
@@ -175,7 +175,7 @@ fn failover(row: &Row, now_ms: i64) -> Markup {
     let in_ms = row.next_failover_in_ms(now_ms);
     html! {
         @match row.state {
-            State::Silent => span.bad { "possible for " (rough(in_ms)) },
+            State::Silent => span.bad { "nobody to elect for " (rough(in_ms)) },
             State::FailoverDue => span.bad { "due for " (rough(in_ms)) },
             State::Late => span.caution { "in " (rough(in_ms)) },
             State::Alone | State::Fine => span.note { "after " (rough(row.failover_timeout_ms)) " of silence" },
