@@ -1,5 +1,6 @@
 //! Catching up: a member is ready when it holds what the others hold.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
@@ -10,9 +11,11 @@ use rand::seq::IteratorRandom;
 use tokio::time::Instant;
 
 use crate::MemberState;
-use crate::gossip::{Contacts, PeerId};
+use crate::gossip::{Contacts, Missing, PeerId};
 use crate::join::SILENCE;
 use crate::member::Inner;
+use crate::snapshot::message::Message;
+use crate::snapshot::{Failure, Next};
 use crate::store::Phase;
 
 /// Rounds of gossip after which members that all have just started agree that there is nothing to
@@ -22,11 +25,25 @@ const NOTHING_THERE: u32 = 5;
 /// Time between two looks.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// How long a member has to answer before another one is asked.
+const ANSWER: Duration = Duration::from_secs(1);
+
 /// Time between two attempts to contact who was not heard, and between two lines in the log.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
 /// How long a member that had been ready answers nothing.
 const BOUND: Duration = Duration::from_secs(10);
+
+/// Changes that a member lacks from which on it asks for a snapshot: about as many as one message of
+/// chitchat brings.
+const MUCH: u64 = 1_000;
+
+/// How long a member is not asked for a snapshot after it has given one, and again would give the
+/// same; after it has refused, as it was catching up itself; and after it has not answered, as
+/// members of earlier versions do not.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+const REFUSED: Duration = Duration::from_secs(2);
+const SILENT: Duration = Duration::from_secs(30);
 
 /// How long catching up may take.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,6 +61,17 @@ struct CatchUp<'a, V> {
     patience: Patience,
     began: Instant,
     times_held_up: u64,
+    asked: Option<Asked>,
+    /// Who is not to be asked for a snapshot, until when.
+    spared: HashMap<SocketAddr, Instant>,
+}
+
+/// What was asked of a member, that has not answered yet.
+struct Asked {
+    member: SocketAddr,
+    at: Instant,
+    /// How often it had answered before.
+    answers: u64,
 }
 
 /// What was seen at one look.
@@ -54,8 +82,8 @@ struct Seen {
     active: Vec<SocketAddr>,
     /// Those of these whose digest is here.
     counted: usize,
-    /// Others that hold more than this member.
-    behind: Vec<SocketAddr>,
+    /// Others that hold more than this member, and what.
+    behind: Vec<(SocketAddr, Missing)>,
 }
 
 /// Returns when this member is ready: when it holds what the active ones held once they were known
@@ -70,41 +98,39 @@ where
         patience,
         began: Instant::now(),
         times_held_up: inner.times_held_up.load(Ordering::Relaxed),
+        asked: None,
+        spared: HashMap::new(),
     };
     let began = catch_up.began;
     let (mut contacted, mut logged) = (began, began);
+    let receiving = inner.gossip.wire().receiving();
     loop {
         catch_up.begin_again_if_held_up().await;
         let seen = catch_up.look().await;
         if catch_up.is_done(&seen) {
             break;
         }
-        let text = format!(
-            "catching up: {} of {} members that were heard are active, {} know more",
-            seen.active.len(),
-            seen.others.len(),
-            seen.behind.len()
-        );
+        let progress = receiving.progress();
+        let text = seen.describe(progress.as_deref());
         if logged.elapsed() >= AGAIN.1 {
             logged = Instant::now();
             let took_ms = crate::clock::millis(began.elapsed());
-            tracing::warn!(took_ms, "still {text}");
+            if progress.is_some() {
+                tracing::info!(took_ms, "{text}");
+            } else {
+                tracing::warn!(took_ms, "still {text}");
+            }
         }
         inner.set_phase(Phase::Joining(text));
         if contacted.elapsed() >= AGAIN.0 {
             contacted = Instant::now();
             catch_up.contact_unheard();
         }
-        // Faster than by waiting for the next round.
-        let ask = if seen.behind.is_empty() {
-            seen.others
-        } else {
-            seen.behind
-        };
-        if let Some(address) = ask.into_iter().choose(&mut rand::rng()) {
-            inner.gossip.exchange(address);
+        catch_up.ask(seen);
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            () = receiving.wants_more() => {}
         }
-        tokio::time::sleep(LOOK).await;
     }
     catch_up.contacts().caught_up();
     inner.become_ready("joined").await;
@@ -134,6 +160,20 @@ where
         let version = inner.gossip.mark().await;
         inner.gossip.wire().contacts().begin_again(version);
         catch_up(&inner, &[], Patience::Bounded).await;
+    }
+}
+
+impl Seen {
+    fn describe(&self, progress: Option<&str>) -> String {
+        match progress {
+            Some(progress) => format!("catching up: {progress}"),
+            None => format!(
+                "catching up: {} of {} members that were heard are active, {} know more",
+                self.active.len(),
+                self.others.len(),
+                self.behind.len()
+            ),
+        }
     }
 }
 
@@ -170,8 +210,8 @@ where
             .count();
         let mut behind = Vec::new();
         for digest in &digests {
-            if !self.inner.gossip.has_all_of(digest).await {
-                behind.push(digest.from);
+            if let Some(missing) = self.inner.gossip.missing(digest).await {
+                behind.push((digest.from, missing));
             }
         }
         Seen {
@@ -195,6 +235,102 @@ where
         }
         let settled = self.began.elapsed() >= self.inner.config.gossip_interval * NOTHING_THERE;
         settled && (self.unheard().is_empty() || self.began.elapsed() >= SILENCE)
+    }
+
+    /// Goes on with a snapshot that is being received, begins one if much is missing, or exchanges
+    /// what there is with another member, which is faster than to wait for the next round.
+    fn ask(&mut self, seen: Seen) {
+        let wire = self.inner.gossip.wire();
+        match wire.receiving().next() {
+            Next::Wait => {}
+            Next::Ask(member, ask) => {
+                wire.send_over_stream(member, &Message::Ask(ask).encode());
+            }
+            Next::Done(member, entries) => {
+                tracing::info!(%member, entries, "received a snapshot");
+                // Whoever made it would give the same again, and others one as new as that.
+                for (other, _) in &seen.behind {
+                    self.spare(*other, ASK_AGAIN);
+                }
+                self.exchange(seen);
+            }
+            Next::Failed(member, failure) => {
+                self.spare(
+                    member,
+                    match failure {
+                        Failure::Refused => REFUSED,
+                        Failure::Silent => SILENT,
+                    },
+                );
+            }
+            Next::Nothing => match self.choose(&seen) {
+                Some((member, missing)) => {
+                    wire.receiving().begin(member, missing.maps);
+                    self.ask_for_first_part();
+                }
+                None => self.exchange(seen),
+            },
+        }
+    }
+
+    fn spare(&mut self, member: SocketAddr, time: Duration) {
+        self.spared.insert(member, Instant::now() + time);
+    }
+
+    /// Whom to ask for a snapshot: whoever is active first.
+    fn choose(&self, seen: &Seen) -> Option<(SocketAddr, Missing)> {
+        let is_spared = |member| {
+            let until = self.spared.get(member);
+            until.is_some_and(|until| Instant::now() < *until)
+        };
+        let candidates = || {
+            let behind = seen.behind.iter();
+            behind.filter(|(member, missing)| missing.versions >= MUCH && !is_spared(member))
+        };
+        let is_active = |(member, _): &&(SocketAddr, Missing)| seen.active.contains(member);
+        let mut random = rand::rng();
+        let active = candidates().filter(is_active).choose(&mut random);
+        active.or_else(|| candidates().choose(&mut random)).cloned()
+    }
+
+    fn ask_for_first_part(&self) {
+        let wire = self.inner.gossip.wire();
+        if let Next::Ask(member, ask) = wire.receiving().next() {
+            tracing::info!(%member, "much is missing: asking for a snapshot");
+            wire.send_over_stream(member, &Message::Ask(ask).encode());
+        }
+    }
+
+    /// Begins an exchange, unless the last one has not been answered yet.
+    fn exchange(&mut self, seen: Seen) {
+        if let Some(asked) = &self.asked
+            && asked.at.elapsed() < ANSWER
+            && self.contacts().answers(asked.member) == asked.answers
+        {
+            return;
+        }
+        let mut members = seen.others;
+        if seen.counted > 0 {
+            // Whoever is active has little that is missing, or gives no snapshot.
+            self.inner.gossip.wire().receiving().decide();
+        }
+        if !seen.behind.is_empty() {
+            members = seen.behind.into_iter().map(|(member, _)| member).collect();
+        }
+        let last = self.asked.as_ref().map(|asked| asked.member);
+        if members.len() > 1 {
+            members.retain(|member| Some(*member) != last);
+        }
+        let Some(member) = members.into_iter().choose(&mut rand::rng()) else {
+            return;
+        };
+        let answers = self.contacts().answers(member);
+        self.asked = Some(Asked {
+            member,
+            at: Instant::now(),
+            answers,
+        });
+        self.inner.gossip.exchange(member);
     }
 
     /// Who should be there, was not heard, and did not refuse.

@@ -5,6 +5,7 @@ use chitchat::{ChitchatMessage, Deserializable};
 use crate::Keyring;
 use crate::message::inspect;
 use crate::packet::{MAX_BODY, Sealer};
+use crate::snapshot::message::{Message, read};
 
 thread_local! {
     static SEALER: Sealer = Sealer::new(Keyring::default(), String::new(), false, true);
@@ -28,6 +29,9 @@ pub fn open_and_inspect(packet: &[u8]) {
 }
 
 fn check(body: &[u8]) {
+    if let Some(Ok(Message::Part(_, message))) = read(body) {
+        check(message);
+    }
     let Ok(summary) = inspect(body, true) else {
         return;
     };

@@ -26,6 +26,10 @@ const CONTACTS: usize = 16;
 /// Time between two looks whether anybody was heard.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// What is said of a member that has no room for this one.
+const NO_ROOM: &str = "its table of members is full, dead ones included: it has room again when it \
+                       forgets some, after left_ingesters_timeout";
+
 struct Joiner<'a, V> {
     inner: &'a Inner<V>,
     resolver: Resolver,
@@ -123,7 +127,10 @@ where
         let refuses = |address: &SocketAddr| wire.trouble(*address).is_some();
         // A name that does not resolve may be that of a cluster.
         let refused = resolved.failed.is_empty() && resolved.addresses.iter().all(refuses);
-        (refused && attempt >= REFUSALS) || self.began.elapsed() >= SILENCE
+        // Whoever has no room for this member is there, and has elections that it does not know.
+        let is_full = |address: &SocketAddr| self.contacts().has_no_room(*address);
+        let silent = self.began.elapsed() >= SILENCE && !resolved.addresses.iter().any(is_full);
+        (refused && attempt >= REFUSALS) || silent
     }
 
     fn waiting_for(&self, resolved: &Resolved) -> String {
@@ -132,9 +139,14 @@ where
             .addresses
             .iter()
             .take(5)
-            .map(|address| match wire.trouble(*address) {
-                Some(trouble) => format!("{address} ({trouble})"),
-                None => format!("{address} (no answer yet)"),
+            .map(|address| {
+                let trouble = if self.contacts().has_no_room(*address) {
+                    Some(NO_ROOM.to_owned())
+                } else {
+                    wire.trouble(*address)
+                };
+                let trouble = trouble.unwrap_or_else(|| "no answer yet".to_owned());
+                format!("{address} ({trouble})")
             })
             .collect();
         let more = resolved.addresses.len().saturating_sub(5);
@@ -173,9 +185,103 @@ where
                 config.min_join_backoff
             };
             let resolved = self.contact_others().await;
-            if alone && !resolved.failed.is_empty() {
+            let is_full = |address: &SocketAddr| self.contacts().has_no_room(*address);
+            let has_no_place = resolved.addresses.iter().any(is_full);
+            if alone && (has_no_place || !resolved.failed.is_empty()) {
                 tracing::warn!("still alone: {}", self.waiting_for(&resolved));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed check panics")]
+
+    use kv_core::conformance::{CODEC, Counter};
+    use prometheus_client::registry::Registry;
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+    use crate::packet::Sealer;
+    use crate::simulated::{Faults, SimulatedNetwork, Stranger};
+    use crate::snapshot::message::{Message, Word, read};
+    use crate::{Keyring, Memberlist, MemberlistConfig, MemberlistStore};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn address(number: u8) -> SocketAddr {
+        ([10, 0, 0, number], 7946).into()
+    }
+
+    /// With keys, whoever has them is believed to be where it says.
+    fn keys() -> Keyring {
+        Keyring::parse(&["AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_owned()]).unwrap()
+    }
+
+    fn sealer() -> Sealer {
+        Sealer::new(keys(), String::new(), true, false)
+    }
+
+    async fn start(
+        network: &SimulatedNetwork,
+        number: u8,
+        join: &[u8],
+    ) -> (MemberlistStore<Counter>, Memberlist) {
+        let config = MemberlistConfig {
+            node_name: "member".to_owned(),
+            join_members: join.iter().map(|at| address(*at).to_string()).collect(),
+            encryption_keys: keys(),
+            ..MemberlistConfig::default()
+        };
+        let mut registry = Registry::default();
+        let started = network.start(address(number), config, CODEC, &mut registry);
+        started.await.unwrap()
+    }
+
+    /// Answers a member, whatever it says, that there is no room.
+    async fn full(mut stranger: Stranger, own: SocketAddr, member: SocketAddr) {
+        let packet = sealer().seal(own, &Message::Word(Word::Full).encode());
+        loop {
+            for _ in stranger.heard() {
+                stranger.send(own, member, &packet);
+            }
+            sleep(SECOND / 100).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_joiner_that_others_have_no_room_for_is_not_alone_and_tries_again() {
+        let network = SimulatedNetwork::new(1, Faults::NONE);
+        let full = tokio::spawn(full(network.stranger(address(1)), address(1), address(2)));
+        let (_store, joiner) = start(&network, 2, &[1]).await;
+        for _ in 0..30 {
+            sleep(4 * SECOND).await;
+            let waiting = joiner.inspector().waiting_for().unwrap();
+            assert!(
+                waiting.contains("its table of members is full"),
+                "{waiting}"
+            );
+            assert!(waiting.contains("10.0.0.1:7946"), "{waiting}");
+        }
+        full.abort();
+        let (_other_store, other) = start(&network, 1, &[]).await;
+        timeout(30 * SECOND, joiner.ready()).await.unwrap();
+        drop(other);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whom_a_member_has_no_room_for_is_told_so() {
+        let network = SimulatedNetwork::new(1, Faults::NONE);
+        let (_store, _member) = start(&network, 1, &[]).await;
+        let mut stranger = network.stranger(address(2));
+        // chitchat's first message, with a digest of 65,535 members.
+        let packet = sealer().seal(address(2), &[0x53, 0xb0, 0, 0, 0xff, 0xff]);
+        stranger.send(address(2), address(1), &packet);
+        sleep(SECOND).await;
+        let heard = stranger.heard();
+        assert_eq!(heard.len(), 1);
+        let opened = sealer().open(&heard[0]).unwrap();
+        assert_eq!(read(&opened.body), Some(Ok(Message::Word(Word::Full))));
     }
 }

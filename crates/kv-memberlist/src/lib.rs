@@ -39,6 +39,7 @@ mod refusals;
 mod resolve;
 #[cfg(feature = "testing")]
 pub mod simulated;
+mod snapshot;
 mod status;
 mod store;
 mod upkeep;

@@ -206,6 +206,7 @@ where
     tasks.spawn(upkeep::keep_running(Arc::clone(&inner)));
     tasks.spawn(crate::join::join(Arc::clone(&inner), resolver));
     tasks.spawn(crate::catch_up::recover(Arc::clone(&inner)));
+    tasks.spawn(crate::snapshot::serve(Arc::clone(&inner)));
     let store = MemberlistStore::new(view, phases.clone(), pulse, metrics);
     let memberlist = Memberlist {
         inner,
@@ -323,6 +324,10 @@ where
         });
     }
 
+    pub(crate) fn is_ready(&self) -> bool {
+        *self.phase.borrow() == Phase::Ready
+    }
+
     /// This process did not run for a while: what it knows is old, and calls have to wait.
     pub(crate) fn fall_behind(&self) {
         self.times_held_up.fetch_add(1, Ordering::Relaxed);
@@ -355,6 +360,7 @@ where
     }
 
     pub(crate) async fn become_ready(&self, how: &str) {
+        self.gossip.wire().receiving().end();
         self.say(MemberState::Active).await;
         self.set_phase(Phase::Ready);
         tracing::info!(name = %self.name, "memberlist is ready: {how}");

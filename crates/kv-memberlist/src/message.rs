@@ -19,6 +19,7 @@
 //! then be known must not be above `MAX_DIGEST`: those for whom there is no room are left out.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use ahash::AHashSet;
 use chitchat::ChitchatId;
@@ -41,7 +42,7 @@ const MAGIC: u16 = 45_139;
 const VERSION: u8 = 0;
 /// Versions and heartbeats begin at 0 and grow by one: none gets here, and from here they can go on
 /// growing for as long again.
-const MAX_COUNTER: u64 = 1 << 62;
+pub(crate) const MAX_COUNTER: u64 = 1 << 62;
 /// Bytes of a decompressed block at most, as in chitchat.
 const MAX_BLOCK: usize = u16::MAX as usize;
 /// Bytes of a decompressed delta at most. A delta of 64 KiB with thousands of similar entries has
@@ -203,6 +204,35 @@ fn read_member_digest(reader: &mut Reader<'_>) -> Option<(ChitchatId, u64)> {
     let _heartbeat = read_counter(reader)?;
     let _last_collected = read_counter(reader)?;
     Some((member, read_counter(reader)?))
+}
+
+/// Replaces versions in the digest of a message that chitchat has written, where `version` says so.
+pub(crate) fn overwrite_versions(message: &mut [u8], version: impl Fn(&ChitchatId) -> Option<u64>) {
+    for (place, version) in versions_to_overwrite(message, version).unwrap_or_default() {
+        if let Some(place) = message.get_mut(place) {
+            place.copy_from_slice(&version.to_le_bytes());
+        }
+    }
+}
+
+/// Where which versions go; `None` for a message that has no digest.
+fn versions_to_overwrite(
+    message: &[u8],
+    version: impl Fn(&ChitchatId) -> Option<u64>,
+) -> Option<Vec<(Range<usize>, u64)>> {
+    let mut reader = Reader::new(message);
+    if !matches!(read_kind(&mut reader)?, Kind::Syn | Kind::SynAck) {
+        return None;
+    }
+    let mut places = Vec::new();
+    for _ in 0..reader.u16()? {
+        let (member, _) = read_member_digest(&mut reader)?;
+        if let Some(version) = version(&member) {
+            let end = message.len() - reader.rest.len();
+            places.push((end - size_of::<u64>()..end, version));
+        }
+    }
+    Some(places)
 }
 
 /// The decompressed content of all blocks.

@@ -61,6 +61,10 @@ pub(crate) struct Metrics {
     pub(crate) unproven: Counter,
     /// Incoming connections that were closed to make room for others.
     pub(crate) displaced: Counter,
+    /// Snapshots that were made for joiners, and what of them was sent.
+    pub(crate) snapshots: Counter,
+    pub(crate) snapshot_parts: Counter,
+    pub(crate) snapshot_bytes: Counter,
     pub(crate) propagation: Histogram,
 }
 
@@ -92,6 +96,9 @@ impl Metrics {
             restarts: Counter::default(),
             unproven: Counter::default(),
             displaced: Counter::default(),
+            snapshots: Counter::default(),
+            snapshot_parts: Counter::default(),
+            snapshot_bytes: Counter::default(),
             propagation: Histogram::new([
                 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0,
             ]),
@@ -218,6 +225,22 @@ impl Metrics {
             "displaced_connections",
             "Incoming TCP connections that were closed to make room for newer ones",
             &metrics.displaced,
+        );
+        counter(
+            "snapshots",
+            "Snapshots of all entries made for members that join; one serves all that join within \
+             seconds",
+            &metrics.snapshots,
+        );
+        counter(
+            "snapshot_parts_sent",
+            "Parts of snapshots sent to members that join",
+            &metrics.snapshot_parts,
+        );
+        counter(
+            "snapshot_sent_bytes",
+            "Bytes of the parts of snapshots sent to members that join",
+            &metrics.snapshot_bytes,
         );
         registry.register(
             "memberlist_client_kv_store_value_tombstones",

@@ -8,6 +8,7 @@ mod roster;
 mod socket;
 mod wire;
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use chitchat::{
 };
 
 use crate::MemberState;
+use crate::snapshot::Maps;
 use crate::view::Holder;
 pub(crate) use wire::{Contacts, Digest, Wire};
 
@@ -68,6 +70,15 @@ pub(crate) struct Gossip {
     on_copy: OnCopy,
     /// Replaced when chitchat's task has to be started again.
     running: Mutex<Arc<ChitchatHandle>>,
+}
+
+/// What a member lacks.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Missing {
+    /// Changes of the members' maps, of which later ones may have replaced earlier ones.
+    pub(crate) versions: u64,
+    /// Whose maps these are.
+    pub(crate) maps: HashSet<PeerId>,
 }
 
 /// What gossip says of a member.
@@ -272,19 +283,36 @@ impl Gossip {
             .collect()
     }
 
-    /// Whether this member holds all of what another said that it held.
-    pub(crate) async fn has_all_of(&self, digest: &Digest) -> bool {
+    /// What this member lacks of what another said that it held; `None` if it is nothing.
+    pub(crate) async fn missing(&self, digest: &Digest) -> Option<Missing> {
         let chitchat = self.handle().chitchat();
         let chitchat = chitchat.lock().await;
         // A member that chitchat still does not know it has forgotten, and learns of no more.
         let is_settled = digest.at.elapsed() >= UNKNOWN;
-        digest.versions.iter().all(|(id, version)| {
-            id == chitchat.self_chitchat_id()
-                || *version == 0
-                || chitchat
-                    .node_state(id)
-                    .map_or(is_settled, |state| state.max_version() >= *version)
-        })
+        let mut missing = Missing::default();
+        let mut is_behind = false;
+        for (id, version) in &digest.versions {
+            if id == chitchat.self_chitchat_id() || *version == 0 {
+                continue;
+            }
+            match chitchat.node_state(id) {
+                Some(state) if state.max_version() < *version => {
+                    missing.versions += version - state.max_version();
+                    missing.maps.insert(id.clone());
+                    is_behind = true;
+                }
+                Some(_) => {}
+                None => is_behind |= !is_settled,
+            }
+        }
+        is_behind.then_some(missing)
+    }
+
+    /// All maps, for a snapshot.
+    pub(crate) async fn maps(&self) -> Maps {
+        let chitchat = self.handle().chitchat();
+        let chitchat = chitchat.lock().await;
+        Maps::of(&chitchat)
     }
 
     /// The version of this member's own map.

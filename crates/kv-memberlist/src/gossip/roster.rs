@@ -108,7 +108,7 @@ impl Roster {
         Ok(())
     }
 
-    fn is_anyone_at(&self, address: SocketAddr) -> bool {
+    pub(super) fn is_anyone_at(&self, address: SocketAddr) -> bool {
         let mut known = self.known.keys();
         known.any(|id| id.gossip_advertise_addr == address)
     }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -10,12 +11,17 @@ use super::PeerId;
 use super::roster::{LeftOut, Roster};
 use crate::door::{Door, Waiting};
 use crate::link::{Link, Via};
-use crate::message::{Summary, inspect};
+use crate::message::{Kind, Summary, inspect};
 use crate::packet::{Envelope, Refusal};
+use crate::snapshot::message::{Message, Word};
+use crate::snapshot::{Receiving, Serving, UNTOLD};
 use crate::{History, HistoryEntry};
 
 /// How many addresses are remembered as heard from.
 const MAX_CONTACTS: usize = 1_000;
+
+/// How long it counts that there was no room for a member. Whoever joins tries again more often.
+const NO_ROOM: Duration = Duration::from_secs(60);
 
 /// Sends and receives messages for chitchat.
 pub(crate) struct Wire {
@@ -26,6 +32,8 @@ pub(crate) struct Wire {
     contacts: Mutex<Contacts>,
     history: Mutex<Buffers>,
     history_bytes: usize,
+    receiving: Receiving,
+    serving: Serving,
 }
 
 /// Who was heard, and what they said that they hold.
@@ -39,6 +47,11 @@ pub(crate) struct Contacts {
     digests: Option<Digests>,
     /// The version of this member's map that each other one has.
     own_version_at: HashMap<SocketAddr, u64>,
+    /// Who was contacted, and when that could not take part: one table of members had no room for
+    /// the other side's.
+    contacted: HashMap<SocketAddr, Option<Instant>>,
+    /// How often each member has answered.
+    answers: HashMap<SocketAddr, u64>,
     roster: Roster,
 }
 
@@ -91,6 +104,57 @@ impl Wire {
             }),
             history: Mutex::default(),
             history_bytes,
+            receiving: Receiving::default(),
+            serving: Serving::default(),
+        }
+    }
+
+    /// The snapshot that this member is being sent.
+    pub(crate) fn receiving(&self) -> &Receiving {
+        &self.receiving
+    }
+
+    /// Who asks this member for a snapshot.
+    pub(crate) fn serving(&self) -> &Serving {
+        &self.serving
+    }
+
+    /// Sends what is not chitchat's, over a stream: it arrives, and in order, or the stream breaks.
+    pub(crate) fn send_over_stream(&self, to: SocketAddr, body: &[u8]) {
+        self.door.send(to, body, Via::Stream);
+    }
+
+    /// Says something to a member that has just sent something.
+    pub(crate) fn say(&self, to: SocketAddr, word: Word) {
+        let body = Message::Word(word).encode();
+        self.door.send(to, &body, Via::SizeDecides);
+    }
+
+    /// Takes what is not chitchat's.
+    pub(super) fn take(&self, from: SocketAddr, message: Message<'_>) {
+        match message {
+            Message::Ask(ask) => self.serving.ask(from, ask),
+            Message::Part(head, part) => self.receiving.take(from, head, part),
+            Message::Word(Word::Full) => lock(&self.contacts).is_full(from),
+            Message::Word(word) => self.receiving.hear(from, word),
+        }
+    }
+
+    /// There is no room for a member that spoke: this one's table of members is full.
+    pub(super) fn has_no_room_for(&self, member: SocketAddr) {
+        lock(&self.contacts).is_full(member);
+        self.say(member, Word::Full);
+    }
+
+    /// See [`Receiving::hide_gaps`].
+    pub(super) fn hide_gaps(&self, body: &mut [u8]) {
+        let own = {
+            let contacts = lock(&self.contacts);
+            // A digest of a member that has heard nobody says nothing of others.
+            contacts.own.clone().filter(|_| contacts.any())
+        };
+        if let Some(own) = own {
+            self.receiving.hide_gaps(&own, body);
         }
     }
 
@@ -111,6 +175,7 @@ impl Wire {
 
     /// The next packet to this address goes over a stream.
     pub(super) fn use_stream_once(&self, address: SocketAddr) {
+        lock(&self.contacts).contact(address);
         let mut streams = lock(&self.streams);
         if streams.len() < MAX_CONTACTS {
             streams.insert(address);
@@ -270,8 +335,14 @@ impl Contacts {
         let own = summary
             .digest
             .iter()
-            .find(|(id, _)| Some(id) == self.own.as_ref())
+            .find(|(id, version)| Some(id) == self.own.as_ref() && *version != UNTOLD)
             .map(|(_, version)| *version);
+        self.contacted.remove(&from);
+        if summary.kind == Kind::SynAck
+            && (self.answers.len() < MAX_CONTACTS || self.answers.contains_key(&from))
+        {
+            *self.answers.entry(from).or_default() += 1;
+        }
         if self.heard.len() < MAX_CONTACTS {
             self.heard.insert(from);
         }
@@ -299,6 +370,34 @@ impl Contacts {
         }
         digests.active.retain(|member| active.contains(member));
         digests.by_member.values().cloned().collect()
+    }
+
+    fn contact(&mut self, address: SocketAddr) {
+        if self.contacted.len() < MAX_CONTACTS {
+            self.contacted.entry(address).or_default();
+        }
+    }
+
+    fn is_full(&mut self, address: SocketAddr) {
+        if let Some(full) = self.contacted.get_mut(&address) {
+            *full = Some(Instant::now());
+        }
+    }
+
+    /// Whether that member could not be gossiped with lately, because a table of members is full.
+    pub(crate) fn has_no_room(&self, address: SocketAddr) -> bool {
+        let full = self.contacted.get(&address).copied().flatten();
+        full.is_some_and(|at| at.elapsed() < NO_ROOM)
+    }
+
+    /// How often the member at this address has answered.
+    pub(crate) fn answers(&self, member: SocketAddr) -> u64 {
+        self.answers.get(&member).copied().unwrap_or(0)
+    }
+
+    /// Whether a member at this address is known.
+    pub(crate) fn knows(&self, address: SocketAddr) -> bool {
+        self.roster.is_anyone_at(address)
     }
 
     /// Whether this member was heard since the start.
@@ -338,10 +437,11 @@ impl Digests {
         {
             return;
         }
+        let told = summary.digest.iter().filter(|(_, at)| *at != UNTOLD);
         let digest = Digest {
             from,
             at: Instant::now(),
-            versions: summary.digest.clone(),
+            versions: told.cloned().collect(),
         };
         self.by_member.insert(from, digest);
     }
