@@ -171,6 +171,7 @@ impl HaTracker {
         let ask = async {
             loop {
                 self.ask().await;
+                self.metrics.skews.settle();
                 tokio::time::sleep(self.pause_between_looks()).await;
             }
         };

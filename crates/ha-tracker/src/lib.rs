@@ -33,6 +33,7 @@ mod metrics;
 mod outlook;
 mod room;
 mod sightings;
+mod skew;
 mod status;
 mod store_trouble;
 mod tracker;
@@ -45,6 +46,7 @@ pub use feed::{ClusterElection, ElectionChange, ElectionEvent, ElectionState, El
 pub use generated::ReplicaDesc;
 pub use limits::{HaLimits, TenantLimits};
 pub use outlook::FailoverOutlook;
+pub use skew::ClockSkew;
 pub use status::{ClusterStatus, Election, ReplicaStatus};
 pub use store_trouble::StoreTrouble;
 pub use tracker::{

@@ -15,6 +15,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use crate::cache::{Cache, Cluster};
+use crate::skew::Skews;
 
 /// Counters of the background tasks.
 #[derive(Debug)]
@@ -25,6 +26,7 @@ pub(crate) struct TrackerMetrics {
     pub(crate) deleted: Counter,
     pub(crate) delete_failed: Counter,
     pub(crate) undecodable: Counter,
+    pub(crate) skews: Skews,
 }
 
 impl TrackerMetrics {
@@ -68,6 +70,13 @@ impl TrackerMetrics {
             "Age of the recorded sample time when a change arrives from the store, in seconds",
             propagation.clone(),
         );
+        let skews = Skews::default();
+        registry.register(
+            "cortex_ha_tracker_clock_skew_seconds",
+            "By how much another distributor's clock is ahead of this one's, as far as what it writes \
+             tells, in seconds; 0 below 5 s",
+            skews.gauge.clone(),
+        );
         Self {
             propagation,
             cleanup_started,
@@ -75,6 +84,7 @@ impl TrackerMetrics {
             deleted,
             delete_failed,
             undecodable,
+            skews,
         }
     }
 }

@@ -62,7 +62,7 @@ impl fmt::Display for FailoverOutlook {
                 self.elected
             )?,
             WaitsFor::Store => {
-                f.write_str("waits for the tracker's store, which does not answer")?
+                f.write_str("waits for the tracker's store, which does not answer")?;
             }
             WaitsFor::Others { ms } => write!(
                 f,

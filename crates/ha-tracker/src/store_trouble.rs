@@ -51,7 +51,7 @@ impl Troubles {
             }
             None => {
                 tracing::warn!(
-                    what,
+                    %what,
                     "the HA tracker's store is in trouble: elections stay as they are until it \
                      answers again"
                 );

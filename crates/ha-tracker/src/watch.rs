@@ -79,8 +79,10 @@ impl HaTracker {
             );
             return;
         };
+        let now_ms = self.config.clock.now_ms();
+        self.metrics.skews.note(tenant, cluster, desc, now_ms);
         if synced && !desc.is_deleted() {
-            let age_ms = self.config.clock.now_ms().saturating_sub(desc.received_at);
+            let age_ms = now_ms.saturating_sub(desc.received_at);
             self.metrics
                 .propagation
                 .observe(age_ms.max(0) as f64 / 1000.0);
