@@ -95,10 +95,28 @@ impl GrpcClient {
         tenant: Option<&str>,
         message: Vec<u8>,
     ) -> Result<(), Status> {
+        self.call(path, tenant.as_slice(), message).await
+    }
+
+    /// Pushes series for several tenants at once.
+    ///
+    /// # Errors
+    /// As [`GrpcClient::push`].
+    pub async fn push_for(&self, tenants: &[&str], series: &[Series]) -> Result<(), Status> {
+        let message = prost::Message::encode_to_vec(&to_v1(series));
+        self.call(PUSH, tenants, message).await
+    }
+
+    async fn call(
+        &self,
+        path: &'static str,
+        tenants: &[&str],
+        message: Vec<u8>,
+    ) -> Result<(), Status> {
         let mut request = Request::new(Raw(message.into()));
-        if let Some(tenant) = tenant {
+        for tenant in tenants {
             let tenant: AsciiMetadataValue = tenant.parse().unwrap();
-            request.metadata_mut().insert("x-scope-orgid", tenant);
+            request.metadata_mut().append("x-scope-orgid", tenant);
         }
         let mut grpc = Grpc::new(self.channel.clone());
         grpc.ready()

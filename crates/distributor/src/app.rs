@@ -113,7 +113,7 @@ pub struct Running {
     housekeeping: JoinHandle<()>,
 }
 
-struct RuntimeLimits(TenantLimits);
+pub(crate) struct RuntimeLimits(pub(crate) TenantLimits);
 
 impl ha_tracker::TenantLimits for RuntimeLimits {
     fn ha_limits(&self, tenant: &str) -> HaLimits {

@@ -143,6 +143,11 @@ impl Downstream {
         })
     }
 
+    #[cfg(test)]
+    pub(super) fn free(&self) -> u64 {
+        self.in_flight.available_permits() as u64
+    }
+
     /// Sends once, within the time-out, waiting for a free slot included. Never retries: the sender
     /// does.
     pub(super) async fn send(&self, forward: &Forward<'_>) -> PushAnswer {

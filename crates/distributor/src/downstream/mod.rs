@@ -64,6 +64,12 @@ impl Downstreams {
         self.all.is_empty()
     }
 
+    /// Requests that would have a place at once.
+    #[cfg(test)]
+    pub(crate) fn free(&self) -> u64 {
+        self.all.iter().map(Downstream::free).sum()
+    }
+
     /// Sends to all at once and answers with the worst outcome.
     pub(crate) async fn send(&self, forward: &Forward<'_>) -> PushAnswer {
         if let [only] = self.all.as_slice() {

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use futures::stream;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Frame;
-use http_body_util::{BodyExt, StreamBody};
+use http_body_util::StreamBody;
 use remote_write::Version;
 use tonic::body::Body;
 use tonic::codegen::{Body as HttpBody, Service, StdError};
@@ -18,9 +18,9 @@ use tonic::server::NamedService;
 use tonic::{Code, Status};
 
 use crate::app::Shared;
-use crate::http_server::push::{BODY_TIMEOUT, tenant};
+use crate::http_server::push::tenant;
 use crate::push::{
-    Cause, Held, Message, PushAnswer, PushBody, PushRequest, Sender, retry_after_seconds,
+    Arrival, Cause, Held, Message, PushAnswer, PushBody, PushRequest, Sender, retry_after_seconds,
 };
 
 use super::encoding::{Encoding, too_large};
@@ -52,6 +52,7 @@ impl NamedService for Distributor {
 impl<B> Service<http::Request<B>> for Distributor
 where
     B: HttpBody + Send + 'static,
+    B::Data: Send,
     B::Error: Into<StdError> + Send + 'static,
 {
     type Response = http::Response<Body>;
@@ -77,6 +78,7 @@ where
 async fn push<B>(shared: &Shared, request: http::Request<B>) -> Result<http::Response<Body>, Status>
 where
     B: HttpBody + Send + 'static,
+    B::Data: Send,
     B::Error: Into<StdError> + Send + 'static,
 {
     let (parts, body) = request.into_parts();
@@ -126,20 +128,15 @@ async fn accept<B>(
 ) -> Result<PushAnswer, Refused>
 where
     B: HttpBody + Send + 'static,
+    B::Data: Send,
     B::Error: Into<StdError> + Send + 'static,
 {
     sender.tenant.push_str(tenant(shared, &headers)?);
-    let _in_flight = shared.pusher.enter()?;
     let encoding = Encoding::of(&headers)?;
+    let arrival = shared.pusher.arrive(sender)?;
     let mut held = shared.pusher.hold();
-    let reading = read(shared, encoding, body, &mut held);
-    let (prefix, message) = tokio::time::timeout(BODY_TIMEOUT, reading)
-        .await
-        .map_err(|_| {
-            PushAnswer::unavailable(format!(
-                "the request did not arrive within {BODY_TIMEOUT:?}; retry"
-            ))
-        })??;
+    let (prefix, message) = read(shared, encoding, body, arrival, &mut held).await?;
+    let _in_flight = shared.pusher.enter()?;
     let message = match prefix.encoding {
         Some(encoding) => encoding.decode(shared, message, &mut held).await?,
         None => message,
@@ -161,10 +158,12 @@ async fn read<B>(
     shared: &Shared,
     encoding: Option<Encoding>,
     body: B,
+    mut arrival: Arrival<'_>,
     held: &mut Held<'_>,
-) -> Result<(Prefix, Message), Status>
+) -> Result<(Prefix, Message), Refused>
 where
     B: HttpBody + Send + 'static,
+    B::Data: Send,
     B::Error: Into<StdError> + Send + 'static,
 {
     let limit = shared.config.distributor.max_recv_msg_size;
@@ -172,7 +171,7 @@ where
     let mut head = Vec::with_capacity(PREFIX);
     let mut prefix = None;
     let mut message = shared.pusher.message();
-    while let Some(frame) = body.frame().await {
+    while let Some(frame) = arrival.frame(&mut body).await? {
         let frame = frame.map_err(|error| {
             let error: StdError = error.into();
             Status::cancelled(format!("the request ended early: {error}"))
@@ -188,22 +187,22 @@ where
         }
         let length = prefix.map_or(0, |prefix| prefix.length);
         if message.bytes().len() + data.remaining() > length {
-            return Err(Status::invalid_argument(
-                "the call has more than one message",
-            ));
+            let problem = "the call has more than one message";
+            return Err(Status::invalid_argument(problem).into());
         }
         while data.has_remaining() {
             let chunk = data.chunk();
-            message.append(chunk, length, held).map_err(refusal)?;
+            message.append(chunk, length, held)?;
             let read = chunk.len();
             data.advance(read);
         }
     }
     match prefix {
         Some(prefix) if message.bytes().len() == prefix.length => Ok((prefix, message)),
-        _ => Err(Status::invalid_argument(
-            "the request ended in the middle of its message",
-        )),
+        _ => {
+            let problem = "the request ended in the middle of its message";
+            Err(Status::invalid_argument(problem).into())
+        }
     }
 }
 

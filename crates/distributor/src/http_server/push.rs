@@ -17,13 +17,11 @@ use super::text;
 use crate::app::Shared;
 use crate::downstream::{WRITTEN_EXEMPLARS, WRITTEN_HISTOGRAMS, WRITTEN_SAMPLES};
 use crate::push::{
-    Cause, Held, Message, PushAnswer, PushBody, PushRequest, Sender, retry_after_seconds,
+    Arrival, Cause, Held, Message, PushAnswer, PushBody, PushRequest, Sender, retry_after_seconds,
     validate_tenant,
 };
 
 pub(crate) const TENANT: HeaderName = HeaderName::from_static("x-scope-orgid");
-/// How long a sender may take to send a body.
-pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Of a body that will be refused anyway, this much is read, so that a sender that is still writing
 /// gets to read the answer.
 const DRAIN: usize = 1 << 20;
@@ -79,21 +77,16 @@ async fn accept(
     let version = version.map_err(unsupported)?;
     remote_write::check_content_encoding(bytes_of(CONTENT_ENCODING)).map_err(unsupported)?;
     tenant?;
-    let _in_flight = shared.pusher.enter()?;
+    let arrival = shared.pusher.arrive(sender)?;
     let declared = headers
         .get(CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok())
         .and_then(|length| length.parse().ok());
     let limit = shared.config.distributor.max_recv_msg_size;
     let mut held = shared.pusher.hold();
-    let reading = read(body, shared.pusher.message(), declared, limit, &mut held);
-    let body = tokio::time::timeout(BODY_TIMEOUT, reading)
-        .await
-        .map_err(|_| {
-            PushAnswer::unavailable(format!(
-                "the request body did not arrive within {BODY_TIMEOUT:?}; retry"
-            ))
-        })??;
+    let message = shared.pusher.message();
+    let body = read(body, arrival, message, declared, limit, &mut held).await?;
+    let _in_flight = shared.pusher.enter()?;
     Ok(shared
         .pusher
         .push(PushRequest {
@@ -143,6 +136,7 @@ pub(crate) fn tenant<'a>(
 /// Reads the body; memory grows with the bytes that arrive, not with what was declared.
 async fn read(
     body: &mut Body,
+    mut arrival: Arrival<'_>,
     mut collected: Message,
     declared: Option<u64>,
     limit: u64,
@@ -163,7 +157,7 @@ async fn read(
     }
     let most = usize::try_from(declared.unwrap_or(limit)).unwrap_or(usize::MAX);
     let mut first: Option<Bytes> = None;
-    while let Some(frame) = body.frame().await {
+    while let Some(frame) = arrival.frame(body).await? {
         let frame = frame.map_err(|error| broken(&error))?;
         let Ok(data) = frame.into_data() else {
             continue;

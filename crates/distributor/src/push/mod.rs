@@ -5,8 +5,11 @@
 //! was acknowledged is only in our memory.
 
 mod answer;
+mod arrivals;
 mod budget;
 mod buffers;
+#[cfg(test)]
+mod hang_ups;
 mod judge;
 mod long_work;
 mod rate;
@@ -33,6 +36,8 @@ use crate::log_limit::LogLimit;
 
 pub use answer::{PushAnswer, Written};
 pub(crate) use answer::{RETRY_AFTER, retry_after_seconds};
+pub(crate) use arrivals::Arrival;
+use arrivals::Arrivals;
 pub(crate) use budget::Budget;
 pub use budget::Held;
 pub(crate) use buffers::BufferPool;
@@ -98,6 +103,7 @@ pub struct Pusher {
     downstreams: Downstreams,
     tenants: Arc<Tenants>,
     buffers: BufferPool,
+    arrivals: Arrivals,
     requests: InFlight,
     memory: Budget,
     long_work: LongWork,
@@ -142,6 +148,7 @@ impl Pusher {
             downstreams,
             tenants,
             buffers: BufferPool::default(),
+            arrivals: Arrivals::new(),
             requests: InFlight::new(instance.max_inflight_push_requests),
             memory: Budget::new(instance.max_inflight_push_requests_bytes),
             long_work: LongWork::new(),
@@ -155,14 +162,19 @@ impl Pusher {
         }
     }
 
-    /// To be called before a request's body is read, and held until it is answered.
+    /// To be called before a request's body is read. Where requests are refused for their number,
+    /// its body need not come.
+    pub(crate) fn arrive(&self, sender: &Sender) -> Result<Arrival<'_>, PushAnswer> {
+        match self.requests.is_full() {
+            true => Err(self.too_many_requests()),
+            false => Ok(self.arrivals.begin(sender.address)),
+        }
+    }
+
+    /// To be called when a request's body is there, and held until it is answered.
     pub(crate) fn enter(&self) -> Result<InFlightRequest<'_>, PushAnswer> {
         let Some(guard) = self.requests.enter(1) else {
-            return Err(PushAnswer::unavailable(format!(
-                "this instance has {} push requests in flight, its limit \
-                 (distributor.instance_limits.max_inflight_push_requests); retry later",
-                self.requests.limit(),
-            )));
+            return Err(self.too_many_requests());
         };
         self.inflight.inc();
         Ok(InFlightRequest {
@@ -171,9 +183,17 @@ impl Pusher {
         })
     }
 
-    /// Whether push requests are in flight.
+    fn too_many_requests(&self) -> PushAnswer {
+        PushAnswer::unavailable(format!(
+            "this instance has {} push requests in flight, its limit \
+             (distributor.instance_limits.max_inflight_push_requests); retry later",
+            self.requests.limit(),
+        ))
+    }
+
+    /// Whether push requests are in flight, or on their way.
     pub(crate) fn is_busy(&self) -> bool {
-        self.requests.current() > 0
+        self.requests.current() > 0 || self.arrivals.count() > 0
     }
 
     /// An empty one, for a body that arrives in parts.

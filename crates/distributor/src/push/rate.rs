@@ -71,6 +71,12 @@ impl TokenBucket {
         Ok(())
     }
 
+    /// What there was at the last look.
+    #[cfg(test)]
+    pub(super) fn left(&self) -> f64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).tokens
+    }
+
     /// Gives back what was taken for a request that came to nothing, so that its retries are not
     /// charged again.
     fn give_back(&self, amount: u64) {
@@ -142,6 +148,11 @@ impl InFlight {
             return None;
         }
         Some(guard)
+    }
+
+    /// Whether nothing more would be let in now.
+    pub(crate) fn is_full(&self) -> bool {
+        self.limit > 0 && self.current() >= self.limit
     }
 
     pub(crate) fn current(&self) -> u64 {
