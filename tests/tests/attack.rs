@@ -38,6 +38,10 @@ attacks! {
     scrapes_at_once: "scrapes-at-once",
     unread_scrapes: "unread-scrapes",
     unread_pages: "unread-pages",
+    gossip_third_party: "gossip-third-party",
+    gossip_questions: "gossip-questions",
+    gossip_invented_members: "gossip-invented-members",
+    gossip_idle_connections: "gossip-idle-connections",
 }
 
 #[test]

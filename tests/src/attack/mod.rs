@@ -14,6 +14,7 @@
 
 mod bodies;
 mod elections;
+mod gossip;
 mod healthy;
 mod outcome;
 mod raw;
@@ -60,11 +61,16 @@ pub struct Attack {
 }
 
 /// All attacks, by area.
-const AREAS: [&[Attack]; 3] = [bodies::ATTACKS, elections::ATTACKS, scrapes::ATTACKS];
+const AREAS: &[&[Attack]] = &[
+    bodies::ATTACKS,
+    elections::ATTACKS,
+    gossip::ATTACKS,
+    scrapes::ATTACKS,
+];
 
 /// All attacks.
 pub fn all() -> impl Iterator<Item = Attack> {
-    AREAS.into_iter().flatten().copied()
+    AREAS.iter().copied().flatten().copied()
 }
 
 /// The attack of this name.
