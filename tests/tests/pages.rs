@@ -11,8 +11,8 @@ mod common;
 
 use common::{assert_stored, assert_text, elected, ha_config, ha_series, plain_series, tracked};
 use e2e::{
-    Answer, Distributor, LONG, Prometheus, PrometheusConfig, PrometheusVersion, Sink, Version, get,
-    wait_for,
+    Answer, Distributor, Etcd, Fault, LONG, Port, Prometheus, PrometheusConfig, PrometheusVersion,
+    Sink, Version, get, wait_for,
 };
 use serde_json::{Value, json};
 
@@ -253,6 +253,144 @@ async fn the_index_says_what_is_wrong_with_what_senders_send() {
     ] {
         assert!(index.contains(part), "{part} is missing in {index}");
     }
+}
+
+/// Waits until the log has one line with all of `parts`.
+async fn wait_line(distributor: &Distributor, parts: &[&str]) {
+    wait_for(&format!("a line with {parts:?}"), LONG, || async {
+        let log = distributor.process.log();
+        let has_all = |line: &&str| parts.iter().all(|part| line.contains(part));
+        match log.lines().filter(has_all).count() {
+            1 => Ok(()),
+            count => Err(format!("{count} lines in {log}")),
+        }
+    })
+    .await;
+}
+
+/// Waits until nothing is wrong with a component, by pushing what is right.
+async fn wait_over(distributor: &Distributor, component: &str) {
+    wait_for(
+        &format!("the end of the trouble of {component}"),
+        LONG,
+        || async {
+            let answer = distributor
+                .sender("t")
+                .send(Version::V1, &[ha_series("m", "c", "r")])
+                .await;
+            let conditions = conditions(distributor).await?;
+            if conditions
+                .iter()
+                .any(|condition| condition["component"] == component)
+            {
+                Err(format!("{} {conditions:?}", answer.status))
+            } else {
+                Ok(())
+            }
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn the_index_says_that_a_downstream_fails_until_it_does_not() {
+    let sink = Sink::start().await;
+    let more = json!({"distributor": {"downstream": [{"url": sink.url(), "name": "far"}]}});
+    let distributor = Distributor::start("down", &ha_config(&sink, &more)).await;
+    sink.fail(Fault::status(503));
+    for _ in 0..3 {
+        let answer = distributor
+            .sender("t")
+            .send(Version::V1, &[ha_series("m", "c", "r")])
+            .await;
+        assert_eq!(answer.status, 503);
+    }
+    let failing = wait_told(
+        &distributor,
+        "downstream far",
+        "Requests to it fail (3 so far)",
+    )
+    .await;
+    assert_eq!(failing["severity"], "critical");
+    assert_eq!(status_of(&distributor, "downstream far").await, "Failing");
+    let index = browse(&distributor, "/").await.body;
+    assert!(index.contains("downstream far: critical"), "{index}");
+    sink.heal();
+    wait_over(&distributor, "downstream far").await;
+    assert_eq!(status_of(&distributor, "downstream far").await, "Running");
+    wait_line(
+        &distributor,
+        &["level=warn", "a downstream fails", "downstream=far"],
+    )
+    .await;
+    wait_line(
+        &distributor,
+        &["level=info", "the downstream answers again"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn the_index_says_that_the_runtime_configuration_is_refused() {
+    let sink = Sink::start().await;
+    let more = json!({"runtime_config": {"file": "overrides.yaml", "period": "1s"}});
+    let mut distributor = Distributor::launch("refused", &ha_config(&sink, &more));
+    distributor.write_file("overrides.yaml", "overrides: {t: {ha_max_clusters: 7}}\n");
+    // It may have looked before the file was there.
+    distributor.restart().await;
+    distributor.write_file(
+        "overrides.yaml",
+        "overrides: {t: {ha_max_clusters: many}}\n",
+    );
+    let refused = wait_told(
+        &distributor,
+        "runtime-config",
+        "overrides.t.ha_max_clusters",
+    )
+    .await;
+    assert_eq!(refused["severity"], "warning");
+    assert_eq!(
+        status_of(&distributor, "runtime-config").await,
+        "Needs attention"
+    );
+    distributor.write_file("overrides.yaml", "overrides: {t: {ha_max_clusters: 7}}\n");
+    wait_over(&distributor, "runtime-config").await;
+    assert_eq!(
+        status_of(&distributor, "runtime-config").await,
+        "Running (1 files)"
+    );
+}
+
+#[tokio::test]
+async fn the_index_says_that_the_store_is_away() {
+    let sink = Sink::start().await;
+    let mut etcd = Etcd::start("store").await;
+    let kvstore = json!({"store": "etcd", "etcd": {"endpoints": [etcd.endpoint()]}});
+    let more = json!({"distributor": {"ha_tracker": {"kvstore": kvstore}}});
+    let distributor = Distributor::start("storeless", &ha_config(&sink, &more)).await;
+    assert_eq!(conditions(&distributor).await.unwrap(), Vec::<Value>::new());
+    etcd.process.sigkill();
+    let away = wait_told(&distributor, "kv-store", "(etcd) is in trouble").await;
+    assert_eq!(away["severity"], "critical");
+    assert_eq!(status_of(&distributor, "kv-store").await, "Failing");
+    etcd.restart().await;
+    wait_over(&distributor, "kv-store").await;
+    wait_line(&distributor, &["level=info", "store answers again"]).await;
+}
+
+#[tokio::test]
+async fn the_index_says_that_gossip_is_alone_until_it_is_not() {
+    let sink = Sink::start().await;
+    let port = Port::reserve();
+    let joins = json!({"memberlist": {"join_members": [port.address().to_string()]}});
+    let first = Distributor::start("alone", &ha_config(&sink, &joins)).await;
+    let alone = wait_told(&first, "memberlist", "No other member is seen").await;
+    assert_eq!(alone["severity"], "warning");
+    wait_line(&first, &["level=warn", "needs attention: No other member"]).await;
+    let listens = json!({"memberlist": {"bind_port": port.number()}});
+    let _second = Distributor::start("joined", &ha_config(&sink, &listens)).await;
+    wait_over(&first, "memberlist").await;
+    wait_line(&first, &["level=info", "is over: No other member"]).await;
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ mod store;
 mod tls;
 
 pub use app::{Running, StartError, start, start_with_store};
-pub use downstream::{DownstreamError, Downstreams};
+pub use downstream::{DownstreamError, DownstreamTrouble, Downstreams};
 pub use push::{
     Cause, Held, Message, PushAnswer, PushBody, PushRequest, Pusher, Refusal, Written,
     validate_tenant,

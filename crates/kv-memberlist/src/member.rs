@@ -91,6 +91,7 @@ pub struct Inspector {
 pub(crate) trait Inspect: Send + Sync {
     fn address(&self) -> SocketAddr;
     async fn members(&self) -> Vec<Member>;
+    fn other_members(&self) -> usize;
     fn entries(&self) -> Vec<crate::EntryInfo>;
     fn raw(&self, key: &str) -> Option<RawValue>;
     fn history(&self) -> Option<History>;
@@ -288,6 +289,13 @@ impl Inspector {
         }
     }
 
+    /// How many other members are alive, as far as this one knows.
+    pub fn other_members(&self) -> usize {
+        self.inner
+            .upgrade()
+            .map_or(0, |inner| inner.other_members())
+    }
+
     /// All entries, by key; tombstones included.
     pub fn entries(&self) -> Vec<crate::EntryInfo> {
         let inner = self.inner.upgrade();
@@ -449,6 +457,10 @@ where
             .collect();
         members.sort_by(|(a_run, a), (b_run, b)| (&a.name, a_run).cmp(&(&b.name, b_run)));
         members.into_iter().map(|(_, member)| member).collect()
+    }
+
+    fn other_members(&self) -> usize {
+        self.liveness().others().len()
     }
 
     fn entries(&self) -> Vec<crate::EntryInfo> {

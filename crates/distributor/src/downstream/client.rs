@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::auth::Authorization;
+use super::trouble::{DownstreamTrouble, Trouble};
 use super::{DownstreamError, Forward};
 use crate::config::DownstreamConfig;
 use crate::push::{Cause, PushAnswer, Written};
@@ -84,6 +85,7 @@ pub(super) struct Downstream {
     timeout: Duration,
     in_flight: Semaphore,
     metrics: DownstreamMetrics,
+    trouble: Trouble,
 }
 
 impl Downstream {
@@ -140,6 +142,7 @@ impl Downstream {
             timeout: config.remote_timeout,
             in_flight: Semaphore::new(max_concurrency),
             metrics,
+            trouble: Trouble::default(),
         })
     }
 
@@ -171,13 +174,24 @@ impl Downstream {
             .durations
             .get_or_create(&labels)
             .observe(start.elapsed().as_secs_f64());
-        match answer {
+        let answer = match answer {
             Ok((_, answer)) => answer,
             Err(what) => PushAnswer::unavailable(format!(
                 "downstream {:?} failed: {what}; retry later",
                 self.name
             )),
+        };
+        // A refusal of the data is an answer as well.
+        if answer.status.is_server_error() {
+            self.trouble.failed(&self.name, &answer.message);
+        } else {
+            self.trouble.answered();
         }
+        answer
+    }
+
+    pub(super) fn trouble(&self) -> Option<DownstreamTrouble> {
+        self.trouble.now()
     }
 
     async fn send_once(&self, forward: &Forward<'_>) -> Result<(StatusCode, PushAnswer), String> {

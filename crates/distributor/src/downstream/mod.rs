@@ -5,6 +5,7 @@
 
 mod auth;
 mod client;
+mod trouble;
 
 use bytes::Bytes;
 use futures::future::join_all;
@@ -17,6 +18,7 @@ use crate::config::DownstreamConfig;
 use crate::push::PushAnswer;
 use client::{Downstream, DownstreamMetrics};
 pub(crate) use client::{WRITTEN_EXEMPLARS, WRITTEN_HISTOGRAMS, WRITTEN_SAMPLES};
+pub use trouble::DownstreamTrouble;
 
 /// Why the downstreams cannot be used as configured.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +70,11 @@ impl Downstreams {
     #[cfg(test)]
     pub(crate) fn free(&self) -> u64 {
         self.all.iter().map(Downstream::free).sum()
+    }
+
+    /// Those that fail, in the order of the configuration.
+    pub fn troubles(&self) -> Vec<DownstreamTrouble> {
+        self.all.iter().filter_map(Downstream::trouble).collect()
     }
 
     /// Sends to all at once and answers with the worst outcome.

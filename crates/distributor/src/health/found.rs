@@ -60,6 +60,7 @@ impl Found {
 pub(super) fn all(shared: &Shared) -> Vec<Found> {
     let mut found = readiness(shared);
     found.extend(store(shared));
+    found.extend(gossip(shared));
     let refusals = shared.pusher.refusals();
     found.extend(senders::found(&refusals, Clock::System.now_ms()));
     found.extend(deduplication(shared));
@@ -101,6 +102,29 @@ fn store(shared: &Shared) -> Option<Found> {
          retry. See whether the store runs and can be reached from here",
     );
     Some(found.since(trouble.since_ms).told())
+}
+
+/// Whether gossip goes on alone although it is to have company.
+fn gossip(shared: &Shared) -> Option<Found> {
+    let gossip = shared.gossip.as_ref()?;
+    let join_members = &shared.config.memberlist.join_members;
+    let is_alone = gossip.waiting_for().is_none() && gossip.other_members() == 0;
+    (is_alone && !join_members.is_empty()).then(|| {
+        Found::new(
+            Severity::Warning,
+            Component::Memberlist,
+            "alone",
+            format!(
+                "No other member is seen, although memberlist.join_members names some ({}): this \
+                 distributor elects by itself, and what pairs send to others as well may be stored \
+                 twice",
+                join_members.join(", ")
+            ),
+            "See whether the others run, have the same cluster_label and encryption_keys, and can \
+             be reached from here by TCP and UDP at memberlist.bind_port. If this one is meant to be \
+             the only one, nothing is wrong",
+        )
+    })
 }
 
 /// Whether what is sent twice is stored once, as configured.
@@ -154,11 +178,48 @@ fn downstreams(shared: &Shared) -> Vec<Found> {
             .told(),
         );
     }
+    found.extend(shared.pusher.downstream_troubles().into_iter().map(|trouble| {
+        Found::new(
+            Severity::Critical,
+            Component::Downstream(trouble.name),
+            "fails",
+            format!(
+                "Requests to it fail ({} so far): {}",
+                trouble.failures,
+                without_end(&trouble.what)
+            ),
+            "Senders keep their samples and try again: nothing is lost until their write-ahead logs \
+             are cut, after about two hours. See whether the downstream runs, and whether its URL \
+             and credentials here (distributor.downstream) are right",
+        )
+        .since(trouble.since_ms)
+        .told()
+    }));
     found
+}
+
+/// It becomes a part of a sentence.
+pub(super) fn without_end(text: &str) -> &str {
+    text.trim_end_matches(['\n', '.'])
 }
 
 fn runtime_configuration(shared: &Shared) -> Vec<Found> {
     let mut found = Vec::new();
+    found.extend(shared.limits.refused().map(|refused| {
+        Found::new(
+            Severity::Warning,
+            Component::RuntimeConfig,
+            "refused",
+            format!(
+                "The runtime configuration is refused: {}",
+                without_end(&refused.mistakes.to_string())
+            ),
+            "Correct the files (runtime_config.file). What was loaded before stays in effect, but a \
+             distributor that is restarted now does not start",
+        )
+        .since(refused.since_ms)
+        .told()
+    }));
     let overrides_multi = shared.limits.snapshot().multi_kv_config().is_some();
     match &shared.multi {
         Some(multi) => found.extend(multi.refused().map(|refused| {

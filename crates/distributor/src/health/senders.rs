@@ -1,6 +1,6 @@
 //! What is wrong with what senders send, of all tenants together.
 
-use super::found::Found;
+use super::found::{Found, without_end};
 use super::{Component, Severity};
 use crate::push::{Cause, Refusal};
 
@@ -48,7 +48,7 @@ fn of_cause(refusals: &[&Refusal]) -> Option<Found> {
         format!(
             "Push requests {whom} are refused ({}, {count}{times}). The last was told: {}",
             cause.name(),
-            last.example.trim_end_matches(['\n', '.']),
+            without_end(&last.example),
         )
     };
     let found = Found::new(

@@ -31,7 +31,7 @@ use remote_write::{HaLabelNames, Scan, Version};
 use tokio::time::Instant;
 
 use crate::config::{Config, Limits, TenantLimits};
-use crate::downstream::{Downstreams, Forward};
+use crate::downstream::{DownstreamTrouble, Downstreams, Forward};
 use crate::log_limit::LogLimit;
 
 pub use answer::{PushAnswer, Written};
@@ -221,6 +221,11 @@ impl Pusher {
     /// tenants that have sent something valid, and as many others.
     pub fn refusals(&self) -> Vec<Refusal> {
         self.refusals.list()
+    }
+
+    /// The downstreams that fail.
+    pub(crate) fn downstream_troubles(&self) -> Vec<DownstreamTrouble> {
+        self.downstreams.troubles()
     }
 
     /// Writes lines about refusals that are due; to be called every few seconds.

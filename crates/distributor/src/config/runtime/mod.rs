@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use ha_tracker::Clock;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -45,9 +46,19 @@ struct Shared {
     defaults: Arc<Limits>,
     current: ArcSwap<RuntimeSnapshot>,
     changes: watch::Sender<Arc<RuntimeSnapshot>>,
+    refused: ArcSwapOption<Refused>,
     /// Held during a reload, so that two of them do not overtake each other.
     last: Mutex<LastAttempt>,
     metrics: Metrics,
+}
+
+/// What the files say now cannot be, or one cannot be read; what was loaded before stays in effect.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refused {
+    /// Since when, Unix ms.
+    pub since_ms: i64,
+    /// All that is wrong.
+    pub mistakes: ConfigErrors,
 }
 
 /// What the last reload saw: the same again needs no work and no second message.
@@ -107,6 +118,7 @@ impl RuntimeConfig {
             defaults,
             current: ArcSwap::new(Arc::clone(&empty)),
             changes: watch::Sender::new(empty),
+            refused: ArcSwapOption::empty(),
             last: Mutex::default(),
             metrics: Metrics::register(registry),
         });
@@ -189,6 +201,11 @@ impl TenantLimits {
     /// What is in effect now.
     pub fn snapshot(&self) -> Arc<RuntimeSnapshot> {
         self.shared.current.load_full()
+    }
+
+    /// Why what the files say now is not in effect, if it is not.
+    pub fn refused(&self) -> Option<Arc<Refused>> {
+        self.shared.refused.load_full()
     }
 
     /// As [`RuntimeConfig::subscribe`].
@@ -285,11 +302,17 @@ impl Shared {
                 "runtime configuration refused; what was loaded before stays in effect"
             );
             last.mistakes = Some(mistakes.clone());
+            let since_ms = self.refused.load().as_ref().map(|refused| refused.since_ms);
+            self.refused.store(Some(Arc::new(Refused {
+                since_ms: since_ms.unwrap_or_else(|| Clock::System.now_ms()),
+                mistakes: mistakes.clone(),
+            })));
         }
         mistakes
     }
 
     fn accept(&self, snapshot: RuntimeSnapshot) {
+        self.refused.store(None);
         self.metrics.last_reload_successful.set(1);
         self.metrics.hash.clear();
         let labels = HashLabels {
