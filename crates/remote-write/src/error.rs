@@ -127,6 +127,14 @@ pub enum Problem {
         /// Pairs allowed in one request.
         limit: usize,
     },
+    /// Nothing but tiny fields: they cost work and memory, and hold no samples.
+    #[error("{fields} fields so far, of fewer than {minimum} bytes on average,")]
+    FieldsTooSmall {
+        /// Series, symbols, metadata and unusual fields that have been read.
+        fields: usize,
+        /// Bytes that they must have on average.
+        minimum: usize,
+    },
     /// Snappy blocks and the positions kept by the scan are 32 bits wide.
     #[error("request of {length} bytes, more than 4 GiB,")]
     RequestTooLarge {

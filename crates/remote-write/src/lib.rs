@@ -23,6 +23,7 @@
 
 mod block;
 mod canonical;
+mod density;
 mod error;
 mod groups;
 mod media;

@@ -1,5 +1,6 @@
 //! The scan: what it takes, what it answers, and what both versions share.
 
+use crate::density::Density;
 use crate::error::{Problem, ScanError};
 use crate::groups::{GroupTables, Groups, Run};
 use crate::media::Version;
@@ -129,6 +130,16 @@ pub struct Scan {
 }
 
 impl Scan {
+    /// Bytes of heap memory that this holds.
+    pub fn allocated_bytes(&self) -> usize {
+        let text: usize = self
+            .groups
+            .iter()
+            .map(|group| group.cluster.capacity() + group.replica.capacity())
+            .sum();
+        text + size_of::<Group>() * self.groups.capacity() + size_of::<Run>() * self.runs.capacity()
+    }
+
     /// Everything that the request held, dropped or not.
     pub fn total(&self) -> Counts {
         let mut total = self.other;
@@ -260,6 +271,8 @@ impl Scratch {
 /// - groups (wire types 3 and 4), which proto3 does not have;
 /// - 2.0 references that exceed 32 bits (prost cuts them off) or the table, an odd number of them
 ///   in a series or exemplar, a first symbol that is not empty, series without any symbol;
+/// - requests of more than 16,384 fields (series, symbols, metadata, unknown and unusual ones) that
+///   have fewer than 4 bytes on average, which hold no samples and cost the most work;
 /// - requests of 4 GiB, and of more than 65,536 groups or groups whose names take more bytes than
 ///   the request and 1 MiB.
 ///
@@ -306,6 +319,7 @@ pub fn scan_in_place(
         series: 0,
         mover: Mover::default(),
         runs: Vec::new(),
+        density: Density::default(),
     };
     match version {
         Version::V1 => v1::scan(buf, names, &mut scratch.parts, &mut progress)?,
@@ -342,6 +356,7 @@ pub(crate) struct Progress<'s, 'j> {
     pub(crate) series: u64,
     pub(crate) mover: Mover,
     pub(crate) runs: Vec<Run>,
+    pub(crate) density: Density,
 }
 
 impl Progress<'_, '_> {

@@ -1,6 +1,7 @@
 //! Remote write 1.0: labels are in the series, as text.
 
 use crate::canonical::{self, HaValues, Names};
+use crate::density::Density;
 use crate::error::Problem;
 use crate::groups::Pair;
 use crate::mover::{keep_without, write_header};
@@ -41,6 +42,7 @@ pub(crate) fn scan(
         match number {
             1 => {
                 request.expect(wire_type, BYTES)?;
+                progress.density.field(start, "WriteRequest.timeseries")?;
                 let body = request.nested("TimeSeries")?;
                 let (content, end) = (body.pos, request.pos);
                 series(buf, Span::new(start, end), content, &names, parts, progress)
@@ -49,6 +51,7 @@ pub(crate) fn scan(
             }
             3 => {
                 request.expect(wire_type, BYTES)?;
+                progress.density.field(start, "WriteRequest.metadata")?;
                 schema::check(&METRIC_METADATA, request.nested("MetricMetadata")?, NOTHING)?;
                 pos = request.pos;
                 progress.metadata += 1;
@@ -63,6 +66,7 @@ pub(crate) fn scan(
                 });
             }
             _ => {
+                progress.density.field(start, request.field)?;
                 request.skip(wire_type)?;
                 pos = request.pos;
                 progress.mover.keep(buf, start, pos);
@@ -136,7 +140,7 @@ fn series(
         field: "TimeSeries",
     };
     parts.cuts.clear();
-    let (values, found) = read(buf, body, names, &mut parts.cuts)?;
+    let (values, found) = read(buf, body, names, &mut parts.cuts, &mut progress.density)?;
     if values.cluster.is_empty() || values.replica.is_empty() {
         let has = Has::of(!values.cluster.is_empty(), !values.replica.is_empty());
         progress.count_other(has, &found);
@@ -170,6 +174,7 @@ fn read(
     mut body: Cursor<'_>,
     names: &Names<'_>,
     cuts: &mut Vec<Span>,
+    density: &mut Density,
 ) -> Result<(HaValues, Found)> {
     let mut values = HaValues::default();
     let mut found = Found::NOTHING;
@@ -187,6 +192,7 @@ fn read(
             found.sample(timestamp);
             body.pos += length;
         } else {
+            density.field(body.pos, body.field)?;
             read_field(&mut body, names, &mut values, &mut found, cuts)?;
         }
     }

@@ -3,6 +3,7 @@
 mod read;
 
 use crate::canonical::{self, LastMetadata, NEVER, SeriesReader, ShortSeries};
+use crate::density::Density;
 use crate::error::Problem;
 use crate::mover::{keep_without, write_header};
 use crate::scan::{Has, Parts, Progress, Verdict};
@@ -46,6 +47,7 @@ pub(crate) fn scan(
             progress.mover.keep(buf, start, pos);
             continue;
         }
+        progress.density.field(start, "Request.timeseries")?;
         let body = request.nested("TimeSeries")?;
         let (content, end) = (body.pos, request.pos);
         series(buf, Span::new(start, end), content, parts, reader, progress)
@@ -64,6 +66,7 @@ fn index_symbols(
 ) -> Result<usize> {
     symbols.clear();
     let mut request = Cursor::new(buf, "Request");
+    let mut density = Density::default();
     let mut first_series = None;
     let mut series_before_symbols = false;
     while !request.is_at_end() {
@@ -73,6 +76,7 @@ fn index_symbols(
             request.pos = end;
             continue;
         }
+        density.field(start, "Request")?;
         let (number, wire_type) = request.key()?;
         match number {
             4 => {
@@ -172,7 +176,14 @@ fn series(
         pos: content,
         field: "TimeSeries",
     };
-    let (labels, found) = read::series(buf, body, &parts.symbols, &mut parts.cuts, reader)?;
+    let (labels, found) = read::series(
+        buf,
+        body,
+        &parts.symbols,
+        &mut parts.cuts,
+        reader,
+        &mut progress.density,
+    )?;
     let group = match (labels.cluster, labels.replica) {
         (Some(cluster), Some(replica)) => {
             let references = (cluster, replica);

@@ -340,8 +340,9 @@ fn long_symbols_are_not_copied_without_bound() {
 
 #[test]
 fn scratch_stays_about_as_small_as_the_request() {
-    // A million empty symbols of two bytes each.
-    let mut request = [0x22, 0].repeat(1_000_000);
+    // A million symbols of as few bytes as there may be of so many.
+    let mut request = vec![0x22, 0];
+    request.extend(b"\x22\x02ab".repeat(1_000_000));
     let length = request.len();
     let mut scratch = Scratch::default();
     let judge = &mut |_: &str, _: &str| Verdict::Keep;
@@ -353,4 +354,75 @@ fn scratch_stays_about_as_small_as_the_request() {
     );
     scratch.trim(1 << 20);
     assert!(scratch.allocated_bytes() < 1 << 20);
+}
+
+#[test]
+fn nothing_but_tiny_fields() {
+    // What costs work for each field, 2 MB of it after an honest beginning.
+    let v1 = ha_series("c", "r");
+    let v2 = [usual_symbols(), series_v2(&[refs(&[1, 3, 2, 4])])].concat();
+    let tiny_v1: [&[u8]; 7] = [
+        b"\x0a\x00",
+        b"\x0a\x02\x0a\x00",
+        b"\x0a\x04\x12\x00\x1a\x00",
+        b"\x0a\x06\x12\x00\x12\x00\x12\x00",
+        b"\x1a\x00",
+        b"\x3a\x00",
+        b"\x38\x00",
+    ];
+    let tiny_v2: [&[u8]; 5] = [
+        b"\x2a\x00",
+        b"\x2a\x02\x12\x00",
+        b"\x2a\x04\x12\x00\x22\x00",
+        b"\x22\x00",
+        b"\x3a\x00",
+    ];
+    let all = tiny_v1.map(|tiny| (Version::V1, &v1, tiny)).into_iter();
+    for (version, begin, tiny) in all.chain(tiny_v2.map(|tiny| (Version::V2, &v2, tiny))) {
+        let request = [&begin[..], &tiny.repeat(2_000_000 / tiny.len())].concat();
+        let error = refused(version, &request);
+        assert!(
+            matches!(error.problem, Problem::FieldsTooSmall { .. }),
+            "{version:?}, {tiny:?}: {error}"
+        );
+        // As soon as it is clear, not after all of it.
+        assert!(error.offset < 200_000, "{version:?}, {tiny:?}: {error}");
+        // A few have never been a problem.
+        scan(version, &[&begin[..], &tiny.repeat(4_000)].concat()).unwrap();
+    }
+    // All in one series.
+    for field in [&b"\x1a\x00"[..], b"\x38\x00"] {
+        let request = series(&[field.repeat(1_000_000)]);
+        let error = refused(Version::V1, &request);
+        assert!(
+            matches!(error.problem, Problem::FieldsTooSmall { .. }),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn the_smallest_honest_series_are_not_too_small() {
+    // One label of one byte each, a value of 0 that is left out, and today's time.
+    let bare = |after: u32| number(2, 1_700_000_000_000 + u64::from(after));
+    let mut v1 = Vec::new();
+    let mut v2 = symbols(&["", "a", "b"]);
+    for index in 0..100_000 {
+        v1.extend(series(&[label("a", "b"), field(2, &bare(index))]));
+        v2.extend(series_v2(&[refs(&[1, 2]), field(2, &bare(index))]));
+    }
+    // A table of nothing but numbers, and metadata as short as it gets.
+    let mut table = symbols(&[""]);
+    for symbol in 0..500_000 {
+        table.extend(field(4, symbol.to_string().as_bytes()));
+    }
+    let metadata = field(3, &[number(1, 1), field(2, b"m")].concat()).repeat(100_000);
+    for (version, request) in [
+        (Version::V1, v1),
+        (Version::V2, v2),
+        (Version::V2, table),
+        (Version::V1, metadata),
+    ] {
+        scan(version, &request).unwrap();
+    }
 }

@@ -1,6 +1,7 @@
 //! Any legal 2.0 series.
 
 use crate::canonical::{self, NEVER, SeriesReader};
+use crate::density::Density;
 use crate::error::Problem;
 use crate::scan::Found;
 use crate::schema::{
@@ -116,6 +117,7 @@ pub(super) fn series<'p>(
     symbols: &'p Symbols,
     cuts: &'p mut Vec<Span>,
     reader: Option<&SeriesReader>,
+    density: &mut Density,
 ) -> Result<(Labels<'p>, Found)> {
     cuts.clear();
     let mut labels = Labels {
@@ -126,7 +128,7 @@ pub(super) fn series<'p>(
         layout: Layout::NoRun,
         cuts,
     };
-    let found = read(request, body, &mut labels, reader)?;
+    let found = read(request, body, &mut labels, reader, density)?;
     if labels.layout == Layout::Scattered {
         labels.read_scattered(body)?;
     }
@@ -138,6 +140,7 @@ fn read(
     mut body: Cursor<'_>,
     labels: &mut Labels<'_>,
     reader: Option<&SeriesReader>,
+    density: &mut Density,
 ) -> Result<Found> {
     let mut found = Found::NOTHING;
     let mut metadata = Metadata::default();
@@ -149,6 +152,7 @@ fn read(
             body.pos += length;
             continue;
         }
+        density.field(start, body.field)?;
         let (number, wire_type) = body.key()?;
         match number {
             1 if wire_type == BYTES && labels.layout == Layout::NoRun => {
