@@ -17,6 +17,7 @@ mod lending;
 mod listener;
 mod log_limit;
 pub mod logging;
+mod memory;
 mod metrics;
 pub mod migration;
 mod multi;

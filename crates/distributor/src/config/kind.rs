@@ -6,6 +6,7 @@ use figment::value::Value;
 use http::HeaderName;
 
 use super::setting::Setting;
+use super::text::AUTO;
 use super::units::{format_duration, parse_duration, parse_size};
 
 /// The type of a setting.
@@ -19,6 +20,8 @@ pub(super) enum Kind {
     Duration,
     /// Bytes.
     Size,
+    /// Bytes, or `auto`.
+    SizeOrAuto,
     Text,
     OneOf(&'static [&'static str]),
     /// An IP address, or nothing.
@@ -56,7 +59,8 @@ impl Kind {
                 Value::from(number + 0.0)
             }
             Self::Duration => Value::from(format_duration(parse_duration(text)?)),
-            Self::Size => Value::from(parse_size(text)?),
+            Self::SizeOrAuto if text == AUTO => Value::from(text),
+            Self::Size | Self::SizeOrAuto => Value::from(parse_size(text)?),
             Self::Text | Self::Path => Value::from(text),
             Self::OneOf(choices) => Value::from(*choices.iter().find(|choice| **choice == text)?),
             Self::Address => match text {
@@ -95,6 +99,7 @@ impl Kind {
             Self::Float => "a number from 0",
             Self::Duration => "a duration such as 1m30s or 500ms",
             Self::Size => "a size in bytes, or with a unit such as 100MiB or 1GB",
+            Self::SizeOrAuto => "auto, or a size in bytes or with a unit such as 100MiB or 1GB",
             Self::Text => "text",
             Self::OneOf([only]) => return format!("{only} (nothing else is available)"),
             Self::OneOf(choices) => return format!("one of {}", choices.join(", ")),
@@ -119,6 +124,7 @@ impl Kind {
             Self::Float => "float",
             Self::Duration => "duration",
             Self::Size => "size",
+            Self::SizeOrAuto => "size or `auto`",
             Self::Text | Self::HeaderName | Self::OneOf(_) => "string",
             Self::Address => "address",
             Self::Addresses => "list of addresses",

@@ -135,8 +135,10 @@ pub struct DistributorConfig {
 pub struct InstanceLimits {
     /// Push requests in flight.
     pub max_inflight_push_requests: u64,
-    /// Decoded bytes of push requests in flight.
-    pub max_inflight_push_requests_bytes: u64,
+    /// Memory that push requests in flight hold, bytes; `None` is derived from the memory that the
+    /// process may use.
+    #[serde(with = "text::number_or_auto")]
+    pub max_inflight_push_requests_bytes: Option<u64>,
     /// Samples per second.
     pub max_ingestion_rate: f64,
 }

@@ -257,9 +257,12 @@ static AFTER_STORES: &[Setting] = &[
     Setting::new(
         "distributor.instance_limits.max_inflight_push_requests_bytes",
         "distributor.instance-limits.max-inflight-push-requests-bytes",
-        Kind::Size,
-        "0",
-        "Decoded bytes of the push requests that this instance handles at once. 0 for no limit.",
+        Kind::SizeOrAuto,
+        "auto",
+        "Memory that push requests may hold on this instance, over all of them: compressed and \
+         decoded bodies, and what waits for the downstream. auto is half of what the process may \
+         use (its control group's limit, or else the machine's memory), at most 2 GiB. 0 for no \
+         limit.",
     ),
     Setting::new(
         "distributor.instance_limits.max_ingestion_rate",

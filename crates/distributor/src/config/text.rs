@@ -23,6 +23,43 @@ pub(super) mod duration {
     }
 }
 
+/// Stands for a number that is derived.
+pub(super) const AUTO: &str = "auto";
+
+/// A number, or [`AUTO`].
+pub(super) mod number_or_auto {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use super::AUTO;
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Value {
+        Number(u64),
+        Text(String),
+    }
+
+    pub(crate) fn serialize<S: Serializer>(
+        value: &Option<u64>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(number) => serializer.serialize_u64(*number),
+            None => serializer.serialize_str(AUTO),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<u64>, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::Number(number) => Ok(Some(number)),
+            Value::Text(text) if text == AUTO => Ok(None),
+            Value::Text(_) => Err(D::Error::custom("neither a number nor auto")),
+        }
+    }
+}
+
 /// Whatever parses from text and displays as the same.
 pub(super) mod optional {
     use std::fmt::Display;

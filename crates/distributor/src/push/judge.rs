@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt, TryStreamExt};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use ha_tracker::{ElectedReplica, HaTracker, Lookup, Outcome, Sighting, TrackerError};
 use http::StatusCode;
 use remote_write::{Counts, Group, Scan, Verdict, Version};
@@ -18,6 +18,9 @@ use super::tenants::{Discarded, Tenant};
 const MAX_LABEL_VALUE: usize = 1024;
 /// New clusters of one request that are looked up at once.
 const CONCURRENT_LOOKUPS: usize = 16;
+
+/// What judging takes for each group at most, besides the group itself, bytes.
+pub(super) const BYTES_PER_GROUP: usize = 256;
 
 /// What the tracker said of a request.
 #[derive(Default)]
@@ -100,18 +103,7 @@ pub(super) async fn judge(
     if open.is_empty() {
         return Ok(judged);
     }
-    // Boxed: the compiler cannot see through a stream of borrowing futures. Only requests of new
-    // clusters come here.
-    let lookups: Vec<BoxFuture<'_, Result<_, TrackerError>>> = open
-        .into_iter()
-        .map(|(index, group, sighting)| {
-            async move { Ok((index, group, tracker.check(&sighting).await?)) }.boxed()
-        })
-        .collect();
-    let lookups = futures::stream::iter(lookups)
-        .buffer_unordered(CONCURRENT_LOOKUPS)
-        .try_collect::<Vec<_>>();
-    let settled = tokio::time::timeout_at(deadline, lookups)
+    let settled = tokio::time::timeout_at(deadline, look_up(tracker, open))
         .await
         .map_err(|_| {
             PushAnswer::unavailable(
@@ -123,6 +115,37 @@ pub(super) async fn judge(
         judged.settle(tenant, index, group, outcome);
     }
     Ok(judged)
+}
+
+/// A group that the store has to be asked for.
+type Open<'a> = (usize, &'a Group, Sighting<'a>);
+
+/// Asks for groups, so many at once; the others have no memory of theirs until their turn.
+async fn look_up<'a>(
+    tracker: &Arc<HaTracker>,
+    open: Vec<Open<'a>>,
+) -> Result<Vec<(usize, &'a Group, Outcome)>, TrackerError> {
+    let mut settled = Vec::with_capacity(open.len());
+    let mut open = open.into_iter();
+    let mut running = FuturesUnordered::new();
+    loop {
+        while running.len() < CONCURRENT_LOOKUPS
+            && let Some(group) = open.next()
+        {
+            running.push(look_up_one(tracker, group));
+        }
+        match running.next().await {
+            Some(outcome) => settled.push(outcome?),
+            None => return Ok(settled),
+        }
+    }
+}
+
+async fn look_up_one<'a>(
+    tracker: &Arc<HaTracker>,
+    (index, group, sighting): Open<'a>,
+) -> Result<(usize, &'a Group, Outcome), TrackerError> {
+    Ok((index, group, tracker.check(&sighting).await?))
 }
 
 fn too_long(cluster: &str, replica: &str) -> bool {

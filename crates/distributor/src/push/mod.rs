@@ -10,6 +10,7 @@ mod budget;
 mod buffers;
 #[cfg(test)]
 mod hang_ups;
+mod instance;
 mod judge;
 mod long_work;
 mod rate;
@@ -33,6 +34,7 @@ use tokio::time::Instant;
 use crate::config::{Config, Limits, TenantLimits};
 use crate::downstream::{DownstreamTrouble, Downstreams, Forward};
 use crate::log_limit::LogLimit;
+use crate::memory;
 
 pub use answer::{PushAnswer, Written};
 pub(crate) use answer::{RETRY_AFTER, retry_after_seconds};
@@ -105,7 +107,7 @@ pub struct Pusher {
     buffers: BufferPool,
     arrivals: Arrivals,
     requests: InFlight,
-    memory: Budget,
+    memory: Arc<Budget>,
     long_work: LongWork,
     instance_rate: TokenBucket,
     max_ingestion_rate: f64,
@@ -142,6 +144,19 @@ impl Pusher {
             inflight.clone(),
         );
         let instance = &config.distributor.instance_limits;
+        let most_bytes = memory::push_limit(instance.max_inflight_push_requests_bytes);
+        let memory = Arc::new(Budget::new(most_bytes));
+        registry.register_collector(Box::new(instance::InstanceCollector {
+            memory: Arc::clone(&memory),
+            limits: [
+                (
+                    "max_inflight_push_requests",
+                    instance.max_inflight_push_requests as f64,
+                ),
+                ("max_inflight_push_requests_bytes", most_bytes as f64),
+                ("max_ingestion_rate", instance.max_ingestion_rate),
+            ],
+        }));
         Self {
             tracker,
             limits,
@@ -150,7 +165,7 @@ impl Pusher {
             buffers: BufferPool::default(),
             arrivals: Arrivals::new(),
             requests: InFlight::new(instance.max_inflight_push_requests),
-            memory: Budget::new(instance.max_inflight_push_requests_bytes),
+            memory,
             long_work: LongWork::new(),
             instance_rate: TokenBucket::default(),
             max_ingestion_rate: instance.max_ingestion_rate,
@@ -411,6 +426,8 @@ impl Pusher {
                     request.version.header(),
                 ))
             })?;
+            // Nothing of it goes anywhere before it is counted.
+            request.held.grow(noted_bytes(&scan))?;
             Ok(Scanned {
                 scan,
                 message,
@@ -455,12 +472,14 @@ impl Pusher {
         let body = match block.filter(|_| !scan.modified) {
             Some(block) => {
                 drop(message);
-                request.held.shrink_to(block.len() as u64);
+                request
+                    .held
+                    .shrink_to(block.len() as u64 + noted_bytes(scan));
                 block
             }
             None => {
                 let held = &mut request.held;
-                match self.compress(message, scan.length, held, deadline).await {
+                match self.compress(message, scan, held, deadline).await {
                     Ok(body) => body,
                     Err(refused) => return refused,
                 }
@@ -476,21 +495,27 @@ impl Pusher {
         self.downstreams.send(&forward).await
     }
 
-    /// The first bytes of a message as a snappy block, which is then all that is held.
+    /// What is left of a message as a snappy block, which is then all that is held of it.
     async fn compress(
         &self,
         message: Message,
-        length: usize,
+        scan: &Scan,
         held: &mut Held<'_>,
         deadline: Instant,
     ) -> Result<Bytes, PushAnswer> {
-        let turn = self.long_work.turn(length, deadline).await?;
+        let turn = self.long_work.turn(scan.length, deadline).await?;
         let mut block = self.buffers.message();
-        turn.run(|| block.compress(message.bytes().get(..length).unwrap_or_default(), held))?;
+        let edited = message.bytes().get(..scan.length).unwrap_or_default();
+        turn.run(|| block.compress(edited, held))?;
         drop(message);
-        held.shrink_to(block.counted());
+        held.shrink_to(block.counted() + noted_bytes(scan));
         Ok(block.freeze())
     }
+}
+
+/// What is noted of a request until it is answered, bytes.
+fn noted_bytes(scan: &Scan) -> u64 {
+    (scan.allocated_bytes() + scan.groups.len() * judge::BYTES_PER_GROUP) as u64
 }
 
 /// One request in flight, until dropped.

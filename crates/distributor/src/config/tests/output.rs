@@ -74,7 +74,7 @@ fn full_yaml() {
           remote_timeout: 1m30s
           instance_limits:
             max_inflight_push_requests: 2000
-            max_inflight_push_requests_bytes: 0
+            max_inflight_push_requests_bytes: auto
             max_ingestion_rate: 0
           downstream:
             - name: "a:80"

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::Process;
 use crate::config::kind::{Kind, parse_bool};
 use crate::config::secret::{Secret, SecretUrl};
 use crate::config::units::{format_duration, parse_duration, parse_size};
@@ -158,4 +159,43 @@ proptest! {
     fn any_text_is_a_duration_and_a_size_or_not(text in "[0-9.nuµmshdwKMGTiB]{0,40}|.{0,20}") {
         let _ = (parse_duration(&text), parse_size(&text));
     }
+}
+
+#[test]
+fn a_limit_is_derived_or_a_number_or_none() {
+    const SETTING: &str = "-distributor.instance-limits.max-inflight-push-requests-bytes";
+    let of = |text: &str| {
+        let flag = format!("{SETTING}={text}");
+        let config = Process {
+            flags: &[&flag],
+            ..Process::default()
+        }
+        .config();
+        config
+            .distributor
+            .instance_limits
+            .max_inflight_push_requests_bytes
+    };
+    assert_eq!(of("auto"), None);
+    assert_eq!(of("0"), Some(0));
+    assert_eq!(of("256MiB"), Some(256 << 20));
+    assert_eq!(
+        Process::default()
+            .config()
+            .distributor
+            .instance_limits
+            .max_inflight_push_requests_bytes,
+        None
+    );
+    let flag = format!("{SETTING}=half");
+    let refused = Process {
+        flags: &[&flag],
+        ..Process::default()
+    }
+    .start()
+    .unwrap_err();
+    assert!(
+        refused.to_string().contains("must be auto, or a size"),
+        "{refused}"
+    );
 }
