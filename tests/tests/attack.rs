@@ -34,6 +34,8 @@ macro_rules! attacks {
 attacks! {
     changing_replica_names: "changing-replica-names",
     clusters_at_the_limit: "clusters-at-the-limit",
+    bodyless_requests: "bodyless-requests",
+    made_up_tenants: "made-up-tenants",
     unfinished_bodies: "unfinished-bodies",
     scrapes_at_once: "scrapes-at-once",
     unread_scrapes: "unread-scrapes",

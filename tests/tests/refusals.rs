@@ -12,7 +12,7 @@ mod common;
 
 use common::{
     BOTH, assert_stored, assert_text, assert_written, config, exchange, ha_config, ha_series,
-    metrics, plain_series, push_head, wait_metric,
+    plain_series, push_head, wait_metric,
 };
 use e2e::{Distributor, Fault, GrpcClient, SHORT, Series, Sink, Version, v1, wait_for};
 use prost::Message as _;
@@ -323,10 +323,11 @@ async fn a_request_takes_no_place_before_its_body_is_there() {
         &["tenant=t ", "cause=body_not_received ", "status=503"],
     )
     .await;
-    assert_eq!(
-        metrics(&distributor)
-            .await
-            .get("cortex_distributor_inflight_push_requests", &[]),
-        Some(0.0)
-    );
+    wait_metric(
+        &distributor,
+        "cortex_distributor_inflight_push_requests",
+        &[],
+        0.0,
+    )
+    .await;
 }

@@ -17,6 +17,7 @@ mod elections;
 mod gossip;
 mod healthy;
 mod outcome;
+mod pushes;
 mod raw;
 mod scrapes;
 mod usage;
@@ -65,6 +66,7 @@ const AREAS: &[&[Attack]] = &[
     bodies::ATTACKS,
     elections::ATTACKS,
     gossip::ATTACKS,
+    pushes::ATTACKS,
     scrapes::ATTACKS,
 ];
 
