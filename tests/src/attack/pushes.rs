@@ -33,6 +33,8 @@ pub(super) const ATTACKS: &[Attack] = &[
 /// Pushes that are under way at the same time.
 const AT_ONCE: usize = 16;
 const CONNECTIONS: usize = 10;
+/// Bodies that a distributor waits for on one connection.
+const MAX_OF_CONNECTION: usize = 128;
 
 fn one_series() -> Series {
     Series::floats(
@@ -74,7 +76,7 @@ async fn made_up_tenants(size: Size) -> Outcome {
                 let page = victim.distributor.get("/metrics").await?.body;
                 page.contains("user=\"new\"")
                     .then_some(page)
-                    .ok_or("it is not there")
+                    .ok_or_else(|| "it is not there".to_owned())
             })
             .await;
             let named = page.matches("user=\"made-up").count();
@@ -140,18 +142,20 @@ async fn bodyless(size: Size) -> Outcome {
                 (distributor.grpc_address(), true),
             ];
             let mut all = JoinSet::new();
+            // As many as there are places, or twice as many.
+            let count = size.pick(2, 1) * places / CONNECTIONS;
             for number in 0..CONNECTIONS {
                 let (address, is_grpc) = &ports[number % 2];
-                let count = 2 * places / CONNECTIONS / size.pick(1, 2);
                 requests_without_bodies(address, *is_grpc, count, &mut all).await;
             }
-            // Those of the last connection are there as well, as far as one can know.
-            wait_for("requests to be under way", SHORT, || async {
+            // As many as it waits for: those beyond it have given way.
+            let awaited = wait_for("bodies to be waited for", SHORT, || async {
                 let metrics = distributor.metrics().await?;
-                metrics
-                    .get("process_open_fds", &[])
-                    .map(drop)
-                    .ok_or_else(String::new)
+                let awaited = metrics.sum("cortex_distributor_awaited_push_bodies", &[]);
+                let all = count.min(MAX_OF_CONNECTION) * CONNECTIONS;
+                (awaited >= all as f64)
+                    .then_some(awaited)
+                    .ok_or_else(|| awaited.to_string())
             })
             .await;
             let mut refused = Vec::new();
@@ -166,8 +170,7 @@ async fn bodyless(size: Size) -> Outcome {
                     refused.push(format!("{status:?}"));
                 }
             }
-            let open = all.len() - CONNECTIONS;
-            outcome.fact("requests without bodies open meanwhile", open.to_string());
+            outcome.fact("bodies waited for meanwhile", awaited.to_string());
             outcome.demand(refused.is_empty(), || {
                 format!("{} of 40 refused: {:?}", refused.len(), refused.first())
             });

@@ -12,6 +12,8 @@ use bytes::Buf;
 use futures::future::poll_immediate;
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
@@ -40,6 +42,7 @@ pub(crate) struct Arrivals {
 
 #[derive(Debug, Default)]
 struct Waiting {
+    gauge: Gauge,
     bodies: HashMap<u64, Arc<Slot>, RandomState>,
     /// How many of `bodies` each connection has.
     connections: HashMap<Option<SocketAddr>, usize, RandomState>,
@@ -67,9 +70,19 @@ pub(crate) struct Arrival<'a> {
 }
 
 impl Arrivals {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let gauge = Gauge::default();
+        registry.register(
+            "cortex_distributor_awaited_push_bodies",
+            "Push requests whose bodies are waited for; they are not among those in flight",
+            gauge.clone(),
+        );
+        let waiting = Waiting {
+            gauge,
+            ..Waiting::default()
+        };
         Self {
-            waiting: Mutex::default(),
+            waiting: Mutex::new(waiting),
             start: Instant::now(),
         }
     }
@@ -120,6 +133,7 @@ impl Waiting {
         self.next += 1;
         self.bodies.insert(number, Arc::clone(&slot));
         *self.connections.entry(connection).or_default() += 1;
+        self.gauge.inc();
         (number, slot)
     }
 
@@ -140,6 +154,7 @@ impl Waiting {
         let Some(slot) = self.bodies.remove(&number) else {
             return;
         };
+        self.gauge.dec();
         if let Some(count) = self.connections.get_mut(&slot.connection) {
             *count -= 1;
             if *count == 0 {
@@ -269,7 +284,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_is_there_takes_no_place() {
-        let arrivals = Arrivals::new();
+        let arrivals = Arrivals::register(&mut Registry::default());
         let (sender, body) = body();
         send(&sender, 10);
         send(&sender, 10);
@@ -280,7 +295,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_brings_nothing_is_given_up_before_what_brings_something() {
-        let arrivals = Arrivals::new();
+        let arrivals = Arrivals::register(&mut Registry::default());
         let (_silent, silent_body) = body();
         let (trickle, trickle_body) = body();
         let (slow, slow_body) = body();
@@ -311,7 +326,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_connection_takes_no_places_of_others() {
-        let arrivals = Arrivals::new();
+        let arrivals = Arrivals::register(&mut Registry::default());
         let connection = |port| Some(SocketAddr::from(([127, 0, 0, 1], port)));
         let mut waiting = Vec::new();
         for number in 0..=MAX_OF_CONNECTION {
@@ -349,7 +364,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whoever_brings_something_stays() {
-        let arrivals = Arrivals::new();
+        let arrivals = Arrivals::register(&mut Registry::default());
         let mut slots: Vec<_> = (0..MAX as u64)
             .map(|number| {
                 let port = u16::try_from(number % 1000).unwrap();

@@ -163,7 +163,7 @@ impl Pusher {
             downstreams,
             tenants,
             buffers: BufferPool::default(),
-            arrivals: Arrivals::new(),
+            arrivals: Arrivals::register(registry),
             requests: InFlight::new(instance.max_inflight_push_requests),
             memory,
             long_work: LongWork::new(),
