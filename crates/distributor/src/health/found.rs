@@ -60,6 +60,7 @@ impl Found {
 pub(super) fn all(shared: &Shared) -> Vec<Found> {
     let mut found = readiness(shared);
     found.extend(store(shared));
+    found.extend(clocks(shared));
     found.extend(gossip(shared));
     let refusals = shared.pusher.refusals();
     found.extend(senders::found(&refusals, Clock::System.now_ms()));
@@ -102,6 +103,25 @@ fn store(shared: &Shared) -> Option<Found> {
          retry. See whether the store runs and can be reached from here",
     );
     Some(found.since(trouble.since_ms).told())
+}
+
+fn clocks(shared: &Shared) -> Option<Found> {
+    let skew = shared.tracker.as_ref()?.clock_skew()?;
+    let found = Found::new(
+        Severity::Warning,
+        Component::HaTracker,
+        "clock_skew",
+        format!(
+            "The clock of another distributor is {:.1} s or more ahead of this one's, or this one's \
+             is behind: failovers come late, and elections can be lost. Last told by cluster {:?} \
+             of tenant {:?}",
+            skew.ahead_ms as f64 / 1000.0,
+            skew.cluster,
+            skew.tenant
+        ),
+        "Compare the clocks of all distributors, and keep them by NTP",
+    );
+    Some(found.since(skew.since_ms).told())
 }
 
 /// Whether gossip goes on alone although it is to have company.

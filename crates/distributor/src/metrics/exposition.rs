@@ -132,7 +132,7 @@ impl Inner {
     async fn get(self: &Arc<Self>, format: Format) -> Made {
         let making = {
             let mut renderings = self.renderings(format);
-            if let Some(rendering) = renderings.to_share(&self.readers) {
+            if let Some(rendering) = renderings.shareable(&self.readers) {
                 return Ok(rendering);
             }
             match &renderings.making {
@@ -192,7 +192,7 @@ impl Inner {
 
 impl Renderings {
     /// What may be given to whoever asks now; `None` if one is to be made.
-    fn to_share(&mut self, readers: &Readers) -> Option<Arc<Rendering>> {
+    fn shareable(&mut self, readers: &Readers) -> Option<Arc<Rendering>> {
         self.forget_old();
         if let Some(newest) = &self.newest {
             return Some(Arc::clone(&newest.rendering));

@@ -96,9 +96,7 @@ struct Findings(Vec<Finding>);
 /// Names of clusters come from whoever sends samples: none of them is to write on the terminal what
 /// is not text.
 pub(super) fn clean(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
+    kv_core::visible(text).into_owned()
 }
 
 impl Findings {
