@@ -34,10 +34,12 @@ pub(crate) struct Seen {
     pub(crate) is_self: bool,
 }
 
-/// A member that changed its state.
+/// A member that changed its state, or was heard for the first time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Change {
     pub(crate) id: PeerId,
+    /// Whether its heartbeat ever grew. Otherwise others told of it, or somebody made it up.
+    pub(crate) heard: bool,
     /// `None`: not known before.
     pub(crate) from: Option<MemberState>,
     /// `None`: forgotten.
@@ -69,10 +71,12 @@ impl Liveness {
         for peer in peers {
             let known = before.remove(&peer.id);
             let was = known.as_ref().map(|seen| seen.state);
+            let was_heard = known.as_ref().is_some_and(|seen| seen.grew);
             let seen = self.judge(known, &peer, now, pardon);
-            if was != Some(seen.state) {
+            if was != Some(seen.state) || was_heard != seen.grew {
                 changes.push(Change {
                     id: peer.id.clone(),
+                    heard: seen.grew,
                     from: was,
                     to: Some(seen.state),
                 });
@@ -81,6 +85,7 @@ impl Liveness {
         }
         changes.extend(before.into_iter().map(|(id, seen)| Change {
             id,
+            heard: seen.grew,
             from: Some(seen.state),
             to: None,
         }));
@@ -240,5 +245,28 @@ mod tests {
         }
         assert_eq!(liveness.alive(), 0);
         assert!(!liveness.holds(&peer("other", 1).id));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_never_heard_says_so() {
+        let mut liveness = Liveness::new(ROUND);
+        let heard = |changes: Vec<Change>| {
+            changes
+                .iter()
+                .map(|change| change.heard)
+                .collect::<Vec<_>>()
+        };
+        let peers = |heartbeat| vec![peer("made-up", 77), peer("real", heartbeat)];
+        assert_eq!(heard(liveness.look(peers(1))), [false, false]);
+        assert_eq!(heard(liveness.look(peers(2))), [true]);
+        for heartbeat in 3..28 {
+            tokio::time::advance(ROUND).await;
+            let changes = liveness.look(peers(heartbeat));
+            assert!(changes.iter().all(|change| !change.heard));
+        }
+        assert_eq!(
+            liveness.state(&peer("made-up", 1).id),
+            Some(MemberState::Dead)
+        );
     }
 }

@@ -214,6 +214,10 @@ fn log(change: &Change, own: &str) {
     if &**name == own {
         return;
     }
+    if !change.heard {
+        tracing::debug!(%name, %address, to = ?change.to, "a member that was only heard of");
+        return;
+    }
     match (change.from, change.to) {
         (_, Some(MemberState::Dead)) => {
             tracing::warn!(%name, %address, "a member is silent and counts as dead");
