@@ -15,7 +15,8 @@ use smol_str::SmolStr;
 
 use crate::ReplicaDesc;
 use crate::candidates::Candidates;
-use crate::feed::{ClusterElection, ElectionState, Feed};
+use crate::elections::{ClusterElection, Elections};
+use crate::feed::{ElectionState, Feed};
 use crate::forgotten::Forgotten;
 use crate::health::Waiting;
 use crate::room::{Coming, Full, Room};
@@ -236,19 +237,18 @@ impl Cache {
         update == Update::OtherReplica
     }
 
-    /// All elections; an error says when they can be had again.
-    pub(crate) fn state(&self) -> Result<Arc<ElectionState>, tokio::time::Instant> {
+    /// All elections.
+    pub(crate) fn state(&self) -> Arc<ElectionState> {
         self.with_feed(|feed| {
             feed.state(|| {
-                let mut elections = Vec::new();
+                let mut elections = Elections::default();
                 self.for_each(|tenant, cluster, known| {
-                    elections.push(ClusterElection {
+                    elections.put(ClusterElection {
                         tenant: tenant.to_owned(),
                         cluster: cluster.to_owned(),
                         desc: known.elected().desc(),
                     });
                 });
-                elections.sort_by(|a, b| (&a.tenant, &a.cluster).cmp(&(&b.tenant, &b.cluster)));
                 elections
             })
         })

@@ -1,40 +1,25 @@
 //! Telling others of elections: the state, then every change, in order.
 //!
-//! Changes go through one ring, which all watchers share, and a state is made anew only when
-//! something has changed since the last one was made, and not too often: nothing here grows with the
-//! number of watchers, nor with how slow they are.
+//! Changes go through one ring, which all watchers share, and a state is a copy that shares with those
+//! before it whatever has not changed: nothing here grows with the number of watchers, nor with how
+//! slow they are, and a state costs no more than the changes since the last one.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::broadcast;
-use tokio::time::Instant;
 
 use crate::ReplicaDesc;
+use crate::elections::{ClusterElection, Elections};
 use crate::tracker::HaTracker;
-
-/// Time between two states that are made: each costs a look at every cluster, while nobody is elected.
-const BETWEEN_STATES: Duration = Duration::from_millis(100);
 
 /// Changes that a watcher may be behind; then it gets the state again. An election is rare.
 const RING: usize = 1024;
-
-/// The election of a cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClusterElection {
-    /// The tenant.
-    pub tenant: String,
-    /// The cluster.
-    pub cluster: String,
-    /// What is stored. Its `received_at` is as of when the state was made, or the election.
-    pub desc: ReplicaDesc,
-}
 
 /// All elections at one moment.
 #[derive(Debug, Default)]
 pub struct ElectionState {
     /// By tenant and cluster.
-    pub elections: Vec<ClusterElection>,
+    pub elections: Elections,
     /// The last change that is in it.
     pub(crate) sequence: u64,
 }
@@ -77,8 +62,9 @@ pub struct ElectionWatch {
 pub(crate) struct Feed {
     ring: broadcast::Sender<Arc<ElectionChange>>,
     sequence: u64,
+    /// Up to date once somebody has asked for a state.
+    elections: Option<Elections>,
     state: Arc<ElectionState>,
-    made: Option<Instant>,
 }
 
 impl Default for Feed {
@@ -86,8 +72,8 @@ impl Default for Feed {
         Self {
             ring: broadcast::Sender::new(RING),
             sequence: 0,
+            elections: None,
             state: Arc::default(),
-            made: None,
         }
     }
 }
@@ -101,39 +87,43 @@ impl Feed {
         desc: impl FnOnce() -> Option<ReplicaDesc>,
     ) {
         self.sequence += 1;
-        if self.ring.receiver_count() == 0 {
+        let is_watched = self.ring.receiver_count() > 0;
+        if self.elections.is_none() && !is_watched {
             return;
         }
-        // Fails if the last watcher went just now.
-        let _ = self.ring.send(Arc::new(ElectionChange {
-            tenant: tenant.to_owned(),
-            cluster: cluster.to_owned(),
-            desc: desc(),
-            sequence: self.sequence,
-        }));
+        let desc = desc();
+        if let Some(elections) = &mut self.elections {
+            match &desc {
+                Some(desc) => elections.put(ClusterElection {
+                    tenant: tenant.to_owned(),
+                    cluster: cluster.to_owned(),
+                    desc: desc.clone(),
+                }),
+                None => elections.remove(tenant, cluster),
+            }
+        }
+        if is_watched {
+            // Fails if the last watcher went just now.
+            let _ = self.ring.send(Arc::new(ElectionChange {
+                tenant: tenant.to_owned(),
+                cluster: cluster.to_owned(),
+                desc,
+                sequence: self.sequence,
+            }));
+        }
     }
 
-    /// The state, made by `elections` if the last one is not the present one.
-    ///
-    /// # Errors
-    /// One was made just now: wait until then.
-    pub(crate) fn state(
-        &mut self,
-        elections: impl FnOnce() -> Vec<ClusterElection>,
-    ) -> Result<Arc<ElectionState>, Instant> {
-        if self.state.sequence != self.sequence {
-            let now = Instant::now();
-            let next = self.made.map(|made| made + BETWEEN_STATES);
-            if let Some(next) = next.filter(|next| *next > now) {
-                return Err(next);
-            }
-            self.made = Some(now);
+    /// The present state; the first one is made by `elections`.
+    pub(crate) fn state(&mut self, elections: impl FnOnce() -> Elections) -> Arc<ElectionState> {
+        let is_first = self.elections.is_none();
+        let elections = self.elections.get_or_insert_with(elections);
+        if is_first || self.state.sequence != self.sequence {
             self.state = Arc::new(ElectionState {
-                elections: elections(),
+                elections: elections.clone(),
                 sequence: self.sequence,
             });
         }
-        Ok(Arc::clone(&self.state))
+        Arc::clone(&self.state)
     }
 
     /// The one that was made last.
@@ -148,15 +138,10 @@ impl Feed {
 }
 
 impl HaTracker {
-    /// All elections now, by tenant and cluster. Costs nothing while nothing changes; while something
-    /// does, a state is made ten times a second at most, for which this waits.
-    pub async fn election_state(&self) -> Arc<ElectionState> {
-        loop {
-            match self.cache.state() {
-                Ok(state) => return state,
-                Err(then) => tokio::time::sleep_until(then).await,
-            }
-        }
+    /// All elections now, by tenant and cluster. The first call looks at every cluster; after that a
+    /// state costs nothing, and each election a little.
+    pub fn election_state(&self) -> Arc<ElectionState> {
+        self.cache.state()
     }
 
     /// A state that has all that any watcher has been told.
@@ -189,7 +174,7 @@ impl ElectionWatch {
     async fn event(&mut self) -> Option<ElectionEvent> {
         if self.needs_state {
             self.tracker.ready().await;
-            let state = self.tracker.election_state().await;
+            let state = self.tracker.election_state();
             self.known = state.sequence;
             self.needs_state = false;
             return Some(ElectionEvent::State(state));

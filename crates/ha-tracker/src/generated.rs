@@ -78,7 +78,7 @@ pub struct Election {
     pub tenant: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub cluster: ::prost::alloc::string::String,
-    /// Its received_at is as of the last election of any cluster.
+    /// Its received_at is as of the election of this cluster, or of when the tracker first told of all.
     #[prost(message, optional, tag = "3")]
     pub desc: ::core::option::Option<ReplicaDesc>,
 }

@@ -1,6 +1,5 @@
 //! The tracker as a gRPC service: `proto/ha_tracker.proto`.
 
-use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding;
 use tonic::{Request, Response, Status};
 
-use crate::feed::{ClusterElection, ElectionEvent, ElectionState, ElectionWatch};
+use crate::elections::ClusterElection;
+use crate::feed::{ElectionEvent, ElectionState, ElectionWatch};
 use crate::generated::check_response::{self, Accepted, Deduplicated, TooManyClusters};
 use crate::generated::ha_tracker_server;
 use crate::generated::watch_elections_response::{Event, Forgotten, Lagged, State};
@@ -111,25 +111,6 @@ fn name(what: &str, value: &str) -> Result<(), Status> {
     }
 }
 
-/// Where elections of `tenant`, or all, begin after `after`, and where they end.
-fn range(state: &ElectionState, tenant: &str, after: Option<(&str, &str)>) -> Range<usize> {
-    let all = &state.elections;
-    let (mut start, end) = match tenant {
-        "" => (0, all.len()),
-        tenant => (
-            all.partition_point(|election| election.tenant.as_str() < tenant),
-            all.partition_point(|election| election.tenant.as_str() <= tenant),
-        ),
-    };
-    if let Some(after) = after {
-        let next = all.partition_point(|election| {
-            (election.tenant.as_str(), election.cluster.as_str()) <= after
-        });
-        start = start.max(next);
-    }
-    start.min(end)..end
-}
-
 fn message(election: &ClusterElection) -> Election {
     Election {
         tenant: election.tenant.clone(),
@@ -146,21 +127,18 @@ fn page(
     after: Option<(&str, &str)>,
     most: usize,
 ) -> (Vec<Election>, bool) {
-    let range = range(state, tenant, after);
-    let all = state.elections.get(range).unwrap_or_default();
+    let mut all = state.elections.after(tenant, after).peekable();
     let mut bytes = 0;
-    let elections: Vec<Election> = all
-        .iter()
-        .take(most)
-        .take_while(|election| {
-            let fits = bytes < PAGE_BYTES;
-            let names = [&election.tenant, &election.cluster, &election.desc.replica];
-            bytes += names.iter().map(|name| name.len()).sum::<usize>() + AROUND_NAMES;
-            fits
-        })
-        .map(message)
-        .collect();
-    let is_last = elections.len() == all.len();
+    let mut elections = Vec::new();
+    while elections.len() < most
+        && bytes < PAGE_BYTES
+        && let Some(election) = all.next()
+    {
+        let names = [&election.tenant, &election.cluster, &election.desc.replica];
+        bytes += names.iter().map(|name| name.len()).sum::<usize>() + AROUND_NAMES;
+        elections.push(message(election));
+    }
+    let is_last = all.peek().is_none();
     (elections, is_last)
 }
 
@@ -243,7 +221,7 @@ impl ha_tracker_server::HaTracker for TrackerService {
                 Status::invalid_argument("page_token: it is none that was given out")
             })?),
         };
-        let state = self.tracker.election_state().await;
+        let state = self.tracker.election_state();
         let (elections, is_last) = page(&state, &request.tenant, after, most);
         let next_page_token = match elections.last() {
             Some(last) if !is_last => format!("{}/{}", last.tenant, last.cluster),

@@ -20,6 +20,7 @@ mod clock;
 mod desc;
 mod due;
 pub mod election;
+mod elections;
 mod feed;
 mod forgotten;
 #[allow(missing_docs, clippy::all, reason = "generated code")]
@@ -42,7 +43,8 @@ mod watch;
 
 pub use clock::Clock;
 pub use desc::{CODEC, parse_key};
-pub use feed::{ClusterElection, ElectionChange, ElectionEvent, ElectionState, ElectionWatch};
+pub use elections::{ClusterElection, Elections};
+pub use feed::{ElectionChange, ElectionEvent, ElectionState, ElectionWatch};
 pub use generated::ReplicaDesc;
 pub use limits::{HaLimits, TenantLimits};
 pub use outlook::FailoverOutlook;

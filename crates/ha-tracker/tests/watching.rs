@@ -144,7 +144,7 @@ async fn watchers_share_one_state_until_something_changes() {
     put(&fleet, "a", "r1", 1).await;
     fleet.advance(Duration::from_millis(10)).await;
     let tracker = &fleet.trackers[0];
-    let first = tracker.election_state().await;
+    let first = tracker.election_state();
     assert_eq!(first.elections.len(), 1);
     for _ in 0..1000 {
         let Some(ElectionEvent::State(state)) = tracker.watch().next().await else {
@@ -154,7 +154,7 @@ async fn watchers_share_one_state_until_something_changes() {
     }
     put(&fleet, "b", "r1", 1).await;
     fleet.advance(Duration::from_millis(10)).await;
-    assert_eq!(tracker.election_state().await.elections.len(), 2);
+    assert_eq!(tracker.election_state().elections.len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
