@@ -36,6 +36,8 @@ attacks! {
     clusters_at_the_limit: "clusters-at-the-limit",
     bodyless_requests: "bodyless-requests",
     made_up_tenants: "made-up-tenants",
+    join_one: "join-one",
+    join_six: "join-six",
     unfinished_bodies: "unfinished-bodies",
     scrapes_at_once: "scrapes-at-once",
     unread_scrapes: "unread-scrapes",

@@ -20,7 +20,7 @@ use crate::names::{is_showable, showable};
 use crate::packet::Sealer;
 use crate::resolve::{JoinMember, JoinMemberError, Resolver};
 use crate::store::{MemberlistStore, Phase, Pulse};
-use crate::upkeep;
+use crate::upkeep::{self, SWEEP_SHARE};
 use crate::view::View;
 use crate::{History, Member, MemberState, MemberlistConfig, RawValue};
 
@@ -386,6 +386,7 @@ where
                 tracing::info!("nobody else is there to hand over to");
                 return;
             }
+            let began = Instant::now();
             let missing = self
                 .gossip
                 .visit_copies(
@@ -398,13 +399,14 @@ where
             if missing == 0 {
                 return;
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(LOOK.max(began.elapsed() * SWEEP_SHARE)).await;
         }
     }
 
     /// Waits until every other member knows that this one has left.
     async fn be_heard(&self) {
         let (_, version) = self.gossip.own_version().await;
+        let mut asked: Option<Instant> = None;
         loop {
             let unaware = {
                 let addresses = self.liveness().addresses();
@@ -417,8 +419,11 @@ where
             if unaware.is_empty() {
                 return;
             }
-            for address in unaware {
-                self.gossip.exchange(address);
+            if asked.is_none_or(|at| at.elapsed() >= self.config.gossip_interval) {
+                asked = Some(Instant::now());
+                for address in unaware {
+                    self.gossip.exchange(address);
+                }
             }
             tokio::time::sleep(LOOK).await;
         }

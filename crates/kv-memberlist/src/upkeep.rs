@@ -26,6 +26,10 @@ const SWEEP_AFTER_LOSS: Duration = Duration::from_secs(3);
 /// Time between two sweeps when nothing happens: for what was overlooked.
 const SWEEP_ANYWAY: Duration = Duration::from_secs(10);
 
+/// A sweep looks at every copy, and holds up gossip and elections meanwhile: this many times as long
+/// it lets them go on before the next one.
+pub(crate) const SWEEP_SHARE: u32 = 9;
+
 /// Time between two withdrawals of what is superseded or long deleted. In between, the version from
 /// which chitchat can tell what has changed stands still: a joiner that is sent a large map in many
 /// parts would have to begin again whenever it moves.
@@ -134,8 +138,9 @@ where
             inner.held_up.notify_one();
         }
         if sweeps.is_due() {
+            let began = Instant::now();
             let orphans = sweep(&inner, sweeps.anybody()).await;
-            sweeps.found(orphans);
+            sweeps.found(orphans, began.elapsed());
         }
         if tidied.elapsed() >= TIDY {
             tidied = Instant::now();
@@ -147,6 +152,8 @@ where
 /// When to look for entries that nobody publishes.
 struct Sweeps {
     last: Instant,
+    /// How long the last one took.
+    took: Duration,
     until: Instant,
     orphans_since: Option<Instant>,
 }
@@ -156,6 +163,7 @@ impl Sweeps {
         let now = Instant::now();
         Self {
             last: now,
+            took: Duration::ZERO,
             until: now,
             orphans_since: None,
         }
@@ -166,9 +174,10 @@ impl Sweeps {
     }
 
     fn is_due(&self) -> bool {
-        self.orphans_since.is_some()
+        let wanted = self.orphans_since.is_some()
             || Instant::now() < self.until
-            || self.last.elapsed() >= SWEEP_ANYWAY
+            || self.last.elapsed() >= SWEEP_ANYWAY;
+        wanted && self.last.elapsed() >= self.took * SWEEP_SHARE
     }
 
     fn anybody(&self) -> bool {
@@ -176,8 +185,8 @@ impl Sweeps {
             .is_some_and(|since| since.elapsed() >= ANYBODY)
     }
 
-    fn found(&mut self, orphans: usize) {
-        self.last = Instant::now();
+    fn found(&mut self, orphans: usize, took: Duration) {
+        (self.last, self.took) = (Instant::now(), took);
         self.orphans_since = match (orphans, self.orphans_since) {
             (0, _) => None,
             (_, Some(since)) => Some(since),
@@ -284,10 +293,13 @@ fn is_chosen(own: &str, active: &[PeerId], key: &str) -> bool {
             .chain_update(name)
             .chain_update([0])
             .chain_update(key);
-        (hash.finalize(), name.to_owned())
+        hash.finalize()
     };
-    let ours = weight(own);
-    active.iter().all(|id| weight(&id.node_id) <= ours)
+    let ours = (weight(own), own);
+    active.iter().all(|id| {
+        let name: &str = &id.node_id;
+        (weight(name), name) <= ours
+    })
 }
 
 /// Drops own copies that others have superseded, and tombstones that everybody has seen.
@@ -325,4 +337,30 @@ where
         .gossip
         .withdraw(|| inner.view.expire_tombstones(age))
         .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sweep_that_takes_long_is_not_followed_by_another_at_once() {
+        let mut sweeps = Sweeps::new();
+        assert!(!sweeps.is_due());
+        sweeps.someone_went();
+        assert!(sweeps.is_due());
+        let took = Duration::from_millis(200);
+        for _ in 0..3 {
+            sweeps.found(1, took);
+            tokio::time::advance(took * SWEEP_SHARE - Duration::from_millis(1)).await;
+            assert!(!sweeps.is_due());
+            tokio::time::advance(Duration::from_millis(1)).await;
+            assert!(sweeps.is_due());
+        }
+        sweeps.found(0, took);
+        tokio::time::advance(SWEEP_ANYWAY - Duration::from_millis(1)).await;
+        assert!(!sweeps.is_due());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(sweeps.is_due());
+    }
 }

@@ -16,6 +16,7 @@ mod bodies;
 mod elections;
 mod gossip;
 mod healthy;
+mod joining;
 mod outcome;
 mod pushes;
 mod raw;
@@ -66,6 +67,7 @@ const AREAS: &[&[Attack]] = &[
     bodies::ATTACKS,
     elections::ATTACKS,
     gossip::ATTACKS,
+    joining::ATTACKS,
     pushes::ATTACKS,
     scrapes::ATTACKS,
 ];

@@ -28,17 +28,14 @@ impl Victim {
     /// Starts one with the HA tracker on for all tenants, and `more` merged into its configuration.
     pub async fn start(more: &Value) -> Self {
         let sink = Sink::start().await;
-        let mut config = json!({
-            "distributor": {
-                "downstream": [{"url": sink.url()}],
-                "ha_tracker": {"enable_ha_tracker": true},
-            },
-            "limits": {"accept_ha_samples": true},
-            "memberlist": {"bind_addr": ["127.0.0.1"], "bind_port": 0},
-        });
-        merge(&mut config, more);
-        let distributor = Distributor::start("victim", &config.to_string()).await;
+        let config = config(&sink, more);
+        let distributor = Distributor::start("victim", &config).await;
         Self { distributor, sink }
+    }
+
+    /// The configuration of another distributor like it, with the same sink.
+    pub fn another(&self, more: &Value) -> String {
+        config(&self.sink, more)
     }
 
     /// What its process uses; nothing when it is gone.
@@ -98,4 +95,17 @@ impl Victim {
         outcome.demand(is_ready, || format!("/ready after the attack: {ready:?}"));
         outcome
     }
+}
+
+fn config(sink: &Sink, more: &Value) -> String {
+    let mut config = json!({
+        "distributor": {
+            "downstream": [{"url": sink.url()}],
+            "ha_tracker": {"enable_ha_tracker": true},
+        },
+        "limits": {"accept_ha_samples": true},
+        "memberlist": {"bind_addr": ["127.0.0.1"], "bind_port": 0},
+    });
+    merge(&mut config, more);
+    config.to_string()
 }
