@@ -15,11 +15,11 @@ mod judge;
 mod long_work;
 mod rate;
 mod refusals;
+mod request;
 mod sender;
 mod tenants;
 mod unlabelled;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,54 +49,11 @@ pub(crate) use long_work::Turn;
 use rate::{Charge, InFlight, InFlightGuard, TokenBucket};
 use refusals::Refusals;
 pub use refusals::{Cause, Refusal};
+pub use request::{PushBody, PushRequest};
 pub(crate) use sender::Sender;
 pub use tenants::validate_tenant;
 use tenants::{Discarded, Tenant, TenantCollector, Tenants, add};
 use unlabelled::Source;
-
-/// One push request, its headers understood and its body read.
-#[derive(Debug)]
-pub struct PushRequest<'a> {
-    /// The tenant, valid by [`validate_tenant`].
-    pub tenant: &'a str,
-    /// Where it comes from, for the log.
-    pub client: Option<IpAddr>,
-    /// Schema of the body.
-    pub version: Version,
-    /// At most `max_recv_msg_size` bytes.
-    pub body: PushBody,
-    /// Headers that the downstream gets to see as well.
-    pub headers: http::HeaderMap,
-    /// What the body has been counted with as it arrived, by [`Pusher::hold`].
-    pub held: Held<'a>,
-}
-
-/// The protobuf message of a request, as it came.
-#[derive(Debug)]
-pub enum PushBody {
-    /// A snappy block of it: remote write.
-    Snappy(Bytes),
-    /// Itself: gRPC.
-    Plain(Message),
-}
-
-impl PushBody {
-    /// Bytes as it is.
-    fn len(&self) -> u64 {
-        match self {
-            Self::Snappy(block) => block.len() as u64,
-            Self::Plain(message) => message.bytes().len() as u64,
-        }
-    }
-
-    /// How large the message is, or can be.
-    fn plausible_size(&self) -> u64 {
-        match self {
-            Self::Snappy(block) => remote_write::plausible_size(block),
-            Self::Plain(message) => message.bytes().len() as u64,
-        }
-    }
-}
 
 /// Everything a push needs, shared by all requests.
 pub struct Pusher {

@@ -150,7 +150,7 @@ impl Groups {
         };
         let found = names.map(|names| (last(names.cluster), last(names.replica)));
         let (Some(names), Some((Some(cluster), Some(replica)))) = (names, found.clone()) else {
-            self.count_other(counts, found.unwrap_or_default());
+            self.count_other(counts, &found.unwrap_or_default());
             return true;
         };
         let pair = (cluster, replica);
@@ -184,7 +184,7 @@ impl Groups {
         };
         let found = names.map(|names| (last(names.cluster), last(names.replica)));
         let (Some(names), Some((Some(cluster), Some(replica)))) = (names, found.clone()) else {
-            self.count_other(counts, found.unwrap_or_default());
+            self.count_other(counts, &found.unwrap_or_default());
             return true;
         };
         let pair = (cluster, replica);
@@ -196,7 +196,7 @@ impl Groups {
         kept
     }
 
-    fn count_other(&mut self, counts: Counts, found: (Option<String>, Option<String>)) {
+    fn count_other(&mut self, counts: Counts, found: &(Option<String>, Option<String>)) {
         self.other += counts;
         let samples = counts.samples + counts.histograms;
         match found {
