@@ -312,6 +312,11 @@ async fn the_index_says_that_a_downstream_fails_until_it_does_not() {
     )
     .await;
     assert_eq!(failing["severity"], "critical");
+    // Not what senders are told to do.
+    assert!(
+        !failing["what"].as_str().unwrap().contains("retry"),
+        "{failing}"
+    );
     assert_eq!(status_of(&distributor, "downstream far").await, "Failing");
     let index = browse(&distributor, "/").await.body;
     assert!(index.contains("downstream far: critical"), "{index}");

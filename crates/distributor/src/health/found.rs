@@ -4,6 +4,10 @@ use ha_tracker::Clock;
 
 use super::{Component, Severity, senders};
 use crate::app::Shared;
+use crate::config::ConfigErrors;
+
+/// Mistakes of a file that are named; the log has all.
+const NAMED: usize = 3;
 
 /// Something found; see [`super::Condition`].
 #[derive(Debug, Clone)]
@@ -220,7 +224,24 @@ fn downstreams(shared: &Shared) -> Vec<Found> {
 
 /// It becomes a part of a sentence.
 pub(super) fn without_end(text: &str) -> &str {
-    text.trim_end_matches(['\n', '.'])
+    // What senders are told besides.
+    let text = text.trim_end_matches(['\n', '.']);
+    text.strip_suffix("; retry later").unwrap_or(text)
+}
+
+/// In one line.
+fn mistakes(errors: &ConfigErrors) -> String {
+    let mut named: Vec<String> = errors
+        .0
+        .iter()
+        .take(NAMED)
+        .map(|error| without_end(&error.to_string()).to_owned())
+        .collect();
+    let more = errors.0.len().saturating_sub(NAMED);
+    if more > 0 {
+        named.push(format!("and {more} more mistakes"));
+    }
+    named.join("; ")
 }
 
 fn runtime_configuration(shared: &Shared) -> Vec<Found> {
@@ -232,7 +253,7 @@ fn runtime_configuration(shared: &Shared) -> Vec<Found> {
             "refused",
             format!(
                 "The runtime configuration is refused: {}",
-                without_end(&refused.mistakes.to_string())
+                mistakes(&refused.mistakes)
             ),
             "Correct the files (runtime_config.file). What was loaded before stays in effect, but a \
              distributor that is restarted now does not start",
