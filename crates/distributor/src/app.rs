@@ -17,7 +17,7 @@ use crate::config::{Config, ConfigErrors, RuntimeConfig, StoreKind, TenantLimits
 use crate::ended::ended_quietly;
 use crate::grpc_server::GrpcServer;
 use crate::health::Health;
-use crate::listener::{ServeError, Server};
+use crate::listener::{ConnectionMetrics, ServeError, Server};
 use crate::multi::Multi;
 use crate::pages::Desk;
 use crate::push::Pusher;
@@ -203,6 +203,7 @@ async fn compose(
         &mut registry,
     );
     let requests = metrics::RequestMetrics::register(&mut registry);
+    let connections = ConnectionMetrics::register(&mut registry);
     let registry = Arc::new(registry);
     let shared = Arc::new(Shared {
         limits: runtime.reader(),
@@ -220,8 +221,8 @@ async fn compose(
     });
     // Both, before either answers: who sees `/ready` finds gRPC there, and nothing is accepted by a
     // process that is about to end for want of a port.
-    let http = http_server::bind(&shared.config.server)?;
-    let grpc = grpc_server::bind(&shared.config.server)?;
+    let http = http_server::bind(&shared.config.server, &connections)?;
+    let grpc = grpc_server::bind(&shared.config.server, &connections)?;
     let draining = CancellationToken::new();
     let grpc = grpc_server::start(&shared, grpc, &draining).await;
     let http = http_server::start(&shared, http);
@@ -277,6 +278,31 @@ impl Running {
 
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
+    }
+
+    /// Reads again what may have changed in files: the runtime configuration, and the certificates of
+    /// the listeners, which connections made from now on get to see. What cannot be used leaves what is
+    /// in effect, with a line in the log.
+    pub async fn reload(&self) {
+        match self.runtime.reload_now().await {
+            Ok(changed) => tracing::info!(changed, "runtime configuration read again"),
+            Err(error) => tracing::error!(
+                %error,
+                "the runtime configuration cannot be used; what was in effect stays"
+            ),
+        }
+        for server in [&self.http, &self.grpc.server] {
+            match server.reload_tls() {
+                Ok(true) => {
+                    tracing::info!(protocol = server.protocol(), "certificates read again");
+                }
+                Ok(false) => {}
+                Err(error) => tracing::error!(
+                    %error,
+                    "certificates cannot be used; those of before stay in effect"
+                ),
+            }
+        }
     }
 
     /// Waits for a part that fails: a bug or a lost listener, after which the process should end.

@@ -76,10 +76,8 @@ const TOP_LEVEL: &[&str] = &[
 const KEYS: &[&str] = &[
     "server.cluster_validation*",
     "server.grpc_collect_max_streams_by_conn",
-    "server.grpc_listen_conn_limit",
     "server.grpc_listen_network",
     "server.grpc_server_*",
-    "server.http_listen_conn_limit",
     "server.http_listen_network",
     "server.http_log_closed_connections_without_response_enabled",
     "server.http_path_prefix",

@@ -50,6 +50,13 @@ pub struct ServerConfig {
     pub http_tls_config: ServerTls,
     /// TLS of the gRPC listener.
     pub grpc_tls_config: ServerTls,
+    /// Most connections of the HTTP listener; 0 = derived from the limit of descriptors.
+    pub http_listen_conn_limit: u64,
+    /// Most connections of the gRPC listener; 0 = derived from the limit of descriptors.
+    pub grpc_listen_conn_limit: u64,
+    /// How long an HTTP/1.1 connection may be idle.
+    #[serde(with = "text::duration")]
+    pub http_server_idle_timeout: Duration,
     /// How long requests in flight may take after SIGTERM.
     #[serde(with = "text::duration")]
     pub graceful_shutdown_timeout: Duration,

@@ -190,6 +190,30 @@ static BEFORE_STORES: &[Setting] = &[
          RequireAndVerifyClientCert.",
     ),
     Setting::new(
+        "server.http_listen_conn_limit",
+        "server.http-conn-limit",
+        Kind::Unsigned,
+        "0",
+        "Most connections to the HTTP server at the same time; beyond, an idle one is closed for a new \
+         one. 0 = as many as the process may have descriptors for, a part kept for other uses.",
+    ),
+    Setting::new(
+        "server.grpc_listen_conn_limit",
+        "server.grpc-conn-limit",
+        Kind::Unsigned,
+        "0",
+        "The same for the gRPC server.",
+    ),
+    Setting::new(
+        "server.http_server_idle_timeout",
+        "server.http-idle-timeout",
+        Kind::Duration,
+        "2m",
+        "An HTTP/1.1 connection is closed when it has no request for so long. Keep it above the time \
+         for which senders keep idle connections (Go's default is 90 s).",
+    )
+    .nonzero(),
+    Setting::new(
         "server.graceful_shutdown_timeout",
         "server.graceful-shutdown-timeout",
         Kind::Duration,

@@ -26,7 +26,7 @@ use tonic_health::server::HealthReporter;
 use crate::app::Shared;
 use crate::config::ServerConfig;
 use crate::http_server::text;
-use crate::listener::{Listen, Listener, ServeError, Server};
+use crate::listener::{ConnectionMetrics, Listen, Listener, ServeError, Server, connection_limit};
 use crate::metrics;
 use crate::push::validate_tenant;
 
@@ -46,14 +46,20 @@ pub(crate) struct GrpcServer {
 }
 
 /// Listens; nothing is answered yet.
-pub(crate) fn bind(server: &ServerConfig) -> Result<Listener, ServeError> {
-    Listener::bind(Listen {
+pub(crate) fn bind(
+    server: &ServerConfig,
+    metrics: &ConnectionMetrics,
+) -> Result<Listener, ServeError> {
+    let listen = Listen {
         protocol: "grpc",
         is_http2_only: true,
         ip: server.grpc_listen_address,
         port: server.grpc_listen_port,
         tls: &server.grpc_tls_config,
-    })
+        connections: connection_limit(server.grpc_listen_conn_limit),
+        idle_timeout: server.http_server_idle_timeout,
+    };
+    Listener::bind(listen, metrics)
 }
 
 /// Serves gRPC until `draining`, which ends the streams of those who read them.

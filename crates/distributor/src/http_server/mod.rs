@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::app::Shared;
 use crate::config::ServerConfig;
-use crate::listener::{Listen, Listener, ServeError, Server};
+use crate::listener::{ConnectionMetrics, Listen, Listener, ServeError, Server, connection_limit};
 use crate::metrics::Status;
 use crate::pages;
 
@@ -25,14 +25,20 @@ pub(crate) fn start(shared: &Arc<Shared>, listener: Listener) -> Server {
 }
 
 /// Listens; nothing is answered yet.
-pub(crate) fn bind(server: &ServerConfig) -> Result<Listener, ServeError> {
-    Listener::bind(Listen {
+pub(crate) fn bind(
+    server: &ServerConfig,
+    metrics: &ConnectionMetrics,
+) -> Result<Listener, ServeError> {
+    let listen = Listen {
         protocol: "http",
         is_http2_only: false,
         ip: server.http_listen_address,
         port: server.http_listen_port,
         tls: &server.http_tls_config,
-    })
+        connections: connection_limit(server.http_listen_conn_limit),
+        idle_timeout: server.http_server_idle_timeout,
+    };
+    Listener::bind(listen, metrics)
 }
 
 fn router(shared: Arc<Shared>) -> Router {

@@ -7,19 +7,27 @@ use std::time::Duration;
 
 use axum::Router;
 use axum_server::Handle;
-use axum_server::accept::NoDelayAcceptor;
+use axum_server::accept::DefaultAcceptor;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
+use rustix::process::{Resource, getrlimit};
 use tokio::task::JoinHandle;
+
+use connections::Connections;
+use watched::WatchedAcceptor;
 
 use crate::config::ServerTls;
 use crate::ended::ended;
+use crate::log_limit::LogLimit;
 
+mod connections;
+mod metrics;
 mod tls;
+mod watched;
 
-/// How long a client may take to send a request's head.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) use metrics::ConnectionMetrics;
+
 /// Bytes of one frame of HTTP/2 that a client may send. With the protocol's 16 KiB a large push costs
 /// twice the CPU; a frame is in memory as a whole, and a stream may have a megabyte there unread.
 const MAX_FRAME: u32 = 256 << 10;
@@ -28,6 +36,26 @@ const MAX_FRAME: u32 = 256 << 10;
 const MAX_UNSENT: usize = 64 << 10;
 /// A client of HTTP/2 is asked this often whether it is still there, and has as long to answer.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// Descriptors kept for what is no connection of a sender's: downstreams, stores, gossip, files.
+const OTHER_DESCRIPTORS: u64 = 256;
+/// Most connections of a listener unless configured, however many descriptors there may be: one
+/// costs some 20 kB of memory.
+const MOST_CONNECTIONS: u64 = 16_384;
+
+/// How many connections a listener may have: as configured, else by the limit of descriptors, which
+/// two listeners share.
+pub(crate) fn connection_limit(configured: u64) -> usize {
+    let limit = match configured {
+        0 => {
+            let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+            let ours = descriptors.saturating_sub(OTHER_DESCRIPTORS.min(descriptors / 2));
+            (ours / 2).clamp(1, MOST_CONNECTIONS)
+        }
+        configured => configured,
+    };
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
 
 /// Why a server cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +94,10 @@ pub(crate) struct Listen<'a> {
     pub(crate) ip: Option<IpAddr>,
     pub(crate) port: u16,
     pub(crate) tls: &'a ServerTls,
+    /// Most connections at the same time.
+    pub(crate) connections: usize,
+    /// A connection of HTTP/1.1 without a request for so long is closed.
+    pub(crate) idle_timeout: Duration,
 }
 
 /// A bound listener: who connects waits until it is served.
@@ -73,19 +105,25 @@ pub(crate) struct Listener {
     protocol: &'static str,
     address: SocketAddr,
     server: axum_server::Server<SocketAddr>,
-    tls: Option<RustlsConfig>,
+    connections: Arc<Connections>,
+    tls: Option<Reloadable>,
 }
 
 /// A running server.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     protocol: &'static str,
+    tls: Option<Reloadable>,
     handle: Handle<SocketAddr>,
     task: JoinHandle<io::Result<()>>,
 }
 
 impl Listener {
-    pub(crate) fn bind(listen: Listen<'_>) -> Result<Self, ServeError> {
+    /// Listens. Connections are counted by `metrics`.
+    pub(crate) fn bind(
+        listen: Listen<'_>,
+        metrics: &ConnectionMetrics,
+    ) -> Result<Self, ServeError> {
         let protocol = listen.protocol;
         let tls = tls::server_config(listen.tls, listen.is_http2_only)
             .map_err(|source| ServeError::Tls { protocol, source })?;
@@ -98,12 +136,20 @@ impl Listener {
         if listen.is_http2_only {
             *server.http_builder() = auto::Builder::new(TokioExecutor::new()).http2_only();
         }
-        set_limits(server.http_builder());
+        set_limits(server.http_builder(), listen.idle_timeout);
+        let gauge = metrics.of(protocol, listen.connections);
+        let connections = Connections::new(protocol, listen.connections, gauge);
+        let tls = tls.map(|config| Reloadable {
+            files: listen.tls.clone(),
+            is_http2_only: listen.is_http2_only,
+            current: RustlsConfig::from_config(Arc::new(config)),
+        });
         Ok(Self {
             protocol,
             address,
-            server,
-            tls: tls.map(|config| RustlsConfig::from_config(Arc::new(config))),
+            server: server.accept_error_handler(accept_errors(protocol)),
+            connections: Arc::new(connections),
+            tls,
         })
     }
 
@@ -111,26 +157,83 @@ impl Listener {
         let handle = Handle::new();
         let app = router.into_make_service_with_connect_info::<SocketAddr>();
         let server = self.server.handle(handle.clone());
-        // The parts of an answer over HTTP/2 are several writes: none waits for the client's
-        // acknowledgement of the one before.
-        let at_once = NoDelayAcceptor::new();
-        let task = match self.tls {
-            None => tokio::spawn(server.acceptor(at_once).serve(app)),
-            Some(config) => {
-                let acceptor = RustlsAcceptor::new(config).acceptor(at_once);
+        let connections = self.connections;
+        let task = match &self.tls {
+            None => {
+                let acceptor = WatchedAcceptor::new(DefaultAcceptor::new(), connections);
+                tokio::spawn(server.acceptor(acceptor).serve(app))
+            }
+            Some(tls) => {
+                let acceptor = RustlsAcceptor::new(tls.current.clone());
+                let acceptor = WatchedAcceptor::new(acceptor, connections);
                 tokio::spawn(server.acceptor(acceptor).serve(app))
             }
         };
         Server {
             address: self.address,
             protocol: self.protocol,
+            tls: self.tls,
             handle,
             task,
         }
     }
 }
 
+/// TLS whose files can be read again.
+struct Reloadable {
+    files: ServerTls,
+    is_http2_only: bool,
+    current: RustlsConfig,
+}
+
+/// What is done about connections that cannot be accepted: one line when it begins, and one when it is
+/// over.
+fn accept_errors(
+    protocol: &'static str,
+) -> impl Fn(Option<&SocketAddr>, &io::Error) + Send + Sync + 'static {
+    let log = LogLimit::new();
+    move |client, error| match client {
+        // A handshake that failed, or no place: told elsewhere, or the client's affair.
+        Some(client) => tracing::debug!(protocol, %client, %error, "a connection was not taken"),
+        None => {
+            if let Some(suppressed) = log.admit() {
+                tracing::error!(
+                    protocol,
+                    %error,
+                    suppressed,
+                    "cannot accept connections; trying again (too many open files: raise the \
+                     limit of descriptors, or lower server.{protocol}_listen_conn_limit)"
+                );
+            }
+        }
+    }
+}
+
 impl Server {
+    /// `http` or `grpc`.
+    pub(crate) fn protocol(&self) -> &'static str {
+        self.protocol
+    }
+
+    /// Reads the files of TLS again, for the connections that come; whether there are any.
+    ///
+    /// # Errors
+    /// They cannot be used; those of before stay in effect.
+    pub(crate) fn reload_tls(&self) -> Result<bool, ServeError> {
+        let Some(tls) = &self.tls else {
+            return Ok(false);
+        };
+        let read = tls::server_config(&tls.files, tls.is_http2_only);
+        let config = read.map_err(|source| ServeError::Tls {
+            protocol: self.protocol,
+            source,
+        })?;
+        if let Some(config) = config {
+            tls.current.reload_from_config(Arc::new(config));
+        }
+        Ok(true)
+    }
+
     /// Waits for the server to end by itself, which it should not.
     pub(crate) async fn failed(&mut self) -> String {
         let outcome = (&mut self.task).await;
@@ -186,12 +289,13 @@ fn bind(listen: Listen<'_>) -> Result<(TcpListener, SocketAddr), ServeError> {
     Ok((listener, address))
 }
 
-fn set_limits(builder: &mut auto::Builder<TokioExecutor>) {
+fn set_limits(builder: &mut auto::Builder<TokioExecutor>, idle_timeout: Duration) {
     let timer = TokioTimer::new();
     builder
         .http1()
         .timer(timer.clone())
-        .header_read_timeout(HEADER_TIMEOUT);
+        // From the end of the answer before; how long a head may take is watched apart.
+        .header_read_timeout(idle_timeout);
     builder
         .http2()
         .timer(timer)

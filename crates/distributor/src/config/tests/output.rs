@@ -35,6 +35,9 @@ fn full_yaml() {
             key_file: ""
             client_ca_file: ""
             client_auth_type: NoClientCert
+          http_listen_conn_limit: 0
+          grpc_listen_conn_limit: 0
+          http_server_idle_timeout: 2m0s
           graceful_shutdown_timeout: 30s
           log_level: info
           log_format: logfmt

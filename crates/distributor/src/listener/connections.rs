@@ -1,0 +1,206 @@
+//! The connections of a listener: how many there may be, and which one gives way to a new one.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::log_limit::LogLimit;
+
+/// All connections of one listener.
+pub(super) struct Connections {
+    protocol: &'static str,
+    limit: usize,
+    start: Instant,
+    next: AtomicU64,
+    open: Mutex<HashMap<u64, Arc<Activity>>>,
+    gauge: Gauge,
+    full: LogLimit,
+}
+
+/// What one connection does.
+pub(super) struct Activity {
+    /// Requests since it was opened.
+    requests: AtomicU64,
+    /// Requests that are being answered.
+    busy: AtomicUsize,
+    /// Milliseconds after the listener's start at which it was opened, or the last answer ended.
+    idle_since_ms: AtomicU64,
+    start: Instant,
+    /// Cancelled when it has to give way.
+    gives_way: CancellationToken,
+}
+
+/// The place of a connection, free again when dropped.
+pub(super) struct Place {
+    connections: Arc<Connections>,
+    id: u64,
+    activity: Arc<Activity>,
+}
+
+/// A request that is being answered, until this is dropped.
+pub(super) struct Answering(Arc<Activity>);
+
+impl Connections {
+    /// Of a listener that may have `limit` of them at the same time.
+    pub(super) fn new(protocol: &'static str, limit: usize, gauge: Gauge) -> Self {
+        Self {
+            protocol,
+            limit,
+            start: Instant::now(),
+            next: AtomicU64::new(0),
+            open: Mutex::default(),
+            gauge,
+            full: LogLimit::new(),
+        }
+    }
+
+    /// A place for a new connection. Where none is left, an idle connection gives way: first one that
+    /// never asked for anything, then the one that has been idle for longest. `None` when all are
+    /// busy.
+    pub(super) fn enter(self: &Arc<Self>) -> Option<Place> {
+        let activity = Arc::new(Activity {
+            requests: AtomicU64::new(0),
+            busy: AtomicUsize::new(0),
+            idle_since_ms: AtomicU64::new(elapsed_ms(self.start)),
+            start: self.start,
+            gives_way: CancellationToken::new(),
+        });
+        let mut open = self.lock();
+        if open.len() >= self.limit {
+            let idlest = open
+                .iter()
+                .filter(|(_, other)| !other.is_busy())
+                .min_by_key(|(_, other)| {
+                    (
+                        other.requests() > 0,
+                        other.idle_since_ms.load(Ordering::Relaxed),
+                    )
+                })
+                .map(|(id, _)| *id);
+            let gave_way = idlest.and_then(|id| open.remove(&id));
+            if let Some(suppressed) = self.full.admit() {
+                tracing::warn!(
+                    protocol = self.protocol,
+                    limit = self.limit,
+                    suppressed,
+                    "{}",
+                    if gave_way.is_some() {
+                        "all connections are taken: an idle one was closed for a new one"
+                    } else {
+                        "all connections are taken and busy: a new one was closed"
+                    }
+                );
+            }
+            gave_way?.gives_way.cancel();
+        }
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        open.insert(id, Arc::clone(&activity));
+        self.gauge
+            .set(i64::try_from(open.len()).unwrap_or(i64::MAX));
+        Some(Place {
+            connections: Arc::clone(self),
+            id,
+            activity,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Activity>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.connections.lock();
+        open.remove(&self.id);
+        self.connections
+            .gauge
+            .set(i64::try_from(open.len()).unwrap_or(i64::MAX));
+    }
+}
+
+impl Place {
+    pub(super) fn activity(&self) -> &Arc<Activity> {
+        &self.activity
+    }
+}
+
+impl Activity {
+    /// Requests since the connection was opened.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Whether a request is being answered.
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed) > 0
+    }
+
+    /// Cancelled when the connection has to give way to another.
+    pub(super) fn gives_way(&self) -> &CancellationToken {
+        &self.gives_way
+    }
+
+    /// A request has arrived.
+    pub(super) fn answer(self: &Arc<Self>) -> Answering {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.busy.fetch_add(1, Ordering::Relaxed);
+        Answering(Arc::clone(self))
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0
+            .idle_since_ms
+            .store(elapsed_ms(self.0.start), Ordering::Relaxed);
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn elapsed_ms(start: Instant) -> u64 {
+    u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_idlest_connection_gives_way() {
+        let connections = Arc::new(Connections::new("http", 3, Gauge::default()));
+        let enter = || connections.enter();
+        let later = || tokio::time::advance(Duration::from_secs(1));
+        let asked = enter().unwrap();
+        drop(asked.activity().answer());
+        later().await;
+        let silent = enter().unwrap();
+        later().await;
+        let busy = enter().unwrap();
+        let answering = busy.activity().answer();
+        let gone = |place: &Place| place.activity().gives_way().is_cancelled();
+
+        // One that never asked goes before one that did, though it is younger.
+        let fourth = enter().unwrap();
+        assert!(gone(&silent) && !gone(&asked) && !gone(&busy));
+        let fourth_answer = fourth.activity().answer();
+        let fifth = enter().unwrap();
+        assert!(gone(&asked) && !gone(&busy));
+        let fifth_answer = fifth.activity().answer();
+        // Nobody who is being answered is cut off.
+        assert!(enter().is_none());
+        assert_eq!(connections.gauge.get(), 3);
+        drop(answering);
+        assert!(enter().is_some());
+        assert!(gone(&busy));
+        drop((fourth_answer, fifth_answer, silent, asked));
+        drop((busy, fourth, fifth));
+        assert_eq!(connections.gauge.get(), 0);
+    }
+}
