@@ -1,11 +1,11 @@
 //! A tiny HTTP server for in-test peers.
 
+use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -33,10 +33,11 @@ pub(crate) struct Server {
 
 impl Server {
     /// Serves HTTP/1.1 with `handler`, on `port` (0: any free one).
-    pub(crate) async fn start<H, F>(port: u16, handler: H) -> Self
+    pub(crate) async fn start<H, F, B>(port: u16, handler: H) -> Self
     where
         H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
-        F: Future<Output = Result<Response<Full<Bytes>>, ResetConnection>> + Send + 'static,
+        F: Future<Output = Result<Response<B>, ResetConnection>> + Send + 'static,
+        B: Body<Data = Bytes, Error = Infallible> + Send + 'static,
     {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
             .await

@@ -1,14 +1,17 @@
 //! [`Sink`]: a remote-write receiver that remembers all and fails on demand.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::stream::{self, StreamExt as _};
 use http::{HeaderMap, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use prost::Message as _;
 use tokio::sync::watch;
 
@@ -38,6 +41,14 @@ pub enum Fault {
     Reset,
     /// Stored, then the connection is reset: the sender cannot know.
     StoreThenReset,
+    /// Answered with this status, and stored if that is success; but the body has no end.
+    Endless {
+        /// Status code.
+        status: u16,
+        /// Whether the body stands still after its first bytes; else it goes on as fast as it is
+        /// read.
+        is_silent: bool,
+    },
 }
 
 impl Fault {
@@ -215,7 +226,8 @@ impl Sink {
     }
 }
 
-type Reply = Result<Response<Full<Bytes>>, ResetConnection>;
+type Body = BoxBody<Bytes, Infallible>;
+type Reply = Result<Response<Body>, ResetConnection>;
 
 async fn handle(state: &Mutex<State>, request: Request<Incoming>) -> Reply {
     let fault = {
@@ -246,7 +258,11 @@ async fn handle(state: &Mutex<State>, request: Request<Incoming>) -> Reply {
         }
         Some(Fault::Hang) => std::future::pending().await,
         Some(Fault::Reset) => return Err(ResetConnection),
-        Some(Fault::Delay(_) | Fault::Hold(_) | Fault::StoreThenReset) | None => {}
+        Some(Fault::Endless { status, is_silent }) if *status >= 300 => {
+            return Ok(endless(*status, *is_silent));
+        }
+        Some(Fault::Endless { .. } | Fault::Delay(_) | Fault::Hold(_) | Fault::StoreThenReset)
+        | None => {}
     }
     let received = match decode(&head, body) {
         Ok(received) => received,
@@ -259,6 +275,7 @@ async fn handle(state: &Mutex<State>, request: Request<Incoming>) -> Reply {
     state.lock().unwrap().stored.push(received);
     match fault {
         Some(Fault::StoreThenReset) => return Err(ResetConnection),
+        Some(Fault::Endless { status, is_silent }) => return Ok(endless(status, is_silent)),
         Some(Fault::Delay(delay)) => tokio::time::sleep(delay).await,
         // An error once the sender is gone, which is what is waited for.
         Some(Fault::Hold(mut gate)) => drop(gate.changed().await),
@@ -267,9 +284,23 @@ async fn handle(state: &Mutex<State>, request: Request<Incoming>) -> Reply {
     Ok(response)
 }
 
-fn reply(status: StatusCode, text: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(text));
+fn reply(status: StatusCode, text: String) -> Response<Body> {
+    let mut response = Response::new(Full::from(text).boxed());
     *response.status_mut() = status;
+    response
+}
+
+/// Text without an end.
+fn endless(status: u16, is_silent: bool) -> Response<Body> {
+    let chunk = || Ok(Frame::data(Bytes::from_static(&[b'x'; 16 << 10])));
+    let chunks = stream::iter(std::iter::repeat_with(chunk));
+    let body = if is_silent {
+        BodyExt::boxed(StreamBody::new(chunks.take(1).chain(stream::pending())))
+    } else {
+        BodyExt::boxed(StreamBody::new(chunks))
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(status).unwrap();
     response
 }
 
@@ -321,7 +352,7 @@ fn decode(
     })
 }
 
-fn success(received: &ReceivedRequest) -> Response<Full<Bytes>> {
+fn success(received: &ReceivedRequest) -> Response<Body> {
     if matches!(received.version, Version::V1) {
         return reply(StatusCode::OK, String::new());
     }

@@ -33,6 +33,8 @@ struct Wish {
     cuts: u64,
     refuse: bool,
     frozen: bool,
+    /// Connections made before that many are frozen as well.
+    dead_before: u64,
     delay: Duration,
 }
 
@@ -93,6 +95,15 @@ impl Proxy {
         self.network.wish.send_modify(|wish| wish.frozen = on);
     }
 
+    /// From now on, no byte arrives on the present connections, which stay there; new ones work. So
+    /// look connections whose way was lost, as by a firewall that has forgotten them.
+    pub fn freeze_present(&self) {
+        let dead_before = self.connections();
+        self.network
+            .wish
+            .send_modify(|wish| wish.dead_before = dead_before);
+    }
+
     /// From now on, what a client sends arrives this much later. As much can be sent as before.
     pub fn delay(&self, delay: Duration) {
         self.network.wish.send_modify(|wish| wish.delay = delay);
@@ -142,13 +153,13 @@ async fn accept(listener: TcpListener, network: Arc<Network>) {
             client.set_zero_linger().unwrap();
             continue;
         }
-        network.connections.fetch_add(1, Ordering::Relaxed);
+        let number = network.connections.fetch_add(1, Ordering::Relaxed);
         network.open.fetch_add(1, Ordering::Relaxed);
         // Looked at here: a cut before this moment does not concern this connection.
         let cuts = network.wish.borrow().cuts;
         let network = Arc::clone(&network);
         connections.spawn(async move {
-            connect(client, cuts, &network).await;
+            connect(client, number, cuts, &network).await;
             network.open.fetch_sub(1, Ordering::Relaxed);
         });
         while connections.try_join_next().is_some() {}
@@ -156,14 +167,14 @@ async fn accept(listener: TcpListener, network: Arc<Network>) {
 }
 
 /// One connection, until both sides have ended it, one fails, or it is cut.
-async fn connect(mut client: TcpStream, cuts: u64, network: &Network) {
+async fn connect(mut client: TcpStream, number: u64, cuts: u64, network: &Network) {
     let mut server = None;
     let ended = {
         let mut wish = network.wish.subscribe();
         tokio::select! {
             biased;
             _ = wish.wait_for(|wish| wish.cuts != cuts) => false,
-            result = join(&mut client, &mut server, network) => result.is_ok(),
+            result = join(&mut client, &mut server, number, network) => result.is_ok(),
         }
     };
     if !ended {
@@ -178,6 +189,7 @@ async fn connect(mut client: TcpStream, cuts: u64, network: &Network) {
 async fn join(
     client: &mut TcpStream,
     server: &mut Option<TcpStream>,
+    number: u64,
     network: &Network,
 ) -> io::Result<()> {
     let server = server.insert(TcpStream::connect(network.target).await?);
@@ -185,8 +197,9 @@ async fn join(
     server.set_nodelay(true)?;
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
-    let there = pass_on(from_client, to_server, network, &network.to_server, true);
-    let back = pass_on(from_server, to_client, network, &network.to_client, false);
+    let way = Way { network, number };
+    let there = pass_on(from_client, to_server, way, &network.to_server, true);
+    let back = pass_on(from_server, to_client, way, &network.to_client, false);
     tokio::try_join!(there, back).map(drop)
 }
 
@@ -194,18 +207,18 @@ async fn join(
 async fn pass_on(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
-    network: &Network,
+    way: Way<'_>,
     counter: &AtomicU64,
     delayed: bool,
 ) -> io::Result<()> {
     let (sender, mut queue) = mpsc::channel::<(Instant, Bytes)>(UNDER_WAY);
     let reading = async move {
         loop {
-            thawed(network).await;
+            way.thawed().await;
             let mut chunk = BytesMut::with_capacity(CHUNK);
             let length = from.read_buf(&mut chunk).await?;
             let delay = if delayed {
-                network.wish.borrow().delay
+                way.network.wish.borrow().delay
             } else {
                 Duration::ZERO
             };
@@ -219,7 +232,7 @@ async fn pass_on(
     let writing = async {
         while let Some((due, chunk)) = queue.recv().await {
             sleep_until(due).await;
-            thawed(network).await;
+            way.thawed().await;
             if chunk.is_empty() {
                 return to.shutdown().await;
             }
@@ -231,8 +244,20 @@ async fn pass_on(
     tokio::try_join!(reading, writing).map(drop)
 }
 
-async fn thawed(network: &Network) {
-    let mut wish = network.wish.subscribe();
-    // Its sender lives in `network`.
-    let _ = wish.wait_for(|wish| !wish.frozen).await;
+/// What a connection knows of the network.
+#[derive(Debug, Clone, Copy)]
+struct Way<'a> {
+    network: &'a Network,
+    /// How many connections there were before it.
+    number: u64,
+}
+
+impl Way<'_> {
+    async fn thawed(self) {
+        let mut wish = self.network.wish.subscribe();
+        // Its sender lives in `network`.
+        let _ = wish
+            .wait_for(|wish| !wish.frozen && self.number >= wish.dead_before)
+            .await;
+    }
 }

@@ -13,16 +13,13 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::auth::Authorization;
+use super::body::{self, Drain};
+use super::connections::Connections;
 use super::trouble::{DownstreamTrouble, Trouble};
 use super::{DownstreamError, Forward};
 use crate::config::DownstreamConfig;
 use crate::push::{Cause, PushAnswer, Written};
 use crate::tls;
-
-/// Longest text of a downstream's refusal that is passed on, bytes.
-const MAX_MESSAGE: usize = 1024;
-/// How long an idle connection is kept.
-const IDLE_CONNECTION: Duration = Duration::from_secs(60);
 
 /// Headers of the sender that the downstream gets as they came.
 const PASSED_ON: [HeaderName; 5] = [
@@ -78,7 +75,8 @@ impl DownstreamMetrics {
 pub(super) struct Downstream {
     name: Arc<str>,
     url: String,
-    client: reqwest::Client,
+    connections: Connections,
+    drain: Drain,
     authorization: Authorization,
     headers: HeaderMap,
     tenant_header: Option<HeaderName>,
@@ -120,21 +118,15 @@ impl Downstream {
         let max_concurrency = usize::try_from(config.max_concurrency)
             .unwrap_or(usize::MAX)
             .clamp(1, Semaphore::MAX_PERMITS);
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(
-                tls::client_config(&config.tls).map_err(|error| fail("tls", error.into()))?,
-            )
-            .redirect(reqwest::redirect::Policy::none())
-            // As Prometheus: a proxy is never taken from the environment unasked.
-            .no_proxy()
-            .pool_idle_timeout(IDLE_CONNECTION)
-            .pool_max_idle_per_host(max_concurrency)
-            .build()
+        let tls = tls::client_config(&config.tls).map_err(|error| fail("tls", error.into()))?;
+        let connections = Connections::new(tls, max_concurrency, config.remote_timeout)
             .map_err(|error| fail("client", error.into()))?;
+        let name: Arc<str> = config.name.as_str().into();
         Ok(Self {
-            name: config.name.as_str().into(),
+            name,
             url: config.url.expose().to_owned(),
-            client,
+            connections,
+            drain: Drain::new(),
             authorization: Authorization::new(config)
                 .map_err(|error| fail("authentication", error.into()))?,
             headers,
@@ -151,7 +143,7 @@ impl Downstream {
         self.in_flight.available_permits() as u64
     }
 
-    /// Sends once, within the time-out, waiting for a free slot included. Never retries: the sender
+    /// Sends once, within the timeout, waiting for a free slot included. Never retries: the sender
     /// does.
     pub(super) async fn send(&self, forward: &Forward<'_>) -> PushAnswer {
         let start = Instant::now();
@@ -201,24 +193,21 @@ impl Downstream {
             .await
             .map_err(|closed| closed.to_string())?;
         let headers = self.request_headers(forward).await?;
-        let mut response = self
-            .client
-            .post(&self.url)
-            .headers(headers)
-            .body(forward.body.clone())
-            .send()
-            .await
-            .map_err(|error| describe(&error))?;
+        let request = |client: &reqwest::Client| {
+            let request = client.post(&self.url).headers(headers);
+            request.body(forward.body.clone())
+        };
+        let sent = self.connections.send(request).await;
+        let mut response = sent.map_err(|error| describe(&error))?;
         let status = response.status();
-        let mut message = Vec::new();
-        // A body is read to its end, so that the connection can be used again, but only so far.
-        while let Ok(Some(chunk)) = response.chunk().await {
-            message.extend_from_slice(&chunk);
-            if message.len() > MAX_MESSAGE {
-                break;
-            }
-        }
-        let answer = self.interpret(status, response.headers(), &message);
+        let answer = if status.is_success() {
+            let answer = self.interpret(status, response.headers(), &[]);
+            self.drain.drain(response);
+            answer
+        } else {
+            let message = body::message(&mut response).await;
+            self.interpret(status, response.headers(), &message)
+        };
         Ok((status, answer))
     }
 
@@ -339,7 +328,6 @@ fn retry_after(value: &HeaderValue) -> Option<Duration> {
 }
 
 fn one_line(message: &[u8]) -> String {
-    let message = &message[..message.len().min(MAX_MESSAGE)];
     let text = String::from_utf8_lossy(message);
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -378,9 +366,8 @@ mod tests {
     }
 
     #[test]
-    fn messages_become_one_bounded_line() {
+    fn messages_become_one_line() {
         assert_eq!(one_line(b"  two\n lines\t\xff "), "two lines \u{fffd}");
-        assert!(one_line(&[b'x'; 5000]).len() <= MAX_MESSAGE);
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! after every downstream has answered.
 
 mod auth;
+mod body;
 mod client;
+mod connections;
 mod trouble;
 
 use bytes::Bytes;

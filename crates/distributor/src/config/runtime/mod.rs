@@ -1,8 +1,11 @@
 //! The runtime configuration: limits of single tenants, read again while the process runs.
 //!
 //! Readers take the current [`RuntimeSnapshot`] from an atomic pointer; a reload makes a new one
-//! and swaps it in. A file with a mistake changes nothing.
+//! and swaps it in. A file with a mistake changes nothing, nor does one that may be in the middle of
+//! a write (see [`settling`]).
 
+mod files;
+mod settling;
 mod snapshot;
 
 use std::path::PathBuf;
@@ -25,6 +28,7 @@ pub use snapshot::{MultiKvOverride, RuntimeSnapshot};
 
 use super::errors::{ConfigErrors, Findings};
 use super::model::{Limits, RuntimeConfigSource};
+use settling::{Read, Settling, Verdict, has_content};
 
 /// Owns the runtime configuration and the task that reloads it.
 #[derive(Debug)]
@@ -43,6 +47,7 @@ pub struct TenantLimits {
 #[derive(Debug)]
 struct Shared {
     files: Vec<PathBuf>,
+    period: Duration,
     defaults: Arc<Limits>,
     current: ArcSwap<RuntimeSnapshot>,
     changes: watch::Sender<Arc<RuntimeSnapshot>>,
@@ -67,6 +72,27 @@ struct LastAttempt {
     content: Option<[u8; 32]>,
     mistakes: Option<ConfigErrors>,
     warnings: Vec<String>,
+    settling: Settling,
+}
+
+/// How a reload came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Occasion {
+    /// The start: there is nothing that could stay in effect.
+    Start,
+    /// It was time to look.
+    Period,
+    /// Somebody asked, and says by it that the files are complete.
+    Asked,
+}
+
+/// What a reload came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reloaded {
+    Unchanged,
+    Changed,
+    /// Something has changed that is not believed yet; look again after this.
+    Again(Duration),
 }
 
 #[derive(Debug, Clone, Default)]
@@ -115,6 +141,7 @@ impl RuntimeConfig {
         let empty = Arc::new(RuntimeSnapshot::empty(Arc::clone(&defaults)));
         let shared = Arc::new(Shared {
             files: source.files,
+            period: source.period,
             defaults,
             current: ArcSwap::new(Arc::clone(&empty)),
             changes: watch::Sender::new(empty),
@@ -131,8 +158,8 @@ impl RuntimeConfig {
                 task: None,
             });
         }
-        shared.reload().await?;
-        let work = watch_files(Arc::clone(&shared), source.period, stop.clone());
+        shared.reload(Occasion::Start).await?;
+        let work = watch_files(Arc::clone(&shared), stop.clone());
         let task = tokio::spawn(work.instrument(tracing::info_span!("runtime_config")));
         Ok(Self {
             shared,
@@ -163,13 +190,15 @@ impl RuntimeConfig {
         self.shared.changes.subscribe()
     }
 
-    /// Looks at the files now. `true` when something changed.
+    /// Looks at the files now and takes over what is there without waiting whether it is complete;
+    /// only a file that had content and is empty is refused. `true` when something changed.
     ///
     /// # Errors
     /// All mistakes in the files, also when an earlier reload met the same; nothing has changed
     /// then.
     pub async fn reload_now(&self) -> Result<bool, ConfigErrors> {
-        self.shared.reload().await
+        let reloaded = self.shared.reload(Occasion::Asked).await?;
+        Ok(reloaded == Reloaded::Changed)
     }
 
     /// Stops the reloads and waits for the task's end.
@@ -214,14 +243,18 @@ impl TenantLimits {
     }
 }
 
-async fn watch_files(shared: Arc<Shared>, period: Duration, stop: CancellationToken) {
+async fn watch_files(shared: Arc<Shared>, stop: CancellationToken) {
+    let mut pause = shared.period;
     while stop
-        .run_until_cancelled(tokio::time::sleep(period))
+        .run_until_cancelled(tokio::time::sleep(pause))
         .await
         .is_some()
     {
         // The outcome is in the log and in the metrics.
-        let _ = shared.reload().await;
+        pause = match shared.reload(Occasion::Period).await {
+            Ok(Reloaded::Again(soon)) => soon,
+            _ => shared.period,
+        };
     }
 }
 
@@ -230,35 +263,41 @@ impl Shared {
         Arc::clone(self.current.load().limits(tenant))
     }
 
-    async fn reload(&self) -> Result<bool, ConfigErrors> {
+    async fn reload(&self, occasion: Occasion) -> Result<Reloaded, ConfigErrors> {
         if self.files.is_empty() {
-            return Ok(false);
+            return Ok(Reloaded::Unchanged);
         }
         let mut last = self.last.lock().await;
         let mut findings = Findings::default();
-        let mut texts = Vec::with_capacity(self.files.len());
-        for path in &self.files {
-            let file = path.display().to_string();
-            match tokio::fs::read_to_string(path).await {
-                Ok(text) => texts.push((file, text)),
-                Err(error) => {
-                    let problem = format!("cannot be read: {error}; check runtime_config.file");
-                    findings.error(&file, "", problem);
-                }
-            }
-        }
+        let read = match occasion {
+            Occasion::Start => files::read_settled(&self.files, &mut findings).await,
+            Occasion::Period | Occasion::Asked => files::read(&self.files, &mut findings).await,
+        };
         let readable = findings.errors.is_empty();
-        let hash = content_hash(&texts);
+        let hash = content_hash(&read);
         if readable && last.content == Some(hash) {
-            return last.mistakes.clone().map_or(Ok(false), Err);
+            return self.unchanged(&mut last);
+        }
+        if readable {
+            match self.verdict(&mut last.settling, &read, hash, occasion) {
+                Verdict::TakeOver => {}
+                Verdict::Wait { again, suspicion } => {
+                    if let Some(suspicion) = suspicion {
+                        self.suspect(suspicion);
+                    }
+                    return Ok(Reloaded::Again(again));
+                }
+                Verdict::Refuse(problem) => findings.error("runtime_config.file", "", problem),
+            }
         }
         // Readable again with the content of before is a change from unreadable.
         last.content = readable.then_some(hash);
-        let (snapshot, mut findings) = self.parse(texts, hash, findings).await;
+        let (snapshot, read, mut findings) = self.parse(read, hash, findings).await;
         let Some(snapshot) = snapshot.filter(|_| findings.errors.is_empty()) else {
             return Err(self.refuse(&mut last, findings));
         };
         last.mistakes = None;
+        last.settling.took_over(&read);
         let warnings = findings.take_warnings();
         if warnings != last.warnings {
             for warning in &warnings {
@@ -267,20 +306,85 @@ impl Shared {
             last.warnings = warnings;
         }
         self.accept(snapshot);
-        Ok(true)
+        Ok(Reloaded::Changed)
+    }
+
+    fn verdict(
+        &self,
+        settling: &mut Settling,
+        read: &[Read],
+        hash: [u8; 32],
+        occasion: Occasion,
+    ) -> Verdict {
+        match occasion {
+            Occasion::Period => settling.judge(read, hash, self.period),
+            Occasion::Asked => settling
+                .emptied(read)
+                .map_or(Verdict::TakeOver, Verdict::Refuse),
+            Occasion::Start => {
+                for read in read.iter().filter(|read| !has_content(&read.text)) {
+                    tracing::warn!(
+                        file = read.file,
+                        "the runtime configuration is empty: nothing is overridden; write {{}} into \
+                         it if that is meant"
+                    );
+                }
+                Verdict::TakeOver
+            }
+        }
+    }
+
+    /// As at the last reload, after what was in between perhaps.
+    fn unchanged(&self, last: &mut LastAttempt) -> Result<Reloaded, ConfigErrors> {
+        last.settling.unchanged();
+        if let Some(mistakes) = &last.mistakes {
+            return Err(mistakes.clone());
+        }
+        if self.refused.swap(None).is_some() {
+            self.metrics.last_reload_successful.set(1);
+            tracing::info!("the runtime configuration is again what was loaded before");
+        }
+        Ok(Reloaded::Unchanged)
+    }
+
+    /// It may be in the middle of a write.
+    fn suspect(&self, suspicion: String) {
+        let mut findings = Findings::default();
+        findings.error("runtime_config.file", "", suspicion);
+        let mistakes = ConfigErrors(findings.errors);
+        let known = self.refused.load();
+        if known
+            .as_ref()
+            .is_none_or(|known| known.mistakes != mistakes)
+        {
+            tracing::warn!(
+                err = %mistakes,
+                "runtime configuration not taken over yet; what was loaded before stays in effect"
+            );
+            self.set_refused(mistakes);
+        }
+    }
+
+    fn set_refused(&self, mistakes: ConfigErrors) {
+        self.metrics.last_reload_successful.set(0);
+        let since_ms = self.refused.load().as_ref().map(|refused| refused.since_ms);
+        self.refused.store(Some(Arc::new(Refused {
+            since_ms: since_ms.unwrap_or_else(|| Clock::System.now_ms()),
+            mistakes,
+        })));
     }
 
     /// Thousands of tenants take long enough to hold up other tasks of the thread.
     async fn parse(
         &self,
-        texts: Vec<(String, String)>,
+        read: Vec<Read>,
         hash: [u8; 32],
         mut findings: Findings,
-    ) -> (Option<RuntimeSnapshot>, Findings) {
+    ) -> (Option<RuntimeSnapshot>, Vec<Read>, Findings) {
         let defaults = Arc::clone(&self.defaults);
         let work = tokio::task::spawn_blocking(move || {
-            let snapshot = RuntimeSnapshot::parse(&texts, &defaults, hex(&hash), &mut findings);
-            (snapshot, findings)
+            let snapshot = RuntimeSnapshot::parse(&read, &defaults, hex(&hash), &mut findings);
+            (snapshot, read, findings)
         });
         work.await.unwrap_or_else(|error| {
             let mut findings = Findings::default();
@@ -289,25 +393,20 @@ impl Shared {
                 "",
                 format!("was not parsed: {error}"),
             );
-            (None, findings)
+            (None, Vec::new(), findings)
         })
     }
 
     fn refuse(&self, last: &mut LastAttempt, findings: Findings) -> ConfigErrors {
         let mistakes = ConfigErrors(findings.errors);
-        self.metrics.last_reload_successful.set(0);
         if last.mistakes.as_ref() != Some(&mistakes) {
             tracing::error!(
                 err = %mistakes,
                 "runtime configuration refused; what was loaded before stays in effect"
             );
             last.mistakes = Some(mistakes.clone());
-            let since_ms = self.refused.load().as_ref().map(|refused| refused.since_ms);
-            self.refused.store(Some(Arc::new(Refused {
-                since_ms: since_ms.unwrap_or_else(|| Clock::System.now_ms()),
-                mistakes: mistakes.clone(),
-            })));
         }
+        self.set_refused(mistakes.clone());
         mistakes
     }
 
@@ -331,10 +430,10 @@ impl Shared {
 }
 
 /// The lengths keep apart texts whose concatenation is the same.
-fn content_hash(texts: &[(String, String)]) -> [u8; 32] {
+fn content_hash(all: &[Read]) -> [u8; 32] {
     let mut hasher = Sha256::new();
-    for (_, text) in texts {
-        if texts.len() > 1 {
+    for Read { text, .. } in all {
+        if all.len() > 1 {
             hasher.update(text.len().to_le_bytes());
         }
         hasher.update(text);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use figment::Figment;
 use figment::value::Value;
 
+use super::settling::Read;
 use crate::config::collect::{Assignment, Collector};
 use crate::config::errors::Findings;
 use crate::config::layers;
@@ -47,10 +48,10 @@ impl RuntimeSnapshot {
         }
     }
 
-    /// Merges `texts` (file name and content; later ones win) over `defaults`. `None` with any
+    /// Merges `texts` (later ones win) over `defaults`. `None` with any
     /// mistake, which is in `findings`.
     pub(super) fn parse(
-        texts: &[(String, String)],
+        texts: &[Read],
         defaults: &Arc<Limits>,
         sha256: String,
         findings: &mut Findings,
@@ -58,7 +59,7 @@ impl RuntimeSnapshot {
         // Keys of a tenant, in the order of the files.
         let mut tenants: BTreeMap<String, Vec<Assignment>> = BTreeMap::new();
         let mut multi = Vec::new();
-        for (file, text) in texts {
+        for Read { file, text, .. } in texts {
             let entries = yaml::parse_mapping(file, text, findings);
             let (overrides, others): (Vec<Entry>, Vec<Entry>) = entries
                 .into_iter()

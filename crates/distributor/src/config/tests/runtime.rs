@@ -294,3 +294,66 @@ async fn rendering() {
     runtime.shutdown().await.unwrap();
     again.shutdown().await.unwrap();
 }
+
+const TWO: &str = "overrides: {t: {accept_ha_samples: true}, u: {accept_ha_samples: true}}";
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_file_changes_nothing_until_it_says_that_nothing_is_overridden() {
+    let mut files = Files::new(&[("a.yaml", TWO)]);
+    let runtime = files.start(&["a.yaml"]).await;
+    for empty in ["", "# overrides: {}\n\n", "---\n"] {
+        files.write("a.yaml", empty);
+        let mistakes = runtime.reload_now().await.unwrap_err().to_string();
+        assert!(mistakes.contains("is empty and had content before; write {}"));
+        tokio::time::sleep(PERIOD * 10).await;
+        assert!(runtime.limits("t").accept_ha_samples);
+        assert!(files.metrics().contains("last_reload_successful 0"));
+        assert!(runtime.reader().refused().is_some());
+    }
+    files.write("a.yaml", "{}");
+    let mut changes = runtime.subscribe();
+    changes.changed().await.unwrap();
+    assert!(!runtime.limits("t").accept_ha_samples);
+    assert!(runtime.reader().refused().is_none());
+    runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_was_cut_in_the_middle_of_a_write_changes_nothing() {
+    let mut files = Files::new(&[("a.yaml", TWO)]);
+    let runtime = files.start(&["a.yaml"]).await;
+    // It parses, and one tenant is missing.
+    files.write("a.yaml", "overrides: {t: {accept_ha_samples: true}}");
+    tokio::time::sleep(PERIOD * 2).await;
+    assert!(runtime.limits("u").accept_ha_samples);
+    let refused = runtime.reader().refused().unwrap();
+    assert!(
+        refused.mistakes.to_string().contains("has shrunk in place"),
+        "{refused:?}"
+    );
+    // The rest of it.
+    files.write("a.yaml", TWO);
+    tokio::time::sleep(PERIOD * 2).await;
+    assert!(runtime.reader().refused().is_none());
+    assert!(files.metrics().contains("last_reload_successful 1"));
+
+    files.write("a.yaml", "overrides: {t: {accept_ha_samples: true}}");
+    let mut changes = runtime.subscribe();
+    changes.changed().await.unwrap();
+    assert!(!runtime.limits("u").accept_ha_samples, "it has stayed so");
+    runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_was_replaced_as_a_whole_is_taken_over_soon() {
+    let mut files = Files::new(&[("a.yaml", TWO)]);
+    let runtime = files.start(&["a.yaml"]).await;
+    let mut changes = runtime.subscribe();
+    files.write("next.yaml", "overrides: {}");
+    std::fs::rename(files.path("next.yaml"), files.path("a.yaml")).unwrap();
+    let begun = tokio::time::Instant::now();
+    changes.changed().await.unwrap();
+    assert!(begun.elapsed() <= PERIOD + Duration::from_secs(2));
+    assert!(!runtime.limits("t").accept_ha_samples);
+    runtime.shutdown().await.unwrap();
+}

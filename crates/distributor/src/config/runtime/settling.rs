@@ -1,0 +1,144 @@
+//! Whether what was read is all that the writer meant to write.
+//!
+//! A file that is written in place is seen in the middle: empty, or cut where it still parses. What
+//! is taken over from it would switch overrides off, deduplication among them, without anybody's
+//! wish. So a change is believed once it was the same at two looks, and one that leaves less than
+//! there was, once it has stayed for longer.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Time until the second look at a file that was replaced as a whole (renamed to its place, or by
+/// the links of a Kubernetes volume); at most the period.
+const REPLACED: Duration = Duration::from_secs(1);
+/// What is shorter than before must stay so for this many periods.
+const SHORTER_PERIODS: u32 = 3;
+
+/// A file as it was read.
+#[derive(Debug, Clone)]
+pub(super) struct Read {
+    pub(super) file: String,
+    pub(super) text: String,
+    /// Device and inode.
+    pub(super) identity: (u64, u64),
+}
+
+/// What was taken over of a file.
+#[derive(Debug)]
+struct Taken {
+    bytes: usize,
+    has_content: bool,
+    identity: (u64, u64),
+}
+
+/// A change that is not believed yet.
+#[derive(Debug)]
+struct Pending {
+    hash: [u8; 32],
+    until: Instant,
+}
+
+/// What to do with what was read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is complete.
+    TakeOver,
+    /// Look again then. What is suspicious is told.
+    Wait {
+        again: Duration,
+        suspicion: Option<String>,
+    },
+    /// It is not taken over however long it stays.
+    Refuse(String),
+}
+
+/// Remembers what was taken over and what waits.
+#[derive(Debug, Default)]
+pub(super) struct Settling {
+    taken: Vec<Taken>,
+    pending: Option<Pending>,
+}
+
+impl Settling {
+    /// Judges what was read at one look of several, `period` apart. `hash` is of all files.
+    pub(super) fn judge(&mut self, read: &[Read], hash: [u8; 32], period: Duration) -> Verdict {
+        if let Some(problem) = self.emptied(read) {
+            self.pending = None;
+            return Verdict::Refuse(problem);
+        }
+        let (hold, suspicion) = self.hold(read, period);
+        let now = Instant::now();
+        let until = match &self.pending {
+            Some(pending) if pending.hash == hash => pending.until,
+            _ => now + hold,
+        };
+        self.pending = Some(Pending { hash, until });
+        let left = until.saturating_duration_since(now);
+        if left.is_zero() {
+            return Verdict::TakeOver;
+        }
+        let again = left.min(period);
+        Verdict::Wait { again, suspicion }
+    }
+
+    /// A file that had content and has none: nobody means that by it.
+    pub(super) fn emptied(&self, read: &[Read]) -> Option<String> {
+        let both = read.iter().zip(&self.taken);
+        let emptied = both
+            .filter(|(now, taken)| taken.has_content && !has_content(&now.text))
+            .map(|(now, _)| now)
+            .next()?;
+        Some(format!(
+            "{} is empty and had content before; write {{}} into it if nothing is to be overridden",
+            emptied.file
+        ))
+    }
+
+    fn hold(&self, read: &[Read], period: Duration) -> (Duration, Option<String>) {
+        let mut hold = REPLACED.min(period);
+        let mut suspicion = None;
+        for (now, taken) in read.iter().zip(&self.taken) {
+            if now.identity != taken.identity {
+                continue;
+            }
+            hold = hold.max(period);
+            if now.text.len() < taken.bytes {
+                hold = period.saturating_mul(SHORTER_PERIODS);
+                suspicion = Some(format!(
+                    "{} has shrunk in place from {} to {} bytes, as in the middle of a write; it is \
+                     taken over once it has stayed the same for {hold:?}, or at once if another file \
+                     is renamed to its place",
+                    now.file,
+                    taken.bytes,
+                    now.text.len(),
+                ));
+            }
+        }
+        (hold, suspicion)
+    }
+
+    /// Nothing waits any more.
+    pub(super) fn unchanged(&mut self) {
+        self.pending = None;
+    }
+
+    /// This is in effect now.
+    pub(super) fn took_over(&mut self, read: &[Read]) {
+        self.pending = None;
+        self.taken = read
+            .iter()
+            .map(|read| Taken {
+                bytes: read.text.len(),
+                has_content: has_content(&read.text),
+                identity: read.identity,
+            })
+            .collect();
+    }
+}
+
+/// Anything besides white space, comments and the marks of YAML documents.
+pub(super) fn has_content(text: &str) -> bool {
+    let mut lines = text.lines().map(str::trim);
+    lines.any(|line| !line.is_empty() && !line.starts_with('#') && line != "---" && line != "...")
+}
