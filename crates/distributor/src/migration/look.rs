@@ -87,7 +87,12 @@ fn json<T: for<'de> Deserialize<'de>>(
     match status {
         StatusCode::OK => serde_json::from_str(&body)
             .map(Some)
-            .map_err(|error| format!("{path} is not as expected: {error}")),
+            // What the parser thinks of it would tell nobody more.
+            .map_err(|_| {
+                format!(
+                    "{path} is not as expected: is it a distributor, of a version like this one?"
+                )
+            }),
         StatusCode::NOT_FOUND => Ok(None),
         other => Err(format!("{path} answers {other}")),
     }

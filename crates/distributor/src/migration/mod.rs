@@ -24,6 +24,7 @@ use seen::Step;
 const USAGE: &str = "\
 Usage: distributor migration status --targets ADDRESS,... [--watch] [--interval 2s] [--step N]
                                     [--expect N] [--json] [--ca-file FILE] [--insecure]
+                                    [--cert-file FILE --key-file FILE]
 
 Says how far a fleet of distributors is on its way from Consul or etcd to memberlist, whether all of
 them agree, and whether the next step is safe; if it is not, why, and what to do. It asks each
@@ -40,6 +41,8 @@ distributor for its pages and metrics twice, and changes nothing.
   --json        for programs
   --ca-file     trust these certificate authorities, a PEM file, instead of the system's
   --insecure    accept any certificate
+  --cert-file   show this client certificate, a PEM file, to servers that ask for one
+  --key-file    its private key, a PEM file
 
 Exit status: 0 if the next step is safe, or all is done; 1 if not, or if the fleet is on another step
 than --step; 2 for a wrong command line.
@@ -54,6 +57,8 @@ struct Options {
     expect: Option<usize>,
     json: bool,
     ca_file: Option<String>,
+    cert_file: Option<String>,
+    key_file: Option<String>,
     insecure: bool,
 }
 
@@ -82,6 +87,8 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, String>
         expect: None,
         json: false,
         ca_file: None,
+        cert_file: None,
+        key_file: None,
         insecure: false,
     };
     while let Some(argument) = arguments.next() {
@@ -124,6 +131,8 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, String>
                 options.expect = Some(number.ok_or_else(problem)?);
             }
             "ca-file" => options.ca_file = Some(needed()?),
+            "cert-file" => options.cert_file = Some(needed()?),
+            "key-file" => options.key_file = Some(needed()?),
             "watch" => options.watch = true,
             "json" => options.json = true,
             "insecure" => options.insecure = true,
@@ -133,6 +142,9 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, String>
     }
     if options.targets.is_empty() {
         return Err("--targets is missing: name every distributor of the fleet".to_owned());
+    }
+    if options.cert_file.is_some() != options.key_file.is_some() {
+        return Err("--cert-file and --key-file need each other".to_owned());
     }
     Ok(Asked::Status(options))
 }
@@ -223,6 +235,8 @@ fn client(options: &Options) -> Result<reqwest::Client, Box<dyn std::error::Erro
         false => tls::trusting_nobody()?,
         true => tls::client_config(&ClientTls {
             ca_file: options.ca_file.clone().map(Into::into),
+            cert_file: options.cert_file.clone().map(Into::into),
+            key_file: options.key_file.clone().map(Into::into),
             insecure_skip_verify: options.insecure,
             ..ClientTls::default()
         })?,
@@ -260,10 +274,28 @@ async fn tell(options: &Options) -> Result<bool, String> {
             return Ok(false);
         }
         if !options.watch {
+            if let Some(why) = elsewhere(options, &verdict) {
+                eprintln!("{why}");
+            }
             return Ok(is_well(options, &verdict));
         }
         before = now;
     }
+}
+
+/// Why the exit status is 1 whatever the fleet's state is.
+fn elsewhere(options: &Options, verdict: &Verdict) -> Option<String> {
+    let asked = options
+        .step
+        .filter(|step| verdict.place != Place::At(*step))?;
+    let place = match &verdict.place {
+        Place::At(step) => format!("the fleet is on step {}", step.0),
+        _ => "the fleet is not on one step".to_owned(),
+    };
+    Some(format!(
+        "{place}, not on step {} as --step demands: exit status 1",
+        asked.0
+    ))
 }
 
 fn is_well(options: &Options, verdict: &Verdict) -> bool {

@@ -168,7 +168,7 @@ fn steps_that_are_apart_can_be_a_danger() {
         let verdict = judge(&look, &look, None);
         assert_eq!(verdict.place, Place::Scattered);
         assert!(!verdict.is_safe());
-        stops(&verdict).join("\n").contains("DANGER")
+        stops(&verdict).join("\n").contains("are doubled or lost")
     };
     // One reads memberlist, to which another does not write, or the other way round.
     for steps in [
@@ -462,7 +462,7 @@ fn a_member_that_is_no_target_stops() {
     let both = (now.clone(), now.clone());
     one_stop(
         &both,
-        "1 active members that are none of the targets: d2-abc (10.0.0.2:7946)",
+        "1 active member that is none of the targets: d2-abc (10.0.0.2:7946)",
     );
     // It has just been started, and looked at before the pages changed; or it is leaving.
     let mut before = now.clone();
@@ -740,6 +740,7 @@ fn arguments() {
         ("status --targets a --step 6", "a number from 0 to 5"),
         ("status --targets a --interval 0s", "a duration"),
         ("status --targets a --fast", "unknown flag --fast"),
+        ("status --targets a --cert-file c", "need each other"),
         ("status a", "unknown argument \"a\""),
     ] {
         let error = parsed(line).unwrap_err();

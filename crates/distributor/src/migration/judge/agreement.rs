@@ -139,8 +139,11 @@ pub(super) fn gossip(before: &Look, now: &Look, findings: &mut Findings) {
         findings.stop(
             None,
             format!(
-                "the gossip cluster has {} active members that are none of the targets: {}",
-                strangers.len(),
+                "the gossip cluster has {} none of the targets: {}",
+                match strangers.len() {
+                    1 => "1 active member that is".to_owned(),
+                    number => format!("{number} active members that are"),
+                },
                 list(&strangers)
             ),
             "add their HTTP addresses to --targets: they may be on another step",

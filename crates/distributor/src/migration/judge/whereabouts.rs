@@ -101,7 +101,7 @@ fn scattered(by_step: &BTreeMap<Step, Vec<&str>>, findings: &mut Findings) -> Op
         findings.stop(
             None,
             format!(
-                "DANGER: some read the old store, some memberlist, and not all write to both, so they can elect \
+                "some read the old store, some memberlist, and not all write to both, so they can elect \
                  different replicas: samples are doubled or lost ({what})"
             ),
             match (writes_old, writes_new) {
