@@ -39,6 +39,7 @@ attacks! {
     join_one: "join-one",
     join_six: "join-six",
     unfinished_bodies: "unfinished-bodies",
+    silent_connections: "silent-connections",
     scrapes_at_once: "scrapes-at-once",
     unread_scrapes: "unread-scrapes",
     unread_pages: "unread-pages",

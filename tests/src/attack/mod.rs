@@ -13,6 +13,7 @@
 //! [`Outcome::fact`] and are judged with [`Outcome::demand`].
 
 mod bodies;
+mod connections;
 mod elections;
 mod gossip;
 mod healthy;
@@ -65,6 +66,7 @@ pub struct Attack {
 /// All attacks, by area.
 const AREAS: &[&[Attack]] = &[
     bodies::ATTACKS,
+    connections::ATTACKS,
     elections::ATTACKS,
     gossip::ATTACKS,
     joining::ATTACKS,
