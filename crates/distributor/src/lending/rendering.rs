@@ -45,7 +45,8 @@ impl Rendering {
         self.compressed
     }
 
-    pub(super) fn plain(&self) -> u64 {
+    /// Bytes of the text, not compressed.
+    pub(crate) fn plain(&self) -> u64 {
         self.plain
     }
 }

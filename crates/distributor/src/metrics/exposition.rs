@@ -16,7 +16,10 @@ use super::classic::Classic;
 use crate::http_server::accept;
 use crate::lending::{Readers, Renderer, Rendering, TIME_TO_READ};
 
-/// A rendering is given to whoever asks within this time after it was begun.
+/// Only a rendering of more bytes is given to whoever asks after it was made: a small one costs so
+/// little that everybody gets the values of the moment.
+const LARGE: u64 = 256 << 10;
+/// A large rendering is given to whoever asks within this time after it was begun.
 const SHARED_FOR: Duration = Duration::from_secs(1);
 /// Or within this many times what it took to make: with very many series, making them takes at most
 /// a third of one core, whoever asks however often.
@@ -185,7 +188,11 @@ impl Inner {
         .await;
         let rendering = rendering.map_err(|_| Refusal::Failed)?;
         let rendering = rendering.map_err(|fmt::Error| Refusal::Failed)?;
-        let shared_for = SHARED_FOR.max(began.elapsed() * SHARED_FOR_TIMES);
+        let shared_for = if rendering.plain() > LARGE {
+            SHARED_FOR.max(began.elapsed() * SHARED_FOR_TIMES)
+        } else {
+            Duration::ZERO
+        };
         Ok((Arc::new(rendering), began + shared_for))
     }
 }
