@@ -55,10 +55,12 @@ async fn whoever_does_not_speak_in_time_is_closed_on_both_ports() {
             streams.push((address, said, stream));
         }
     }
-    let closing = streams.iter_mut().map(|(address, said, stream)| async move {
-        let said = String::from_utf8_lossy(said);
-        assert!(is_closed(stream).await, "{address} after {said:?}");
-    });
+    let closing = streams
+        .iter_mut()
+        .map(|(address, said, stream)| async move {
+            let said = String::from_utf8_lossy(said);
+            assert!(is_closed(stream).await, "{address} after {said:?}");
+        });
     join_all(closing).await;
 }
 
@@ -100,7 +102,10 @@ async fn an_idle_connection_gives_way_and_a_busy_one_does_not() {
     );
     assert!(metric(&distributor, "cortex_tcp_connections", "http").await <= 8.0);
     let log = distributor.process.log();
-    assert!(log.contains("an idle one was closed for a new one"), "{log}");
+    assert!(
+        log.contains("an idle one was closed for a new one"),
+        "{log}"
+    );
 }
 
 #[tokio::test]
@@ -109,7 +114,10 @@ async fn the_bound_follows_from_the_limit_of_descriptors() {
     let mut distributor = Distributor::launch("descriptors", &config(&sink, &json!({})));
     // Soft 64, hard 400: the soft one is raised.
     let recipe = distributor.process.recipe_mut();
-    let mut arguments = vec!["-c".into(), "ulimit -Hn 400; ulimit -Sn 64; exec \"$0\" \"$@\"".into()];
+    let mut arguments = vec![
+        "-c".into(),
+        "ulimit -Hn 400; ulimit -Sn 64; exec \"$0\" \"$@\"".into(),
+    ];
     arguments.push(recipe.program.clone().into_os_string());
     arguments.append(&mut recipe.arguments);
     recipe.program = "/bin/sh".into();
