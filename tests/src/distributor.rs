@@ -70,6 +70,11 @@ impl Distributor {
         }
     }
 
+    /// The program itself.
+    pub fn program() -> PathBuf {
+        binary()
+    }
+
     /// Waits until `/ready` says 200.
     ///
     /// # Panics

@@ -45,7 +45,7 @@ pub use load::Load;
 pub use pairs::{REPLICAS, now_ms, pair_series};
 pub use peers::{
     Answer, Consul, ConsulOptions, Etcd, EtcdOptions, LONG, Labels, Metrics, Port, Process, Proxy,
-    Recipe, SHORT, ServerTlsFiles, get, http_client, wait_for,
+    Recipe, SHORT, ServerTlsFiles, Signal, get, http_client, wait_for,
 };
 pub use prometheus::{Prometheus, PrometheusConfig, PrometheusVersion, RemoteWrite};
 pub use python::start_python;

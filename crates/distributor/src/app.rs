@@ -22,7 +22,7 @@ use crate::multi::Multi;
 use crate::pages::Desk;
 use crate::push::Pusher;
 use crate::store::{Backend, StoreConfigError};
-use crate::{DownstreamError, Downstreams, grpc_server, http_server, metrics, store};
+use crate::{DownstreamError, Downstreams, grpc_server, http_server, listener, metrics, store};
 
 /// Time between two looks for refusals that the log is to be told of.
 const TELL_EVERY: Duration = Duration::from_secs(5);
@@ -126,6 +126,40 @@ impl ha_tracker::TenantLimits for RuntimeLimits {
             sample_failover_timeout: limits.ha_tracker_sample_failover_timeout,
         }
     }
+}
+
+/// What [`check`] found.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// Sentences, each about one mistake with which the start would fail.
+    pub mistakes: Vec<String>,
+    /// Complete sentences.
+    pub warnings: Vec<String>,
+}
+
+/// Reads the files that `config` names, as the start does: the runtime configuration, and those of
+/// TLS.
+pub async fn check(config: &Config) -> Checked {
+    let mut checked = Checked::default();
+    let mut mistake = |problem: String| checked.mistakes.push(problem);
+    let server = &config.server;
+    for (protocol, tls) in [
+        ("http", &server.http_tls_config),
+        ("grpc", &server.grpc_tls_config),
+    ] {
+        if let Err(error) = listener::check_tls(protocol, tls) {
+            mistake(error.to_string());
+        }
+    }
+    let downstream = &config.distributor.downstream;
+    if let Err(error) = Downstreams::new(downstream, &mut Registry::default()) {
+        mistake(error.to_string());
+    }
+    match RuntimeConfig::check(config.runtime_config.clone(), config.limits.clone()).await {
+        Ok(warnings) => checked.warnings = warnings,
+        Err(errors) => mistake(StartError::RuntimeConfig(errors).to_string()),
+    }
+    checked
 }
 
 /// Starts a distributor. It accepts connections when this returns; `/ready` tells when it knows
@@ -285,7 +319,8 @@ impl Running {
     /// in effect, with a line in the log.
     pub async fn reload(&self) {
         match self.runtime.reload_now().await {
-            Ok(changed) => tracing::info!(changed, "runtime configuration read again"),
+            Ok(true) => {}
+            Ok(false) => tracing::info!("the runtime configuration has not changed"),
             Err(error) => tracing::error!(
                 %error,
                 "the runtime configuration cannot be used; what was in effect stays"

@@ -7,7 +7,9 @@
 mod app;
 mod asking;
 pub mod config;
+pub mod console;
 pub mod demo;
+pub mod descriptors;
 mod downstream;
 mod ended;
 mod grpc_server;
@@ -25,10 +27,11 @@ mod pages;
 mod pem;
 mod push;
 pub mod reference;
+pub mod signals;
 mod store;
 mod tls;
 
-pub use app::{Running, StartError, start, start_with_store};
+pub use app::{Checked, Running, StartError, check, start, start_with_store};
 pub use downstream::{DownstreamError, DownstreamTrouble, Downstreams};
 pub use push::{
     Cause, Held, Message, PushAnswer, PushBody, PushRequest, Pusher, Refusal, Written,
@@ -38,8 +41,6 @@ pub use store::StoreConfigError;
 
 /// Version of this build.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// Revision of this build, if the builder told it in `GIT_REVISION`.
-pub const REVISION: &str = match option_env!("GIT_REVISION") {
-    Some(revision) => revision,
-    None => "unknown",
-};
+/// Revision of this build: `GIT_REVISION` of its environment, else that of the repository it was
+/// built in (`build.rs`).
+pub const REVISION: &str = env!("GIT_REVISION");

@@ -1,10 +1,16 @@
-//! The `distributor` binary: reads the configuration, starts the distributor, waits for a signal.
+//! The `distributor` binary: reads the configuration, starts the distributor, and does what signals
+//! ask for.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use distributor::config::{ConfigErrors, Invocation, Loaded};
-use distributor::{REVISION, VERSION, config, demo, logging, migration, reference};
-use tokio::signal::unix::{SignalKind, signal};
+use distributor::config::{Invocation, Loaded};
+use distributor::console::{EXIT_USAGE, complain, print};
+use distributor::signals::{Asked, Signals, ignore};
+use distributor::{REVISION, VERSION, config, demo, descriptors, logging, migration, reference};
+
+/// What the first argument may be.
+const COMMANDS: [&str; 4] = ["run", "demo", "migration", "docs"];
 
 fn main() -> ExitCode {
     let mut arguments: Vec<_> = std::env::args_os().skip(1).collect();
@@ -13,60 +19,8 @@ fn main() -> ExitCode {
         Some("demo") => return demo::run(arguments.into_iter().skip(1)),
         Some("migration") => return migration::run(arguments.into_iter().skip(1)),
         Some("run") => drop(arguments.remove(0)),
+        Some(word) if !word.starts_with('-') => return unknown_command(word),
         _ => {}
-    }
-    match config::load(arguments, std::env::vars_os()) {
-        Ok(Invocation::Run(loaded)) => run(*loaded),
-        Ok(Invocation::Check(loaded)) => {
-            for warning in &loaded.warnings {
-                eprintln!("warning: {warning}");
-            }
-            println!("the configuration is valid");
-            ExitCode::SUCCESS
-        }
-        Ok(Invocation::Help(text)) => {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }
-        Ok(Invocation::Version) => {
-            println!("distributor {VERSION} (revision {REVISION})");
-            ExitCode::SUCCESS
-        }
-        Err(errors) => {
-            eprintln!("{errors}");
-            ExitCode::from(ConfigErrors::EXIT_CODE)
-        }
-    }
-}
-
-/// The generated references; `cargo xtask codegen` writes them to `docs/`.
-fn print_docs(which: Option<&str>) -> ExitCode {
-    match which {
-        Some("configuration") => print!("{}", config::reference_markdown()),
-        Some("metrics") => {
-            let page = tokio::runtime::Runtime::new()
-                .map_err(Into::into)
-                .and_then(|runtime| runtime.block_on(reference::metrics_markdown()));
-            match page {
-                Ok(page) => print!("{page}"),
-                Err(error) => {
-                    eprintln!("cannot make the metrics reference: {error}");
-                    return ExitCode::FAILURE;
-                }
-            }
-        }
-        _ => {
-            eprintln!("usage: distributor docs configuration|metrics");
-            return ExitCode::from(2);
-        }
-    }
-    ExitCode::SUCCESS
-}
-
-fn run(loaded: Loaded) -> ExitCode {
-    if let Err(error) = logging::init(&loaded.config.server) {
-        eprintln!("cannot set up logging: {error}");
-        return ExitCode::FAILURE;
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -74,27 +28,124 @@ fn run(loaded: Loaded) -> ExitCode {
     {
         Ok(runtime) => runtime,
         Err(error) => {
-            tracing::error!(%error, "cannot start the runtime");
+            complain(format_args!("cannot start the runtime: {error}"));
             return ExitCode::FAILURE;
         }
     };
-    runtime.block_on(serve(loaded))
+    let exit_code = runtime.block_on(invoke(arguments));
+    // Whoever reads from something that never answers is not waited for.
+    runtime.shutdown_background();
+    exit_code
 }
 
-async fn serve(loaded: Loaded) -> ExitCode {
+fn unknown_command(word: &str) -> ExitCode {
+    let meant = config::nearest(word, COMMANDS.into_iter());
+    let hint = meant.map_or(String::new(), |meant| format!("; did you mean {meant}?"));
+    complain(format_args!(
+        "unknown command {word:?}{hint}\nThe commands are {}; without one, the distributor runs. \
+         -help lists the flags.",
+        COMMANDS.join(", ")
+    ));
+    ExitCode::from(EXIT_USAGE)
+}
+
+/// The generated references; `cargo xtask codegen` writes them to `docs/`.
+fn print_docs(which: Option<&str>) -> ExitCode {
+    match which {
+        Some("configuration") => print(&config::reference_markdown(), 0),
+        Some("metrics") => {
+            let page = tokio::runtime::Runtime::new()
+                .map_err(Into::into)
+                .and_then(|runtime| runtime.block_on(reference::metrics_markdown()));
+            match page {
+                Ok(page) => print(&page, 0),
+                Err(error) => {
+                    complain(format_args!("cannot make the metrics reference: {error}"));
+                    ExitCode::FAILURE
+                }
+            }
+        }
+        _ => {
+            complain("usage: distributor docs configuration|metrics");
+            ExitCode::from(EXIT_USAGE)
+        }
+    }
+}
+
+/// Does what the command line asks for.
+async fn invoke(arguments: Vec<OsString>) -> ExitCode {
     // Before anything that takes time: a signal during the start ends it cleanly as well.
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) else {
-        tracing::error!("cannot listen for signals");
-        return ExitCode::FAILURE;
+    let mut signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => {
+            complain(format_args!("cannot listen for signals: {error}"));
+            return ExitCode::FAILURE;
+        }
     };
+    // It reads files.
+    let load = tokio::task::spawn_blocking(|| config::load(arguments, std::env::vars_os()));
+    let loaded = tokio::select! {
+        loaded = load => loaded,
+        signal = signals.end() => {
+            complain(format_args!("{signal} while the configuration was read"));
+            return ExitCode::SUCCESS;
+        }
+    };
+    match loaded {
+        Ok(Ok(Invocation::Run(loaded))) => run(*loaded, signals).await,
+        Ok(Ok(Invocation::Check(loaded))) => check(&loaded).await,
+        Ok(Ok(Invocation::Help(text))) => print(&text, 0),
+        Ok(Ok(Invocation::Version)) => {
+            print(&format!("distributor {VERSION} (revision {REVISION})\n"), 0)
+        }
+        Ok(Err(errors)) => {
+            complain(errors);
+            ExitCode::from(EXIT_USAGE)
+        }
+        Err(panicked) => {
+            complain(format_args!("reading the configuration: {panicked}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `-config.check`: also what the start would find in the files that the configuration names.
+async fn check(loaded: &Loaded) -> ExitCode {
+    let checked = distributor::check(&loaded.config).await;
+    for warning in loaded.warnings.iter().chain(&checked.warnings) {
+        complain(format_args!("warning: {warning}"));
+    }
+    for mistake in &checked.mistakes {
+        complain(mistake);
+    }
+    match checked.mistakes.is_empty() {
+        true => print("the configuration is valid\n", 0),
+        false => ExitCode::from(EXIT_USAGE),
+    }
+}
+
+async fn run(loaded: Loaded, mut signals: Signals) -> ExitCode {
+    // Dropped last: what is logged until the end is written.
+    let _log = match logging::init(&loaded.config.server) {
+        Ok(log) => log,
+        Err(error) => {
+            complain(format_args!("cannot set up logging: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    descriptors::raise_limit();
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
     let begun = tokio::time::Instant::now();
-    let mut running = match distributor::start(loaded.config).await {
+    let started = tokio::select! {
+        started = distributor::start(loaded.config) => started,
+        signal = signals.end() => {
+            tracing::info!(why = signal, "stopped before the start was complete");
+            return ExitCode::SUCCESS;
+        }
+    };
+    let mut running = match started {
         Ok(running) => running,
         Err(error) => {
             tracing::error!(%error, "cannot start");
@@ -111,23 +162,39 @@ async fn serve(loaded: Loaded) -> ExitCode {
     let ready = running.ready();
     tokio::pin!(ready);
     let mut was_ready = false;
-    loop {
-        let why = tokio::select! {
+    let why = loop {
+        tokio::select! {
             () = &mut ready, if !was_ready => {
                 was_ready = true;
                 tracing::info!(after_ms = begun.elapsed().as_millis() as u64, "ready");
-                continue;
             }
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
+            asked = signals.next() => match asked {
+                Asked::End(signal) => break signal,
+                Asked::Reload => running.reload().await,
+                Asked::Nothing(signal) => ignore(signal),
+            },
             what = running.failed() => {
                 tracing::error!(what, "giving up");
                 return ExitCode::FAILURE;
             }
-        };
-        tracing::info!(why, "shutting down: finishing requests in flight");
-        running.shutdown().await;
-        tracing::info!("stopped");
-        return ExitCode::SUCCESS;
+        }
+    };
+    tracing::info!(
+        why,
+        "shutting down: finishing requests in flight; a second signal ends it at once"
+    );
+    tokio::select! {
+        () = running.shutdown() => {
+            tracing::info!("stopped");
+            ExitCode::SUCCESS
+        }
+        signal = signals.end() => {
+            tracing::warn!(
+                why = signal,
+                "stopped at once, as told a second time: requests in flight get no answer, and \
+                 senders repeat them"
+            );
+            ExitCode::FAILURE
+        }
     }
 }

@@ -46,7 +46,7 @@ fn a_failover_doubles_and_loses_nothing() {
 #[test]
 fn a_wrong_command_line_is_told() {
     let output = demo(&["--fast"]);
-    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(output.status.code(), Some(64));
     let errors = String::from_utf8(output.stderr).unwrap();
     assert!(errors.contains("--fast") && errors.contains("Usage: distributor demo"));
     let help = demo(&["--help"]);

@@ -30,4 +30,5 @@ pub use ports::Port;
 pub use process::{Process, Recipe};
 pub use programs::{comes_up, only_lost_its_port, output_of, program, target_folder};
 pub use proxy::Proxy;
+pub use rustix::process::Signal;
 pub use wait::{LONG, SHORT, comes_true, wait_for};

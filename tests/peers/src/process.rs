@@ -143,7 +143,8 @@ impl Process {
         self.signal(Signal::HUP);
     }
 
-    fn signal(&self, signal: Signal) {
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
         let id = Pid::from_child(&self.child);
         // It is our child and not reaped while `self` is shared, so the id is still its own.
         kill_process(id, signal).unwrap_or_else(|e| panic!("{}: {signal:?}: {e}", self.name));

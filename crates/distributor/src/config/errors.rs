@@ -87,11 +87,6 @@ impl fmt::Display for ConfigError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors(pub Vec<ConfigError>);
 
-impl ConfigErrors {
-    /// `EX_USAGE` of sysexits.h.
-    pub const EXIT_CODE: u8 = 64;
-}
-
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.len() {

@@ -42,6 +42,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
+pub use collect::nearest;
 pub use errors::{ConfigError, ConfigErrors, Origin};
 pub use help::reference_markdown;
 pub use memberlist_model::MemberlistSettings;
@@ -84,7 +85,7 @@ pub enum Invocation {
 ///
 /// # Errors
 /// All mistakes of all sources; the caller prints them and exits with
-/// [`ConfigErrors::EXIT_CODE`].
+/// [`EXIT_USAGE`](crate::console::EXIT_USAGE).
 pub fn load(
     arguments: impl IntoIterator<Item = OsString>,
     variables: impl IntoIterator<Item = (OsString, OsString)>,

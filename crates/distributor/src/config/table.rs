@@ -32,7 +32,8 @@ pub(super) static CONTROL: &[Setting] = &[
         "config.check",
         Kind::Bool,
         "false",
-        "Check the configuration, report every mistake, and exit: status 0, or 64 with mistakes.",
+        "Check the configuration and the files that it names, report every mistake, and exit: \
+         status 0, or 64 with mistakes.",
     )
     .basic(),
     Setting::new(

@@ -20,18 +20,18 @@ mod summary;
 mod view;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
-
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::StartError;
 use crate::config::ConfigErrors;
+use crate::console::{EXIT_USAGE, complain, print};
+use crate::signals::{Asked, Signals};
 use crate::tls::TlsError;
 use screen::Screen;
 use script::Script;
 use stage::Stage;
-use summary::{Ending, Summary};
+use summary::{Ending, INTERRUPTED, Summary};
 
 const USAGE: &str = "\
 Usage: distributor demo [--quick] [--plain]
@@ -44,8 +44,8 @@ sender is stopped, the other one is elected, the first one comes back.
   --quick    all of it in about 10 seconds
   --plain    lines instead of the live view, as when the output is no terminal
 
-Exit status: 0 if no sample was doubled and none lost, else 1; 2 for a wrong command line; 130 if
-it was interrupted.
+Exit status: 0 if no sample was doubled and none lost, else 1; 64 for a wrong command line; 130 if
+it was interrupted. A second Ctrl-C ends it without the summary.
 ";
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -91,8 +91,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let options = match parse(arguments) {
         Ok(options) => options,
         Err(error) => {
-            eprint!("{error}\n\n{USAGE}");
-            return ExitCode::from(2);
+            complain(format_args!("{error}\n\n{}", USAGE.trim_end()));
+            return ExitCode::from(EXIT_USAGE);
         }
     };
     if options.help {
@@ -105,57 +105,41 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         .map_err(DemoError::Io)
         .and_then(|runtime| runtime.block_on(play(&options)));
     match played {
-        Ok(summary) => print(&format!("\n{}", summary.text()), summary.exit_code()),
+        Ok(Some(summary)) => print(&format!("\n{}", summary.text()), summary.exit_code()),
+        Ok(None) => ExitCode::from(INTERRUPTED),
         Err(error) => {
-            eprintln!("the demo cannot start: {error}");
+            complain(format_args!("the demo cannot start: {error}"));
             ExitCode::FAILURE
         }
     }
 }
 
-/// A reader who has gone has not read the verdict, so that is no success.
-fn print(text: &str, exit_code: u8) -> ExitCode {
-    match io::stdout().write_all(text.as_bytes()) {
-        Ok(()) => ExitCode::from(exit_code),
-        Err(_) => ExitCode::FAILURE,
-    }
-}
-
-async fn play(options: &Options) -> Result<Summary, DemoError> {
+/// Nothing when it was interrupted before there was anything to tell, or twice.
+async fn play(options: &Options) -> Result<Option<Summary>, DemoError> {
     let script = if options.quick {
         Script::QUICK
     } else {
         Script::FULL
     };
     let mut signals = Signals::listen()?;
-    let mut stage = Stage::set(script).await?;
+    let mut stage = tokio::select! {
+        stage = Stage::set(script) => stage?,
+        () = interrupted(&mut signals) => return Ok(None),
+    };
     let mut screen = Screen::open(options.plain);
     let ending = tokio::select! {
         ending = stage.play(&mut screen) => ending,
-        () = signals.any() => Ending::Interrupted,
+        () = interrupted(&mut signals) => Ending::Interrupted,
     };
-    Ok(stage.end(&mut screen, ending).await)
+    tokio::select! {
+        summary = stage.end(&mut screen, ending) => Ok(Some(summary)),
+        () = interrupted(&mut signals) => Ok(None),
+    }
 }
 
-struct Signals([Signal; 3]);
-
-impl Signals {
-    fn listen() -> io::Result<Self> {
-        Ok(Self([
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::hangup())?,
-        ]))
-    }
-
-    async fn any(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.0;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
-    }
+/// There is nothing to read again: a terminal that hangs up ends the demo.
+async fn interrupted(signals: &mut Signals) {
+    while let Asked::Nothing(_) = signals.next().await {}
 }
 
 #[cfg(test)]

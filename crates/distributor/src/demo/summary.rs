@@ -21,6 +21,9 @@ pub(super) struct Summary {
     pub(super) ending: Ending,
 }
 
+/// Status when the user or a signal ended it: 128 and the number of SIGINT, as of shells.
+pub(super) const INTERRUPTED: u8 = 130;
+
 /// How far it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ending {
@@ -84,7 +87,7 @@ impl Summary {
         if !self.faults().is_empty() {
             1
         } else if self.ending == Ending::Interrupted {
-            130
+            INTERRUPTED
         } else {
             0
         }

@@ -71,17 +71,7 @@ impl Connections {
         });
         let mut open = self.lock();
         if open.len() >= self.limit {
-            let idlest = open
-                .iter()
-                .filter(|(_, other)| !other.is_busy())
-                .min_by_key(|(_, other)| {
-                    (
-                        other.requests() > 0,
-                        other.idle_since_ms.load(Ordering::Relaxed),
-                    )
-                })
-                .map(|(id, _)| *id);
-            let gave_way = idlest.and_then(|id| open.remove(&id));
+            let gave_way = remove_idlest(&mut open);
             if let Some(suppressed) = self.full.admit() {
                 tracing::warn!(
                     protocol = self.protocol,
@@ -108,9 +98,32 @@ impl Connections {
         })
     }
 
+    /// Closes the connection that is needed least, for another use of its descriptor. Those that are
+    /// busy stay.
+    pub(super) fn make_room(&self) {
+        if let Some(idlest) = remove_idlest(&mut self.lock()) {
+            idlest.gives_way.cancel();
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Activity>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// One that never asked for anything, else the one that has been idle for longest.
+fn remove_idlest(open: &mut HashMap<u64, Arc<Activity>>) -> Option<Arc<Activity>> {
+    let idlest = open
+        .iter()
+        .filter(|(_, other)| !other.is_busy())
+        .min_by_key(|(_, other)| {
+            (
+                other.requests() > 0,
+                other.idle_since_ms.load(Ordering::Relaxed),
+            )
+        })
+        .map(|(id, _)| *id)?;
+    open.remove(&idlest)
 }
 
 impl Drop for Place {

@@ -57,6 +57,17 @@ pub(crate) fn connection_limit(configured: u64) -> usize {
     usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
+/// Reads the files of TLS as the listener does.
+///
+/// # Errors
+/// They cannot be used.
+pub(crate) fn check_tls(protocol: &'static str, tls: &ServerTls) -> Result<(), ServeError> {
+    match tls::server_config(tls, false) {
+        Ok(_) => Ok(()),
+        Err(source) => Err(ServeError::Tls { protocol, source }),
+    }
+}
+
 /// Why a server cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -138,7 +149,7 @@ impl Listener {
         }
         set_limits(server.http_builder(), listen.idle_timeout);
         let gauge = metrics.of(protocol, listen.connections);
-        let connections = Connections::new(protocol, listen.connections, gauge);
+        let connections = Arc::new(Connections::new(protocol, listen.connections, gauge));
         let tls = tls.map(|config| Reloadable {
             files: listen.tls.clone(),
             is_http2_only: listen.is_http2_only,
@@ -147,8 +158,8 @@ impl Listener {
         Ok(Self {
             protocol,
             address,
-            server: server.accept_error_handler(accept_errors(protocol)),
-            connections: Arc::new(connections),
+            server: server.accept_error_handler(accept_errors(protocol, Arc::clone(&connections))),
+            connections,
             tls,
         })
     }
@@ -186,23 +197,26 @@ struct Reloadable {
     current: RustlsConfig,
 }
 
-/// What is done about connections that cannot be accepted: one line when it begins, and one when it is
-/// over.
+/// What is done about connections that cannot be accepted: one line per 10 s, and an idle connection
+/// is closed, whose descriptor a new one may have.
 fn accept_errors(
     protocol: &'static str,
+    connections: Arc<Connections>,
 ) -> impl Fn(Option<&SocketAddr>, &io::Error) + Send + Sync + 'static {
     let log = LogLimit::new();
     move |client, error| match client {
         // A handshake that failed, or no place: told elsewhere, or the client's affair.
         Some(client) => tracing::debug!(protocol, %client, %error, "a connection was not taken"),
         None => {
+            connections.make_room();
             if let Some(suppressed) = log.admit() {
                 tracing::error!(
                     protocol,
                     %error,
                     suppressed,
-                    "cannot accept connections; trying again (too many open files: raise the \
-                     limit of descriptors, or lower server.{protocol}_listen_conn_limit)"
+                    "cannot accept connections; idle ones are closed to make room (too many open \
+                     files: raise the limit of descriptors, or lower \
+                     server.{protocol}_listen_conn_limit)"
                 );
             }
         }

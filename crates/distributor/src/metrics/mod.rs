@@ -110,9 +110,25 @@ pub(crate) fn register_process(registry: &mut Registry) {
             ("rustversion", env!("CARGO_PKG_RUST_VERSION")),
         ]),
     );
+    registry.register_collector(Box::new(LogCollector));
     registry.register_collector(Box::new(ProcessCollector(Arc::new(
         procfs::ticks_per_second(),
     ))));
+}
+
+/// What only the log knows: it is the process's, as standard error is.
+#[derive(Debug)]
+struct LogCollector;
+
+impl Collector for LogCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        counter(
+            &mut encoder,
+            "cortex_distributor_log_lines_dropped",
+            "Lines of the log that were not written, as nobody read standard error or it failed",
+            crate::logging::dropped() as f64,
+        )
+    }
 }
 
 /// Reads `/proc/self` at each scrape.

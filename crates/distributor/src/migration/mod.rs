@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::config::{ClientTls, parse_duration};
+use crate::console::{EXIT_USAGE, complain, print};
 use crate::{asking, tls};
 use judge::{Place, Verdict, judge};
 use look::{Target, look};
@@ -45,7 +46,7 @@ distributor for its pages and metrics twice, and changes nothing.
   --key-file    its private key, a PEM file
 
 Exit status: 0 if the next step is safe, or all is done; 1 if not, or if the fleet is on another step
-than --step; 2 for a wrong command line.
+than --step; 64 for a wrong command line.
 ";
 
 #[derive(Debug, Clone, PartialEq)]
@@ -203,13 +204,10 @@ async fn resolved(targets: &[String]) -> Vec<Target> {
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let options = match parse(arguments) {
         Ok(Asked::Status(options)) => options,
-        Ok(Asked::Help) => {
-            print!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
+        Ok(Asked::Help) => return print(USAGE, 0),
         Err(error) => {
-            eprint!("{error}\n\n{USAGE}");
-            return ExitCode::from(2);
+            complain(format_args!("{error}\n\n{}", USAGE.trim_end()));
+            return ExitCode::from(EXIT_USAGE);
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -222,7 +220,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("{error}");
+            complain(error);
             ExitCode::FAILURE
         }
     }

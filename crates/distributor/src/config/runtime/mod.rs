@@ -137,18 +137,7 @@ impl RuntimeConfig {
         defaults: Limits,
         registry: &mut Registry,
     ) -> Result<Self, ConfigErrors> {
-        let defaults = Arc::new(defaults);
-        let empty = Arc::new(RuntimeSnapshot::empty(Arc::clone(&defaults)));
-        let shared = Arc::new(Shared {
-            files: source.files,
-            period: source.period,
-            defaults,
-            current: ArcSwap::new(Arc::clone(&empty)),
-            changes: watch::Sender::new(empty),
-            refused: ArcSwapOption::empty(),
-            last: Mutex::default(),
-            metrics: Metrics::register(registry),
-        });
+        let shared = Shared::new(source, defaults, registry);
         let stop = CancellationToken::new();
         if shared.files.is_empty() {
             shared.metrics.last_reload_successful.set(1);
@@ -166,6 +155,21 @@ impl RuntimeConfig {
             stop,
             task: Some(task),
         })
+    }
+
+    /// Reads the files of `source` as [`RuntimeConfig::start`] does, and nothing else. Returns what
+    /// deserves a warning.
+    ///
+    /// # Errors
+    /// All mistakes in the files, or that one cannot be read.
+    pub async fn check(
+        source: RuntimeConfigSource,
+        defaults: Limits,
+    ) -> Result<Vec<String>, ConfigErrors> {
+        let shared = Shared::new(source, defaults, &mut Registry::default());
+        shared.reload(Occasion::Start).await?;
+        let last = shared.last.lock().await;
+        Ok(last.warnings.clone())
     }
 
     /// The limits of `tenant`, as [`TenantLimits::limits`].
@@ -259,6 +263,22 @@ async fn watch_files(shared: Arc<Shared>, stop: CancellationToken) {
 }
 
 impl Shared {
+    /// What is in effect without any file.
+    fn new(source: RuntimeConfigSource, defaults: Limits, registry: &mut Registry) -> Arc<Self> {
+        let defaults = Arc::new(defaults);
+        let empty = Arc::new(RuntimeSnapshot::empty(Arc::clone(&defaults)));
+        Arc::new(Self {
+            files: source.files,
+            period: source.period,
+            defaults,
+            current: ArcSwap::new(Arc::clone(&empty)),
+            changes: watch::Sender::new(empty),
+            refused: ArcSwapOption::empty(),
+            last: Mutex::default(),
+            metrics: Metrics::register(registry),
+        })
+    }
+
     fn limits(&self, tenant: &str) -> Arc<Limits> {
         Arc::clone(self.current.load().limits(tenant))
     }

@@ -241,7 +241,7 @@ fn help_shows_the_basic_flags() {
           -auth.multitenancy-enabled
             	Take the tenant of a request from its X-Scope-OrgID header. When false, every request belongs to no_auth_tenant. (default true)
           -config.check
-            	Check the configuration, report every mistake, and exit: status 0, or 64 with mistakes.
+            	Check the configuration and the files that it names, report every mistake, and exit: status 0, or 64 with mistakes.
           -config.expand-env
             	Replace ${VAR}, ${VAR:default} and $VAR in the YAML files by the environment's value; $$ stands for one $.
           -config.file list of strings

@@ -1,9 +1,14 @@
 //! Structured logs on standard error, one line per event: logfmt or JSON, both with `ts`, `level`,
-//! `msg` and the event's fields.
+//! `msg` and the event's fields. Nobody who logs waits for whoever reads it.
+
+mod queue;
 
 use std::fmt::{self, Write as _};
-use std::time::SystemTime;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
+use kv_core::is_treacherous;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -16,23 +21,91 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::{LogFormat, LogLevel, ServerConfig};
 
-/// Makes the process log as configured. For the binary: libraries and tests leave the choice of a
-/// subscriber to their process.
+use queue::Queue;
+pub(crate) use queue::dropped;
+
+/// How long the end of the process may wait for whoever reads the log.
+const FLUSH: Duration = Duration::from_secs(1);
+
+/// Why a process cannot log.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// There can be no thread.
+    #[error("the thread that writes the log: {0}")]
+    Thread(#[from] io::Error),
+    /// The process has a subscriber already.
+    #[error(transparent)]
+    Taken(#[from] tracing::subscriber::SetGlobalDefaultError),
+}
+
+/// The log of the process. When it is dropped, what has been logged is written before the process
+/// goes on, unless nobody reads it for a second.
+#[derive(Debug)]
+#[must_use = "dropping it waits for what is written until then only"]
+pub struct Log(Arc<Queue>);
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.0.flush(FLUSH);
+    }
+}
+
+/// Makes the process log as configured, panics as well. For the binary: libraries and tests leave
+/// the choice of a subscriber to their process.
 ///
 /// # Errors
-/// When the process has a subscriber already.
-pub fn init(server: &ServerConfig) -> Result<(), tracing::subscriber::SetGlobalDefaultError> {
+/// When the process has a subscriber already, or can have no more threads.
+pub fn init(server: &ServerConfig) -> Result<Log, LogError> {
     let level = match server.log_level {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Error => LevelFilter::ERROR,
     };
+    let format = server.log_format;
+    // Not through the lock of the standard library, which others would wait for.
+    let write = |bytes: &[u8]| rustix::io::write(io::stderr(), bytes);
+    let queue = Queue::start(write, move |dropped| {
+        let fields = Fields {
+            message: "lines of the log were dropped: nobody read standard error fast enough".into(),
+            others: vec![("lines", dropped.into())],
+        };
+        fields.line(format, &now(), Level::WARN)
+    })?;
+    let writer = Arc::clone(&queue);
     let lines = tracing_subscriber::fmt::layer()
-        .event_format(Lines(server.log_format))
-        .with_writer(std::io::stderr)
+        .event_format(Lines(format))
+        .with_writer(move || Writing(Arc::clone(&writer)))
         .with_filter(filter(level));
-    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines))
+    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines))?;
+    // The standard hook writes to standard error itself, and would wait.
+    std::panic::set_hook(Box::new(|panic| {
+        let location = panic.location().map(ToString::to_string);
+        let payload = panic.payload_as_str().unwrap_or("no text");
+        tracing::error!(
+            location = location.as_deref().unwrap_or("unknown"),
+            "a bug: panicked: {payload}"
+        );
+    }));
+    Ok(Log(queue))
+}
+
+/// One line on its way: the subscriber writes each as a whole.
+struct Writing(Arc<Queue>);
+
+impl io::Write for Writing {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn now() -> String {
+    humantime::format_rfc3339_micros(SystemTime::now()).to_string()
 }
 
 /// chitchat, which carries gossip, warns of what is its daily work ("Node to reset …" whenever a
@@ -75,8 +148,7 @@ where
     ) -> fmt::Result {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let ts = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
-        let line = fields.line(self.0, &ts, level_of(event.metadata()));
+        let line = fields.line(self.0, &now(), level_of(event.metadata()));
         writer.write_str(&line)
     }
 }
@@ -103,7 +175,7 @@ impl Fields {
             LogFormat::Json => {
                 // A map would lose the order.
                 let members: Vec<String> = fields
-                    .map(|(key, value)| format!("{}:{value}", serde_json::Value::from(key)))
+                    .map(|(key, value)| format!("\"{key}\":{}", json(&value)))
                     .collect();
                 format!("{{{}}}", members.join(","))
             }
@@ -158,17 +230,27 @@ impl Visit for Fields {
 
 /// Bare where that is unambiguous, else quoted as in JSON, which keeps it on one line.
 fn logfmt(value: &serde_json::Value) -> String {
+    let needs_quotes = |c: char| c <= ' ' || matches!(c, '"' | '=' | '\\') || is_treacherous(c);
     match value.as_str() {
-        Some(text)
-            if !text.is_empty()
-                && text
-                    .chars()
-                    .all(|c| c > ' ' && !matches!(c, '"' | '=' | '\\' | '\u{7f}')) =>
-        {
-            text.to_owned()
-        }
-        _ => value.to_string(),
+        Some(text) if !text.is_empty() && !text.contains(needs_quotes) => text.to_owned(),
+        _ => json(value),
     }
+}
+
+/// JSON in which what a terminal would obey, or a reader not see, is escaped as well.
+fn json(value: &serde_json::Value) -> String {
+    let mut text = value.to_string();
+    if text.contains(is_treacherous) {
+        text = text.chars().fold(String::new(), |mut escaped, c| {
+            // All of them have four digits. Writing to a string cannot fail.
+            let _ = match is_treacherous(c) {
+                true => write!(escaped, "\\u{:04x}", u32::from(c)),
+                false => escaped.write_char(c),
+            };
+            escaped
+        });
+    }
+    text
 }
 
 #[cfg(test)]
@@ -212,13 +294,13 @@ mod tests {
     #[derive(Clone, Default)]
     struct Written(Arc<Mutex<Vec<u8>>>);
 
-    impl std::io::Write for Written {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
         }
 
-        fn flush(&mut self) -> std::io::Result<()> {
+        fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
     }
@@ -246,6 +328,27 @@ mod tests {
             "ts=2026-01-01T00:00:00Z level=info msg=\"elected a replica\" tenant=t1 \
              cluster=\"eu west\\n\\\"1\\\"\" old=\"\" silent_ms=30012\n"
         );
+    }
+
+    #[test]
+    fn names_from_outside_command_no_terminal() {
+        let name = "a\u{9b}31m\u{1b}[2J\u{7f}\u{202e}\u{2028}\u{200b}東京";
+        for format in [LogFormat::Logfmt, LogFormat::Json] {
+            let fields = Fields {
+                message: format!("elected {name}"),
+                others: vec![("cluster", name.into())],
+            };
+            let line = fields.line(format, "2026-01-01T00:00:00Z", Level::INFO);
+            assert_eq!(line.trim_end().find(is_treacherous), None, "{line:?}");
+            let shown = r"a\u009b31m\u001b[2J\u007f\u202e\u2028\u200b東京";
+            assert_eq!(line.matches(shown).count(), 2, "{line}");
+            if format == LogFormat::Json {
+                let parsed: serde_json::Value = serde_json::from_str(&line).unwrap();
+                assert_eq!(parsed["cluster"], name);
+            }
+        }
+        // One that no other rule quotes.
+        assert_eq!(logfmt(&"\u{9b}".into()), r#""\u009b""#);
     }
 
     #[test]

@@ -1,0 +1,47 @@
+//! Tells the program which revision it is built from.
+
+use std::env;
+use std::path::Path;
+use std::process::Command;
+
+/// Which revision this is, for those who build without a repository.
+const VARIABLE: &str = "GIT_REVISION";
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-env-changed={VARIABLE}");
+    let given = env::var(VARIABLE).ok().filter(|given| !given.is_empty());
+    let revision = given.unwrap_or_else(|| {
+        // While developing, a commit is no reason to compile everything again.
+        if env::var("PROFILE").is_ok_and(|profile| profile == "release") {
+            of_repository().unwrap_or_else(|| "unknown".to_owned())
+        } else {
+            "development".to_owned()
+        }
+    });
+    println!("cargo::rustc-env={VARIABLE}={revision}");
+}
+
+/// The commit of the working copy, and whether anything in it differs.
+fn of_repository() -> Option<String> {
+    // Each commit and each change of branch is a line there.
+    for file in ["HEAD", "logs/HEAD"] {
+        let path = git(&["rev-parse", "--git-path", file])?;
+        if Path::new(&path).exists() {
+            println!("cargo::rerun-if-changed={path}");
+        }
+    }
+    let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
+    let is_changed = !git(&["status", "--porcelain", "--untracked-files=no"])?.is_empty();
+    Some(if is_changed {
+        format!("{commit}-modified")
+    } else {
+        commit
+    })
+}
+
+fn git(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(arguments).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
+}

@@ -1,0 +1,29 @@
+//! What commands print: whatever standard output is, they end with a status and never in a panic.
+
+use std::fmt::Display;
+use std::io::{self, ErrorKind, Write as _};
+use std::process::ExitCode;
+
+/// Status of a command line, or a configuration, that is wrong: `EX_USAGE` of sysexits.h.
+pub const EXIT_USAGE: u8 = 64;
+
+/// Writes `text` to standard output. The status is `exit_code`, or 1 when not all could be written:
+/// whoever reads has not seen what the status stands for.
+pub fn print(text: &str, exit_code: u8) -> ExitCode {
+    let mut out = io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => ExitCode::from(exit_code),
+        Err(error) => {
+            // A reader who has gone (`| head`) knows that.
+            if error.kind() != ErrorKind::BrokenPipe {
+                complain(format_args!("cannot write to standard output: {error}"));
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes a line to standard error, if anybody can be told.
+pub fn complain(problem: impl Display) {
+    let _ = writeln!(io::stderr(), "{problem}");
+}

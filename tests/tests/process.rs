@@ -1,0 +1,356 @@
+//! The process among others: signals, its log when nobody reads it, its descriptors, what it prints.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
+
+mod common;
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use common::{assert_stored, ha_config, ha_series, plain_series};
+use e2e::attack::RawClient;
+use e2e::{Distributor, LONG, SHORT, Signal, Sink, Version, wait_for};
+use serde_json::json;
+
+/// `O_NONBLOCK` of Linux.
+const NONBLOCK: i32 = 0o4000;
+
+/// Waits until the log contains this.
+async fn logs(distributor: &Distributor, part: &str) {
+    wait_for(&format!("{part:?} in the log"), SHORT, || async {
+        let log = distributor.process.log();
+        match log.contains(part) {
+            true => Ok(()),
+            false => Err(log),
+        }
+    })
+    .await;
+}
+
+/// A pipe with a name, held open by the test, which never waits for it.
+fn fifo(path: &Path) -> File {
+    let status = Command::new("mkfifo").arg(path).status().unwrap();
+    assert!(status.success());
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(NONBLOCK)
+        .open(path)
+        .unwrap()
+}
+
+#[tokio::test]
+async fn no_signal_ends_it_unprepared() {
+    let sink = Sink::start().await;
+    let mut distributor = Distributor::start("signals", &ha_config(&sink, &json!({}))).await;
+    for (signal, line) in [
+        (Signal::USR1, "signal=SIGUSR1"),
+        (Signal::USR2, "signal=SIGUSR2"),
+        (Signal::HUP, "the runtime configuration has not changed"),
+    ] {
+        distributor.process.signal(signal);
+        logs(&distributor, line).await;
+        assert_eq!(distributor.get("/ready").await.unwrap().status, 200);
+    }
+    distributor.process.signal(Signal::QUIT);
+    assert_eq!(distributor.process.wait_exit(SHORT).await.code(), Some(0));
+    logs(&distributor, "why=SIGQUIT").await;
+    assert!(distributor.process.log().contains("msg=stopped"));
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_the_wait() {
+    let mut distributor = Distributor::start("twice", "").await;
+    // A request that never becomes complete is waited for.
+    let mut client = RawClient::connect(distributor.http_address())
+        .await
+        .unwrap();
+    let framing = "Content-Length: 100\r\nExpect: 100-continue";
+    client.push_head("t", framing).await.unwrap();
+    assert_eq!(client.status(SHORT).await, Some(100));
+    distributor.process.sigterm();
+    logs(&distributor, "shutting down").await;
+    assert_eq!(distributor.process.exit_status(), None);
+    distributor.process.sigint();
+    assert_eq!(distributor.process.wait_exit(SHORT).await.code(), Some(1));
+    logs(&distributor, "stopped at once, as told a second time").await;
+}
+
+#[tokio::test]
+async fn a_signal_ends_the_start() {
+    // Nobody writes to it, so that reading it takes for ever.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("runtime.yaml");
+    let _held = fifo(&path);
+    let yaml = json!({"runtime_config": {"file": path}}).to_string();
+    let mut distributor = Distributor::launch_with("start", &yaml, &["-log.level=debug"], &[]);
+    // Its signals are taken before it reads anything; until then it is not caught.
+    wait_for("signals to be taken", SHORT, || async {
+        let status = format!("/proc/{}/status", distributor.process.id());
+        let status = std::fs::read_to_string(status).map_err(|e| e.to_string())?;
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = u64::from_str_radix(caught.unwrap_or_default().trim(), 16).unwrap_or(0);
+        // SIGUSR2 is the last of them.
+        match caught & (1 << 11) {
+            0 => Err(status),
+            _ => Ok(()),
+        }
+    })
+    .await;
+    distributor.process.signal(Signal::HUP);
+    distributor.process.sigterm();
+    assert_eq!(distributor.process.wait_exit(SHORT).await.code(), Some(0));
+    let log = distributor.process.log();
+    assert!(!log.contains("msg=listening"), "{log}");
+    assert!(log.contains("SIGTERM"), "{log}");
+}
+
+#[tokio::test]
+async fn nobody_who_reads_the_log_stops_nothing() {
+    let sink = Sink::start().await;
+    let more = json!({"limits": {"ha_max_clusters": 0}});
+    let mut distributor = Distributor::launch("no-log", &ha_config(&sink, &more));
+    // The same process, with a pipe for its log that is full from the beginning.
+    distributor.process.sigkill();
+    let path = distributor.process.folder().join("log.pipe");
+    let mut pipe = fifo(&path);
+    let mut filled = 0;
+    while let Ok(written) = pipe.write(&[b'-'; 4096]) {
+        filled += written;
+    }
+    let recipe = distributor.process.recipe_mut();
+    let program = std::mem::replace(&mut recipe.program, "/bin/sh".into());
+    let script = "exec \"$@\" 2>log.pipe";
+    recipe.arguments.splice(
+        0..0,
+        ["-c".into(), script.into(), "sh".into(), program.into()],
+    );
+    distributor.restart().await;
+
+    // Far more lines than can wait: one for each election.
+    let name = "c".repeat(900);
+    let (requests, each) = (20, 500);
+    for request in 0..requests {
+        let series: Vec<_> = (0..each)
+            .map(|cluster| ha_series("m", &format!("{name}-{request}-{cluster}"), "r"))
+            .collect();
+        let answer = distributor.sender("t").send(Version::V1, &series).await;
+        assert_stored(&answer, Version::V1);
+    }
+    assert_eq!(distributor.get("/ready").await.unwrap().status, 200);
+    let dropped = "cortex_distributor_log_lines_dropped_total";
+    let dropped_of = async |distributor: &Distributor| {
+        let metrics = distributor.metrics().await.unwrap();
+        metrics.sum(dropped, &[])
+    };
+    let count = dropped_of(&distributor).await;
+    assert!(count > 0.0, "nothing was dropped");
+
+    // Somebody reads again: what waited comes, and how much did not.
+    let mut log = Vec::new();
+    wait_for("the lines", LONG, || {
+        let mut part = vec![0; 1 << 20];
+        while let Ok(read) = pipe.read(&mut part) {
+            log.extend_from_slice(&part[..read]);
+        }
+        let text = String::from_utf8_lossy(&log[filled.min(log.len())..]).into_owned();
+        async move {
+            let told = text
+                .lines()
+                .find(|line| line.contains("lines of the log were dropped"));
+            match told {
+                Some(told) if told.ends_with(&format!(" lines={count}")) => Ok(()),
+                Some(told) => Err(format!("{count} dropped: {told}")),
+                None => Err(format!("{} bytes", text.len())),
+            }
+        }
+    })
+    .await;
+    assert_eq!(dropped_of(&distributor).await, count);
+
+    // Full again, and told to stop.
+    while pipe.write(&[b'-'; 4096]).is_ok() {}
+    distributor.process.sigterm();
+    assert_eq!(distributor.process.wait_exit(SHORT).await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn connections_up_to_the_descriptors_leave_room_for_senders() {
+    let sink = Sink::start().await;
+    let mut distributor = Distributor::launch("few", &ha_config(&sink, &json!({})));
+    distributor.process.sigkill();
+    let recipe = distributor.process.recipe_mut();
+    let program = std::mem::replace(&mut recipe.program, "/bin/sh".into());
+    // The soft limit is far lower than the hard one.
+    let script = "ulimit -Sn 40; ulimit -Hn 256; exec \"$@\"";
+    recipe.arguments.splice(
+        0..0,
+        ["-c".into(), script.into(), "sh".into(), program.into()],
+    );
+    distributor.restart().await;
+    let metrics = distributor.metrics().await.unwrap();
+    assert_eq!(metrics.sum("process_max_fds", &[]), 256.0);
+    let limit = metrics.sum("cortex_tcp_connections_limit", &[("protocol", "http")]);
+    assert_eq!(limit, 64.0);
+    // All that it may have, and some more, of which some say the beginning of HTTP/2.
+    let grpc: std::net::SocketAddr = distributor.grpc_address().parse().unwrap();
+    let mut idle = Vec::new();
+    for index in 0..400 {
+        let address = if index % 4 == 3 {
+            grpc
+        } else {
+            distributor.http_address()
+        };
+        if let Ok(mut client) = RawClient::connect(address).await {
+            if index % 2 == 0 {
+                let _ = client.send(b"PRI").await;
+            }
+            idle.push(client);
+        }
+    }
+    for index in 0..3 {
+        let series = [plain_series(&format!("m{index}"))];
+        let answer = distributor.sender("t").send(Version::V1, &series).await;
+        assert_stored(&answer, Version::V1);
+        assert_eq!(distributor.get("/ready").await.unwrap().status, 200);
+    }
+    logs(
+        &distributor,
+        "all connections are taken: an idle one was closed",
+    )
+    .await;
+    let metrics = distributor.metrics().await.unwrap();
+    let open = metrics.sum("cortex_tcp_connections", &[("protocol", "http")]);
+    assert!(open <= limit, "{open}");
+}
+
+#[tokio::test]
+async fn failing_to_accept_is_told_and_mended() {
+    let sink = Sink::start().await;
+    let more = json!({"server": {"http_listen_conn_limit": 1000}});
+    let mut distributor = Distributor::launch("none-left", &ha_config(&sink, &more));
+    distributor.process.sigkill();
+    let recipe = distributor.process.recipe_mut();
+    let program = std::mem::replace(&mut recipe.program, "/bin/sh".into());
+    recipe.arguments.splice(
+        0..0,
+        [
+            "-c".into(),
+            "ulimit -n 64; exec \"$@\"".into(),
+            "sh".into(),
+            program.into(),
+        ],
+    );
+    distributor.restart().await;
+    let mut idle = Vec::new();
+    for _ in 0..100 {
+        idle.push(
+            RawClient::connect(distributor.http_address())
+                .await
+                .unwrap(),
+        );
+    }
+    logs(&distributor, "cannot accept connections").await;
+    assert_eq!(distributor.get("/ready").await.unwrap().status, 200);
+    let series = [plain_series("m")];
+    let answer = distributor.sender("t").send(Version::V1, &series).await;
+    assert_stored(&answer, Version::V1);
+}
+
+/// Runs the program to its end.
+fn said(arguments: &[&str], out: Stdio) -> (Option<i32>, String) {
+    let mut command = Command::new(Distributor::program());
+    let output = command
+        .args(arguments)
+        .stdout(out)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+        .wait_with_output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&text).into_owned(),
+    )
+}
+
+#[test]
+fn wrong_usage_is_one_status_and_names_what_there_is() {
+    let (code, text) = said(&["dmeo"], Stdio::piped());
+    assert_eq!(code, Some(64), "{text}");
+    assert!(
+        text.contains("did you mean demo?") && text.contains("migration"),
+        "{text}"
+    );
+    for arguments in [
+        &["serve"][..],
+        &["docs", "all"],
+        &["demo", "--fast"],
+        &["migration"],
+        &["migration", "status", "--step", "9"],
+        &["-no-such-flag"],
+    ] {
+        let (code, text) = said(arguments, Stdio::piped());
+        assert_eq!(code, Some(64), "{arguments:?}: {text}");
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_and_no_panic() {
+    for arguments in [
+        &["-help"][..],
+        &["-help-all"],
+        &["-version"],
+        &["-config.check"],
+        &["docs", "configuration"],
+        &["demo", "--help"],
+        &["migration", "--help"],
+    ] {
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let (code, text) = said(arguments, full.into());
+        assert_eq!(code, Some(1), "{arguments:?}: {text}");
+        assert!(text.contains("cannot write to standard output"), "{text}");
+    }
+}
+
+#[test]
+fn a_check_reads_what_the_start_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let runtime = write("runtime.yaml", "overrides: {t: {ha_max_clusters: many}}\n");
+    let garbage = write("garbage.pem", "no certificate");
+    let config = json!({
+        "server": {"http_tls_config": {"cert_file": garbage, "key_file": garbage}},
+        "distributor": {"downstream": [{"url": "https://d/", "tls": {"ca_file": garbage}}]},
+        "runtime_config": {"file": runtime},
+    });
+    let config = write("config.yaml", &config.to_string());
+    let file = format!("-config.file={config}");
+    let (code, text) = said(&[&file, "-config.check"], Stdio::piped());
+    assert_eq!(code, Some(64), "{text}");
+    for part in [
+        "server.http_tls_config",
+        "downstream",
+        "overrides.t.ha_max_clusters",
+    ] {
+        assert!(text.contains(part), "{part} is missing in: {text}");
+    }
+    let (code, text) = said(&["-config.check"], Stdio::piped());
+    assert_eq!(
+        (code, text.as_str()),
+        (Some(0), "the configuration is valid\n")
+    );
+}
