@@ -24,8 +24,9 @@ use crate::push::Pusher;
 use crate::store::{Backend, StoreConfigError};
 use crate::{DownstreamError, Downstreams, grpc_server, http_server, listener, metrics, store};
 
-/// Time between two looks for refusals that the log is to be told of.
-const TELL_EVERY: Duration = Duration::from_secs(5);
+/// Time between two looks for refusals that the log is to be told of, and for memory that is not
+/// needed any more.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Time between two looks for tenants that have been idle.
 const FORGET_IDLE_EVERY: Duration = Duration::from_secs(60);
 
@@ -283,13 +284,14 @@ async fn keep_house(shared: Arc<Shared>) {
             shared.pusher.forget_idle_tenants();
         }
     };
-    let tell_refusals = async {
+    let often = async {
         loop {
-            tokio::time::sleep(TELL_EVERY).await;
+            tokio::time::sleep(LOOK_EVERY).await;
             shared.pusher.tell_refusals();
+            shared.pusher.give_back_memory();
         }
     };
-    tokio::join!(forget_idle, tell_refusals, Health::watch(&shared));
+    tokio::join!(forget_idle, often, Health::watch(&shared));
 }
 
 impl Running {

@@ -12,6 +12,11 @@ use distributor::{REVISION, VERSION, config, demo, descriptors, logging, migrati
 /// What the first argument may be.
 const COMMANDS: [&str; 4] = ["run", "demo", "migration", "docs"];
 
+/// Of the binary alone; whoever links the library chooses for themselves. It gives memory back that
+/// a burst or an attack has left: the system's kept more than a gigabyte of small pieces.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let mut arguments: Vec<_> = std::env::args_os().skip(1).collect();
     match arguments.first().and_then(|first| first.to_str()) {

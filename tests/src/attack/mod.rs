@@ -15,6 +15,7 @@
 mod bodies;
 mod connections;
 mod elections;
+mod expanding;
 mod gossip;
 mod healthy;
 mod joining;
@@ -68,6 +69,7 @@ const AREAS: &[&[Attack]] = &[
     bodies::ATTACKS,
     connections::ATTACKS,
     elections::ATTACKS,
+    expanding::ATTACKS,
     gossip::ATTACKS,
     joining::ATTACKS,
     pushes::ATTACKS,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Read};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -24,8 +24,27 @@ pub(crate) struct BufferPool {
 
 #[derive(Default)]
 struct Idle {
-    bytes: Mutex<Vec<Vec<u8>>>,
-    scratches: Mutex<Vec<Scratch>>,
+    bytes: Shelf<Vec<u8>>,
+    scratches: Shelf<Scratch>,
+}
+
+/// Idle memory of one kind. What was put there last is taken first, so that what lies at the bottom
+/// is what nobody needs.
+struct Shelf<T>(Mutex<Stack<T>>);
+
+struct Stack<T> {
+    items: Vec<T>,
+    /// The fewest items since [`Shelf::give_back_unneeded`].
+    fewest: usize,
+}
+
+impl<T> Default for Shelf<T> {
+    fn default() -> Self {
+        Self(Mutex::new(Stack {
+            items: Vec::new(),
+            fewest: 0,
+        }))
+    }
 }
 
 /// A buffer that returns to its pool when dropped. Its content is what an earlier user left: the
@@ -55,11 +74,17 @@ pub(crate) struct PooledScratch {
 
 impl BufferPool {
     fn buffer(&self) -> PooledBuffer {
-        let bytes = pop(&self.inner.bytes).unwrap_or_default();
+        let bytes = self.inner.bytes.pop().unwrap_or_default();
         PooledBuffer {
             bytes,
             pool: Arc::clone(&self.inner),
         }
+    }
+
+    /// Gives back to the system what was not needed since the last call.
+    pub(crate) fn give_back_unneeded(&self) {
+        self.inner.bytes.give_back_unneeded();
+        self.inner.scratches.give_back_unneeded();
     }
 
     /// An empty one.
@@ -72,7 +97,7 @@ impl BufferPool {
     }
 
     pub(crate) fn scratch(&self) -> PooledScratch {
-        let scratch = pop(&self.inner.scratches).unwrap_or_default();
+        let scratch = self.inner.scratches.pop().unwrap_or_default();
         PooledScratch {
             scratch,
             pool: Arc::clone(&self.inner),
@@ -234,7 +259,7 @@ impl AsRef<[u8]> for PooledBuffer {
 impl Drop for PooledBuffer {
     fn drop(&mut self) {
         if self.bytes.capacity() <= MAX_KEPT_BYTES {
-            push(&self.pool.bytes, std::mem::take(&mut self.bytes));
+            self.pool.bytes.push(std::mem::take(&mut self.bytes));
         }
     }
 }
@@ -243,18 +268,37 @@ impl Drop for PooledScratch {
     fn drop(&mut self) {
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.trim(MAX_KEPT_BYTES);
-        push(&self.pool.scratches, scratch);
+        self.pool.scratches.push(scratch);
     }
 }
 
-fn pop<T>(idle: &Mutex<Vec<T>>) -> Option<T> {
-    idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
-}
+impl<T> Shelf<T> {
+    fn lock(&self) -> MutexGuard<'_, Stack<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
-fn push<T>(idle: &Mutex<Vec<T>>, item: T) {
-    let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
-    if idle.len() < MAX_IDLE {
-        idle.push(item);
+    fn pop(&self) -> Option<T> {
+        let mut stack = self.lock();
+        let item = stack.items.pop();
+        stack.fewest = stack.fewest.min(stack.items.len());
+        item
+    }
+
+    fn push(&self, item: T) {
+        let mut stack = self.lock();
+        if stack.items.len() < MAX_IDLE {
+            stack.items.push(item);
+        }
+    }
+
+    fn give_back_unneeded(&self) {
+        let mut stack = self.lock();
+        let unneeded = stack.fewest.min(stack.items.len());
+        let unneeded: Vec<T> = stack.items.drain(..unneeded).collect();
+        stack.fewest = stack.items.len();
+        drop(stack);
+        // Without the lock: it is up to 256 MiB.
+        drop(unneeded);
     }
 }
 
@@ -274,7 +318,7 @@ mod tests {
         let second = first.clone();
         drop(first);
         assert_eq!(&second[..], b"abc");
-        assert!(pool.inner.bytes.lock().unwrap().is_empty());
+        assert!(pool.inner.bytes.lock().items.is_empty());
         drop(second);
         assert_eq!(pool.buffer().bytes, b"abcdef");
     }
@@ -309,7 +353,7 @@ mod tests {
                 assert_eq!(read.bytes(), &text[..length]);
             }
         }
-        assert_eq!(pool.inner.bytes.lock().unwrap().len(), 1);
+        assert_eq!(pool.inner.bytes.lock().items.len(), 1);
     }
 
     #[test]
@@ -321,6 +365,22 @@ mod tests {
         assert_eq!(pool.buffer().bytes.capacity(), 0);
         let many: Vec<_> = (0..2 * MAX_IDLE).map(|_| pool.buffer()).collect();
         drop(many);
-        assert_eq!(pool.inner.bytes.lock().unwrap().len(), MAX_IDLE);
+        assert_eq!(pool.inner.bytes.lock().items.len(), MAX_IDLE);
+    }
+    #[test]
+    fn memory_that_is_not_needed_any_more_is_given_back() {
+        let pool = BufferPool::default();
+        let idle = || pool.inner.bytes.lock().items.len();
+        let burst: Vec<_> = (0..10).map(|_| pool.buffer()).collect();
+        drop(burst);
+        // Needed since the beginning: all ten.
+        pool.give_back_unneeded();
+        assert_eq!(idle(), 10);
+        let few: Vec<_> = (0..3).map(|_| pool.buffer()).collect();
+        drop(few);
+        pool.give_back_unneeded();
+        assert_eq!(idle(), 3);
+        pool.give_back_unneeded();
+        assert_eq!(idle(), 0);
     }
 }

@@ -6,6 +6,7 @@
 
 mod answer;
 mod arrivals;
+mod body;
 mod budget;
 mod buffers;
 #[cfg(test)]
@@ -40,6 +41,7 @@ pub use answer::{PushAnswer, Written};
 pub(crate) use answer::{RETRY_AFTER, retry_after_seconds};
 pub(crate) use arrivals::Arrival;
 use arrivals::Arrivals;
+use body::noted_bytes;
 pub(crate) use budget::Budget;
 pub use budget::Held;
 pub(crate) use buffers::BufferPool;
@@ -182,6 +184,11 @@ impl Pusher {
     pub(crate) async fn turn(&self, bytes: usize) -> Result<Turn<'_>, PushAnswer> {
         let deadline = Instant::now() + self.remote_timeout;
         self.long_work.turn(bytes, deadline).await
+    }
+
+    /// Gives back the memory that requests have not needed lately; to be called every few seconds.
+    pub(crate) fn give_back_memory(&self) {
+        self.buffers.give_back_unneeded();
     }
 
     /// Forgets what is known of tenants that have been idle; to be called now and then.
@@ -393,24 +400,6 @@ impl Pusher {
         })
     }
 
-    /// The message of a request, and the block that it was.
-    fn decode(
-        &self,
-        request: &mut PushRequest<'_>,
-    ) -> Result<(Message, Option<Bytes>), PushAnswer> {
-        let uncounted = request.body.len().saturating_sub(request.held.bytes());
-        request.held.grow(uncounted)?;
-        let body = std::mem::replace(&mut request.body, PushBody::Snappy(Bytes::new()));
-        match body {
-            PushBody::Snappy(block) => {
-                let mut message = self.buffers.message();
-                message.decompress(&block, self.max_recv_msg_size, &mut request.held)?;
-                Ok((message, Some(block)))
-            }
-            PushBody::Plain(message) => Ok((message, None)),
-        }
-    }
-
     async fn forward(
         &self,
         request: &mut PushRequest<'_>,
@@ -451,28 +440,6 @@ impl Pusher {
         };
         self.downstreams.send(&forward).await
     }
-
-    /// What is left of a message as a snappy block, which is then all that is held of it.
-    async fn compress(
-        &self,
-        message: Message,
-        scan: &Scan,
-        held: &mut Held<'_>,
-        deadline: Instant,
-    ) -> Result<Bytes, PushAnswer> {
-        let turn = self.long_work.turn(scan.length, deadline).await?;
-        let mut block = self.buffers.message();
-        let edited = message.bytes().get(..scan.length).unwrap_or_default();
-        turn.run(|| block.compress(edited, held))?;
-        drop(message);
-        held.shrink_to(block.counted() + noted_bytes(scan));
-        Ok(block.freeze())
-    }
-}
-
-/// What is noted of a request until it is answered, bytes.
-fn noted_bytes(scan: &Scan) -> u64 {
-    (scan.allocated_bytes() + scan.groups.len() * judge::BYTES_PER_GROUP) as u64
 }
 
 /// One request in flight, until dropped.
