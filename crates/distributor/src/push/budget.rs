@@ -71,12 +71,14 @@ impl Held<'_> {
         if mine > limit {
             return Err(too_large(mine, limit));
         }
-        let before = self.budget.held.fetch_add(more, Ordering::Relaxed);
+        // In one step: adding first and taking back would refuse others that fit meanwhile.
+        let held = &self.budget.held;
+        held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |before| {
+            let after = before.saturating_add(more);
+            (after <= limit).then_some(after)
+        })
+        .map_err(|held| exhausted(held, more, limit))?;
         self.bytes = mine;
-        if before.saturating_add(more) > limit {
-            self.shrink(more);
-            return Err(exhausted(before, more, limit));
-        }
         Ok(())
     }
 
@@ -199,5 +201,19 @@ mod tests {
         let mut held = budget.hold();
         held.grow(u64::MAX / 2).unwrap();
         assert_eq!(budget.held(), u64::MAX / 2);
+    }
+
+    #[test]
+    fn what_fits_gets_in_while_others_are_refused() {
+        let budget = Budget::new(100 * MIB);
+        let mut base = budget.hold();
+        base.grow(60 * MIB).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                (0..100_000).for_each(|_| assert!(budget.hold().grow(70 * MIB).is_err()))
+            });
+            scope
+                .spawn(|| (0..100_000).for_each(|_| assert!(budget.hold().grow(10 * MIB).is_ok())));
+        });
     }
 }

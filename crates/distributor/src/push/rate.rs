@@ -142,12 +142,15 @@ impl InFlight {
     /// Adds `amount` unless that would exceed the limit. One that alone exceeds it is let through
     /// when nothing else is in flight, else it could never succeed.
     pub(crate) fn enter(&self, amount: u64) -> Option<InFlightGuard<'_>> {
-        let before = self.current.fetch_add(amount, Ordering::Relaxed);
-        let guard = InFlightGuard(self, amount);
-        if self.limit > 0 && before > 0 && before.saturating_add(amount) > self.limit {
-            return None;
-        }
-        Some(guard)
+        // In one step: adding first and taking back would refuse others that fit meanwhile.
+        let entered = self
+            .current
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |before| {
+                let after = before.saturating_add(amount);
+                let fits = self.limit == 0 || before == 0 || after <= self.limit;
+                fits.then_some(after)
+            });
+        entered.ok().map(|_| InFlightGuard(self, amount))
     }
 
     /// Whether nothing more would be let in now.
@@ -221,5 +224,15 @@ mod tests {
         assert!(bytes.enter(1).is_none());
         drop(alone);
         assert_eq!(bytes.current(), 0);
+    }
+
+    #[test]
+    fn what_fits_gets_in_while_others_are_refused() {
+        let bytes = InFlight::new(100);
+        let _base = bytes.enter(50).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..100_000).for_each(|_| assert!(bytes.enter(1000).is_none())));
+            scope.spawn(|| (0..100_000).for_each(|_| assert!(bytes.enter(50).is_some())));
+        });
     }
 }
