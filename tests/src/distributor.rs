@@ -116,6 +116,18 @@ impl Distributor {
         self.wait_ready().await;
     }
 
+    /// [`Distributor::restart`] by a shell that runs `before` and then this program, for example with
+    /// other limits (`ulimit -n 64; exec`); `redirections` are those of the program.
+    pub async fn restart_in_shell(&mut self, before: &str, redirections: &str) {
+        self.process.sigkill();
+        let recipe = self.process.recipe_mut();
+        let program = std::mem::replace(&mut recipe.program, "/bin/sh".into());
+        let script = format!("{before} \"$@\" {redirections}");
+        let shell = ["-c".into(), script.into(), "sh".into(), program.into()];
+        recipe.arguments.splice(0..0, shell);
+        self.restart().await;
+    }
+
     /// Writes a file into its folder, which is its working directory, in one step: whoever
     /// watches the file never sees half of it.
     pub fn write_file(&self, name: &str, text: &str) -> PathBuf {

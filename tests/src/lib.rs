@@ -26,6 +26,7 @@ mod ledger;
 mod load;
 pub mod migration;
 mod pairs;
+mod pipe;
 mod prometheus;
 mod python;
 mod sender;
@@ -47,6 +48,7 @@ pub use peers::{
     Answer, Consul, ConsulOptions, Etcd, EtcdOptions, LONG, Labels, Metrics, Port, Process, Proxy,
     Recipe, SHORT, ServerTlsFiles, Signal, get, http_client, wait_for,
 };
+pub use pipe::Pipe;
 pub use prometheus::{Prometheus, PrometheusConfig, PrometheusVersion, RemoteWrite};
 pub use python::start_python;
 pub use remote_write::Version;

@@ -43,6 +43,7 @@ attacks! {
     unknown_groups: "unknown-groups",
     unfinished_bodies: "unfinished-bodies",
     silent_connections: "silent-connections",
+    unread_log: "unread-log",
     scrapes_at_once: "scrapes-at-once",
     unread_scrapes: "unread-scrapes",
     unread_pages: "unread-pages",

@@ -9,19 +9,14 @@
 
 mod common;
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::fs::OpenOptions;
 use std::process::{Command, Stdio};
 
+use common::tls::Authority;
 use common::{assert_stored, ha_config, ha_series, plain_series};
 use e2e::attack::RawClient;
-use e2e::{Distributor, LONG, SHORT, Signal, Sink, Version, wait_for};
+use e2e::{Distributor, LONG, Pipe, SHORT, Signal, Sink, Version, wait_for};
 use serde_json::json;
-
-/// `O_NONBLOCK` of Linux.
-const NONBLOCK: i32 = 0o4000;
 
 /// Waits until the log contains this.
 async fn logs(distributor: &Distributor, part: &str) {
@@ -33,18 +28,6 @@ async fn logs(distributor: &Distributor, part: &str) {
         }
     })
     .await;
-}
-
-/// A pipe with a name, held open by the test, which never waits for it.
-fn fifo(path: &Path) -> File {
-    let status = Command::new("mkfifo").arg(path).status().unwrap();
-    assert!(status.success());
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(NONBLOCK)
-        .open(path)
-        .unwrap()
 }
 
 #[tokio::test]
@@ -64,6 +47,60 @@ async fn no_signal_ends_it_unprepared() {
     assert_eq!(distributor.process.wait_exit(SHORT).await.code(), Some(0));
     logs(&distributor, "why=SIGQUIT").await;
     assert!(distributor.process.log().contains("msg=stopped"));
+}
+
+#[tokio::test]
+async fn a_hang_up_reads_certificates_and_limits_again() {
+    let (old, new) = (Authority::new("old"), Authority::new("new"));
+    let folder = tempfile::tempdir().unwrap();
+    let (cert, key) = (
+        folder.path().join("cert.pem"),
+        folder.path().join("key.pem"),
+    );
+    let runtime = folder.path().join("runtime.yaml");
+    let show = |authority: &Authority| {
+        let identity = authority.sign("127.0.0.1");
+        std::fs::copy(&identity.cert, &cert).unwrap();
+        std::fs::copy(&identity.key, &key).unwrap();
+    };
+    show(&old);
+    std::fs::write(&runtime, "overrides: {t: {ha_max_clusters: 7}}\n").unwrap();
+    let config = json!({
+        "server": {"http_tls_config": {"cert_file": cert, "key_file": key}},
+        // Not by itself.
+        "runtime_config": {"file": runtime, "period": "1h"},
+    });
+    let distributor = Distributor::launch("reload", &config.to_string());
+    drop(e2e::http_client());
+    let client = |authority: &Authority| {
+        let root = reqwest::Certificate::from_pem(authority.pem().as_bytes()).unwrap();
+        let builder = reqwest::Client::builder().no_proxy();
+        builder.tls_certs_only([root]).build().unwrap()
+    };
+    // A new client each time: connections of before keep their certificate.
+    let limits = async |authority: &Authority| {
+        let url = format!("https://{}/runtime_config", distributor.http_address());
+        let answer = client(authority).get(url).send().await;
+        let answer = answer.map_err(|error| format!("{error:?}"))?;
+        answer.text().await.map_err(|error| error.to_string())
+    };
+    wait_for("TLS", LONG, || limits(&old)).await;
+    show(&new);
+    std::fs::write(&runtime, "overrides: {t: {ha_max_clusters: 8}}\n").unwrap();
+    distributor.process.sighup();
+    logs(&distributor, "certificates read again").await;
+    let text = limits(&new).await.unwrap();
+    assert!(text.contains("ha_max_clusters: 8"), "{text}");
+    limits(&old).await.unwrap_err();
+
+    // What is of no use changes nothing.
+    std::fs::write(&cert, "no certificate").unwrap();
+    std::fs::write(&runtime, "overrides: {t: {ha_max_clusters: many}}\n").unwrap();
+    distributor.process.sighup();
+    logs(&distributor, "certificates cannot be used").await;
+    logs(&distributor, "overrides.t.ha_max_clusters").await;
+    let text = limits(&new).await.unwrap();
+    assert!(text.contains("ha_max_clusters: 8"), "{text}");
 }
 
 #[tokio::test]
@@ -89,7 +126,7 @@ async fn a_signal_ends_the_start() {
     // Nobody writes to it, so that reading it takes for ever.
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("runtime.yaml");
-    let _held = fifo(&path);
+    let _held = Pipe::make(&path);
     let yaml = json!({"runtime_config": {"file": path}}).to_string();
     let mut distributor = Distributor::launch_with("start", &yaml, &["-log.level=debug"], &[]);
     // Its signals are taken before it reads anything; until then it is not caught.
@@ -119,21 +156,9 @@ async fn nobody_who_reads_the_log_stops_nothing() {
     let more = json!({"limits": {"ha_max_clusters": 0}});
     let mut distributor = Distributor::launch("no-log", &ha_config(&sink, &more));
     // The same process, with a pipe for its log that is full from the beginning.
-    distributor.process.sigkill();
-    let path = distributor.process.folder().join("log.pipe");
-    let mut pipe = fifo(&path);
-    let mut filled = 0;
-    while let Ok(written) = pipe.write(&[b'-'; 4096]) {
-        filled += written;
-    }
-    let recipe = distributor.process.recipe_mut();
-    let program = std::mem::replace(&mut recipe.program, "/bin/sh".into());
-    let script = "exec \"$@\" 2>log.pipe";
-    recipe.arguments.splice(
-        0..0,
-        ["-c".into(), script.into(), "sh".into(), program.into()],
-    );
-    distributor.restart().await;
+    let mut pipe = Pipe::make(&distributor.process.folder().join("log.pipe"));
+    let filled = pipe.fill();
+    distributor.restart_in_shell("exec", "2>log.pipe").await;
 
     // Far more lines than can wait: one for each election.
     let name = "c".repeat(900);
@@ -157,10 +182,7 @@ async fn nobody_who_reads_the_log_stops_nothing() {
     // Somebody reads again: what waited comes, and how much did not.
     let mut log = Vec::new();
     wait_for("the lines", LONG, || {
-        let mut part = vec![0; 1 << 20];
-        while let Ok(read) = pipe.read(&mut part) {
-            log.extend_from_slice(&part[..read]);
-        }
+        log.extend_from_slice(&pipe.drain());
         let text = String::from_utf8_lossy(&log[filled.min(log.len())..]).into_owned();
         async move {
             let told = text
@@ -177,7 +199,7 @@ async fn nobody_who_reads_the_log_stops_nothing() {
     assert_eq!(dropped_of(&distributor).await, count);
 
     // Full again, and told to stop.
-    while pipe.write(&[b'-'; 4096]).is_ok() {}
+    pipe.fill();
     distributor.process.sigterm();
     assert_eq!(distributor.process.wait_exit(SHORT).await.code(), Some(0));
 }
@@ -186,16 +208,9 @@ async fn nobody_who_reads_the_log_stops_nothing() {
 async fn connections_up_to_the_descriptors_leave_room_for_senders() {
     let sink = Sink::start().await;
     let mut distributor = Distributor::launch("few", &ha_config(&sink, &json!({})));
-    distributor.process.sigkill();
-    let recipe = distributor.process.recipe_mut();
-    let program = std::mem::replace(&mut recipe.program, "/bin/sh".into());
     // The soft limit is far lower than the hard one.
-    let script = "ulimit -Sn 40; ulimit -Hn 256; exec \"$@\"";
-    recipe.arguments.splice(
-        0..0,
-        ["-c".into(), script.into(), "sh".into(), program.into()],
-    );
-    distributor.restart().await;
+    let limits = "ulimit -Sn 40; ulimit -Hn 256; exec";
+    distributor.restart_in_shell(limits, "").await;
     let metrics = distributor.metrics().await.unwrap();
     assert_eq!(metrics.sum("process_max_fds", &[]), 256.0);
     let limit = metrics.sum("cortex_tcp_connections_limit", &[("protocol", "http")]);
@@ -237,19 +252,7 @@ async fn failing_to_accept_is_told_and_mended() {
     let sink = Sink::start().await;
     let more = json!({"server": {"http_listen_conn_limit": 1000}});
     let mut distributor = Distributor::launch("none-left", &ha_config(&sink, &more));
-    distributor.process.sigkill();
-    let recipe = distributor.process.recipe_mut();
-    let program = std::mem::replace(&mut recipe.program, "/bin/sh".into());
-    recipe.arguments.splice(
-        0..0,
-        [
-            "-c".into(),
-            "ulimit -n 64; exec \"$@\"".into(),
-            "sh".into(),
-            program.into(),
-        ],
-    );
-    distributor.restart().await;
+    distributor.restart_in_shell("ulimit -n 64; exec", "").await;
     let mut idle = Vec::new();
     for _ in 0..100 {
         idle.push(

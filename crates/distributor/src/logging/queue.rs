@@ -116,6 +116,10 @@ impl Queue {
 }
 
 /// Writes all, or counts the lines that cannot be written.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the log's own thread, which runs nothing else, and which there is no event for"
+)]
 fn write_all(mut bytes: &[u8], write: &mut impl FnMut(&[u8]) -> rustix::io::Result<usize>) {
     while !bytes.is_empty() {
         match write(bytes) {
