@@ -284,6 +284,19 @@ async fn a_tenant_beyond_its_rate_is_told_when_to_come_back() {
     }
 }
 
+/// A series with so many bytes that no compression shrinks.
+fn padded_series(name: &str, bytes: usize) -> Series {
+    let mut state = 1u32;
+    let mut letter = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        char::from(b'0' + (state >> 24) as u8 % 75)
+    };
+    let pad = (0..bytes).map(|_| letter()).collect();
+    let mut series = plain_series(name);
+    series.labels.insert("pad".to_owned(), pad);
+    series
+}
+
 /// Sends in the background; the downstream holds it up.
 fn send_later(sender: &Sender, series: Series) -> tokio::task::JoinHandle<e2e::Answer> {
     let sender = sender.clone();
@@ -300,7 +313,8 @@ async fn an_instance_beyond_its_limits_refuses_more() {
         ),
         (
             "inflight-bytes",
-            json!({"max_inflight_push_requests_bytes": "1KiB"}),
+            // Three quarters of it for requests that are not small: two of these do not fit.
+            json!({"max_inflight_push_requests_bytes": "64KiB"}),
             "max_inflight_push_requests_bytes",
         ),
     ] {
@@ -310,19 +324,18 @@ async fn an_instance_beyond_its_limits_refuses_more() {
         let sender = distributor.sender("t");
         let (gate, hold) = Fault::hold();
         sink.fail_next(1, &hold);
-        let mut large = plain_series("large");
-        large.labels.insert("pad".to_owned(), "x".repeat(1000));
-        let first = send_later(&sender, large);
+        let first = send_later(&sender, padded_series("first", 20_000));
         wait_metric(&distributor, IN_FLIGHT, &[], 1.0).await;
         wait_for("the downstream to have it", SHORT, || async {
             (sink.attempts() == 1).then_some(()).ok_or_else(String::new)
         })
         .await;
-        let answer = sender.send(Version::V1, &[plain_series("m")]).await;
+        let second = [padded_series("second", 20_000)];
+        let answer = sender.send(Version::V1, &second).await;
         assert_retry(&answer, 503, "1", &[part, "retry"]);
         drop(gate);
         assert_stored(&first.await.unwrap(), Version::V1);
-        let answer = sender.send(Version::V1, &[plain_series("m")]).await;
+        let answer = sender.send(Version::V1, &second).await;
         assert_stored(&answer, Version::V1);
         assert_eq!(metrics(&distributor).await.get(IN_FLIGHT, &[]), Some(0.0));
     }
