@@ -180,7 +180,9 @@ fn check_examples(
                 let mut distributor = workspace.distributor()?;
                 distributor
                     .arg("-config.check")
-                    .arg(format!("-config.file={}", yaml.display()));
+                    .arg(format!("-config.file={}", yaml.display()))
+                    // The file that an example names is on the reader's machine.
+                    .arg("-runtime-config.file=");
                 if let Err(error) = stdout_of(&mut distributor) {
                     findings.add(
                         file,
