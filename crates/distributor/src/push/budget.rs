@@ -210,7 +210,7 @@ mod tests {
         base.grow(60 * MIB).unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                (0..100_000).for_each(|_| assert!(budget.hold().grow(70 * MIB).is_err()))
+                (0..100_000).for_each(|_| assert!(budget.hold().grow(70 * MIB).is_err()));
             });
             scope
                 .spawn(|| (0..100_000).for_each(|_| assert!(budget.hold().grow(10 * MIB).is_ok())));
