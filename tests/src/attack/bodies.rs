@@ -20,7 +20,7 @@ async fn unfinished(size: Size) -> Outcome {
     .await;
     victim
         .under(size, async |victim, outcome| {
-            outcome.allow_growth(limit + (64 << 20));
+            outcome.allow_pushes(limit);
             let address = victim.distributor.http_address();
             let bodies = (0..20).map(|_| async move {
                 let mut client = RawClient::connect(address).await.ok()?;

@@ -96,7 +96,7 @@ async fn empty_series(size: Size) -> Outcome {
     victim(size)
         .await
         .under(size, async |victim, outcome| {
-            outcome.allow_growth(limit(size) + (64 << 20));
+            outcome.allow_pushes(limit(size));
             let answers = over_http(victim, at_once, &[0x0a, 0].repeat(bytes / 2)).await;
             judge(outcome, &answers, &["400"], &["503", "none"]);
         })
@@ -115,7 +115,7 @@ async fn empty_series_gzip(size: Size) -> Outcome {
         .await
         .under(size, async |victim, outcome| {
             outcome.fact("bytes of each", length_text(frame.len()));
-            outcome.allow_growth(limit(size) + (64 << 20));
+            outcome.allow_pushes(limit(size));
             let answers = rounds(at_once, || async {
                 // A connection each.
                 let client = GrpcClient::new(&victim.distributor);
@@ -153,7 +153,7 @@ async fn unknown_groups(size: Size) -> Outcome {
     victim(size)
         .await
         .under(size, async |victim, outcome| {
-            outcome.allow_growth(limit(size) + (64 << 20));
+            outcome.allow_pushes(limit(size));
             let answers = over_http(victim, at_once, &request).await;
             judge(outcome, &answers, &["400"], &["503"]);
         })

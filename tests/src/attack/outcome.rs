@@ -9,6 +9,8 @@ use super::{HealthyReport, Size, Usage};
 const LEFT_PERCENT: u64 = 20;
 /// … and bytes: threads, caches and statistics that a process of a few megabytes has once.
 const LEFT_BYTES: u64 = 16 << 20;
+/// What the connections of an attack may have in buffers of their own, bytes.
+const READ_AHEAD: u64 = 64 << 20;
 /// A healthy client may be slower by this factor …
 const SLOWER: u32 = 5;
 /// … of no less than this: on a machine where attacker, victim and client share the cores, anything
@@ -52,6 +54,12 @@ impl Outcome {
         if !is_so {
             self.problems.push(problem());
         }
+    }
+
+    /// Pushes may hold `limit` bytes. As much again may have been given back by requests as they were
+    /// refused and by the allocator not yet, and connections read ahead.
+    pub fn allow_pushes(&mut self, limit: u64) {
+        self.allow_growth(2 * limit + READ_AHEAD);
     }
 
     /// The process may grow by so many bytes during the attack.
