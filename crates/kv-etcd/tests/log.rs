@@ -76,12 +76,12 @@ async fn an_outage_is_told_once() {
         &[
             "WARN",
             "etcd: the watch was interrupted",
-            "Prefix(\"w/\")",
+            "scope=keys below w/",
             &address,
         ],
     );
     told(
         &lines[1],
-        &["INFO", "etcd: the watch goes on", "Prefix(\"w/\")"],
+        &["INFO", "etcd: the watch goes on", "scope=keys below w/"],
     );
 }
