@@ -4,9 +4,26 @@
 //! tracker, push path, downstream clients and the HTTP server. The binary is a thin wrapper around
 //! it, and tests call it too; several distributors can run in one process.
 
+/// The configuration, read with the stores of this build.
+pub mod config {
+    use std::ffi::OsString;
+
+    pub use distributor_config::*;
+
+    /// As [`distributor_config::load`], with a trial of the stores that are chosen.
+    ///
+    /// # Errors
+    /// All mistakes of all sources; the caller prints them and exits with status 64.
+    pub fn load(
+        arguments: impl IntoIterator<Item = OsString>,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Invocation, ConfigErrors> {
+        distributor_config::load(arguments, variables, &crate::store::check)
+    }
+}
+
 mod app;
 mod asking;
-pub mod config;
 pub mod console;
 pub mod demo;
 pub mod descriptors;

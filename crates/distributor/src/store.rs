@@ -82,11 +82,12 @@ impl Backend {
 }
 
 /// Whether a store of this kind can be made as configured. Listens nowhere and connects to nothing.
-pub(crate) fn check(config: &Config, kind: StoreKind) -> Result<(), StoreConfigError> {
-    match client(&config.distributor.ha_tracker.kvstore, kind) {
+pub(crate) fn check(config: &Config, kind: StoreKind) -> Result<(), String> {
+    let checked = match client(&config.distributor.ha_tracker.kvstore, kind) {
         Some(client) => client.map(drop),
         None => keyring(&config.memberlist).map(drop),
-    }
+    };
+    checked.map_err(|error| error.to_string())
 }
 
 /// The configured store. Waits for no server and no other member.

@@ -37,6 +37,7 @@ mod sightings;
 mod skew;
 mod status;
 mod store_trouble;
+mod tenant;
 mod tracker;
 mod update;
 mod watch;
@@ -51,6 +52,7 @@ pub use outlook::FailoverOutlook;
 pub use skew::ClockSkew;
 pub use status::{ClusterStatus, Election, ReplicaStatus};
 pub use store_trouble::StoreTrouble;
+pub use tenant::validate_tenant;
 pub use tracker::{
     ElectedReplica, HaTracker, Lookup, Outcome, Sighting, TrackerConfig, TrackerError,
     TrackerHandle,

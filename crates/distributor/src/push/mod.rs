@@ -37,6 +37,8 @@ use crate::downstream::{DownstreamTrouble, Downstreams, Forward};
 use crate::log_limit::LogLimit;
 use crate::memory;
 
+pub use ha_tracker::validate_tenant;
+
 pub use answer::{PushAnswer, Written};
 pub(crate) use answer::{RETRY_AFTER, retry_after_seconds};
 pub(crate) use arrivals::Arrival;
@@ -53,7 +55,6 @@ use refusals::Refusals;
 pub use refusals::{Cause, Refusal};
 pub use request::{PushBody, PushRequest};
 pub(crate) use sender::Sender;
-pub use tenants::validate_tenant;
 use tenants::{Discarded, Tenant, TenantCollector, Tenants, add};
 use unlabelled::Source;
 

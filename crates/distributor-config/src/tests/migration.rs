@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Process, from_yaml};
-use crate::config::{Config, SecretUrl, StoreKind};
+use crate::{Config, SecretUrl, StoreKind};
 
 /// What a distributor reads and writes: store, primary, secondary, mirroring.
 type Stores = (StoreKind, String, String, bool);

@@ -4,7 +4,7 @@ use expect_test::expect;
 use serde_json::json;
 
 use super::{Process, from_yaml};
-use crate::config::{Invocation, Mode, render_json, render_yaml};
+use crate::{Invocation, Mode, render_json, render_yaml};
 
 const CHANGED: &str = "\
 server: {http_listen_port: 1, http_listen_address: 127.0.0.1}
@@ -296,7 +296,7 @@ fn help_all_shows_every_flag() {
     .start() else {
         panic!("help was asked for");
     };
-    for setting in crate::config::table::SETTINGS {
+    for setting in crate::table::SETTINGS {
         assert!(
             text.contains(&format!("  -{}", setting.flag)),
             "{}",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use expect_test::expect;
 
 use super::{from_yaml, yaml_mistakes};
-use crate::config::{Mode, SecretUrl, StoreKind, render_yaml};
+use crate::{Mode, SecretUrl, StoreKind, render_yaml};
 
 fn kvstore(settings: &str) -> String {
     format!("distributor: {{ha_tracker: {{enable_ha_tracker: true, kvstore: {{{settings}}}}}}}")

@@ -11,7 +11,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::Process;
-use crate::config::{Limits, Mode, MultiKvOverride, RuntimeConfig, RuntimeConfigSource};
+use crate::{Limits, Mode, MultiKvOverride, RuntimeConfig, RuntimeConfigSource};
 
 const PERIOD: Duration = Duration::from_secs(10);
 

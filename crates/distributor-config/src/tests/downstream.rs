@@ -6,7 +6,7 @@ use std::time::Duration;
 use expect_test::expect;
 
 use super::{Process, from_yaml, yaml_mistakes};
-use crate::config::{Mode, render_json, render_yaml};
+use crate::{Mode, render_json, render_yaml};
 
 const COMPLETE: &str = "\
 distributor:

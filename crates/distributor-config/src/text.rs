@@ -6,7 +6,7 @@ pub(super) mod duration {
 
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    use crate::config::units::{format_duration, parse_duration};
+    use crate::units::{format_duration, parse_duration};
 
     pub(crate) fn serialize<S: Serializer>(
         duration: &Duration,
@@ -119,7 +119,7 @@ pub(super) mod optional_path {
 pub(super) mod optional_secret {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    use crate::config::secret::Secret;
+    use crate::secret::Secret;
 
     pub(crate) fn serialize<S: Serializer>(
         secret: &Option<Secret>,
@@ -138,8 +138,8 @@ pub(super) mod optional_secret {
 pub(super) mod optional_basic_auth {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    use crate::config::model::BasicAuth;
-    use crate::config::secret::Secret;
+    use crate::model::BasicAuth;
+    use crate::secret::Secret;
 
     pub(crate) fn serialize<S: Serializer>(
         auth: &Option<BasicAuth>,

@@ -53,7 +53,7 @@ Flags:
 const INTRODUCTION: &str = "\
 # Configuration reference
 
-<!-- Generated from the table of settings in crates/distributor/src/config/table.rs. -->
+<!-- Generated from the table of settings in crates/distributor-config/src/table.rs. -->
 
 Settings come from, later ones win:
 

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::TryStore;
 use super::errors::{Findings, Origin};
 use super::memberlist_rules;
 use super::model::{ClientAuth, Config, Limits, ServerConfig, ServerTls};
@@ -15,7 +16,12 @@ use super::units::format_duration;
 pub(super) type OriginOf<'a> = &'a dyn Fn(&str) -> String;
 
 /// Checks a complete configuration.
-pub(super) fn check(config: &Config, origin_of: OriginOf<'_>, findings: &mut Findings) {
+pub(super) fn check(
+    config: &Config,
+    origin_of: OriginOf<'_>,
+    try_store: TryStore<'_>,
+    findings: &mut Findings,
+) {
     if !findings.concerns("no_auth_tenant") {
         check_tenant(
             &config.no_auth_tenant,
@@ -31,14 +37,14 @@ pub(super) fn check(config: &Config, origin_of: OriginOf<'_>, findings: &mut Fin
         check_server_tls(section, tls, origin_of, findings);
     }
     if config.distributor.ha_tracker.enable_ha_tracker {
-        check_store(config, origin_of, findings);
+        check_store(config, origin_of, try_store, findings);
     }
     check_limits(&config.limits, "limits", origin_of, findings);
     warn_of_slow_downstream(config, findings);
 }
 
 fn check_tenant(tenant: &str, origin: &str, findings: &mut Findings) {
-    if let Err(problem) = crate::push::validate_tenant(tenant) {
+    if let Err(problem) = ha_tracker::validate_tenant(tenant) {
         findings.error(
             origin,
             "no_auth_tenant",
@@ -48,7 +54,12 @@ fn check_tenant(tenant: &str, origin: &str, findings: &mut Findings) {
 }
 
 /// The chosen stores must be possible; the settings of the others do not matter.
-fn check_store(config: &Config, origin_of: OriginOf<'_>, findings: &mut Findings) {
+fn check_store(
+    config: &Config,
+    origin_of: OriginOf<'_>,
+    try_store: TryStore<'_>,
+    findings: &mut Findings,
+) {
     let kvstore = &config.distributor.ha_tracker.kvstore;
     if kvstore.store == StoreKind::Multi {
         multi_rules::check(&kvstore.multi, origin_of, findings);
@@ -70,9 +81,9 @@ fn check_store(config: &Config, origin_of: OriginOf<'_>, findings: &mut Findings
         if findings.concerns_below(section) {
             continue;
         }
-        if let Err(error) = crate::store::check(config, kind) {
+        if let Err(problem) = try_store(config, kind) {
             let origin = origin_of("distributor.ha_tracker.kvstore.store");
-            findings.error(&origin, section, error.to_string());
+            findings.error(&origin, section, problem);
         }
     }
 }

@@ -35,7 +35,7 @@ const SIZE_UNITS: [(&str, u64); 9] = [
 const MAX_NANOS: u128 = i64::MAX as u128;
 
 /// Parses `1h2m3.5s`, `500ms`, `0`. `None`: no duration, negative, or longer than Go's longest.
-pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
     }
@@ -81,7 +81,7 @@ fn scaled(number: &str, unit: u128) -> Option<u128> {
 }
 
 /// Prints as Go's `Duration.String`: `1h0m0s`, `1m30s`, `1.5s`, `500ms`, `0s`.
-pub(crate) fn format_duration(duration: Duration) -> String {
+pub fn format_duration(duration: Duration) -> String {
     let nanos = duration.as_nanos();
     if nanos == 0 {
         return "0s".to_string();

@@ -9,6 +9,7 @@ mod multi;
 mod output;
 mod runtime;
 mod sources;
+mod stand_in;
 mod stores;
 mod table;
 mod values;
@@ -39,11 +40,13 @@ impl Process<'_> {
             .variables
             .iter()
             .map(|(n, v)| (OsString::from(n), OsString::from(v)));
-        load_with(files.chain(flags).map(OsString::from), variables, &|path| {
+        let read = |path: &str| {
             let file = self.files.iter().find(|(name, _)| *name == path);
             file.map(|(_, text)| (*text).to_string())
                 .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such file"))
-        })
+        };
+        let arguments = files.chain(flags).map(OsString::from);
+        load_with(arguments, variables, &read, &stand_in::try_store)
     }
 
     fn loaded(&self) -> Loaded {

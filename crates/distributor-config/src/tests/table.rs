@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::Process;
-use crate::config::kind::Kind;
-use crate::config::reference_markdown;
-use crate::config::subtables::{DOWNSTREAM, RUNTIME};
-use crate::config::table::{CONTROL, SETTINGS};
+use crate::kind::Kind;
+use crate::reference_markdown;
+use crate::subtables::{DOWNSTREAM, RUNTIME};
+use crate::table::{CONTROL, SETTINGS};
 
 #[test]
 fn defaults_parse_and_make_a_valid_configuration() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use expect_test::expect;
 
 use super::{Process, from_yaml, yaml_mistakes};
-use crate::config::StoreKind;
+use crate::StoreKind;
 
 /// What a real installation has: all components in one file.
 const WHOLE: &str = "\

@@ -8,16 +8,16 @@ use figment::Figment;
 use figment::value::Value;
 
 use super::settling::Read;
-use crate::config::collect::{Assignment, Collector};
-use crate::config::errors::Findings;
-use crate::config::layers;
-use crate::config::mimir;
-use crate::config::model::Limits;
-use crate::config::render::{Branch, Mode, Tree, at, plain, to_json, to_yaml};
-use crate::config::subtables::RUNTIME;
-use crate::config::table::SETTINGS;
-use crate::config::validate::check_limits;
-use crate::config::yaml::{self, Content, Entry, Node};
+use crate::collect::{Assignment, Collector};
+use crate::errors::Findings;
+use crate::layers;
+use crate::mimir;
+use crate::model::Limits;
+use crate::render::{Branch, Mode, Tree, at, plain, to_json, to_yaml};
+use crate::subtables::RUNTIME;
+use crate::table::SETTINGS;
+use crate::validate::check_limits;
+use crate::yaml::{self, Content, Entry, Node};
 
 /// `multi_kv_config` of the runtime configuration: what overrides the configured multi store.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -1,4 +1,4 @@
-//! Configuration: one table of settings, four layers, and one report of everything wrong.
+//! Configuration of the distributor: one table of settings, four layers, and one report of everything wrong.
 //!
 //! Layers, later wins: built-in defaults, YAML files, environment, flags. Each layer turns what it
 //! reads into values checked by the table (`table.rs`); figment merges them and keeps where each
@@ -51,7 +51,7 @@ pub use render::{Mode, render_json, render_yaml};
 pub use runtime::{MultiKvOverride, RuntimeConfig, RuntimeSnapshot, TenantLimits};
 pub use secret::{REDACTED, Secret, SecretUrl};
 pub use store_model::{ConsulSettings, EtcdSettings, KvStoreConfig, MultiSettings, StoreKind};
-pub(crate) use units::{format_duration, parse_duration};
+pub use units::{format_duration, parse_duration};
 
 use collect::Collector;
 use errors::Findings;
@@ -83,20 +83,29 @@ pub enum Invocation {
 
 /// Reads the configuration from flags (without the program's name), environment and YAML files.
 ///
+/// Whether the stores that it chooses can be opened is asked of `try_store`, with the configuration
+/// and the kind of each store in use; its error is a mistake like any other.
+///
 /// # Errors
-/// All mistakes of all sources; the caller prints them and exits with
-/// [`EXIT_USAGE`](crate::console::EXIT_USAGE).
+/// All mistakes of all sources; the caller prints them and exits with status 64.
 pub fn load(
     arguments: impl IntoIterator<Item = OsString>,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
+    try_store: TryStore<'_>,
 ) -> Result<Invocation, ConfigErrors> {
-    load_with(arguments, variables, &|path| std::fs::read_to_string(path))
+    let read = |path: &str| std::fs::read_to_string(path);
+    load_with(arguments, variables, &read, try_store)
 }
+
+/// Whether a store of this kind can be opened as configured, or why not. Without connecting to
+/// anything: what can be wrong is a file of keys or certificates, or that this build lacks the store.
+pub type TryStore<'a> = &'a dyn Fn(&Config, StoreKind) -> Result<(), String>;
 
 fn load_with(
     arguments: impl IntoIterator<Item = OsString>,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
     read: &dyn Fn(&str) -> io::Result<String>,
+    try_store: TryStore<'_>,
 ) -> Result<Invocation, ConfigErrors> {
     let mut flag_findings = Findings::default();
     let flags = flags::parse(arguments, &mut flag_findings);
@@ -137,6 +146,7 @@ fn load_with(
         validate::check(
             config,
             &|path| layers::origin_of(&figment, path),
+            try_store,
             &mut findings,
         );
     }

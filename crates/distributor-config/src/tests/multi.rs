@@ -5,7 +5,7 @@ use std::time::Duration;
 use expect_test::expect;
 
 use super::{Process, flag_mistakes, from_yaml, yaml_mistakes};
-use crate::config::StoreKind;
+use crate::StoreKind;
 
 fn multi(settings: &str) -> String {
     format!(

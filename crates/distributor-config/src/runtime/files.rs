@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use tokio::task::spawn_blocking;
 
 use super::settling::Read;
-use crate::config::errors::Findings;
+use crate::errors::Findings;
 
 /// At the start, a file that was changed this recently may be in the middle of a write.
 const FRESH: Duration = Duration::from_secs(2);

@@ -83,7 +83,7 @@ impl fmt::Display for ConfigError {
 }
 
 /// All mistakes of one configuration, in the order of the sources. The process exits with
-/// [`ConfigErrors::EXIT_CODE`].
+/// status 64.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors(pub Vec<ConfigError>);
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::Process;
-use crate::config::kind::{Kind, parse_bool};
-use crate::config::secret::{Secret, SecretUrl};
-use crate::config::units::{format_duration, parse_duration, parse_size};
+use crate::kind::{Kind, parse_bool};
+use crate::secret::{Secret, SecretUrl};
+use crate::units::{format_duration, parse_duration, parse_size};
 
 #[test]
 fn durations_are_gos() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use expect_test::expect;
 
 use super::{Process, flag_mistakes, from_yaml, yaml_mistakes};
-use crate::config::{Mode, Secret, StoreKind, render_json, render_yaml};
+use crate::{Mode, Secret, StoreKind, render_json, render_yaml};
 
 const ENABLED: &str = "distributor: {ha_tracker: {enable_ha_tracker: true}}\n";
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use expect_test::expect;
 
 use super::{Process, flag_mistakes};
-use crate::config::{Invocation, LogLevel};
+use crate::{Invocation, LogLevel};
 
 #[test]
 fn later_sources_win() {
