@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ha_tracker::{HaLimits, HaTracker, ReplicaDesc, TrackerConfig, TrackerHandle};
-use kv_core::Store;
+use kv_core::{Store, TaskFailed};
 use kv_memberlist::{Inspector, Memberlist};
 use kv_multi::MultiHandle;
 use prometheus_client::registry::Registry;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ConfigErrors, RuntimeConfig, StoreKind, TenantLimits};
@@ -277,6 +277,10 @@ async fn compose(
     })
 }
 
+fn ended_task(task: &'static str, outcome: Result<(), JoinError>) -> TaskFailed {
+    TaskFailed::fatal(task, format!("{task} ended: {}", ended_quietly(outcome)))
+}
+
 async fn keep_house(shared: Arc<Shared>) {
     let forget_idle = async {
         loop {
@@ -343,7 +347,7 @@ impl Running {
     }
 
     /// Waits for a part that fails: a bug or a lost listener, after which the process should end.
-    pub async fn failed(&mut self) -> String {
+    pub async fn failed(&mut self) -> TaskFailed {
         let tracker = async {
             match &mut self.tracker {
                 Some(tracker) => tracker.failed().await,
@@ -352,7 +356,7 @@ impl Running {
         };
         let gossip = async {
             match &mut self.gossip {
-                Some(gossip) => gossip.failed().await,
+                Some(gossip) => TaskFailed::fatal("a task of gossip", gossip.failed().await),
                 None => std::future::pending().await,
             }
         };
@@ -360,9 +364,7 @@ impl Running {
             match &mut self.multi {
                 Some((handle, overrides)) => tokio::select! {
                     what = handle.failed() => what,
-                    outcome = overrides => {
-                        format!("following multi_kv_config ended: {}", ended_quietly(outcome))
-                    }
+                    outcome = overrides => ended_task("following multi_kv_config", outcome),
                 },
                 None => std::future::pending().await,
             }
@@ -373,9 +375,7 @@ impl Running {
             what = multi => what,
             what = self.http.failed() => what,
             what = self.grpc.server.failed() => what,
-            outcome = &mut self.housekeeping => {
-                format!("housekeeping ended: {}", ended_quietly(outcome))
-            }
+            outcome = &mut self.housekeeping => ended_task("housekeeping", outcome),
         }
     }
 

@@ -34,7 +34,6 @@ mod health;
 mod http_server;
 mod lending;
 mod listener;
-mod log_limit;
 pub mod logging;
 mod memory;
 mod metrics;

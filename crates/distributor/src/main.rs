@@ -179,7 +179,7 @@ async fn run(loaded: Loaded, mut signals: Signals) -> ExitCode {
                 Asked::Nothing(signal) => ignore(signal),
             },
             what = running.failed() => {
-                tracing::error!(what, "giving up");
+                tracing::error!(%what, "giving up");
                 return ExitCode::FAILURE;
             }
         }

@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use kv_core::{Store, StoreError};
+use kv_core::{Store, StoreError, TaskFailed, Tasks};
 use prometheus_client::registry::Registry;
 use smol_str::SmolStr;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument;
 
 use crate::admission::Admissions;
@@ -135,8 +134,9 @@ pub struct HaTracker {
 
 /// Owns the tracker's background tasks. Dropping it aborts them.
 pub struct TrackerHandle {
-    shutdown: CancellationToken,
-    tasks: JoinSet<()>,
+    /// Cancelled when it is dropped, too.
+    shutdown: DropGuard,
+    tasks: Tasks,
 }
 
 impl HaTracker {
@@ -168,12 +168,13 @@ impl HaTracker {
             troubles: Troubles::default(),
             ready: watch::Sender::new(false),
         });
-        let mut tasks = JoinSet::new();
+        let mut tasks = Tasks::new("a task of the HA tracker");
         let span = tracing::info_span!("ha_tracker");
         tasks.spawn(Arc::clone(&tracker).follow_store().instrument(span.clone()));
         tasks.spawn(Arc::clone(&tracker).keep_updated().instrument(span.clone()));
         tasks.spawn(Arc::clone(&tracker).keep_asking().instrument(span.clone()));
         tasks.spawn(Arc::clone(&tracker).keep_clean().instrument(span));
+        let shutdown = shutdown.drop_guard();
         (tracker, TrackerHandle { shutdown, tasks })
     }
 
@@ -271,27 +272,13 @@ impl HaTracker {
 impl TrackerHandle {
     /// Waits for a task that ends before [`TrackerHandle::shutdown`]: a bug, whose panic this
     /// tells. The tracker cannot be relied on afterwards.
-    pub async fn failed(&mut self) -> String {
-        match self.tasks.join_next().await {
-            Some(Err(error)) => format!("a task of the HA tracker panicked: {error}"),
-            Some(Ok(())) => "a task of the HA tracker ended early".to_owned(),
-            None => "the HA tracker has no tasks".to_owned(),
-        }
+    pub async fn failed(&mut self) -> TaskFailed {
+        self.tasks.failed().await
     }
 
     /// Stops the tasks and waits for them.
-    pub async fn shutdown(mut self) {
-        self.shutdown.cancel();
-        while let Some(ended) = self.tasks.join_next().await {
-            if let Err(error) = ended {
-                tracing::error!(%error, "a task of the HA tracker panicked");
-            }
-        }
-    }
-}
-
-impl Drop for TrackerHandle {
-    fn drop(&mut self) {
-        self.shutdown.cancel();
+    pub async fn shutdown(self) {
+        self.shutdown.disarm().cancel();
+        self.tasks.stopped().await;
     }
 }

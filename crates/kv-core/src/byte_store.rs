@@ -10,14 +10,10 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 
-use crate::watch::lock;
 use crate::{
-    CasOutcome, CasUpdate, Codec, RetryPolicy, Store, StoreError, UpdateFn, WatchEvent, WatchScope,
-    WatchStream,
+    CasOutcome, CasUpdate, Codec, MAX_KEY, RetryPolicy, Store, StoreError, UpdateFn, WatchEvent,
+    WatchScope, WatchStream, lock,
 };
-
-/// Longest key, bytes. Servers bound their requests in other ways; this is below all of them.
-pub const MAX_KEY: usize = 16 << 10;
 
 /// Why one attempt of a call failed.
 #[derive(Debug)]

@@ -5,10 +5,15 @@
 //! object-safe, so decorators ([`PrefixStore`], [`MetricsStore`]) and combinations of stores are
 //! stores as well.
 //!
-//! This crate knows no backend and does no I/O. It brings what backends share: the [`Codec`] of
-//! stored bytes, [`TypedStore`] (retries, deadlines and errors over a server's [`ByteStore`]), [`Mergeable`] for stores without a single writer, the watcher queue
-//! ([`WatchHub`]), the [`InMemoryStore`], and behind the feature `testing` the suite that every
-//! backend has to pass, and a store that fails on demand.
+//! This crate knows no backend and does no I/O. It brings what backends share:
+//!
+//! - the [`Codec`] of stored bytes;
+//! - [`TypedStore`]: retries, deadlines and errors over a server's [`ByteStore`];
+//! - [`Mergeable`] and [`Value`], for stores with more than one writer;
+//! - the queue of a watcher ([`WatchHub`]), and the [`InMemoryStore`];
+//! - for the handles of what runs in the background: [`Tasks`], [`TaskFailed`], [`LogThrottle`];
+//! - behind the feature `testing`, the suite that every backend has to pass, and a store that fails
+//!   on demand.
 
 mod byte_store;
 mod codec;
@@ -16,6 +21,8 @@ mod codec;
 pub mod conformance;
 #[cfg(feature = "testing")]
 pub mod faults;
+mod lock;
+mod log_throttle;
 mod memory;
 mod merge;
 mod metrics;
@@ -23,17 +30,21 @@ mod prefix;
 mod redact;
 mod retry;
 mod store;
+mod tasks;
 mod visible;
 mod watch;
 
-pub use byte_store::{ByteStore, Failure, MAX_KEY, TypedStore};
+pub use byte_store::{ByteStore, Failure, TypedStore};
 pub use codec::{Codec, CodecError, SnappyProtobuf};
+pub use lock::lock;
+pub use log_throttle::LogThrottle;
 pub use memory::InMemoryStore;
 pub use merge::{Mergeable, Value};
 pub use metrics::{KvMetrics, MetricsStore, StoreRole};
 pub use prefix::PrefixStore;
 pub use redact::without_userinfo;
 pub use retry::{Backoff, RetryPolicy};
-pub use store::{CasOutcome, CasUpdate, Store, StoreError, UpdateFn};
+pub use store::{CasOutcome, CasUpdate, MAX_KEY, Store, StoreError, UpdateFn};
+pub use tasks::{FailureCause, TaskFailed, Tasks};
 pub use visible::{is_treacherous, visible};
 pub use watch::{WatchEvent, WatchHub, WatchScope, WatchStream};

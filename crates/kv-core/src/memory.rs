@@ -5,9 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 
-use crate::watch::lock;
 use crate::{
-    CasOutcome, CasUpdate, Store, StoreError, UpdateFn, WatchHub, WatchScope, WatchStream,
+    CasOutcome, CasUpdate, Store, StoreError, UpdateFn, WatchHub, WatchScope, WatchStream, lock,
 };
 
 const NAME: &str = "inmemory";

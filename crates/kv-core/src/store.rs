@@ -6,6 +6,10 @@ use async_trait::async_trait;
 
 use crate::{CodecError, WatchStream};
 
+/// Longest key that a store of any backend holds, bytes. Servers bound their requests in other ways;
+/// this is below all of them. The in-memory store has no such bound.
+pub const MAX_KEY: usize = 16 << 10;
+
 /// What a compare-and-swap function is given (the current value, `None` if the key is absent) and
 /// answers with.
 pub type UpdateFn<'a, V> = dyn FnMut(Option<&V>) -> CasUpdate<V> + Send + 'a;

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use futures::stream::{self, BoxStream};
 use tokio::sync::Notify;
 
-use crate::CodecError;
+use crate::{CodecError, lock};
 
 /// One change that a watcher sees.
 ///
@@ -176,12 +176,6 @@ impl<V> Watcher<V> {
             self.changed.notified().await;
         }
     }
-}
-
-/// A panic elsewhere while the lock was held leaves data that is still whole: each change under
-/// these locks is a single insert or remove.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! The comparisons of a multi store: one at a time, shared by all who ask.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kv_core::Value;
+use kv_core::{Value, lock};
 use tokio::time::Instant;
 
 use crate::compare::{CompareError, Comparison, compare};
@@ -77,7 +77,7 @@ impl<V: Value> Comparer<V> {
             }
             Ok(now.mirror_enabled)
         })?;
-        let mut last = self.lock();
+        let mut last = lock(&self.last);
         if mirrored && new.behind() == 0 {
             last.complete = Some(new.generation);
         }
@@ -87,7 +87,7 @@ impl<V: Value> Comparer<V> {
 
     /// The last one, if it is not older and nothing was switched since.
     pub(crate) fn last(&self, max_age: Duration) -> Option<Arc<Comparison<V>>> {
-        let last = self.lock().comparison.clone()?;
+        let last = lock(&self.last).comparison.clone()?;
         let is_new = last.ended.elapsed() <= max_age;
         (is_new && last.generation == self.roles.state().generation).then_some(last)
     }
@@ -95,7 +95,7 @@ impl<V: Value> Comparer<V> {
     /// Whether the secondary of this generation was found to have all that the primary has, while
     /// mirroring was on.
     pub(crate) fn is_complete(&self, generation: u64) -> bool {
-        self.lock().complete == Some(generation)
+        lock(&self.last).complete == Some(generation)
     }
 
     /// Shows how many keys a backfill has still to copy, unless it is of an earlier state.
@@ -106,9 +106,5 @@ impl<V: Value> Comparer<V> {
                 self.metrics.backfill_pending.set(keys);
             }
         });
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Last<V>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -21,7 +21,6 @@ mod change;
 mod compare;
 mod comparer;
 mod config;
-mod log_throttle;
 mod metrics;
 mod mirror;
 mod outcomes;

@@ -5,9 +5,9 @@
 //! arrive.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
-use kv_core::{StoreError, Value};
+use kv_core::{StoreError, Value, lock};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -97,7 +97,7 @@ impl<V: Value> Mirror<V> {
         task: Task<V>,
         route: &Route<V>,
     ) -> Result<(), (Task<V>, Full)> {
-        let mut queue = self.lock();
+        let mut queue = lock(&self.queue);
         if let Some((waiting, _)) = queue.waiting.get_mut(key) {
             // Whatever waits will bring what a copy would bring.
             if let Task::Follow(change) = task {
@@ -125,7 +125,7 @@ impl<V: Value> Mirror<V> {
     pub(crate) async fn next(&self) -> Job<V> {
         loop {
             {
-                let mut queue = self.lock();
+                let mut queue = lock(&self.queue);
                 if let Some(key) = queue.order.pop_front()
                     && let Some((task, route)) = queue.waiting.remove(&key)
                 {
@@ -147,7 +147,7 @@ impl<V: Value> Mirror<V> {
     }
 
     pub(crate) fn finished(&self, key: &str) {
-        let mut queue = self.lock();
+        let mut queue = lock(&self.queue);
         queue.under_way.remove(key);
         if queue.waiting.contains_key(key) {
             queue.order.push_back(key.to_owned());
@@ -160,7 +160,7 @@ impl<V: Value> Mirror<V> {
 
     /// Keys that wait or are under way.
     pub(crate) fn pending(&self) -> usize {
-        self.lock().pending()
+        lock(&self.queue).pending()
     }
 
     /// Waits until not more than `keys` are pending.
@@ -177,7 +177,7 @@ impl<V: Value> Mirror<V> {
 
     /// Forgets what waits, and says what it was; what is under way is told to end.
     pub(crate) fn give_up(&self) -> Vec<(String, Task<V>)> {
-        let mut queue = self.lock();
+        let mut queue = lock(&self.queue);
         queue.order.clear();
         let waited = queue.waiting.drain().map(|(key, (task, _))| (key, task));
         let waited = waited.collect();
@@ -189,11 +189,6 @@ impl<V: Value> Mirror<V> {
     fn show(&self, queue: &Queue<V>) {
         let pending = i64::try_from(queue.pending()).unwrap_or(i64::MAX);
         self.gauge.set(pending);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Queue<V>> {
-        // Nothing panics while it is held; were it so, the queue is whole after each statement.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,13 +1,13 @@
 //! What became of writes to the secondary: counted, logged, shown.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::SystemTime;
 
-use crate::log_throttle::LogThrottle;
+use kv_core::{LogThrottle, Value, lock};
+
 use crate::metrics::Metrics;
 use crate::mirror::{Mirror, Task};
 use crate::status::MirrorFailure;
-use kv_core::Value;
 
 /// Why a write that could have gone on was left undone.
 pub(crate) const GIVEN_UP: &str = "not written in time for a switch or the shutdown";
@@ -33,8 +33,7 @@ impl Outcomes {
 
     /// The last write that was not mirrored.
     pub(crate) fn last_error(&self) -> Option<MirrorFailure> {
-        let last = self.last_error.lock();
-        last.unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.last_error).clone()
     }
 
     /// A task ended, or was not done because of `problem`.
@@ -74,11 +73,7 @@ impl Outcomes {
             key: key.to_owned(),
             error,
         };
-        let mut last = self
-            .last_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *last = Some(failure);
+        *lock(&self.last_error) = Some(failure);
     }
 
     fn not_copied(&self, key: &str, error: &str) {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kv_core::{CasOutcome, CasUpdate, Store, StoreError, UpdateFn, Value, WatchStream};
+use kv_core::{
+    CasOutcome, CasUpdate, Store, StoreError, TaskFailed, Tasks, UpdateFn, Value, WatchStream,
+};
 use prometheus_client::registry::Registry;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::compare::{CompareError, Comparison};
@@ -52,7 +53,7 @@ impl<V> Clone for MultiStore<V> {
 pub struct MultiHandle<V> {
     switch: Arc<Switch<V>>,
     shutdown: CancellationToken,
-    tasks: JoinSet<()>,
+    tasks: Tasks,
 }
 
 /// Puts one store over two and starts to mirror, if `config` says so. `kv_name` says whose store it
@@ -81,7 +82,7 @@ pub fn start<V: Value>(
     let stores = parts.each_ref().map(|part| Arc::clone(&part.store));
     let usable: [CancellationToken; 2] = Default::default();
     let shutdown = CancellationToken::new();
-    let mut tasks = JoinSet::new();
+    let mut tasks = Tasks::new("a task of the multi store");
     for (part, usable) in parts.into_iter().zip(usable.clone()) {
         match part.usable {
             None => usable.cancel(),
@@ -143,23 +144,15 @@ pub fn start<V: Value>(
 impl<V: Value> MultiHandle<V> {
     /// Waits for a task that ends before [`MultiHandle::shutdown`]: a bug, whose panic this tells.
     /// Nothing is mirrored reliably afterwards.
-    pub async fn failed(&mut self) -> String {
-        match self.tasks.join_next().await {
-            Some(Err(error)) => format!("a task of the multi store panicked: {error}"),
-            Some(Ok(())) => "a task of the multi store ended early".to_owned(),
-            None => "the multi store has no tasks".to_owned(),
-        }
+    pub async fn failed(&mut self) -> TaskFailed {
+        self.tasks.failed().await
     }
 
     /// Mirrors what is pending, within the timeout, and stops. Writes must have ended before.
-    pub async fn shutdown(mut self) {
+    pub async fn shutdown(self) {
         self.switch.drain().await;
         self.shutdown.cancel();
-        while let Some(ended) = self.tasks.join_next().await {
-            if let Err(error) = ended {
-                tracing::error!(%error, "a task of the multi store panicked");
-            }
-        }
+        self.tasks.stopped().await;
     }
 }
 

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use kv_core::Value;
+use kv_core::{LogThrottle, Value};
 use tokio_util::sync::CancellationToken;
 
 use crate::MultiConfig;
 use crate::compare::Comparison;
 use crate::comparer::Comparer;
-use crate::log_throttle::LogThrottle;
 use crate::mirror::{Job, Mirror, Task};
 use crate::outcomes::{GIVEN_UP, Outcomes};
 use crate::roles::Roles;

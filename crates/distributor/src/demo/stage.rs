@@ -365,7 +365,7 @@ async fn start_distributors(script: &Script, downstream: &str) -> Result<Vec<Run
 /// Waits for a distributor to fail.
 async fn any_failed(distributors: &mut [Option<Running>]) -> String {
     let failures = distributors.iter_mut().flatten().map(Running::failed);
-    select_all(failures.map(Box::pin)).await.0
+    select_all(failures.map(Box::pin)).await.0.to_string()
 }
 
 /// As a user would configure it, by flags, with timeouts short enough to watch.

@@ -4,11 +4,10 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use kv_core::LogThrottle;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-
-use crate::log_limit::LogLimit;
 
 /// All connections of one listener.
 pub(super) struct Connections {
@@ -18,7 +17,7 @@ pub(super) struct Connections {
     next: AtomicU64,
     open: Mutex<HashMap<u64, Arc<Activity>>>,
     gauge: Gauge,
-    full: LogLimit,
+    full: LogThrottle,
 }
 
 /// What one connection does.
@@ -54,7 +53,7 @@ impl Connections {
             next: AtomicU64::new(0),
             open: Mutex::default(),
             gauge,
-            full: LogLimit::new(),
+            full: LogThrottle::default(),
         }
     }
 

@@ -11,6 +11,7 @@ use axum_server::accept::DefaultAcceptor;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
+use kv_core::{LogThrottle, TaskFailed};
 use rustix::process::{Resource, getrlimit};
 use tokio::task::JoinHandle;
 
@@ -19,7 +20,6 @@ use watched::WatchedAcceptor;
 
 use crate::config::ServerTls;
 use crate::ended::ended;
-use crate::log_limit::LogLimit;
 
 mod connections;
 mod metrics;
@@ -203,7 +203,7 @@ fn accept_errors(
     protocol: &'static str,
     connections: Arc<Connections>,
 ) -> impl Fn(Option<&SocketAddr>, &io::Error) + Send + Sync + 'static {
-    let log = LogLimit::new();
+    let log = LogThrottle::default();
     move |client, error| match client {
         // A handshake that failed, or no place: told elsewhere, or the client's affair.
         Some(client) => tracing::debug!(protocol, %client, %error, "a connection was not taken"),
@@ -249,9 +249,10 @@ impl Server {
     }
 
     /// Waits for the server to end by itself, which it should not.
-    pub(crate) async fn failed(&mut self) -> String {
+    pub(crate) async fn failed(&mut self) -> TaskFailed {
         let outcome = (&mut self.task).await;
-        format!("the {} server ended: {}", self.protocol, ended(outcome))
+        let reason = format!("the {} server ended: {}", self.protocol, ended(outcome));
+        TaskFailed::fatal("a server", reason)
     }
 
     /// Stops accepting and waits for requests in flight, at most `timeout`, and not longer than until

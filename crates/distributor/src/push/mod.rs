@@ -27,6 +27,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ha_tracker::HaTracker;
 use http::StatusCode;
+use kv_core::LogThrottle;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use remote_write::{HaLabelNames, Scan, Version};
@@ -34,7 +35,6 @@ use tokio::time::Instant;
 
 use crate::config::{Config, Limits, TenantLimits};
 use crate::downstream::{DownstreamTrouble, Downstreams, Forward};
-use crate::log_limit::LogLimit;
 use crate::memory;
 
 pub use ha_tracker::validate_tenant;
@@ -74,7 +74,7 @@ pub struct Pusher {
     max_recv_msg_size: u64,
     remote_timeout: Duration,
     inflight: Gauge,
-    complaints: LogLimit,
+    complaints: LogThrottle,
     refusals: Refusals,
 }
 
@@ -132,7 +132,7 @@ impl Pusher {
             max_recv_msg_size: config.distributor.max_recv_msg_size,
             remote_timeout: config.distributor.remote_timeout,
             inflight,
-            complaints: LogLimit::new(),
+            complaints: LogThrottle::default(),
             refusals: Refusals::default(),
         }
     }

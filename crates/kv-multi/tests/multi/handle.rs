@@ -55,7 +55,7 @@ async fn a_panic_while_mirroring_is_told() {
     assert!(early.is_err(), "{early:?}");
     multi.second.panic();
     multi.put("a", 1).await;
-    let told = multi.handle.failed().await;
+    let told = multi.handle.failed().await.to_string();
     assert!(
         told.starts_with("a task of the multi store panicked: "),
         "{told}"
@@ -68,6 +68,6 @@ async fn a_panic_of_what_a_store_waits_for_is_told() {
     let (first, second) = (Side::new(FIRST), Side::new(SECOND));
     let part = Part::when(second.store(), Box::pin(async { panic!("never joined") }));
     let mut multi = start_over(first, second, part, MultiConfig::default());
-    let told = multi.handle.failed().await;
+    let told = multi.handle.failed().await.to_string();
     assert!(told.contains("never joined"), "{told}");
 }

@@ -8,35 +8,38 @@ use tokio::time::Instant;
 /// Time between two lines about the same kind of failure.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Lets one line through per 10 s and counts the others.
+/// Lets one log line through every 10 s and counts those that it holds back. One throttle for each
+/// kind of failure.
 #[derive(Debug)]
-pub(crate) struct LogLimit {
+pub struct LogThrottle {
     start: Instant,
     /// Milliseconds after `start` from which the next line may be written.
     next_ms: AtomicU64,
     suppressed: AtomicU64,
 }
 
-impl LogLimit {
-    pub(crate) fn new() -> Self {
+impl Default for LogThrottle {
+    fn default() -> Self {
         Self {
             start: Instant::now(),
             next_ms: AtomicU64::new(0),
             suppressed: AtomicU64::new(0),
         }
     }
+}
 
-    /// The number of lines suppressed since the last one, if one may be written now.
-    pub(crate) fn admit(&self) -> Option<u64> {
+impl LogThrottle {
+    /// One more failure. If it may be logged: how many before it were not, since the last that was.
+    pub fn admit(&self) -> Option<u64> {
         let now_ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         let next_ms = self.next_ms.load(Ordering::Relaxed);
         let after = now_ms.saturating_add(INTERVAL.as_millis() as u64);
-        let ours = now_ms >= next_ms
+        let is_first = now_ms >= next_ms
             && self
                 .next_ms
                 .compare_exchange(next_ms, after, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok();
-        if ours {
+        if is_first {
             return Some(self.suppressed.swap(0, Ordering::Relaxed));
         }
         self.suppressed.fetch_add(1, Ordering::Relaxed);
@@ -50,12 +53,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_line_per_interval_tells_of_the_others() {
-        let limit = LogLimit::new();
-        assert_eq!(limit.admit(), Some(0));
+        let throttle = LogThrottle::default();
+        assert_eq!(throttle.admit(), Some(0));
         for _ in 0..5 {
-            assert_eq!(limit.admit(), None);
+            assert_eq!(throttle.admit(), None);
         }
         tokio::time::advance(INTERVAL).await;
-        assert_eq!(limit.admit(), Some(5));
+        assert_eq!(throttle.admit(), Some(5));
     }
 }
