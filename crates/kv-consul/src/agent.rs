@@ -139,12 +139,12 @@ impl Agent {
         };
         // A read that hangs is worth another attempt, perhaps on another connection. A write is not
         // repeated, and a blocking query has a bound of its own.
-        let patience = match (repeat, blocking) {
+        let timeout = match (repeat, blocking) {
             (Repeat::Safe, None) => self.timeout / READS_PER_CALL,
             _ => Duration::MAX,
         };
-        let sent = tokio::time::timeout(patience, sent).await.map_err(|_| {
-            Failure::transient(format!("{}: no answer within {patience:?}", self.base))
+        let sent = tokio::time::timeout(timeout, sent).await.map_err(|_| {
+            Failure::transient(format!("{}: no answer within {timeout:?}", self.base))
         })?;
         let (status, headers, body) = sent.map_err(|error: reqwest::Error| {
             let nothing_sent = error.is_connect();

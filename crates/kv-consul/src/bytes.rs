@@ -13,7 +13,7 @@ use rustify::endpoint::Endpoint;
 use crate::agent::{Agent, Answer, Consistency, Repeat};
 use crate::config::{ConfigError, ConsulConfig};
 use crate::rate::RateLimit;
-use crate::{key, picture, watch};
+use crate::{key, snapshot, watch};
 
 /// Consul's keys and values as bytes; the version of a key is its `ModifyIndex`.
 pub struct ConsulBytes {
@@ -78,7 +78,7 @@ impl ByteStore for ConsulBytes {
         if !answer.found {
             return Ok(None);
         }
-        let entries = picture::entries(&answer.body).map_err(|error| self.broken(&error))?;
+        let entries = snapshot::entries(&answer.body).map_err(|error| self.broken(&error))?;
         match entries.first() {
             None => Ok(None),
             Some(entry) => {

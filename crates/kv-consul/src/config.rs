@@ -63,6 +63,7 @@ impl fmt::Debug for ConsulConfig {
 
 /// Why a store cannot be made as configured.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// No agent has this address.
     #[error("host: got {host:?}; must be host:port, or http://host:port, or https://host:port")]

@@ -10,15 +10,12 @@
 //! - **Keys** are kept byte for byte. Those that an agent would rewrite or refuse are refused here:
 //!   empty segments, `.` and `..` as segments, characters that cannot be printed.
 
-// Without its client there is no store, and nothing of what the client brings.
-#![cfg(feature = "consulrs")]
-
 mod agent;
 mod bytes;
 mod config;
 mod key;
-mod picture;
 mod rate;
+mod snapshot;
 mod watch;
 
 pub use bytes::ConsulBytes;

@@ -9,8 +9,8 @@ use futures::stream::{self, BoxStream};
 use kv_core::{Backoff, WatchEvent, WatchScope};
 
 use crate::agent::{Agent, Answer, Blocking, Consistency, Repeat};
-use crate::picture::Picture;
 use crate::rate::RateLimit;
+use crate::snapshot::Snapshot;
 
 /// How long Consul may wait for news; dskit's number.
 const WAIT: Duration = Duration::from_secs(10);
@@ -32,10 +32,10 @@ pub(crate) fn watch(
         agent,
         scope,
         limit,
-        picture: Picture::default(),
+        snapshot: Snapshot::default(),
         index: 0,
         synced: false,
-        // A server that lags must not be where a watcher's picture begins.
+        // A server that lags must not be where a watcher's snapshot begins.
         confirm: true,
         failures: 0,
         ready: VecDeque::new(),
@@ -50,10 +50,10 @@ struct Watch {
     agent: Arc<Agent>,
     scope: WatchScope,
     limit: RateLimit,
-    picture: Picture,
+    snapshot: Snapshot,
     /// Index of the last answer; 0 asks for all at once.
     index: u64,
-    /// Whether the picture has been complete and no query failed since.
+    /// Whether the snapshot has been complete and no query failed since.
     synced: bool,
     /// The watch begins, or the index went back: Consul's leader is asked.
     confirm: bool,
@@ -95,14 +95,14 @@ impl Watch {
             .max(1);
         if index < self.index {
             // The data were lost, or this server is behind the one that answered before; its
-            // picture would take back elections. The leader knows.
+            // snapshot would take back elections. The leader knows.
             self.index = 0;
             self.confirm = true;
             return Ok(());
         }
         if !(self.synced && index == self.index) {
             let body: &[u8] = if answer.found { &answer.body } else { b"" };
-            self.picture
+            self.snapshot
                 .take(body, &mut self.ready)
                 .map_err(|error| format!("{url}: {error}"))?;
             if !self.synced || self.confirm {

@@ -77,10 +77,10 @@ async fn cut_off_five_times() {
     assert!(proxy.connections() >= 6, "{}", proxy.connections());
 }
 
-/// Follows a watch until its picture is `wanted` and complete.
+/// Follows a watch until its snapshot is `wanted` and complete.
 async fn follow(
     watch: &mut kv_core::WatchStream<Counter>,
-    picture: &mut BTreeMap<String, i64>,
+    snapshot: &mut BTreeMap<String, i64>,
     wanted: &[(&str, i64)],
 ) {
     let wanted: BTreeMap<String, i64> = wanted
@@ -90,15 +90,15 @@ async fn follow(
     loop {
         let event = tokio::time::timeout(LONG, watch.next())
             .await
-            .unwrap_or_else(|_| panic!("have {picture:?}, want {wanted:?}"));
+            .unwrap_or_else(|_| panic!("have {snapshot:?}, want {wanted:?}"));
         match event.unwrap() {
             WatchEvent::Put(key, value) => {
-                picture.insert(key, value.value);
+                snapshot.insert(key, value.value);
             }
             WatchEvent::Deleted(key) => {
-                picture.remove(&key);
+                snapshot.remove(&key);
             }
-            WatchEvent::Synced if *picture == wanted => return,
+            WatchEvent::Synced if *snapshot == wanted => return,
             WatchEvent::Synced => {}
             WatchEvent::Undecodable(key, error) => panic!("{key:?}: {error}"),
         }
@@ -114,15 +114,15 @@ async fn its_index_going_back() {
         write(&*store, "back/b", value).await;
     }
     let mut watch = store.watch_prefix("back/");
-    let mut picture = BTreeMap::new();
-    follow(&mut watch, &mut picture, &[("back/a", 49), ("back/b", 49)]).await;
+    let mut snapshot = BTreeMap::new();
+    follow(&mut watch, &mut snapshot, &[("back/a", 49), ("back/b", 49)]).await;
     consul.restart_empty().await;
     write(&*store, "back/b", 1000).await;
     write(&*store, "back/c", 1001).await;
     // The new values, and that the old key is gone.
     follow(
         &mut watch,
-        &mut picture,
+        &mut snapshot,
         &[("back/b", 1000), ("back/c", 1001)],
     )
     .await;

@@ -53,6 +53,7 @@ impl fmt::Debug for Credentials {
 
 /// Why no store can work with a configuration.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// The list of endpoints is empty.
     #[error("etcd has no endpoints; name at least one member as host:port")]

@@ -1,8 +1,8 @@
 //! Connections to a member: TCP, and TLS over it.
 //!
 //! HTTP/2 tells a request whose connection broke only that it did. Why is what an operator has to
-//! know, such as the alert of a member that does not like our certificate, so a connection leaves it
-//! in [`Trouble`].
+//! know, such as the alert of a member that does not accept our certificate, so a connection leaves
+//! it in [`LastError`].
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -34,29 +34,29 @@ pub(crate) enum ConnectError {
     Tls(io::Error),
 }
 
-/// What the newest connection broke of, if it did.
+/// What broke the newest connection, if it broke.
 #[derive(Clone, Default)]
-pub(crate) struct Trouble(Arc<Mutex<Option<String>>>);
+pub(crate) struct LastError(Arc<Mutex<Option<String>>>);
 
-impl Trouble {
+impl LastError {
     pub(crate) fn get(&self) -> Option<String> {
         lock(&self.0).clone()
     }
 
-    fn set(&self, trouble: Option<String>) {
-        *lock(&self.0) = trouble;
+    fn set(&self, last_error: Option<String>) {
+        *lock(&self.0) = last_error;
     }
 }
 
-/// A connection that tells its trouble.
-pub(crate) struct Telling {
+/// A connection that keeps its last error.
+pub(crate) struct Recorded {
     connection: Box<dyn Connection>,
-    trouble: Trouble,
+    last_error: LastError,
 }
 
-impl Telling {
-    fn tell(&self, error: &io::Error) {
-        self.trouble.set(Some(error.to_string()));
+impl Recorded {
+    fn record(&self, error: &io::Error) {
+        self.last_error.set(Some(error.to_string()));
     }
 
     /// A peer that hangs up may have said why just before.
@@ -65,15 +65,15 @@ impl Telling {
             let mut rest = [0; 16];
             let read = Pin::new(&mut self.connection).poll_read(cx, &mut ReadBuf::new(&mut rest));
             match read {
-                Poll::Ready(Err(reason)) => self.tell(&reason),
-                _ => self.tell(error),
+                Poll::Ready(Err(reason)) => self.record(&reason),
+                _ => self.record(error),
             }
         }
         poll
     }
 }
 
-impl AsyncRead for Telling {
+impl AsyncRead for Recorded {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -81,13 +81,13 @@ impl AsyncRead for Telling {
     ) -> Poll<io::Result<()>> {
         let poll = Pin::new(&mut self.connection).poll_read(cx, buffer);
         if let Poll::Ready(Err(error)) = &poll {
-            self.tell(error);
+            self.record(error);
         }
         poll
     }
 }
 
-impl AsyncWrite for Telling {
+impl AsyncWrite for Recorded {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -124,22 +124,26 @@ impl AsyncWrite for Telling {
 pub(crate) struct Connector {
     address: Arc<Address>,
     tls: Option<TlsConnector>,
-    trouble: Trouble,
+    last_error: LastError,
 }
 
 impl Connector {
     /// With `tls` as it is given, so it must offer HTTP/2.
-    pub(crate) fn new(address: Address, tls: Option<Arc<ClientConfig>>, trouble: Trouble) -> Self {
+    pub(crate) fn new(
+        address: Address,
+        tls: Option<Arc<ClientConfig>>,
+        last_error: LastError,
+    ) -> Self {
         Self {
             address: Arc::new(address),
             tls: tls.map(TlsConnector::from),
-            trouble,
+            last_error,
         }
     }
 }
 
 impl Service<Uri> for Connector {
-    type Response = TokioIo<Telling>;
+    type Response = TokioIo<Recorded>;
     type Error = ConnectError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ConnectError>> + Send>>;
 
@@ -150,8 +154,8 @@ impl Service<Uri> for Connector {
     fn call(&mut self, _: Uri) -> Self::Future {
         let address = Arc::clone(&self.address);
         let tls = self.tls.clone();
-        let trouble = self.trouble.clone();
-        trouble.set(None);
+        let last_error = self.last_error.clone();
+        last_error.set(None);
         Box::pin(async move {
             let tcp = TcpStream::connect((address.host.as_str(), address.port))
                 .await
@@ -164,9 +168,9 @@ impl Service<Uri> for Connector {
                 }
                 _ => Box::new(tcp),
             };
-            Ok(TokioIo::new(Telling {
+            Ok(TokioIo::new(Recorded {
                 connection,
-                trouble,
+                last_error,
             }))
         })
     }

@@ -14,6 +14,7 @@ mod connector;
 mod error;
 mod members;
 mod range;
+mod survey;
 mod updates;
 mod watch;
 

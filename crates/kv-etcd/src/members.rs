@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tonic::transport::Endpoint;
 
 use crate::address::Address;
-use crate::connector::{Connector, Trouble};
+use crate::connector::{Connector, LastError};
 use crate::error::{CallError, Cause};
 use crate::{ConfigError, Credentials, EtcdConfig};
 
@@ -35,7 +35,7 @@ struct Member {
     credentials: Option<Credentials>,
     timeout: Duration,
     connection: Mutex<Connection>,
-    trouble: Trouble,
+    last_error: LastError,
 }
 
 #[derive(Default)]
@@ -75,7 +75,7 @@ impl Members {
                 credentials: config.credentials.clone(),
                 timeout: config.dial_timeout,
                 connection: Mutex::default(),
-                trouble: Trouble::default(),
+                last_error: LastError::default(),
             })
         });
         Ok(Self {
@@ -151,7 +151,7 @@ impl Member {
         let used = AtomicU64::new(0);
         let Ok(result) = timeout(self.timeout, self.call_logged_in(attempt, &used)).await else {
             // The connection may lead nowhere any more, which TCP notices late. If the lock is
-            // taken, or the session another, then somebody has found out before.
+            // taken, or the session is another one, this was found out before.
             if let Ok(mut connection) = self.connection.try_lock()
                 && (connection.session.as_ref())
                     .is_none_or(|session| session.number == used.into_inner())
@@ -192,7 +192,7 @@ impl Member {
                 return Err(error);
             }
             let mut connection = self.connection.lock().await;
-            // Somebody else may have logged in again meanwhile.
+            // Another call may have logged in again meanwhile.
             if (connection.session.as_ref()).is_some_and(|now| now.number == session.number) {
                 connection.session = None;
             }
@@ -253,8 +253,11 @@ impl Member {
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(self.timeout.saturating_mul(2))
             .keep_alive_while_idle(true);
-        let connector =
-            Connector::new(self.address.clone(), self.tls.clone(), self.trouble.clone());
+        let connector = Connector::new(
+            self.address.clone(),
+            self.tls.clone(),
+            self.last_error.clone(),
+        );
         endpoint.connect_with_connector_lazy(connector)
     }
 
@@ -263,10 +266,10 @@ impl Member {
         let broken = matches!(error, Error::GRpcStatus(status) if status.source().is_some());
         if broken
             && described.cause == Cause::Unanswered
-            && let Some(trouble) = self.trouble.get()
-            && !described.text.contains(&trouble)
+            && let Some(reason) = self.last_error.get()
+            && !described.text.contains(&reason)
         {
-            described.text = format!("{}: {trouble}", described.text);
+            described.text = format!("{}: {reason}", described.text);
         }
         described
     }

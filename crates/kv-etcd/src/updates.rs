@@ -4,10 +4,10 @@ use etcd_client::{Client, Error, WatchOptions};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 
-use crate::bytes::MAX_ANSWER;
 use crate::error::CallError;
 use crate::members::Members;
 use crate::range::Range;
+use crate::survey::MAX_ANSWER;
 
 /// A message of a watch.
 #[derive(Debug)]

@@ -17,10 +17,10 @@ use futures::stream::{self, BoxStream};
 use kv_core::{Backoff, WatchEvent, WatchScope};
 use tokio::time::{Instant, sleep};
 
-use crate::bytes::{Snapshot, Survey};
 use crate::error::{CallError, Cause};
 use crate::members::Members;
 use crate::range::Range;
+use crate::survey::{Snapshot, Survey};
 use crate::updates::{Change, Update, Updates};
 
 const BACKOFF: Backoff = Backoff {
@@ -28,7 +28,7 @@ const BACKOFF: Backoff = Backoff {
     longest: Duration::from_secs(5),
 };
 
-/// Endless; does nothing while nobody polls it.
+/// Endless; does nothing while it is not polled.
 pub(crate) fn watch(
     members: Arc<Members>,
     scope: &WatchScope,

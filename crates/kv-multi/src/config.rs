@@ -33,6 +33,7 @@ impl Default for MultiConfig {
 
 /// Why two stores make no multi store.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// A store has one name for what is asked of it, so two must differ.
     #[error("primary and secondary are the same store, {0}")]

@@ -49,7 +49,7 @@ impl Entry<'_> {
 
 /// The keys that a watcher knows, and by what it recognises their values.
 #[derive(Debug, Default)]
-pub(crate) struct Picture {
+pub(crate) struct Snapshot {
     known: HashMap<Box<str>, Known>,
     /// Number of the last answer.
     answer: u64,
@@ -64,7 +64,7 @@ struct Known {
     answer: u64,
 }
 
-impl Picture {
+impl Snapshot {
     /// Takes an answer in and tells what is new. Unchanged entries are not decoded. After an error
     /// the next answer brings what this one did not.
     pub(crate) fn take(
@@ -118,15 +118,15 @@ mod tests {
         serde_json::to_vec(&entries).unwrap()
     }
 
-    fn news(picture: &mut Picture, entries: &[(&str, u64, &str)]) -> Vec<String> {
-        let (news, outcome) = take(picture, &answer(entries));
+    fn news(snapshot: &mut Snapshot, entries: &[(&str, u64, &str)]) -> Vec<String> {
+        let (news, outcome) = take(snapshot, &answer(entries));
         outcome.unwrap();
         news
     }
 
-    fn take(picture: &mut Picture, body: &[u8]) -> (Vec<String>, Result<(), AnswerError>) {
+    fn take(snapshot: &mut Snapshot, body: &[u8]) -> (Vec<String>, Result<(), AnswerError>) {
         let mut events = Vec::new();
-        let outcome = picture.take(body, &mut events);
+        let outcome = snapshot.take(body, &mut events);
         let mut news: Vec<String> = events
             .into_iter()
             .map(|event| match event {
@@ -143,35 +143,35 @@ mod tests {
 
     #[test]
     fn only_what_changed_is_news() {
-        let mut picture = Picture::default();
+        let mut snapshot = Snapshot::default();
         let first = [("a", 3, "1"), ("b", 4, "1"), ("c\"ü", 5, "1")];
-        assert_eq!(news(&mut picture, &first), ["a=1", "b=1", "c\"ü=1"]);
-        assert_eq!(news(&mut picture, &first), [""; 0]);
+        assert_eq!(news(&mut snapshot, &first), ["a=1", "b=1", "c\"ü=1"]);
+        assert_eq!(news(&mut snapshot, &first), [""; 0]);
         let second = [("a", 3, "1"), ("b", 7, "2"), ("d", 8, "1")];
-        assert_eq!(news(&mut picture, &second), ["-c\"ü", "b=2", "d=1"]);
-        assert_eq!(news(&mut picture, &[]), ["-a", "-b", "-d"]);
-        assert!(take(&mut picture, b"").0.is_empty());
+        assert_eq!(news(&mut snapshot, &second), ["-c\"ü", "b=2", "d=1"]);
+        assert_eq!(news(&mut snapshot, &[]), ["-a", "-b", "-d"]);
+        assert!(take(&mut snapshot, b"").0.is_empty());
     }
 
     #[test]
     fn indexes_that_begin_anew_hide_nothing() {
-        let mut picture = Picture::default();
-        news(&mut picture, &[("a", 30, "1"), ("b", 31, "1")]);
+        let mut snapshot = Snapshot::default();
+        news(&mut snapshot, &[("a", 30, "1"), ("b", 31, "1")]);
         // Lower indexes, and the same index with another value.
         let after = [("a", 12, "2"), ("b", 31, "2")];
-        assert_eq!(news(&mut picture, &after), ["a=2", "b=2"]);
+        assert_eq!(news(&mut snapshot, &after), ["a=2", "b=2"]);
     }
 
     #[test]
     fn an_answer_that_makes_no_sense_is_an_error_and_loses_nothing() {
-        let mut picture = Picture::default();
-        assert!(take(&mut picture, b"<html>").1.is_err());
+        let mut snapshot = Snapshot::default();
+        assert!(take(&mut snapshot, b"<html>").1.is_err());
         let broken = br#"[{"Key":"a","ModifyIndex":1,"Value":"MQ=="},
                           {"Key":"b","ModifyIndex":1,"Value":"!"}]"#;
-        let (before, outcome) = take(&mut picture, broken);
+        let (before, outcome) = take(&mut snapshot, broken);
         assert!(outcome.is_err());
         assert_eq!(before, ["a=1"]);
         let whole = [("a", 1, "1"), ("b", 1, "1")];
-        assert_eq!(news(&mut picture, &whole), ["b=1"]);
+        assert_eq!(news(&mut snapshot, &whole), ["b=1"]);
     }
 }
