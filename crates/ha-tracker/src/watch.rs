@@ -67,6 +67,7 @@ impl HaTracker {
                     }
                     self.set_ready();
                 }
+                _ => {}
             }
         }
     }

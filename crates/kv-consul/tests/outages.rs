@@ -101,6 +101,7 @@ async fn follow(
             WatchEvent::Synced if *snapshot == wanted => return,
             WatchEvent::Synced => {}
             WatchEvent::Undecodable(key, error) => panic!("{key:?}: {error}"),
+            other => panic!("{other:?}"),
         }
     }
 }

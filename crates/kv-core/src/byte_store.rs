@@ -314,7 +314,7 @@ impl<V: Send + 'static, B: ByteStore> TypedStore<V, B> {
             WatchScope::Prefix(prefix) => (prefix, self.check_prefix(prefix)),
         };
         if let Err(error) = checked {
-            tracing::error!(key = text, %error, "nothing can be stored where this watch looks");
+            tracing::error!(key = text, %error, "watch on an invalid key: this store cannot hold it");
             let synced = stream::once(async { WatchEvent::Synced });
             return Box::pin(synced.chain(stream::pending()));
         }

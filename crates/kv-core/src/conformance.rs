@@ -8,47 +8,22 @@
     reason = "a failed check panics"
 )]
 
+mod backend;
 mod disturbed;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use futures::StreamExt;
 
-use crate::{
-    CasOutcome, CasUpdate, Mergeable, SnappyProtobuf, Store, StoreError, WatchEvent, WatchStream,
-};
+use crate::{CasOutcome, CasUpdate, Mergeable, Store, StoreError, WatchEvent, WatchStream};
 
+use backend::counter;
+pub use backend::{Backend, CODEC, Counter};
 pub use disturbed::{a_watch_survives, acknowledged_increments_survive, storm};
 
 /// How long a change may take to reach a watcher before the suite gives up on it.
 const DELIVERY: Duration = Duration::from_secs(30);
-
-/// The value that the suite stores.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-pub struct Counter {
-    /// Only grows.
-    #[prost(int64, tag = "1")]
-    pub value: i64,
-    /// Who wrote it.
-    #[prost(string, tag = "2")]
-    pub writer: String,
-}
-
-/// The codec of [`Counter`].
-pub const CODEC: SnappyProtobuf<Counter> = SnappyProtobuf::new("conformanceCounter");
-
-impl Mergeable for Counter {
-    fn merge(&mut self, other: &Self) -> bool {
-        let newer = (other.value, &other.writer) > (self.value, &self.writer);
-        if newer {
-            self.clone_from(other);
-        }
-        newer
-    }
-}
 
 /// The join of two values.
 pub fn join<T: Mergeable + Clone>(a: &T, b: &T) -> T {
@@ -66,13 +41,6 @@ pub fn check_join_laws<T: Mergeable + Clone + PartialEq + std::fmt::Debug>(a: &T
     assert_eq!(merged.merge(b), merged != *a, "says whether it changed");
 }
 
-/// A backend under test.
-#[async_trait]
-pub trait Backend: Send + Sync {
-    /// A handle to the stored data; all handles of one backend see the same data.
-    async fn open(&self) -> Arc<dyn Store<Counter>>;
-}
-
 /// Runs every check, each below a prefix of its own; the backend's data need not be empty.
 pub async fn run(backend: &dyn Backend) {
     let store = backend.open().await;
@@ -86,13 +54,6 @@ pub async fn run(backend: &dyn Backend) {
     watchers_end_with_the_last_value(backend).await;
     odd_keys_survive_or_are_refused(&*store).await;
     prefixes_are_plain_text(&*store).await;
-}
-
-fn counter(value: i64) -> Counter {
-    Counter {
-        value,
-        writer: "suite".into(),
-    }
 }
 
 async fn put(store: &dyn Store<Counter>, key: &str, value: i64) {

@@ -52,7 +52,7 @@ impl<V: Clone + Send + 'static> InMemoryStore<V> {
             .filter(|(key, _)| scope.covers(key))
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect();
-        // Still under the lock, so that no change falls between the picture and the changes.
+        // Still under the lock, so that no change falls between what exists and what is published.
         self.inner.hub.subscribe(scope, initial)
     }
 }

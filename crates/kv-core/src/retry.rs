@@ -34,7 +34,7 @@ impl Backoff {
         }
     }
 
-    /// The pause after `failures` failures in a row, at least one; drawn anew at each call.
+    /// The pause after `failures` failures in a row, at least one; drawn again at each call.
     pub fn pause(&self, failures: u32) -> Duration {
         let doublings = failures.saturating_sub(1).min(31);
         let mean = self

@@ -167,8 +167,8 @@ pub trait Store<V: Send + 'static>: Send + Sync + 'static {
     /// Removes `key`; removing an absent key succeeds.
     async fn delete(&self, key: &str) -> Result<(), StoreError>;
 
-    /// Changes `key` as `update` says, if nobody else changes it meanwhile. `update` can be called
-    /// several times, each time with a value read anew, and must not depend on being called once.
+    /// Changes `key` as `update` says, if it is not changed meanwhile. `update` can be called
+    /// several times, each time with a value read again, and must not depend on being called once.
     async fn cas(
         &self,
         key: &str,

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 /// `text` with every character that is not shown as what it is written as its number
-/// (`\u{202e}`): whoever reads it sees every character, in their order, and no terminal obeys it.
+/// (`\u{202e}`): a reader sees every character, in their order, and no terminal obeys it.
 pub fn visible(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_treacherous) {
         return Cow::Borrowed(text);

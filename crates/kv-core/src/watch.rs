@@ -12,10 +12,11 @@ use crate::{CodecError, lock};
 /// One change that a watcher sees.
 ///
 /// A watch first delivers a `Put` for each key that exists, then `Synced`. From then on the
-/// watcher's picture is complete, and each later event keeps it so. After a reconnect a store
+/// watcher knows everything, and each later event keeps it so. After a reconnect a store
 /// delivers what changed meanwhile (deletions included), then `Synced` again. Several changes of one
 /// key may arrive as the last of them.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum WatchEvent<V> {
     /// The key now has this value.
     Put(String, V),
@@ -62,7 +63,7 @@ impl WatchScope {
 /// Delivers changes to any number of watchers.
 ///
 /// Each watcher has a queue with at most one pending change per key, the newest: a slow watcher
-/// costs memory in proportion to the keys, not to the changes, and never holds up the store.
+/// costs memory in proportion to the keys, not to the changes, and never stalls the store.
 #[derive(Debug)]
 pub struct WatchHub<V> {
     watchers: Mutex<Vec<Weak<Watcher<V>>>>,

@@ -6,7 +6,8 @@ use std::time::Duration;
 use kv_core::{Value, lock};
 use tokio::time::Instant;
 
-use crate::compare::{CompareError, Comparison, compare};
+use crate::compare::compare;
+use crate::comparison::{CompareError, Comparison};
 use crate::metrics::Metrics;
 use crate::roles::Roles;
 

@@ -20,6 +20,7 @@
 mod change;
 mod compare;
 mod comparer;
+mod comparison;
 mod config;
 mod metrics;
 mod mirror;
@@ -32,7 +33,7 @@ mod switch;
 mod tasks;
 mod watch;
 
-pub use compare::{CompareError, Comparison, Difference, Reason};
+pub use comparison::{CompareError, Comparison, Difference, Reason};
 pub use config::{ConfigError, MultiConfig};
 pub use roles::Part;
 pub use state::{Override, Refused};

@@ -131,7 +131,7 @@ impl<V: Value> Mirror<V> {
                 {
                     queue.under_way.insert(key.clone());
                     if !queue.order.is_empty() {
-                        // A permit is kept for one sleeper only.
+                        // A permit is kept for one waiter only.
                         self.more.notify_one();
                     }
                     return Job {

@@ -78,9 +78,10 @@ impl State {
 
     /// The state after this one. Calls of this one go on if the primary stays.
     pub(crate) fn next(&self, primary: Side, mirror_enabled: bool) -> Self {
-        let (moved, abandoned) = match primary == self.primary {
-            true => (self.moved.clone(), self.abandoned.clone()),
-            false => Default::default(),
+        let (moved, abandoned) = if primary == self.primary {
+            (self.moved.clone(), self.abandoned.clone())
+        } else {
+            Default::default()
         };
         Self {
             primary,

@@ -10,8 +10,8 @@ use kv_core::{
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
-use crate::compare::{CompareError, Comparison};
 use crate::comparer::Comparer;
+use crate::comparison::{CompareError, Comparison};
 use crate::config::{ConfigError, MultiConfig};
 use crate::metrics::Metrics;
 use crate::mirror::{Mirror, WORKERS};
@@ -160,7 +160,7 @@ impl<V: Value> MultiStore<V> {
     /// Puts what `wanted` says, else what is configured, into effect. If the primary changes: waits
     /// for the writes under way (those that outlast the timeout are given up and made again on
     /// the new primary), then until what they stored is mirrored, if it is to be (not longer than
-    /// the timeout either). A change of mirroring alone disturbs nobody; if it ends, this waits for
+    /// the timeout either). A change of mirroring alone interrupts no call; if it ends, this waits for
     /// what is pending in the same way. `true` when something changed.
     ///
     /// # Errors
@@ -249,7 +249,7 @@ impl<V: Value> Store<V> for MultiStore<V> {
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
         match self.cas(key, &mut |_| CasUpdate::Delete).await {
-            // Nobody can tell what it was, so there is nothing to compare the other's value with.
+            // What it was cannot be told, so there is nothing to compare the other's value with.
             Err(StoreError::Decode { .. }) => self.roles.read(|store| store.delete(key)).await,
             outcome => outcome.map(drop),
         }

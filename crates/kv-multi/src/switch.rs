@@ -77,7 +77,7 @@ impl<V: Value> Switch<V> {
                 }
             };
             self.drain().await;
-            // What nobody has used yet has nothing to lose.
+            // A store that was not used yet has nothing to lose.
             let is_used = self.orders.load(Ordering::Relaxed) > FIRST_ORDER;
             if is_used && !self.comparer.is_complete(before.generation) {
                 tracing::warn!(

@@ -9,13 +9,13 @@ use kv_core::{LogThrottle, Value};
 use tokio_util::sync::CancellationToken;
 
 use crate::MultiConfig;
-use crate::compare::Comparison;
 use crate::comparer::Comparer;
+use crate::comparison::Comparison;
 use crate::mirror::{Job, Mirror, Task};
 use crate::outcomes::{GIVEN_UP, Outcomes};
 use crate::roles::Roles;
 
-/// Pause after a backfill that got on, before the next comparison.
+/// Pause after a backfill that made progress, before the next comparison.
 const AFTER_COPYING: Duration = Duration::from_millis(200);
 
 /// A backfill copies for so long, then compares again: others copy, too, and what it copies must not
@@ -125,22 +125,23 @@ impl<V: Value> Backfill<V> {
 
     async fn keep_equal(&self) {
         let interval = self.config.compare_interval;
-        let mut behind_before = usize::MAX;
+        let mut behind_before: Option<usize> = None;
         loop {
             let route = self.roles.route(&self.roles.state());
             route.primary_usable.cancelled().await;
             route.secondary_usable.cancelled().await;
             let pause = match self.comparer.compare(Duration::ZERO).await {
                 Ok(comparison) if comparison.behind() == 0 => {
-                    behind_before = usize::MAX;
+                    behind_before = None;
                     interval
                 }
                 Ok(comparison) => {
                     self.copy(&comparison).await;
                     // What cannot be copied is not tried again and again without a pause.
-                    let gets_on = comparison.behind() < behind_before;
-                    behind_before = comparison.behind();
-                    if gets_on { AFTER_COPYING } else { interval }
+                    let behind = comparison.behind();
+                    let progresses = behind_before.is_none_or(|before| behind < before);
+                    behind_before = Some(behind);
+                    if progresses { AFTER_COPYING } else { interval }
                 }
                 Err(error) => {
                     if let Some(suppressed) = self.log.admit() {

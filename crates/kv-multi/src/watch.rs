@@ -18,7 +18,7 @@ struct Follower<V, S> {
     moved: CancellationToken,
     /// Keys that the watcher has been told of.
     known: HashSet<String>,
-    /// Of those, what the new primary has not shown, until its picture is complete.
+    /// Of those, what the new primary has not shown, until it has shown everything.
     unseen: Option<HashSet<String>>,
     /// To be told before anything else.
     gone: Vec<String>,
@@ -105,6 +105,7 @@ where
                 }
                 return None;
             }
+            _ => {}
         }
         Some(event)
     }

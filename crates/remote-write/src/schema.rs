@@ -5,7 +5,7 @@ use crate::wire::{BYTES, Cursor, FIXED64, Result, VARINT};
 
 /// How the value of a field is encoded.
 pub(crate) enum Kind {
-    /// A number that nobody uses.
+    /// A number that is not used.
     Unknown,
     Varint,
     Fixed64,
@@ -104,7 +104,7 @@ pub(crate) static HISTOGRAM_V2: Schema = histogram!(("Histogram.start_timestamp"
 
 pub(crate) const SAMPLE_TIMESTAMP: u32 = 2;
 pub(crate) const HISTOGRAM_TIMESTAMP: u32 = 15;
-/// For a message whose scalars nobody asks for.
+/// For a message whose scalars are not asked for.
 pub(crate) const NOTHING: u32 = 0;
 
 /// Checks a whole message; returns the last value of its varint field number `wanted`, 0 if none.

@@ -165,7 +165,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// Steps over the value of a field that nobody knows.
+    /// Steps over the value of an unknown field.
     pub(crate) fn skip(&mut self, wire_type: u8) -> Result<()> {
         match wire_type {
             VARINT => self.varint().map(drop),

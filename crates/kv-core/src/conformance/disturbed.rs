@@ -10,9 +10,8 @@ use std::time::Duration;
 use futures::StreamExt;
 use tokio::time::Instant;
 
-use super::{Backend, Counter, counter};
-use crate::watch::lock;
-use crate::{CasOutcome, CasUpdate, Store, StoreError, WatchEvent};
+use super::backend::{Backend, Counter, counter};
+use crate::{CasOutcome, CasUpdate, Store, StoreError, WatchEvent, lock};
 
 /// How long everything may take to be well again.
 const RECOVERY: Duration = Duration::from_secs(60);

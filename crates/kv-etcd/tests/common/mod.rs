@@ -118,6 +118,7 @@ impl Watched {
             }
             WatchEvent::Synced => self.synced += 1,
             WatchEvent::Undecodable(key, error) => panic!("{key:?}: {error}"),
+            other => panic!("{other:?}"),
         }
         event
     }

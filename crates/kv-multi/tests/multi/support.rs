@@ -313,6 +313,7 @@ pub(crate) async fn event(watch: &mut WatchStream<Max>) -> String {
         WatchEvent::Deleted(key) => format!("Deleted {key}"),
         WatchEvent::Undecodable(key, error) => panic!("{key}: {error}"),
         WatchEvent::Synced => "Synced".to_owned(),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -1,0 +1,46 @@
+//! What the suite asks for, and what it stores.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::{Mergeable, SnappyProtobuf, Store};
+
+/// A backend under test.
+#[async_trait]
+pub trait Backend: Send + Sync {
+    /// A handle to the stored data; all handles of one backend see the same data.
+    async fn open(&self) -> Arc<dyn Store<Counter>>;
+}
+
+/// The value that the suite stores.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Counter {
+    /// Only grows.
+    #[prost(int64, tag = "1")]
+    pub value: i64,
+    /// Who wrote it.
+    #[prost(string, tag = "2")]
+    pub writer: String,
+}
+
+/// The codec of [`Counter`].
+pub const CODEC: SnappyProtobuf<Counter> = SnappyProtobuf::new("conformanceCounter");
+
+impl Mergeable for Counter {
+    fn merge(&mut self, other: &Self) -> bool {
+        let newer = (other.value, &other.writer) > (self.value, &self.writer);
+        if newer {
+            self.clone_from(other);
+        }
+        newer
+    }
+}
+
+/// A value of the suite's own.
+pub(super) fn counter(value: i64) -> Counter {
+    Counter {
+        value,
+        writer: "suite".into(),
+    }
+}
