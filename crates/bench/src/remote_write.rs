@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use prost::Message as _;
 use remote_write::proto::{v1, v2};
 use remote_write::{
-    HaLabelNames, Scratch, Verdict, Version, compress_into, compress_to, decompress_to,
+    HaLabelNames, Scratch, Verdict, Version, compress_into, compress_reusing, decompress_reusing,
     scan_in_place,
 };
 
@@ -49,22 +49,22 @@ fn measure(effort: Effort, version: Version, series: usize, report: &mut Report)
         effort,
         &mut [
             &mut || {
-                checked(decompress_to(&compressed, LIMIT, &mut decompress.raw));
+                checked(decompress_reusing(&compressed, LIMIT, &mut decompress.raw));
             },
             &mut || {
                 let Buffers { raw, scratch, .. } = &mut *drop_all;
-                let length = checked(decompress_to(&compressed, LIMIT, raw));
+                let length = checked(decompress_reusing(&compressed, LIMIT, raw));
                 checked(scanned(version, &mut raw[..length], scratch, Verdict::Drop));
             },
             &mut || {
-                checked(decompress_to(&compressed, LIMIT, &mut round_trip.raw));
-                compress_to(&stripped, &mut round_trip.out);
+                checked(decompress_reusing(&compressed, LIMIT, &mut round_trip.raw));
+                compress_reusing(&stripped, &mut round_trip.out);
             },
             &mut || {
                 let Buffers { raw, out, scratch } = &mut *strip_all;
-                let length = checked(decompress_to(&compressed, LIMIT, raw));
+                let length = checked(decompress_reusing(&compressed, LIMIT, raw));
                 let kept = checked(scanned(version, &mut raw[..length], scratch, Verdict::Keep));
-                compress_to(&raw[..kept], out);
+                compress_reusing(&raw[..kept], out);
             },
             &mut || {
                 // The scan edits in place, so its input has to be copied for every call.

@@ -7,6 +7,7 @@ const MAX_EXPANSION: u64 = 22;
 
 /// Why a body could not be decompressed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum DecompressError {
     /// No bytes at all: HTTP 400. An empty message is the one byte `00`.
     #[error("the body is empty: expected a snappy block")]
@@ -24,24 +25,24 @@ pub enum DecompressError {
     Corrupt(String),
 }
 
-/// Replaces `out` by the decompressed block: [`decompress_to`], then cuts off what is left of
+/// Replaces `out` by the decompressed block: [`decompress_reusing`], then cuts off what is left of
 /// longer earlier content, which therefore has to be zeroed when the buffer grows again.
 pub fn decompress_into(
     compressed: &[u8],
     max: u64,
     out: &mut Vec<u8>,
 ) -> Result<(), DecompressError> {
-    let length = decompress_to(compressed, max, out)?;
+    let length = decompress_reusing(compressed, max, out)?;
     out.truncate(length);
     Ok(())
 }
 
-/// Decompresses a block into the beginning of `out` and returns its decompressed length. `out` is
-/// only ever grown: a buffer that is used again is not zeroed again.
+/// Decompresses a block into the beginning of a buffer that is used again, and returns its
+/// decompressed length. `out` is only ever grown, so that it need not be zeroed again.
 ///
 /// No memory is taken for a block that declares more than `max` bytes, or more than its compressed
 /// size can expand to. After an error `out` holds unspecified bytes.
-pub fn decompress_to(
+pub fn decompress_reusing(
     compressed: &[u8],
     max: u64,
     out: &mut Vec<u8>,
@@ -102,11 +103,11 @@ pub fn plausible_size(compressed: &[u8]) -> u64 {
     declared_size(compressed).unwrap_or(0).min(possible)
 }
 
-/// Compresses `raw` into the beginning of `out` and returns the block's length. `out` is only ever
-/// grown: a buffer that is used again is not zeroed again.
+/// Compresses `raw` into the beginning of a buffer that is used again, and returns the block's
+/// length. `out` is only ever grown, so that it need not be zeroed again.
 ///
 /// `raw` must have fewer than 2^32 bytes; of a longer one nothing is compressed and the length is 0.
-pub fn compress_to(raw: &[u8], out: &mut Vec<u8>) -> usize {
+pub fn compress_reusing(raw: &[u8], out: &mut Vec<u8>) -> usize {
     let needed = max_compress_len(raw.len());
     if out.len() < needed {
         out.resize(needed, 0);
@@ -119,7 +120,7 @@ pub fn compress_to(raw: &[u8], out: &mut Vec<u8>) -> usize {
 /// `raw` must have fewer than 2^32 bytes; of a longer one nothing is compressed and `out` becomes
 /// empty, which no receiver accepts.
 pub fn compress_into(raw: &[u8], out: &mut Vec<u8>) {
-    let written = compress_to(raw, out);
+    let written = compress_reusing(raw, out);
     out.truncate(written);
 }
 
@@ -138,7 +139,7 @@ mod tests {
         let mut grown = Vec::new();
         for part in [&raw[..], &raw[..1000], &[], &raw[..]] {
             compress_into(part, &mut compressed);
-            let length = decompress_to(&compressed, LIMIT, &mut grown).unwrap();
+            let length = decompress_reusing(&compressed, LIMIT, &mut grown).unwrap();
             assert_eq!((&grown[..length], grown.len()), (part, raw.len()));
             decompress_into(&compressed, LIMIT, &mut out).unwrap();
             assert_eq!(out, part);

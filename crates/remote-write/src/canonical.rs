@@ -5,20 +5,14 @@
 //! They look at a fixed window of the whole request, beyond the end of the message if need be, so
 //! that one comparison stands for the bounds checks of every byte in it.
 
+mod sample;
 mod series_v2;
 
-pub(crate) use series_v2::{LastMetadata, NEVER, SeriesReader, ShortSeries, short_series};
+pub(crate) use sample::sample;
+pub(crate) use series_v2::{LastMetadata, NO_REFERENCE, SeriesReader, ShortSeries, short_series};
 
 use crate::wire::Span;
-
-const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
-
-#[inline(always)]
-fn word<const N: usize>(window: &[u8; N], at: usize) -> u64 {
-    let mut bytes = [0; 8];
-    bytes.copy_from_slice(&window[at..at + 8]);
-    u64::from_le_bytes(bytes)
-}
+use sample::word;
 
 /// A label name to look for: most others differ in length or in the first sixteen bytes.
 #[derive(Debug, Clone, Copy)]
@@ -146,34 +140,6 @@ pub(crate) fn labels(
         pos = next;
     }
     pos
-}
-
-/// A sample: value unless zero, then timestamp unless zero, and nothing else. Answers the
-/// timestamp and the length of the field.
-#[inline(always)]
-pub(crate) fn sample(request: &[u8], pos: usize, end: usize) -> Option<(u64, usize)> {
-    let window: &[u8; 24] = request.get(pos..)?.first_chunk()?;
-    let [0x12, length, first_key, ..] = *window else {
-        return None;
-    };
-    let (key, varint, at) = match first_key {
-        0x09 => (window[11], word(window, 12), 12),
-        key => (key, word(window, 3), 3),
-    };
-    let stops = !varint & HIGH_BITS;
-    // Nine bytes and more, as negative timestamps have, go the long way.
-    if key != 0x10 || stops == 0 {
-        return None;
-    }
-    let used = at + 1 + (stops.trailing_zeros() / 8) as usize;
-    if used != usize::from(length) + 2 || pos + used > end {
-        return None;
-    }
-    let bits = varint & (stops ^ stops.wrapping_sub(1)) & !HIGH_BITS;
-    let bits = (bits & 0x007f_007f_007f_007f) | ((bits & 0x7f00_7f00_7f00_7f00) >> 1);
-    let bits = (bits & 0x0000_3fff_0000_3fff) | ((bits & 0x3fff_0000_3fff_0000) >> 2);
-    let bits = (bits & 0x0fff_ffff) | ((bits & 0x0fff_ffff_0000_0000) >> 4);
-    Some((bits, used))
 }
 
 #[cfg(test)]

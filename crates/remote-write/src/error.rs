@@ -40,6 +40,7 @@ impl std::error::Error for ScanError {}
 
 /// What is wrong, without the place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Problem {
     /// Fields are numbered from 1.
     #[error("field number 0")]

@@ -11,8 +11,8 @@ use ahash::RandomState;
 use hashbrown::{HashMap, HashTable};
 
 use crate::error::{Problem, ScanError};
-use crate::scan::{Group, Verdict};
 use crate::symbols::Symbols;
+use crate::types::{Group, Verdict};
 use crate::wire::{Result, Span};
 
 /// Distinct pairs in one request. Senders have one, or a few where they relay others.

@@ -28,21 +28,22 @@ mod error;
 mod groups;
 mod media;
 mod mover;
+mod progress;
 #[cfg(any(test, feature = "proto"))]
 pub mod proto;
 mod scan;
 mod schema;
 mod symbols;
+mod types;
 mod v1;
 mod v2;
 mod wire;
 
 pub use block::{
-    DecompressError, compress_into, compress_to, declared_size, decompress_into, decompress_to,
-    plausible_size,
+    DecompressError, compress_into, compress_reusing, declared_size, decompress_into,
+    decompress_reusing, plausible_size,
 };
 pub use error::{Problem, ScanError};
 pub use media::{UnsupportedMediaType, Version, check_content_encoding, version_of_content_type};
-pub use scan::{
-    Counts, Group, HaLabelNames, OneLabel, Scan, Scratch, Verdict, scan, scan_in_place,
-};
+pub use scan::{Scan, Scratch, scan, scan_in_place};
+pub use types::{Counts, Group, HaLabelNames, OneLabel, Verdict};

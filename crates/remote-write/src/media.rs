@@ -33,6 +33,7 @@ impl Version {
 
 /// A content type or encoding that no receiver of remote write supports: HTTP 415.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum UnsupportedMediaType {
     /// The media type, or its `proto` parameter.
     #[error(

@@ -1,114 +1,14 @@
-//! The scan: what it takes, what it answers, and what both versions share.
+//! The scan of a request of either version, and what it found.
 
 use crate::density::Density;
 use crate::error::{Problem, ScanError};
 use crate::groups::{GroupTables, Groups, Run};
 use crate::media::Version;
 use crate::mover::Mover;
-use crate::symbols::Symbols;
+use crate::progress::{Parts, Progress};
+use crate::types::{Counts, Group, HaLabelNames, OneLabel, Verdict};
 use crate::wire::Span;
 use crate::{v1, v2};
-
-/// The labels that make a series one of an HA pair.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HaLabelNames<'a> {
-    /// Names the pair: usually `cluster`.
-    pub cluster: &'a str,
-    /// Names one of the pair: usually `__replica__`. Cut out of what is kept.
-    pub replica: &'a str,
-}
-
-/// What to do with the series of one (cluster, replica).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// Forward them without their replica labels.
-    Keep,
-    /// Leave them out.
-    Drop,
-    /// As [`Verdict::Keep`], until [`Scan::discard`].
-    Later,
-}
-
-/// How much of each kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// TimeSeries messages.
-    pub series: u64,
-    /// Float samples.
-    pub samples: u64,
-    /// Native histograms.
-    pub histograms: u64,
-    /// Exemplars.
-    pub exemplars: u64,
-}
-
-impl std::ops::AddAssign for Counts {
-    fn add_assign(&mut self, other: Self) {
-        self.series += other.series;
-        self.samples += other.samples;
-        self.histograms += other.histograms;
-        self.exemplars += other.exemplars;
-    }
-}
-
-/// Samples and histograms that carry one of the two HA labels, the other being absent or empty.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct OneLabel {
-    /// Without replica.
-    pub cluster: u64,
-    /// Without cluster.
-    pub replica: u64,
-}
-
-/// Which of the HA labels a series has, not both of them.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Has {
-    Neither,
-    Cluster,
-    Replica,
-}
-
-impl Has {
-    #[inline]
-    pub(crate) fn of(cluster: bool, replica: bool) -> Self {
-        match (cluster, replica) {
-            (true, _) => Self::Cluster,
-            (_, true) => Self::Replica,
-            _ => Self::Neither,
-        }
-    }
-}
-
-/// The series of one (cluster, replica), or all whose cluster or replica is not UTF-8.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Group {
-    /// Value of the cluster label; empty only if there is a problem.
-    pub cluster: String,
-    /// Value of the replica label; empty only if there is a problem.
-    pub replica: String,
-    /// Why nobody can judge this group, and where the first of its series is. It is left out.
-    pub problem: Option<ScanError>,
-    /// Decided during the scan; may be changed before [`Scan::discard`].
-    pub verdict: Verdict,
-    /// What the request holds of this group, dropped or not.
-    pub counts: Counts,
-    /// Earliest timestamp of a sample or histogram, in milliseconds since the epoch; `None` when
-    /// the group has neither.
-    pub earliest_ms: Option<i64>,
-}
-
-impl Group {
-    pub(crate) fn new(cluster: &str, replica: &str, verdict: Verdict) -> Self {
-        Self {
-            cluster: cluster.to_owned(),
-            replica: replica.to_owned(),
-            problem: None,
-            verdict,
-            counts: Counts::default(),
-            earliest_ms: None,
-        }
-    }
-}
 
 /// What a scan found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -167,11 +67,6 @@ impl Scan {
         self.total().series - self.dropped().series
     }
 
-    /// Series that are left out, by the verdicts as they stand.
-    pub fn dropped_series(&self) -> u64 {
-        self.dropped().series
-    }
-
     /// Decides what the scan left open: sets the verdict of each listed group to
     /// [`Verdict::Drop`] and takes its series out of `buf`, which must be as [`scan`] left it.
     ///
@@ -222,17 +117,6 @@ impl Scan {
 pub struct Scratch {
     pub(crate) tables: GroupTables,
     pub(crate) parts: Parts,
-}
-
-/// What one series, or one request, is taken apart into.
-#[derive(Default)]
-pub(crate) struct Parts {
-    /// Replica labels of the series being read.
-    pub(crate) cuts: Vec<Span>,
-    pub(crate) symbols: Symbols,
-    /// A 2.0 series that does not hold its references in one run, written anew; and that run.
-    pub(crate) rebuilt: Vec<u8>,
-    pub(crate) run: Vec<u8>,
 }
 
 impl Scratch {
@@ -345,137 +229,4 @@ pub fn scan_in_place(
         length: kept,
         runs,
     })
-}
-
-/// State of a scan between two series.
-pub(crate) struct Progress<'s, 'j> {
-    pub(crate) groups: Groups<'s, 'j>,
-    pub(crate) other: Counts,
-    pub(crate) one_label: OneLabel,
-    pub(crate) metadata: u64,
-    pub(crate) series: u64,
-    pub(crate) mover: Mover,
-    pub(crate) runs: Vec<Run>,
-    pub(crate) density: Density,
-}
-
-impl Progress<'_, '_> {
-    /// Counts a series for its group, and answers the verdict on it.
-    #[inline]
-    pub(crate) fn count(&mut self, group: usize, found: &Found) -> Option<Verdict> {
-        let series = self.series;
-        self.series += 1;
-        let group = self.groups.list.get_mut(group)?;
-        if let Some(problem) = &mut group.problem {
-            problem.series.get_or_insert(series);
-        }
-        group.counts += found.counts();
-        if found.samples + found.histograms > 0 {
-            let earliest = found.earliest_ms;
-            group.earliest_ms = Some(group.earliest_ms.map_or(earliest, |ms| ms.min(earliest)));
-        }
-        Some(group.verdict)
-    }
-
-    /// The same for a series of one sample, of a known group.
-    #[inline]
-    pub(crate) fn count_sample(&mut self, group: usize, timestamp: u64) -> Option<Verdict> {
-        let group = self.groups.list.get_mut(group)?;
-        self.series += 1;
-        group.counts.series += 1;
-        group.counts.samples += 1;
-        let timestamp = timestamp as i64;
-        if group
-            .earliest_ms
-            .is_none_or(|earliest| timestamp < earliest)
-        {
-            group.earliest_ms = Some(timestamp);
-        }
-        Some(group.verdict)
-    }
-
-    /// Counts a series of no group.
-    #[inline]
-    pub(crate) fn count_other(&mut self, has: Has, found: &Found) {
-        self.series += 1;
-        self.other += found.counts();
-        self.count_one_label(has, found.samples + found.histograms);
-    }
-
-    /// The same for a series of one sample, of no group.
-    #[inline]
-    pub(crate) fn count_other_sample(&mut self, has: Has) {
-        self.series += 1;
-        self.other.series += 1;
-        self.other.samples += 1;
-        self.count_one_label(has, 1);
-    }
-
-    #[inline]
-    fn count_one_label(&mut self, has: Has, samples: u64) {
-        match has {
-            Has::Neither => {}
-            Has::Cluster => self.one_label.cluster += samples,
-            Has::Replica => self.one_label.replica += samples,
-        }
-    }
-
-    /// Notes that the output from `start` on is a series whose group is decided later.
-    #[inline]
-    pub(crate) fn note_run(&mut self, group: usize, start: usize) {
-        let output = Span::new(start, self.mover.position());
-        let group = group as u32;
-        if let Some(run) = self.runs.last_mut()
-            && run.group == group
-            && run.output.end == output.start
-        {
-            run.output.end = output.end;
-            return;
-        }
-        self.runs.push(Run { group, output });
-    }
-}
-
-/// What one series holds besides its labels.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Found {
-    samples: u64,
-    histograms: u64,
-    exemplars: u64,
-    earliest_ms: i64,
-}
-
-impl Found {
-    pub(crate) const NOTHING: Self = Self {
-        samples: 0,
-        histograms: 0,
-        exemplars: 0,
-        earliest_ms: i64::MAX,
-    };
-
-    #[inline]
-    pub(crate) fn sample(&mut self, timestamp: u64) {
-        self.samples += 1;
-        self.earliest_ms = self.earliest_ms.min(timestamp as i64);
-    }
-
-    #[inline]
-    pub(crate) fn histogram(&mut self, timestamp: u64) {
-        self.histograms += 1;
-        self.earliest_ms = self.earliest_ms.min(timestamp as i64);
-    }
-
-    #[inline]
-    pub(crate) fn exemplar(&mut self) {
-        self.exemplars += 1;
-    }
-
-    fn counts(&self) -> Counts {
-        Counts {
-            series: 1,
-            samples: self.samples,
-            histograms: self.histograms,
-            exemplars: self.exemplars,
-        }
-    }
 }

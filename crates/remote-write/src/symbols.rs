@@ -1,6 +1,6 @@
 //! The symbol table of a 2.0 request: where each symbol is, and which ones are the HA labels.
 
-use crate::canonical::{NEVER, SeriesReader};
+use crate::canonical::{NO_REFERENCE, SeriesReader};
 use crate::wire::Cursor;
 
 /// References that name the HA labels.
@@ -122,7 +122,7 @@ impl Symbols {
         if !self.bits.is_empty() {
             return LabelReferences::Many(&self.bits);
         }
-        let only = |references: &[u32]| references.first().copied().unwrap_or(NEVER);
+        let only = |references: &[u32]| references.first().copied().unwrap_or(NO_REFERENCE);
         LabelReferences::Single {
             cluster: only(&self.cluster),
             replica: only(&self.replica),

@@ -5,11 +5,12 @@ use crate::density::Density;
 use crate::error::Problem;
 use crate::groups::Pair;
 use crate::mover::{keep_without, write_header};
-use crate::scan::{Found, Has, Parts, Progress, Verdict};
+use crate::progress::{Found, Parts, Progress};
 use crate::schema::{
     self, EXEMPLAR_V1, HISTOGRAM_TIMESTAMP, HISTOGRAM_V1, METRIC_METADATA, NOTHING,
     SAMPLE_TIMESTAMP, SAMPLE_V1,
 };
+use crate::types::{Has, Verdict};
 use crate::wire::{BYTES, Cursor, Result, Span};
 
 const TIMESERIES_KEY: u8 = 0x0a;

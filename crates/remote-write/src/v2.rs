@@ -2,12 +2,13 @@
 
 mod read;
 
-use crate::canonical::{self, LastMetadata, NEVER, SeriesReader, ShortSeries};
+use crate::canonical::{self, LastMetadata, NO_REFERENCE, SeriesReader, ShortSeries};
 use crate::density::Density;
 use crate::error::Problem;
 use crate::mover::{keep_without, write_header};
-use crate::scan::{Has, Parts, Progress, Verdict};
+use crate::progress::{Parts, Progress};
 use crate::symbols::Symbols;
+use crate::types::{Has, Verdict};
 use crate::wire::{BYTES, Cursor, Result, Span, write_varint};
 
 use read::{Layout, each_reference};
@@ -126,7 +127,7 @@ fn short_series(
 ) -> bool {
     let end = series.end;
     let labels = &series.labels;
-    if labels.cluster == NEVER || labels.replica == NEVER {
+    if labels.cluster == NO_REFERENCE || labels.replica == NO_REFERENCE {
         progress.count_other_sample(has(buf, symbols, (labels.cluster, labels.replica)));
         progress.mover.keep(buf, start, end);
         return true;
@@ -194,7 +195,8 @@ fn series(
         _ => None,
     };
     let Some(group) = group else {
-        let references = [labels.cluster, labels.replica].map(|value| value.unwrap_or(NEVER));
+        let references =
+            [labels.cluster, labels.replica].map(|value| value.unwrap_or(NO_REFERENCE));
         let has = has(buf, &parts.symbols, references.into());
         progress.count_other(has, &found);
         progress.mover.keep(buf, start, end);
@@ -236,7 +238,7 @@ fn series(
 /// What a series of no group has of cluster and replica, given by their values' references.
 #[inline]
 fn has(buf: &[u8], symbols: &Symbols, (cluster, replica): (u32, u32)) -> Has {
-    if (cluster, replica) == (NEVER, NEVER) {
+    if (cluster, replica) == (NO_REFERENCE, NO_REFERENCE) {
         return Has::Neither;
     }
     // There is no text of a reference out of range.

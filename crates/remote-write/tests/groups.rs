@@ -34,7 +34,7 @@ fn several_pairs_in_one_batch() {
     assert_eq!(
         (
             found.kept_series(),
-            found.dropped_series(),
+            found.dropped().series,
             found.other.series
         ),
         (2, 2, 1)
@@ -68,7 +68,7 @@ fn later_decisions() {
     assert_eq!(output, all.concat());
     found.discard(&mut output, &[0]);
     assert_eq!(output, [&c2[..], &metadata, &plain, &c3].concat());
-    assert_eq!((found.kept_series(), found.dropped_series()), (3, 3));
+    assert_eq!((found.kept_series(), found.dropped().series), (3, 3));
     found.discard(&mut output, &[1, 0]);
     assert_eq!(output, [&metadata[..], &plain, &c3].concat());
     assert_eq!((found.length, found.kept_series()), (output.len(), 2));

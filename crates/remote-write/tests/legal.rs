@@ -81,7 +81,7 @@ fn metadata_before_and_between_series() {
     let (found, output) = judged(Version::V1, &sent, &mut |_, _| Verdict::Drop).unwrap();
     assert_eq!(output, [&metadata[..], &metadata].concat());
     assert_eq!(
-        (found.metadata, found.kept_series(), found.dropped_series()),
+        (found.metadata, found.kept_series(), found.dropped().series),
         (2, 0, 2)
     );
 }

@@ -203,7 +203,7 @@ impl Message {
     ) -> Result<(), PushAnswer> {
         let size = remote_write::plausible_size(block).min(limit);
         self.reserve(size as usize, held)?;
-        self.length = remote_write::decompress_to(block, limit, &mut self.buffer.bytes)
+        self.length = remote_write::decompress_reusing(block, limit, &mut self.buffer.bytes)
             .map_err(|error| refuse_block(&error))?;
         Ok(())
     }
@@ -211,7 +211,7 @@ impl Message {
     /// Replaces an empty message by a snappy block of this content.
     pub(crate) fn compress(&mut self, raw: &[u8], held: &mut Held<'_>) -> Result<(), PushAnswer> {
         self.reserve(snap::raw::max_compress_len(raw.len()), held)?;
-        self.length = remote_write::compress_to(raw, &mut self.buffer.bytes);
+        self.length = remote_write::compress_reusing(raw, &mut self.buffer.bytes);
         // It may wait for the downstream, and is much smaller than it could have been.
         if self.buffer.bytes.capacity() > MAX_KEPT_BYTES {
             self.buffer.bytes.truncate(self.length);
@@ -238,7 +238,7 @@ fn refuse_block(error: &DecompressError) -> PushAnswer {
                  (max_samples_per_send) or raise the limit"
             ),
         ),
-        DecompressError::Empty | DecompressError::Corrupt(_) => {
+        _ => {
             PushAnswer::bad_request(format!("{error}; fix the sender"))
         }
     }

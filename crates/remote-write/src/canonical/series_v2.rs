@@ -2,11 +2,11 @@
 
 use wide::u8x16;
 
-use super::{sample, word};
+use super::sample::{sample, word};
 use crate::wire::Span;
 
 /// A reference that no request can hold: a table that long would not fit into 4 GiB.
-pub(crate) const NEVER: u32 = u32::MAX;
+pub(crate) const NO_REFERENCE: u32 = u32::MAX;
 
 /// The end of the 2.0 series at `pos`, if its content is shorter than 128 bytes.
 #[inline(always)]
@@ -37,7 +37,7 @@ pub(crate) struct SeriesReader {
 /// What a run refers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RunLabels {
-    /// References to the values of the HA labels; [`NEVER`] where there is none.
+    /// References to the values of the HA labels; [`NO_REFERENCE`] where there is none.
     pub(crate) cluster: u32,
     pub(crate) replica: u32,
     /// The pair that is to be cut out.
@@ -46,8 +46,8 @@ pub(crate) struct RunLabels {
 
 impl RunLabels {
     const NONE: Self = Self {
-        cluster: NEVER,
-        replica: NEVER,
+        cluster: NO_REFERENCE,
+        replica: NO_REFERENCE,
         cut: Span { start: 0, end: 0 },
     };
 }
@@ -95,14 +95,14 @@ struct Bits {
 }
 
 impl SeriesReader {
-    /// `None` for a table that it is not for. A name without symbol is [`NEVER`].
+    /// `None` for a table that it is not for. A name without symbol is [`NO_REFERENCE`].
     pub(crate) fn new(symbols: usize, cluster: u32, replica: u32) -> Option<Self> {
         let symbols = u32::try_from(symbols)
             .ok()
             .filter(|&symbols| symbols >= 128)?;
         let byte = |reference| match reference {
             // No reference of one byte looks like this.
-            NEVER => Some(u8x16::splat(0xff)),
+            NO_REFERENCE => Some(u8x16::splat(0xff)),
             0..0x80 => Some(u8x16::splat(reference as u8)),
             _ => None,
         };
@@ -217,7 +217,7 @@ impl SeriesReader {
             let names = !(parity << 1 | odd & 1) & !seconds & !firsts & valid;
             let cluster = bits.cluster & names;
             if cluster != 0 {
-                if !cluster.is_power_of_two() || labels.cluster != NEVER {
+                if !cluster.is_power_of_two() || labels.cluster != NO_REFERENCE {
                     return None;
                 }
                 let at = pos + cluster.trailing_zeros() as usize;
@@ -225,7 +225,7 @@ impl SeriesReader {
             }
             let replica = bits.replica & names;
             if replica != 0 {
-                if !replica.is_power_of_two() || labels.replica != NEVER {
+                if !replica.is_power_of_two() || labels.replica != NO_REFERENCE {
                     return None;
                 }
                 let at = pos + replica.trailing_zeros() as usize;
@@ -348,12 +348,12 @@ mod tests {
         }
         let straddling = [&[0x81, 0x01], &[1; 61][..], &[100, 0xc8, 0x01]].concat();
         let found = reader.run(&padded(&straddling), 0, straddling.len());
-        assert_eq!(found, labels(NEVER, 200, 63, 66));
+        assert_eq!(found, labels(NO_REFERENCE, 200, 63, 66));
         assert!(SeriesReader::new(127, 3, 100).is_none());
         assert!(SeriesReader::new(300, 3, 128).is_none());
         assert!(SeriesReader::new(300, 128, 3).is_none());
         for symbols in [128, 129, 255, 256, 257, 300, 16_383, 16_384] {
-            let reader = SeriesReader::new(symbols, NEVER, NEVER).unwrap();
+            let reader = SeriesReader::new(symbols, NO_REFERENCE, NO_REFERENCE).unwrap();
             for reference in 128..16_384 {
                 let run = [1, reference as u8 | 0x80, (reference >> 7) as u8];
                 let found = reader.run(&padded(&run), 0, 3);
@@ -364,7 +364,7 @@ mod tests {
                 );
             }
         }
-        let wide = SeriesReader::new(1 << 20, NEVER, NEVER).unwrap();
+        let wide = SeriesReader::new(1 << 20, NO_REFERENCE, NO_REFERENCE).unwrap();
         let run = [0xff, 0x7f, 0xff, 0x7f];
         assert_eq!(wide.run(&padded(&run), 0, 4), Some(RunLabels::NONE));
     }

@@ -1,9 +1,9 @@
 //! Any legal 2.0 series.
 
-use crate::canonical::{self, NEVER, SeriesReader};
+use crate::canonical::{self, NO_REFERENCE, SeriesReader};
 use crate::density::Density;
 use crate::error::Problem;
-use crate::scan::Found;
+use crate::progress::Found;
 use crate::schema::{
     self, EXEMPLAR_V2, HISTOGRAM_TIMESTAMP, HISTOGRAM_V2, SAMPLE_TIMESTAMP, SAMPLE_V2,
 };
@@ -52,7 +52,7 @@ impl Labels<'_> {
             run: Span::new(start, end),
         };
         if let Some(found) = reader.and_then(|reader| reader.run(request, start, end)) {
-            let present = |reference| (reference != NEVER).then_some(reference);
+            let present = |reference| (reference != NO_REFERENCE).then_some(reference);
             (self.cluster, self.replica) = (present(found.cluster), present(found.replica));
             if self.replica.is_some() {
                 self.cuts.push(found.cut);

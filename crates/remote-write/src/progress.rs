@@ -1,0 +1,152 @@
+//! The state of a scan between two series.
+
+use crate::density::Density;
+use crate::groups::{Groups, Run};
+use crate::mover::Mover;
+use crate::symbols::Symbols;
+use crate::types::{Counts, Has, OneLabel, Verdict};
+use crate::wire::Span;
+
+/// What one series, or one request, is taken apart into.
+#[derive(Default)]
+pub(crate) struct Parts {
+    /// Replica labels of the series being read.
+    pub(crate) cuts: Vec<Span>,
+    pub(crate) symbols: Symbols,
+    /// A 2.0 series that does not hold its references in one run, rebuilt; and that run.
+    pub(crate) rebuilt: Vec<u8>,
+    pub(crate) run: Vec<u8>,
+}
+
+/// State of a scan between two series.
+pub(crate) struct Progress<'s, 'j> {
+    pub(crate) groups: Groups<'s, 'j>,
+    pub(crate) other: Counts,
+    pub(crate) one_label: OneLabel,
+    pub(crate) metadata: u64,
+    pub(crate) series: u64,
+    pub(crate) mover: Mover,
+    pub(crate) runs: Vec<Run>,
+    pub(crate) density: Density,
+}
+
+impl Progress<'_, '_> {
+    /// Counts a series for its group, and answers the verdict on it.
+    #[inline]
+    pub(crate) fn count(&mut self, group: usize, found: &Found) -> Option<Verdict> {
+        let series = self.series;
+        self.series += 1;
+        let group = self.groups.list.get_mut(group)?;
+        if let Some(problem) = &mut group.problem {
+            problem.series.get_or_insert(series);
+        }
+        group.counts += found.counts();
+        if found.samples + found.histograms > 0 {
+            let earliest = found.earliest_ms;
+            group.earliest_ms = Some(group.earliest_ms.map_or(earliest, |ms| ms.min(earliest)));
+        }
+        Some(group.verdict)
+    }
+
+    /// The same for a series of one sample, of a known group.
+    #[inline]
+    pub(crate) fn count_sample(&mut self, group: usize, timestamp: u64) -> Option<Verdict> {
+        let group = self.groups.list.get_mut(group)?;
+        self.series += 1;
+        group.counts.series += 1;
+        group.counts.samples += 1;
+        let timestamp = timestamp as i64;
+        if group
+            .earliest_ms
+            .is_none_or(|earliest| timestamp < earliest)
+        {
+            group.earliest_ms = Some(timestamp);
+        }
+        Some(group.verdict)
+    }
+
+    /// Counts a series of no group.
+    #[inline]
+    pub(crate) fn count_other(&mut self, has: Has, found: &Found) {
+        self.series += 1;
+        self.other += found.counts();
+        self.count_one_label(has, found.samples + found.histograms);
+    }
+
+    /// The same for a series of one sample, of no group.
+    #[inline]
+    pub(crate) fn count_other_sample(&mut self, has: Has) {
+        self.series += 1;
+        self.other.series += 1;
+        self.other.samples += 1;
+        self.count_one_label(has, 1);
+    }
+
+    #[inline]
+    fn count_one_label(&mut self, has: Has, samples: u64) {
+        match has {
+            Has::Neither => {}
+            Has::Cluster => self.one_label.cluster += samples,
+            Has::Replica => self.one_label.replica += samples,
+        }
+    }
+
+    /// Notes that the output from `start` on is a series whose group is decided later.
+    #[inline]
+    pub(crate) fn note_run(&mut self, group: usize, start: usize) {
+        let output = Span::new(start, self.mover.position());
+        let group = group as u32;
+        if let Some(run) = self.runs.last_mut()
+            && run.group == group
+            && run.output.end == output.start
+        {
+            run.output.end = output.end;
+            return;
+        }
+        self.runs.push(Run { group, output });
+    }
+}
+
+/// What one series holds besides its labels.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Found {
+    samples: u64,
+    histograms: u64,
+    exemplars: u64,
+    earliest_ms: i64,
+}
+
+impl Found {
+    pub(crate) const NOTHING: Self = Self {
+        samples: 0,
+        histograms: 0,
+        exemplars: 0,
+        earliest_ms: i64::MAX,
+    };
+
+    #[inline]
+    pub(crate) fn sample(&mut self, timestamp: u64) {
+        self.samples += 1;
+        self.earliest_ms = self.earliest_ms.min(timestamp as i64);
+    }
+
+    #[inline]
+    pub(crate) fn histogram(&mut self, timestamp: u64) {
+        self.histograms += 1;
+        self.earliest_ms = self.earliest_ms.min(timestamp as i64);
+    }
+
+    #[inline]
+    pub(crate) fn exemplar(&mut self) {
+        self.exemplars += 1;
+    }
+
+    fn counts(&self) -> Counts {
+        Counts {
+            series: 1,
+            samples: self.samples,
+            histograms: self.histograms,
+            exemplars: self.exemplars,
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What a scan is given and what it tells, for both versions.
+
+use crate::error::ScanError;
+
+/// The labels that make a series one of an HA pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HaLabelNames<'a> {
+    /// Names the pair: usually `cluster`.
+    pub cluster: &'a str,
+    /// Names one of the pair: usually `__replica__`. Cut out of what is kept.
+    pub replica: &'a str,
+}
+
+/// What to do with the series of one (cluster, replica).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Forward them without their replica labels.
+    Keep,
+    /// Leave them out.
+    Drop,
+    /// As [`Verdict::Keep`], until [`Scan::discard`](crate::Scan::discard).
+    Later,
+}
+
+/// How much of each kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// TimeSeries messages.
+    pub series: u64,
+    /// Float samples.
+    pub samples: u64,
+    /// Native histograms.
+    pub histograms: u64,
+    /// Exemplars.
+    pub exemplars: u64,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.series += other.series;
+        self.samples += other.samples;
+        self.histograms += other.histograms;
+        self.exemplars += other.exemplars;
+    }
+}
+
+/// Samples and histograms that carry one of the two HA labels, the other being absent or empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OneLabel {
+    /// Without replica.
+    pub cluster: u64,
+    /// Without cluster.
+    pub replica: u64,
+}
+
+/// Which of the HA labels a series has, not both of them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Has {
+    Neither,
+    Cluster,
+    Replica,
+}
+
+impl Has {
+    #[inline]
+    pub(crate) fn of(cluster: bool, replica: bool) -> Self {
+        match (cluster, replica) {
+            (true, _) => Self::Cluster,
+            (_, true) => Self::Replica,
+            _ => Self::Neither,
+        }
+    }
+}
+
+/// The series of one (cluster, replica), or all whose cluster or replica is not UTF-8.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Value of the cluster label; empty only if there is a problem.
+    pub cluster: String,
+    /// Value of the replica label; empty only if there is a problem.
+    pub replica: String,
+    /// Why this group cannot be judged, and where the first of its series is. It is left out.
+    pub problem: Option<ScanError>,
+    /// Decided during the scan; may be changed before [`Scan::discard`](crate::Scan::discard).
+    pub verdict: Verdict,
+    /// What the request holds of this group, dropped or not.
+    pub counts: Counts,
+    /// Earliest timestamp of a sample or histogram, in milliseconds since the epoch; `None` when
+    /// the group has neither.
+    pub earliest_ms: Option<i64>,
+}
+
+impl Group {
+    pub(crate) fn new(cluster: &str, replica: &str, verdict: Verdict) -> Self {
+        Self {
+            cluster: cluster.to_owned(),
+            replica: replica.to_owned(),
+            problem: None,
+            verdict,
+            counts: Counts::default(),
+            earliest_ms: None,
+        }
+    }
+}
