@@ -238,9 +238,7 @@ fn refuse_block(error: &DecompressError) -> PushAnswer {
                  (max_samples_per_send) or raise the limit"
             ),
         ),
-        _ => {
-            PushAnswer::bad_request(format!("{error}; fix the sender"))
-        }
+        _ => PushAnswer::bad_request(format!("{error}; fix the sender")),
     }
 }
 
