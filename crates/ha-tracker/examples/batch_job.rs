@@ -27,7 +27,7 @@ use prometheus_client::registry::Registry;
 /// Whose jobs these are, and which.
 const TENANT: &str = "jobs";
 const JOB: &str = "nightly-report";
-/// Time between two looks at who is elected, and the longest piece of work.
+/// Time between two checks of who is elected, and the longest piece of work.
 const INTERVAL: Duration = Duration::from_millis(500);
 
 /// Silence after which another copy takes over.
@@ -126,5 +126,5 @@ async fn take_turns(tracker: &Arc<HaTracker>, name: &str) {
     }
 }
 
-/// A piece of the job, shorter than the failover timeout, so that nobody is elected meanwhile.
+/// A piece of the job, shorter than the failover timeout, so that no other is elected meanwhile.
 fn work() {}

@@ -10,8 +10,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding;
 use tonic::{Request, Response, Status};
 
-use crate::elections::ClusterElection;
-use crate::feed::{ElectionEvent, ElectionState, ElectionWatch};
+use crate::cache::{self, ElectionState};
+use crate::check::{Outcome, Sighting, TrackerError};
+use crate::election_watch::{ElectionEvent, ElectionWatch};
 use crate::generated::check_response::{self, Accepted, Deduplicated, TooManyClusters};
 use crate::generated::ha_tracker_server;
 use crate::generated::watch_elections_response::{Event, Forgotten, Lagged, State};
@@ -19,7 +20,7 @@ use crate::generated::{
     CheckRequest, CheckResponse, Election, ListElectedRequest, ListElectedResponse,
     WatchElectionsRequest, WatchElectionsResponse,
 };
-use crate::tracker::{HaTracker, Outcome, Sighting, TrackerError};
+use crate::tracker::HaTracker;
 
 /// Elections in one message.
 const PAGE: usize = 1000;
@@ -31,7 +32,7 @@ const MAX_NAME: usize = 1024;
 const PAGE_BYTES: usize = 64 << 10;
 /// Calls of `Check` at a time.
 const MAX_CHECKS: usize = 2_000;
-/// How long one may take: a store that hangs answers nobody.
+/// How long one may take, should the store hang.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
 /// Tenants that `Check` brings into the tracker.
 const MAX_TENANTS: u64 = 100_000;
@@ -92,12 +93,12 @@ impl TrackerService {
     }
 
     fn ready(&self) -> Result<(), Status> {
-        match self.tracker.is_ready() {
-            true => Ok(()),
-            false => Err(Status::unavailable(
-                "starting: the HA tracker has not read its store yet; retry later",
-            )),
+        if self.tracker.is_ready() {
+            return Ok(());
         }
+        Err(Status::unavailable(
+            "starting: the HA tracker has not read its store yet; retry later",
+        ))
     }
 }
 
@@ -111,7 +112,7 @@ fn name(what: &str, value: &str) -> Result<(), Status> {
     }
 }
 
-fn message(election: &ClusterElection) -> Election {
+fn message(election: &cache::Election) -> Election {
     Election {
         tenant: election.tenant.clone(),
         cluster: election.cluster.clone(),
@@ -158,7 +159,7 @@ impl ha_tracker_server::HaTracker for TrackerService {
             cluster: &request.cluster,
             replica: &request.replica,
             earliest_ms: request.sample_time_ms,
-            now_ms: self.tracker.config.clock.now_ms(),
+            now_ms: self.tracker.now_ms(),
         };
         let Ok(_checking) = self.checks.try_acquire() else {
             return Err(Status::unavailable(format!(
@@ -217,9 +218,11 @@ impl ha_tracker_server::HaTracker for TrackerService {
         };
         let after = match request.page_token.as_str() {
             "" => None,
-            token => Some(token.split_once('/').ok_or_else(|| {
-                Status::invalid_argument("page_token: it is none that was given out")
-            })?),
+            token => Some(
+                token
+                    .split_once('/')
+                    .ok_or_else(|| Status::invalid_argument("page_token is not valid"))?,
+            ),
         };
         let state = self.tracker.election_state();
         let (elections, is_last) = page(&state, &request.tenant, after, most);

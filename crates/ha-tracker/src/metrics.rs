@@ -5,28 +5,45 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use crate::cache::{Cache, Cluster};
-use crate::skew::Skews;
+use crate::cache::Cache;
+use crate::cluster::Cluster;
 
-/// Counters of the background tasks.
+/// What the background tasks count, each with its own.
 #[derive(Debug)]
 pub(crate) struct TrackerMetrics {
+    pub(crate) follow: FollowMetrics,
+    pub(crate) cleanup: CleanupMetrics,
+    /// Values in the store that are no elections, whichever task finds them.
+    pub(crate) undecodable: Counter,
+    /// Seconds; 0 without skew.
+    pub(crate) clock_skew: Gauge<f64, AtomicU64>,
+}
+
+/// Of the task that follows the store.
+#[derive(Debug)]
+pub(crate) struct FollowMetrics {
     pub(crate) propagation: Histogram,
-    pub(crate) cleanup_started: Counter,
+    pub(crate) undecodable: Counter,
+}
+
+/// Of the clean-up.
+#[derive(Debug)]
+pub(crate) struct CleanupMetrics {
+    pub(crate) started: Counter,
     pub(crate) marked_for_deletion: Counter,
     pub(crate) deleted: Counter,
     pub(crate) delete_failed: Counter,
     pub(crate) undecodable: Counter,
-    pub(crate) skews: Skews,
 }
 
 impl TrackerMetrics {
@@ -44,7 +61,7 @@ impl TrackerMetrics {
             registry.register(format!("cortex_ha_tracker_{name}"), help, counter.clone());
             counter
         };
-        let cleanup_started = counter(
+        let started = counter(
             "replicas_cleanup_started",
             "Number of clean-ups of old clusters that began",
         );
@@ -70,21 +87,27 @@ impl TrackerMetrics {
             "Age of the recorded sample time when a change arrives from the store, in seconds",
             propagation.clone(),
         );
-        let skews = Skews::default();
+        let clock_skew = Gauge::<f64, AtomicU64>::default();
         registry.register(
             "cortex_ha_tracker_clock_skew_seconds",
             "By how much another distributor's clock is ahead of this one's, as far as what it writes \
              tells, in seconds; 0 below 5 s",
-            skews.gauge.clone(),
+            clock_skew.clone(),
         );
         Self {
-            propagation,
-            cleanup_started,
-            marked_for_deletion,
-            deleted,
-            delete_failed,
+            follow: FollowMetrics {
+                propagation,
+                undecodable: undecodable.clone(),
+            },
+            cleanup: CleanupMetrics {
+                started,
+                marked_for_deletion,
+                deleted,
+                delete_failed,
+                undecodable: undecodable.clone(),
+            },
             undecodable,
-            skews,
+            clock_skew,
         }
     }
 }

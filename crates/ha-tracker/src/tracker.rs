@@ -4,20 +4,28 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use kv_core::{Store, StoreError, TaskFailed, Tasks};
 use prometheus_client::registry::Registry;
-use smol_str::SmolStr;
-use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument;
 
-use crate::admission::Admissions;
-use crate::cache::Cache;
-use crate::health::Health;
+use crate::ReplicaDesc;
+use crate::cache::{Cache, Capacity, ElectionState, Full};
+use crate::check::{ElectedReplica, Lookup, Outcome, Sighting, TrackerError};
+use crate::clock::Clock;
+use crate::clock_skew::{ClockSkew, ClockSkews};
+use crate::election_watch::ElectionWatch;
+use crate::failover::{FailoverOutlook, outlook};
+use crate::limits::TenantLimits;
 use crate::metrics::TrackerMetrics;
-use crate::room::{Full, Room};
-use crate::store_trouble::Troubles;
-use crate::{Clock, ReplicaDesc, TenantLimits};
+use crate::ready::Ready;
+use crate::status::{ClusterStatus, status};
+use crate::store_health::{StoreHealth, StoreTrouble, Troubles};
+use crate::tasks::{Admissions, Cleanup, Follow, NotAdmitted, Probe, Refresh};
+use crate::timing::Timing;
+use crate::writer::Writer;
 
 /// What a tracker is made of, besides its store and its limits.
 #[derive(Debug, Clone)]
@@ -47,89 +55,18 @@ impl Default for TrackerConfig {
     }
 }
 
-/// A sample, or all samples of one replica in a request.
-#[derive(Debug, Clone, Copy)]
-pub struct Sighting<'a> {
-    /// The tenant.
-    pub tenant: &'a str,
-    /// Value of the cluster label.
-    pub cluster: &'a str,
-    /// Value of the replica label.
-    pub replica: &'a str,
-    /// Earliest sample time, Unix ms.
-    pub earliest_ms: Option<i64>,
-    /// When it arrived, Unix ms.
-    pub now_ms: i64,
-}
-
-/// What the cache knows about a replica; nothing is recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lookup {
-    /// It is the elected one.
-    Elected,
-    /// Another one is elected.
-    NotElected,
-    /// The cluster is unknown: only [`HaTracker::check`] can tell.
-    Unknown,
-}
-
-/// The answer to a check.
-#[derive(Debug, Clone)]
-pub enum Outcome {
-    /// The replica is elected: keep its samples.
-    Accepted,
-    /// Another replica is elected: drop them.
-    Deduplicated(ElectedReplica),
-    /// The tenant has as many clusters as it may, and this would be one more.
-    TooManyClusters {
-        /// The tenant's limit.
-        limit: u64,
-    },
-    /// The store can never hold an entry for this cluster: [`StoreError::InvalidKey`].
-    NotStorable(Arc<StoreError>),
-}
-
-/// The replica that is elected instead.
-#[derive(Debug, Clone)]
-pub struct ElectedReplica(SmolStr);
-
-impl ElectedReplica {
-    /// Its name.
-    pub fn name(&self) -> &str {
-        &self.0
-    }
-}
-
-/// Why a check has no answer. All of these can go away by themselves: the sender should retry.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum TrackerError {
-    /// The cluster is unknown here and the store failed.
-    #[error("the HA tracker's store cannot answer for a new cluster: {0}")]
-    Store(Arc<StoreError>),
-    /// The cluster's entry vanished between election and check.
-    #[error("the cluster's entry was removed while it was checked")]
-    Vanished,
-    /// The tenant is new, and there are as many as there may be.
-    #[error("the tracker has {0} tenants already")]
-    TooManyTenants(u64),
-    /// The tracker is shutting down.
-    #[error("the HA tracker is shutting down")]
-    ShuttingDown,
-}
-
 /// Elects replicas; see the crate's documentation. Cheap to share behind an [`Arc`].
 pub struct HaTracker {
-    pub(crate) store: Arc<dyn Store<ReplicaDesc>>,
-    pub(crate) limits: Arc<dyn TenantLimits>,
-    pub(crate) config: TrackerConfig,
-    pub(crate) jitter: f64,
-    pub(crate) cache: Arc<Cache>,
-    pub(crate) metrics: TrackerMetrics,
-    pub(crate) admissions: Admissions,
-    pub(crate) shutdown: CancellationToken,
-    pub(crate) health: Health,
-    pub(crate) troubles: Troubles,
-    ready: watch::Sender<bool>,
+    cache: Arc<Cache>,
+    admissions: Arc<Admissions>,
+    timing: Arc<Timing>,
+    health: Arc<StoreHealth>,
+    troubles: Arc<Troubles>,
+    clock_skews: Arc<ClockSkews>,
+    ready: Arc<Ready>,
+    #[cfg(feature = "grpc")]
+    clock: Clock,
+    shutdown: CancellationToken,
 }
 
 /// Owns the tracker's background tasks. Dropping it aborts them.
@@ -152,45 +89,97 @@ impl HaTracker {
     ) -> (Arc<Self>, TrackerHandle) {
         let cache = Arc::new(Cache::default());
         let metrics = TrackerMetrics::register(registry, &cache, config.elected_replica_metric);
+        let clock = config.clock;
         let shutdown = CancellationToken::new();
-        let tracker = Arc::new(Self {
-            store,
-            limits,
-            jitter: config
-                .jitter
-                .unwrap_or_else(|| rand::random_range(-1.0..1.0)),
-            config,
-            cache,
-            metrics,
-            admissions: Admissions::default(),
-            shutdown: shutdown.clone(),
-            health: Health::default(),
-            troubles: Troubles::default(),
-            ready: watch::Sender::new(false),
-        });
+        let timing = Arc::new(Timing::new(limits, config.jitter));
+        let health = Arc::new(StoreHealth::default());
+        let troubles = Arc::new(Troubles::new(store.name(), clock.clone()));
+        let clock_skews = Arc::new(ClockSkews::new(metrics.clock_skew));
+        let ready = Arc::new(Ready::default());
+        let writer = Arc::new(Writer::new(
+            Arc::clone(&store),
+            Arc::clone(&cache),
+            Arc::clone(&timing),
+            Arc::clone(&health),
+            Arc::clone(&troubles),
+            metrics.undecodable,
+        ));
         let mut tasks = Tasks::new("a task of the HA tracker");
-        let span = tracing::info_span!("ha_tracker");
-        tasks.spawn(Arc::clone(&tracker).follow_store().instrument(span.clone()));
-        tasks.spawn(Arc::clone(&tracker).keep_updated().instrument(span.clone()));
-        tasks.spawn(Arc::clone(&tracker).keep_asking().instrument(span.clone()));
-        tasks.spawn(Arc::clone(&tracker).keep_clean().instrument(span));
+        let mut spawn = |task: BoxFuture<'static, ()>| {
+            let shutdown = shutdown.clone();
+            let until_shutdown = async move {
+                shutdown.run_until_cancelled(task).await;
+            };
+            tasks.spawn(until_shutdown.instrument(tracing::info_span!("ha_tracker")));
+        };
+        let follow = Follow {
+            store: Arc::clone(&store),
+            cache: Arc::clone(&cache),
+            health: Arc::clone(&health),
+            clock_skews: Arc::clone(&clock_skews),
+            metrics: metrics.follow,
+            clock: clock.clone(),
+            ready: Arc::clone(&ready),
+        };
+        spawn(follow.run().boxed());
+        let refresh = Refresh {
+            store: store.name(),
+            writer: Arc::clone(&writer),
+            cache: Arc::clone(&cache),
+            timing: Arc::clone(&timing),
+            health: Arc::clone(&health),
+            troubles: Arc::clone(&troubles),
+            clock: clock.clone(),
+        };
+        spawn(refresh.run().boxed());
+        let probe = Probe {
+            store: Arc::clone(&store),
+            cache: Arc::clone(&cache),
+            timing: Arc::clone(&timing),
+            health: Arc::clone(&health),
+            troubles: Arc::clone(&troubles),
+            clock_skews: Arc::clone(&clock_skews),
+        };
+        spawn(probe.run().boxed());
+        let cleanup = Cleanup {
+            store,
+            health: Arc::clone(&health),
+            metrics: metrics.cleanup,
+            clock: clock.clone(),
+            interval: config.cleanup_interval,
+            age: config.cleanup_age,
+        };
+        spawn(cleanup.run().boxed());
+        let admissions = Admissions::new(
+            writer,
+            Arc::clone(&cache),
+            Arc::clone(&troubles),
+            shutdown.clone(),
+        );
+        let tracker = Self {
+            cache,
+            admissions: Arc::new(admissions),
+            timing,
+            health,
+            troubles,
+            clock_skews,
+            ready,
+            #[cfg(feature = "grpc")]
+            clock,
+            shutdown: shutdown.clone(),
+        };
         let shutdown = shutdown.drop_guard();
-        (tracker, TrackerHandle { shutdown, tasks })
+        (Arc::new(tracker), TrackerHandle { shutdown, tasks })
     }
 
     /// Whether the cache holds what the store held when the tracker started.
     pub fn is_ready(&self) -> bool {
-        *self.ready.borrow()
+        self.ready.get()
     }
 
     /// Waits until [`HaTracker::is_ready`].
     pub async fn ready(&self) {
-        // The sender is a field of self: it cannot be gone.
-        let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
-    }
-
-    pub(crate) fn set_ready(&self) {
-        self.ready.send_replace(true);
+        self.ready.wait().await;
     }
 
     /// Looks a replica up without recording anything: no I/O, no lock, no allocation.
@@ -220,32 +209,38 @@ impl HaTracker {
     /// Answers for any cluster. An unknown one is looked up, or its replica elected, in the store
     /// first; any number of concurrent checks of one cluster share one such call. Dropping the
     /// future does not stop a call that has begun.
-    pub async fn check(self: &Arc<Self>, sighting: &Sighting<'_>) -> Result<Outcome, TrackerError> {
+    pub async fn check(&self, sighting: &Sighting<'_>) -> Result<Outcome, TrackerError> {
         self.check_within(sighting, 0).await
     }
 
     /// As [`HaTracker::check`], for no more than so many tenants; 0 = no limit.
     pub(crate) async fn check_within(
-        self: &Arc<Self>,
+        &self,
         sighting: &Sighting<'_>,
         max_tenants: u64,
     ) -> Result<Outcome, TrackerError> {
         if let Some(outcome) = self.check_cached(sighting) {
             return Ok(outcome);
         }
-        let limit = self.limits.ha_limits(sighting.tenant).max_clusters;
-        let room = Room {
+        let limit = self.timing.max_clusters(sighting.tenant);
+        let capacity = Capacity {
             clusters: limit,
             tenants: max_tenants,
         };
-        match self.admit(sighting, room).await {
-            Ok(Ok(())) => {}
-            Ok(Err(Full::Tenants)) => return Err(TrackerError::TooManyTenants(max_tenants)),
-            Ok(Err(Full::Clusters)) => return Ok(Outcome::TooManyClusters { limit }),
-            Err(TrackerError::Store(error)) if matches!(*error, StoreError::InvalidKey { .. }) => {
+        match self.admissions.admit(sighting, capacity).await {
+            Ok(()) => {}
+            Err(NotAdmitted::Full(Full::Tenants)) => {
+                return Err(TrackerError::TooManyTenants(max_tenants));
+            }
+            Err(NotAdmitted::Full(Full::Clusters)) => {
+                return Ok(Outcome::TooManyClusters { limit });
+            }
+            Err(NotAdmitted::Failed(TrackerError::Store(error)))
+                if matches!(*error, StoreError::InvalidKey { .. }) =>
+            {
                 return Ok(Outcome::NotStorable(error));
             }
-            Err(error) => return Err(error),
+            Err(NotAdmitted::Failed(error)) => return Err(error),
         }
         self.check_cached(sighting).ok_or(TrackerError::Vanished)
     }
@@ -266,6 +261,90 @@ impl HaTracker {
             .iter()
             .map(|tenant| self.cache.count(tenant))
             .sum()
+    }
+    /// What the failover of a cluster waits for, seen from a replica that is not elected, after a check
+    /// of it; `None` while the elected one is not silent, which costs no allocation.
+    pub fn failover_outlook(
+        &self,
+        tenant: &str,
+        cluster: &str,
+        replica: &str,
+        now_ms: i64,
+    ) -> Option<FailoverOutlook> {
+        let timeouts = self.timing.timeouts(tenant);
+        let failovers = self.health.failovers(self.timing.refresh_time(tenant));
+        let poll_interval = self.timing.poll_interval(tenant);
+        self.cache
+            .read(tenant, cluster, |known| {
+                outlook(known, replica, now_ms, &timeouts, failovers, poll_interval)
+            })
+            .flatten()
+    }
+
+    /// All elections now, by tenant and cluster. The first call reads every cluster; after that a
+    /// state costs nothing, and each election a little.
+    pub fn election_state(&self) -> Arc<ElectionState> {
+        self.cache.election_state()
+    }
+
+    /// A state that has all that any watcher has been told.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn last_election_state(&self) -> Arc<ElectionState> {
+        self.cache.last_election_state()
+    }
+
+    /// Follows the elections from now on: first the state, then each change. Any number of watchers
+    /// share their memory; one that is more than 1024 changes behind is told so, and given the state
+    /// again.
+    pub fn watch(&self) -> ElectionWatch {
+        ElectionWatch::new(
+            Arc::clone(&self.cache),
+            Arc::clone(&self.ready),
+            self.shutdown.clone(),
+        )
+    }
+
+    /// All clusters with their replicas, in no particular order.
+    pub fn cluster_statuses(&self, now_ms: i64) -> Vec<ClusterStatus> {
+        let mut all = Vec::new();
+        for tenant in self.cache.tenants() {
+            let timeouts = self.timing.timeouts(&tenant);
+            self.cache.for_each_of(&tenant, |name, cluster| {
+                all.push(status((&tenant, name), cluster, now_ms, &timeouts));
+            });
+        }
+        all
+    }
+
+    /// One cluster with its replicas; `None` if it is unknown.
+    pub fn cluster_status(
+        &self,
+        tenant: &str,
+        cluster: &str,
+        now_ms: i64,
+    ) -> Option<ClusterStatus> {
+        let timeouts = self.timing.timeouts(tenant);
+        self.cache.read(tenant, cluster, |known| {
+            status((tenant, cluster), known, now_ms, &timeouts)
+        })
+    }
+
+    /// Whether another distributor's clock is ahead of this one's by more than five seconds, as far as
+    /// what it writes tells. Over once nothing told of it for five to ten minutes.
+    pub fn clock_skew(&self) -> Option<ClockSkew> {
+        self.clock_skews.current()
+    }
+
+    /// The trouble with the store, if there is any: since when it is unreachable or slow. It is over
+    /// once the store has answered in time for ten seconds.
+    pub fn store_trouble(&self) -> Option<StoreTrouble> {
+        self.troubles.current()
+    }
+
+    /// Unix milliseconds by the tracker's clock.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
     }
 }
 

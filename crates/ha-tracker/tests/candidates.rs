@@ -58,7 +58,7 @@ async fn replicas_that_were_seen_once_are_elected_if_nobody_else_sends() {
             break;
         }
     }
-    // The failover timeout, an update timeout for others to know of a steady one, a look and a step.
+    // The failover timeout, an update timeout for others to know of a steady one, a poll and a step.
     let after = fleet.now_ms() - silent_since;
     assert!((45_000..=49_500).contains(&after), "after {after} ms");
 }
@@ -129,7 +129,7 @@ async fn a_replica_that_is_not_elected_is_told_what_the_failover_waits_for() {
     fleet.send(0, "c", "r1").await;
     let silent_since = fleet.now_ms();
     for second in 0..60 {
-        // Between two looks.
+        // Between two polls.
         fleet.advance(Duration::from_millis(999)).await;
         let verdict = fleet.send(0, "c", "r2").await;
         let silent_ms = fleet.now_ms() - silent_since;

@@ -1,4 +1,4 @@
-//! Trackers whose store is away, hangs, or is always slow: no healthy replica loses its election by
+//! Trackers whose store is unavailable, hangs, or is always slow: no healthy replica loses its election by
 //! it, and no silent one keeps it.
 
 #![allow(clippy::unwrap_used, reason = "a failed check panics")]
@@ -38,7 +38,7 @@ async fn a_store_that_was_down_longer_than_the_failover_timeout_changes_nothing(
     assert_eq!(stored.elected_changes, 0);
 }
 
-/// Each tracker sees one replica only, while the store is away for `outage_s`: `away` says how.
+/// Each tracker sees one replica only, while the store is unavailable for `outage_s`: `away` says how.
 async fn only_the_elected_replica_is_ever_accepted(
     outage_s: u32,
     [first, other]: [usize; 2],
@@ -145,7 +145,7 @@ async fn a_replica_that_falls_silent_while_the_store_is_down_is_replaced_soon_af
         fleet.advance(Duration::from_millis(500)).await;
         assert!(fleet.now_ms() - back < 60_000, "never replaced");
     }
-    // The others' update timeout, a second, and two looks.
+    // The others' update timeout, a second, and two polls.
     let after = fleet.now_ms() - back;
     assert!((16_000..=23_000).contains(&after), "after {after} ms");
 }

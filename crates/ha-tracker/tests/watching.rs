@@ -39,6 +39,7 @@ impl Picture {
                 };
             }
             ElectionEvent::Lagged(missed) => self.missed += missed,
+            other => panic!("{other:?}"),
         }
     }
 

@@ -182,7 +182,7 @@ impl Row {
             })
             .collect();
         let desc = election.desc;
-        let failover_timeout_ms = election
+        let failover_timeout_ms = status
             .failover_in_ms
             .saturating_add(now_ms)
             .saturating_sub(desc.received_at);
@@ -214,8 +214,8 @@ impl Row {
             desc,
             last_seen_ms,
             others,
-            update_in_ms: election.update_in_ms,
-            failover_in_ms: election.failover_in_ms,
+            update_in_ms: status.update_in_ms,
+            failover_in_ms: status.failover_in_ms,
             state,
             failover_timeout_ms,
         }
@@ -279,8 +279,6 @@ pub(super) mod tests {
                 elected_changes: 3,
                 ..ReplicaDesc::default()
             },
-            update_in_ms: 15_000 - stored,
-            failover_in_ms: TIMEOUT - stored,
         };
         let status = |replica: String, ago: Option<i64>| ReplicaStatus {
             replica,
@@ -292,6 +290,8 @@ pub(super) mod tests {
         let cluster = ClusterStatus {
             elected: status(election.desc.replica.clone(), seen),
             election,
+            update_in_ms: 15_000 - stored,
+            failover_in_ms: TIMEOUT - stored,
             others: other.into_iter().collect(),
         };
         Row::new(cluster, NOW)

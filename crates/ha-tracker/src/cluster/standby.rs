@@ -1,4 +1,4 @@
-//! The replicas of a cluster that are not elected: who of them takes over when the elected one falls
+//! The replicas of a cluster that are not elected: which of them takes over when the elected one falls
 //! silent.
 //!
 //! A cluster remembers a few. One that has sent steadily keeps its place, and is elected before any
@@ -10,34 +10,35 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use smol_str::SmolStr;
 
-use crate::forgotten::Forgotten;
-use crate::sightings::{NEVER, Sightings};
-use crate::tracker::Sighting;
+use super::evicted::Evicted;
+use super::sightings::Sightings;
+use crate::check::Sighting;
 
 /// Replicas that a cluster remembers besides the elected one. A place is 8 bytes of every cluster; a
 /// replica in it takes 64 more, and its name if that is longer than 23 bytes.
-pub(crate) const CANDIDATES: usize = 4;
-/// Attempts to take a place while other requests take them. Who fails is remembered the next time.
-const ATTEMPTS: usize = 2 * CANDIDATES;
+const PLACES: usize = 4;
+/// Attempts to take a place while other requests take them. A replica that fails is remembered the
+/// next time.
+const ATTEMPTS: usize = 2 * PLACES;
 
 /// A replica that is not elected.
 #[derive(Debug)]
-pub(crate) struct Candidate {
+pub(crate) struct Standby {
     pub(crate) replica: SmolStr,
     pub(crate) sightings: Sightings,
 }
 
 /// The places of a cluster. Taken and left without locks; a replica could have two for a moment.
 #[derive(Debug, Default)]
-pub(crate) struct Candidates {
-    places: [ArcSwapOption<Candidate>; CANDIDATES],
+pub(crate) struct Standbys {
+    places: [ArcSwapOption<Standby>; PLACES],
 }
 
-impl Candidates {
+impl Standbys {
     /// Records a sighting. Without a lock, and without an allocation if the replica is remembered.
-    pub(crate) fn observe(&self, sighting: &Sighting<'_>, forgotten: &Forgotten) {
+    pub(crate) fn observe(&self, sighting: &Sighting<'_>, evicted: &Evicted) {
         for _ in 0..ATTEMPTS {
-            if self.record(sighting) || self.take_place(sighting, forgotten) {
+            if self.record(sighting) || self.take_place(sighting, evicted) {
                 return;
             }
         }
@@ -56,37 +57,34 @@ impl Candidates {
     }
 
     /// False if another request was quicker.
-    fn take_place(&self, sighting: &Sighting<'_>, forgotten: &Forgotten) -> bool {
+    fn take_place(&self, sighting: &Sighting<'_>, evicted: &Evicted) -> bool {
         let now_ms = sighting.now_ms;
         let Some((place, before)) = self.least_worth(now_ms) else {
             return true;
         };
         let name = |replica| (sighting.tenant, sighting.cluster, replica);
-        let since_ms = forgotten
+        let since_ms = evicted
             .since_ms(name(sighting.replica), now_ms)
             .unwrap_or(now_ms);
-        let candidate = Arc::new(Candidate {
+        let standby = Arc::new(Standby {
             replica: sighting.replica.into(),
             sightings: Sightings::new(since_ms, sighting.earliest_ms, now_ms),
         });
-        let replaced = place.compare_and_swap(&before, Some(candidate));
+        let replaced = place.compare_and_swap(&before, Some(standby));
         if !is_same(&before, &replaced) {
             return false;
         }
         if let Some(gone) = before
             && gone.sightings.is_recent(now_ms)
         {
-            forgotten.remember(name(&gone.replica), gone.sightings.since_ms());
+            evicted.remember(name(&gone.replica), gone.sightings.since_ms());
         }
         true
     }
 
     /// The place to give away, and what is in it: an empty one, else that of the replica that was seen
     /// longest ago among those that do not send steadily. `None` if all do.
-    fn least_worth(
-        &self,
-        now_ms: i64,
-    ) -> Option<(&ArcSwapOption<Candidate>, Option<Arc<Candidate>>)> {
+    fn least_worth(&self, now_ms: i64) -> Option<(&ArcSwapOption<Standby>, Option<Arc<Standby>>)> {
         let taken = self.places.iter().map(|place| (place, place.load_full()));
         taken
             .filter(|(_, known)| {
@@ -94,17 +92,13 @@ impl Candidates {
                     .as_ref()
                     .is_some_and(|known| known.sightings.is_steady(now_ms))
             })
-            .min_by_key(|(_, known)| {
-                known
-                    .as_ref()
-                    .map_or(i64::MIN, |known| known.sightings.seen_ms())
-            })
+            .min_by_key(|(_, known)| known.as_ref().and_then(|known| known.sightings.seen_ms()))
     }
 
-    /// All that are remembered. The one to elect comes first: who has sent steadily for the longest
-    /// time, then who was seen last.
-    pub(crate) fn in_order(&self, now_ms: i64) -> Vec<Arc<Candidate>> {
-        let mut all: Vec<Arc<Candidate>> = Vec::new();
+    /// All that are remembered. The one to elect comes first: the one that has sent steadily for the
+    /// longest time, then the one that was seen last.
+    pub(crate) fn in_order(&self, now_ms: i64) -> Vec<Arc<Standby>> {
+        let mut all: Vec<Arc<Standby>> = Vec::new();
         for place in &self.places {
             if let Some(known) = &*place.load()
                 && !all.iter().any(|other| other.replica == known.replica)
@@ -112,12 +106,12 @@ impl Candidates {
                 all.push(Arc::clone(known));
             }
         }
-        all.sort_by_cached_key(|candidate| {
-            let sightings = &candidate.sightings;
+        all.sort_by_cached_key(|standby| {
+            let sightings = &standby.sightings;
             if sightings.is_steady(now_ms) {
                 (false, sightings.since_ms())
             } else {
-                (true, sightings.seen_ms().saturating_neg())
+                (true, sightings.seen_ms().map_or(0, i64::saturating_neg))
             }
         });
         all
@@ -128,25 +122,24 @@ impl Candidates {
         let mut found = None;
         for place in &self.places {
             let known = place.load_full();
-            if let Some(candidate) = &known
-                && candidate.replica == replica
+            if let Some(standby) = &known
+                && standby.replica == replica
             {
                 // If another request was quicker, it is gone all the same.
                 place.compare_and_swap(&known, None);
-                found = Some(candidate.sightings.clone());
+                found = Some(standby.sightings.clone());
             }
         }
         found
     }
 
-    /// Remembers who was elected until now, if it was seen here.
+    /// Remembers the replica that was elected until now, if it was seen here.
     pub(crate) fn put(&self, replica: &SmolStr, sightings: &Sightings) {
-        let seen_ms = sightings.seen_ms();
-        if seen_ms == NEVER {
+        let Some(seen_ms) = sightings.seen_ms() else {
             return;
-        }
+        };
         if let Some((place, _)) = self.least_worth(seen_ms) {
-            place.store(Some(Arc::new(Candidate {
+            place.store(Some(Arc::new(Standby {
                 replica: replica.clone(),
                 sightings: sightings.clone(),
             })));
@@ -154,7 +147,7 @@ impl Candidates {
     }
 }
 
-fn is_same(a: &Option<Arc<Candidate>>, b: &Option<Arc<Candidate>>) -> bool {
+fn is_same(a: &Option<Arc<Standby>>, b: &Option<Arc<Standby>>) -> bool {
     match (a, b) {
         (Some(a), Some(b)) => Arc::ptr_eq(a, b),
         (a, b) => a.is_none() && b.is_none(),
@@ -164,14 +157,14 @@ fn is_same(a: &Option<Arc<Candidate>>, b: &Option<Arc<Candidate>>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sightings::{STEADY_AFTER_MS, STEADY_GAP_MS};
+    use crate::cluster::sightings::{STEADY_AFTER_MS, STEADY_GAP_MS};
 
     const NOW: i64 = 1_700_000_000_000;
 
     #[derive(Default)]
     struct Seen {
-        candidates: Candidates,
-        forgotten: Forgotten,
+        standbys: Standbys,
+        evicted: Evicted,
     }
 
     impl Seen {
@@ -183,11 +176,11 @@ mod tests {
                 earliest_ms: Some(now_ms - 1),
                 now_ms,
             };
-            self.candidates.observe(&sighting, &self.forgotten);
+            self.standbys.observe(&sighting, &self.evicted);
         }
 
         fn names(&self, now_ms: i64) -> Vec<String> {
-            let all = self.candidates.in_order(now_ms);
+            let all = self.standbys.in_order(now_ms);
             all.iter().map(|known| known.replica.to_string()).collect()
         }
     }
@@ -224,7 +217,7 @@ mod tests {
         }
         assert!(!seen.names(NOW + 15_000).contains(&"standby".into()));
         seen.see("standby", NOW + 16_000);
-        let first = seen.candidates.in_order(NOW + 16_000).remove(0);
+        let first = seen.standbys.in_order(NOW + 16_000).remove(0);
         assert_eq!(first.replica, "standby");
         assert_eq!(first.sightings.since_ms(), NOW + 1_000);
         assert_eq!(first.sightings.sample_ms(), Some(NOW + 15_999));
@@ -245,7 +238,7 @@ mod tests {
         seen.see("r5", later);
         assert_eq!(seen.names(later), ["r5", "r1", "r2", "r3"]);
         seen.see("r6", later);
-        assert_eq!(seen.names(later).len(), CANDIDATES);
+        assert_eq!(seen.names(later).len(), PLACES);
     }
 
     #[test]
@@ -267,9 +260,9 @@ mod tests {
                 });
             }
         });
-        let all = seen.candidates.in_order(NOW + STEADY_AFTER_MS);
+        let all = seen.standbys.in_order(NOW + STEADY_AFTER_MS);
         assert_eq!(all[0].replica, "standby");
-        assert!(all[0].sightings.seen_ms() >= NOW + STEADY_AFTER_MS + 1_980);
+        assert!(all[0].sightings.seen_ms() >= Some(NOW + STEADY_AFTER_MS + 1_980));
     }
 
     #[test]
@@ -277,17 +270,17 @@ mod tests {
         let seen = Seen::default();
         seen.see("r1", NOW);
         seen.see("r1", NOW + 6_000);
-        let known = seen.candidates.remove("r1").unwrap();
+        let known = seen.standbys.remove("r1").unwrap();
         assert_eq!(seen.names(NOW), Vec::<String>::new());
-        assert!(seen.candidates.remove("r1").is_none());
-        seen.candidates.put(&"r1".into(), &known);
+        assert!(seen.standbys.remove("r1").is_none());
+        seen.standbys.put(&"r1".into(), &known);
         assert_eq!(seen.names(NOW), ["r1"]);
         assert!(
-            seen.candidates.in_order(NOW + 6_000)[0]
+            seen.standbys.in_order(NOW + 6_000)[0]
                 .sightings
                 .is_steady(NOW + 6_000)
         );
-        seen.candidates.put(&"unseen".into(), &Sightings::none());
+        seen.standbys.put(&"unseen".into(), &Sightings::none());
         assert_eq!(seen.names(NOW), ["r1"]);
     }
 }

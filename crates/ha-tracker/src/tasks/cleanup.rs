@@ -1,14 +1,14 @@
-//! Forgetting clusters that nobody sends for any more.
+//! Forgetting clusters that are not sent for any more.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use kv_core::{CasOutcome, CasUpdate, StoreError};
+use kv_core::{CasOutcome, CasUpdate, Store, StoreError};
 
 use crate::ReplicaDesc;
-use crate::clock::saturating_ms;
-use crate::health::Failovers;
-use crate::tracker::HaTracker;
+use crate::clock::{Clock, saturating_ms};
+use crate::metrics::CleanupMetrics;
+use crate::store_health::{Failovers, StoreHealth};
 
 /// Time after trouble with the store in which nothing is cleaned up: live clusters are refreshed.
 const AFTER_TROUBLE: Duration = Duration::from_secs(5 * 60);
@@ -35,36 +35,38 @@ fn step(desc: &ReplicaDesc, now_ms: i64, age_ms: i64) -> Step {
     }
 }
 
-impl HaTracker {
-    /// Cleans up now and then, until shutdown.
-    pub(crate) async fn keep_clean(self: Arc<Self>) {
+/// Cleans up the store now and then.
+pub(crate) struct Cleanup {
+    pub(crate) store: Arc<dyn Store<ReplicaDesc>>,
+    pub(crate) health: Arc<StoreHealth>,
+    pub(crate) metrics: CleanupMetrics,
+    pub(crate) clock: Clock,
+    /// Mean time between two clean-ups.
+    pub(crate) interval: Duration,
+    /// After which an entry that is not refreshed is marked, and after which it is deleted.
+    pub(crate) age: Duration,
+}
+
+impl Cleanup {
+    pub(crate) async fn run(self) {
         let mut put_off = false;
         loop {
-            let pause = self
-                .config
-                .cleanup_interval
-                .mul_f64(rand::random_range(0.8..1.2));
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = self.shutdown.cancelled() => return,
-            }
-            // Entries may be old because nobody could refresh them. A store that is always slow is
+            let pause = self.interval.mul_f64(rand::random_range(0.8..1.2));
+            tokio::time::sleep(pause).await;
+            // Entries may be old because they could not be refreshed. A store that is always slow is
             // cleaned up every second time.
             put_off = !put_off && self.health.failovers(AFTER_TROUBLE) != Failovers::Allowed;
             if put_off {
                 tracing::info!("clean-up: the store had trouble lately; leaving it to the next");
-                continue;
-            }
-            tokio::select! {
-                () = self.clean_up() => {}
-                () = self.shutdown.cancelled() => return,
+            } else {
+                self.clean_up().await;
             }
         }
     }
 
     /// Marks old entries for deletion and deletes those that were marked long ago.
-    pub(crate) async fn clean_up(&self) {
-        self.metrics.cleanup_started.inc();
+    async fn clean_up(&self) {
+        self.metrics.started.inc();
         let keys = match self.store.list("").await {
             Ok(keys) => keys,
             Err(error) => {
@@ -78,8 +80,8 @@ impl HaTracker {
     }
 
     async fn clean_up_key(&self, key: &str) {
-        let age_ms = saturating_ms(self.config.cleanup_age);
-        let now_ms = self.config.clock.now_ms();
+        let age_ms = saturating_ms(self.age);
+        let now_ms = self.clock.now_ms();
         let planned = match self.store.get(key).await {
             Ok(Some(desc)) => step(&desc, now_ms, age_ms),
             Ok(None) => return,

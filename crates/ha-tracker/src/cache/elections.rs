@@ -11,7 +11,7 @@ use crate::ReplicaDesc;
 
 /// The election of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClusterElection {
+pub struct Election {
     /// The tenant.
     pub tenant: String,
     /// The cluster.
@@ -28,12 +28,12 @@ pub struct Elections(RedBlackTreeSetSync<ByName>);
 
 /// Ordered by tenant and cluster alone.
 #[derive(Clone)]
-struct ByName(ClusterElection);
+struct ByName(Election);
 
 impl ByName {
     /// To look for.
     fn named(tenant: &str, cluster: &str) -> Self {
-        Self(ClusterElection {
+        Self(Election {
             tenant: tenant.to_owned(),
             cluster: cluster.to_owned(),
             desc: ReplicaDesc::default(),
@@ -83,7 +83,7 @@ impl Elections {
     }
 
     /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &ClusterElection> {
+    pub fn iter(&self) -> impl Iterator<Item = &Election> {
         self.0.iter().map(|by_name| &by_name.0)
     }
 
@@ -93,7 +93,7 @@ impl Elections {
         &'a self,
         tenant: &'a str,
         after: Option<(&str, &str)>,
-    ) -> impl Iterator<Item = &'a ClusterElection> {
+    ) -> impl Iterator<Item = &'a Election> {
         let first = (tenant, "");
         let start = match after {
             Some(after) if after >= first => Bound::Excluded(ByName::named(after.0, after.1)),
@@ -105,7 +105,7 @@ impl Elections {
             .take_while(move |election| tenant.is_empty() || election.tenant == tenant)
     }
 
-    pub(crate) fn put(&mut self, election: ClusterElection) {
+    pub(crate) fn put(&mut self, election: Election) {
         self.0.insert_mut(ByName(election));
     }
 
@@ -118,8 +118,8 @@ impl Elections {
 mod tests {
     use super::*;
 
-    fn election(tenant: &str, cluster: &str, replica: &str) -> ClusterElection {
-        ClusterElection {
+    fn election(tenant: &str, cluster: &str, replica: &str) -> Election {
+        Election {
             desc: ReplicaDesc {
                 replica: replica.to_owned(),
                 ..ReplicaDesc::default()

@@ -2,10 +2,8 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// Unix ms of something that has not happened.
-pub(crate) const NEVER: i64 = 0;
-/// Stands for "no sample" among sample times.
-const NO_SAMPLE: i64 = i64::MIN;
+use crate::atomic_time::AtomicTime;
+
 /// A replica sends steadily once its requests span this time, ms: a name that is made up for one
 /// request never does, nor does one that is sent again at once because the answer was lost.
 pub(crate) const STEADY_AFTER_MS: i64 = 5_000;
@@ -13,82 +11,86 @@ pub(crate) const STEADY_AFTER_MS: i64 = 5_000;
 /// scrape interval. After more than that it has to show again that it is steady.
 pub(crate) const STEADY_GAP_MS: i64 = 120_000;
 
-/// The times of one replica, of one tracker.
+/// The times of one replica, as one tracker saw it.
 #[derive(Debug)]
 pub(crate) struct Sightings {
-    seen_ms: AtomicI64,
-    /// Since when it has been seen without a gap.
+    seen: AtomicTime,
+    /// Since when it has been seen without a gap; means nothing while it was not seen.
     since_ms: AtomicI64,
-    sample_ms: AtomicI64,
+    sample: AtomicTime,
 }
 
 impl Sightings {
     /// Of a replica that is seen at `now_ms`, after `since_ms`.
     pub(crate) fn new(since_ms: i64, sample_ms: Option<i64>, now_ms: i64) -> Self {
         Self {
-            seen_ms: AtomicI64::new(now_ms),
+            seen: AtomicTime::new(Some(now_ms)),
             since_ms: AtomicI64::new(since_ms),
-            sample_ms: AtomicI64::new(sample_ms.unwrap_or(NO_SAMPLE)),
+            sample: AtomicTime::new(sample_ms),
         }
     }
 
     /// Of a replica that was not seen here.
     pub(crate) fn none() -> Self {
-        Self::new(NEVER, None, NEVER)
+        Self {
+            seen: AtomicTime::new(None),
+            since_ms: AtomicI64::new(0),
+            sample: AtomicTime::new(None),
+        }
     }
 
     pub(crate) fn record(&self, sample_ms: Option<i64>, now_ms: i64) {
         let before_ms = self.seen_ms();
-        if before_ms != now_ms {
-            if now_ms.saturating_sub(before_ms) > STEADY_GAP_MS {
-                set(&self.since_ms, now_ms);
+        if before_ms != Some(now_ms) {
+            if before_ms.is_none_or(|before| now_ms.saturating_sub(before) > STEADY_GAP_MS) {
+                self.since_ms.store(now_ms, Ordering::Relaxed);
             }
-            self.seen_ms.store(now_ms, Ordering::Relaxed);
+            self.seen.set(Some(now_ms));
         }
-        set(&self.sample_ms, sample_ms.unwrap_or(NO_SAMPLE));
+        self.sample.set_if_changed(sample_ms);
     }
 
     /// As [`Sightings::record`], but only ever forwards.
     pub(crate) fn record_newer(&self, sample_ms: Option<i64>, now_ms: i64) {
-        if self.seen_ms() <= now_ms {
+        if self.seen_ms().is_none_or(|seen| seen <= now_ms) {
             self.record(sample_ms, now_ms);
         }
     }
 
-    pub(crate) fn seen_ms(&self) -> i64 {
-        self.seen_ms.load(Ordering::Relaxed)
+    /// When it was seen last, Unix ms.
+    pub(crate) fn seen_ms(&self) -> Option<i64> {
+        self.seen.get()
     }
 
     pub(crate) fn since_ms(&self) -> i64 {
         self.since_ms.load(Ordering::Relaxed)
     }
 
+    /// The earliest sample of the last request.
     pub(crate) fn sample_ms(&self) -> Option<i64> {
-        Some(self.sample_ms.load(Ordering::Relaxed)).filter(|sample| *sample != NO_SAMPLE)
+        self.sample.get()
     }
 
     /// Whether it was seen within the longest gap between two requests of a steady sender.
     pub(crate) fn is_recent(&self, now_ms: i64) -> bool {
-        now_ms.saturating_sub(self.seen_ms()) <= STEADY_GAP_MS
+        self.seen_ms()
+            .is_some_and(|seen| now_ms.saturating_sub(seen) <= STEADY_GAP_MS)
     }
 
     /// Whether it sends steadily, up to now.
     pub(crate) fn is_steady(&self, now_ms: i64) -> bool {
-        self.is_recent(now_ms) && self.seen_ms().saturating_sub(self.since_ms()) >= STEADY_AFTER_MS
+        let spans = |seen: i64| seen.saturating_sub(self.since_ms()) >= STEADY_AFTER_MS;
+        self.is_recent(now_ms) && self.seen_ms().is_some_and(spans)
     }
 }
 
 impl Clone for Sightings {
     fn clone(&self) -> Self {
-        Self::new(self.since_ms(), self.sample_ms(), self.seen_ms())
-    }
-}
-
-/// Stores without a write where nothing changes: many requests of one millisecond then share the
-/// cache line, with neighbours in memory too.
-fn set(time: &AtomicI64, value: i64) {
-    if time.load(Ordering::Relaxed) != value {
-        time.store(value, Ordering::Relaxed);
+        Self {
+            seen: AtomicTime::new(self.seen_ms()),
+            since_ms: AtomicI64::new(self.since_ms()),
+            sample: AtomicTime::new(self.sample_ms()),
+        }
     }
 }
 
@@ -109,7 +111,7 @@ mod tests {
         let late = 6_001 + STEADY_GAP_MS;
         assert!(!sightings.is_steady(late), "silent for too long");
         sightings.record(None, late);
-        assert!(!sightings.is_steady(late), "it has to begin anew");
+        assert!(!sightings.is_steady(late), "it has to begin again");
         sightings.record(None, late + STEADY_AFTER_MS);
         assert!(sightings.is_steady(late + STEADY_AFTER_MS));
     }
@@ -118,8 +120,14 @@ mod tests {
     fn an_older_time_does_not_replace_a_newer_one_where_it_must_not() {
         let sightings = Sightings::new(10, Some(9), 10);
         sightings.record_newer(Some(1), 5);
-        assert_eq!((sightings.seen_ms(), sightings.sample_ms()), (10, Some(9)));
+        assert_eq!(
+            (sightings.seen_ms(), sightings.sample_ms()),
+            (Some(10), Some(9))
+        );
         sightings.record(Some(1), 5);
-        assert_eq!((sightings.seen_ms(), sightings.sample_ms()), (5, Some(1)));
+        assert_eq!(
+            (sightings.seen_ms(), sightings.sample_ms()),
+            (Some(5), Some(1))
+        );
     }
 }

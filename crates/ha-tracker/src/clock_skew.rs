@@ -5,18 +5,18 @@
 //! way only makes it older. Then the failover of that cluster comes so much later, and of two
 //! elections the wrong one can count as the later.
 
+use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use kv_core::lock;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
 
 use crate::ReplicaDesc;
 use crate::clock::saturating_ms;
-use crate::tracker::HaTracker;
 
-/// Clocks that differ by less are not told of. Those that are kept by NTP differ by milliseconds; this
+/// Clocks that differ by less are not reported. Those that are kept by NTP differ by milliseconds; this
 /// is far below the failover timeout.
 const TOLERATED: Duration = Duration::from_secs(5);
 /// Entries of an alive cluster come several times in it. What was seen before the last whole one of
@@ -36,16 +36,17 @@ pub struct ClockSkew {
     pub cluster: String,
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct Skews {
+#[derive(Debug)]
+pub(crate) struct ClockSkews {
+    /// Locked alone.
     episode: Mutex<Option<Episode>>,
     /// Seconds; 0 without skew.
-    pub(crate) gauge: Gauge<f64, AtomicU64>,
+    gauge: Gauge<f64, AtomicU64>,
 }
 
 #[derive(Debug)]
 struct Episode {
-    told: ClockSkew,
+    shown: ClockSkew,
     window_began: Instant,
     /// The most in the window, and in the one before.
     most_ms: [i64; 2],
@@ -63,13 +64,22 @@ impl Episode {
             self.most_ms = [0, before];
             self.window_began = Instant::now();
         }
-        self.told.ahead_ms = self.most_ms[0].max(self.most_ms[1]);
+        self.shown.ahead_ms = self.most_ms[0].max(self.most_ms[1]);
     }
 }
 
-impl Skews {
-    fn with<R>(&self, act: impl FnOnce(&mut Option<Episode>) -> R) -> R {
-        act(&mut self.episode.lock().unwrap_or_else(PoisonError::into_inner))
+impl ClockSkews {
+    pub(crate) fn new(gauge: Gauge<f64, AtomicU64>) -> Self {
+        Self {
+            episode: Mutex::new(None),
+            gauge,
+        }
+    }
+
+    /// Shown while it is there.
+    pub(crate) fn current(&self) -> Option<ClockSkew> {
+        let episode = lock(&self.episode);
+        episode.as_ref().map(|episode| episode.shown.clone())
     }
 
     /// To be called with each entry that arrives.
@@ -79,47 +89,48 @@ impl Skews {
         if ahead_ms < saturating_ms(TOLERATED) {
             return;
         }
-        self.with(|episode| {
-            let is_new = episode.is_none();
-            let episode = episode.get_or_insert_with(|| Episode {
-                told: ClockSkew {
-                    since_ms: now_ms,
-                    ahead_ms,
-                    tenant: String::new(),
-                    cluster: String::new(),
-                },
-                window_began: Instant::now(),
-                most_ms: [0; 2],
-            });
-            tenant.clone_into(&mut episode.told.tenant);
-            cluster.clone_into(&mut episode.told.cluster);
-            episode.roll();
-            episode.most_ms[0] = episode.most_ms[0].max(ahead_ms);
-            episode.roll();
-            self.gauge.set(seconds(episode.told.ahead_ms));
-            if is_new {
-                let (replica, seconds) = (&*desc.replica, seconds(ahead_ms));
-                tracing::warn!(
-                    tenant,
-                    cluster,
-                    replica,
-                    seconds,
-                    "the clock of another distributor is ahead of this one's, or this one's is \
-                     behind: failovers come late and elections can be lost; keep all clocks by NTP"
-                );
-            }
+        let mut current = lock(&self.episode);
+        let is_new = current.is_none();
+        let episode = current.get_or_insert_with(|| Episode {
+            shown: ClockSkew {
+                since_ms: now_ms,
+                ahead_ms,
+                tenant: String::new(),
+                cluster: String::new(),
+            },
+            window_began: Instant::now(),
+            most_ms: [0; 2],
         });
+        tenant.clone_into(&mut episode.shown.tenant);
+        cluster.clone_into(&mut episode.shown.cluster);
+        episode.roll();
+        episode.most_ms[0] = episode.most_ms[0].max(ahead_ms);
+        episode.roll();
+        self.gauge.set(seconds(episode.shown.ahead_ms));
+        if is_new {
+            let (replica, seconds) = (&*desc.replica, seconds(ahead_ms));
+            tracing::warn!(
+                tenant,
+                cluster,
+                replica,
+                seconds,
+                "the clock of another distributor is ahead of this one's, or this one's is \
+                     behind: failovers come late and elections can be lost; keep all clocks by NTP"
+            );
+        }
     }
 
     /// To be called now and then: ends an episode.
     pub(crate) fn settle(&self) {
-        let ended = self.with(|episode| {
-            episode.as_mut()?.roll();
-            let ahead_ms = episode.as_ref()?.told.ahead_ms;
-            self.gauge.set(seconds(ahead_ms));
-            episode.take_if(|_| ahead_ms == 0)
-        });
-        if ended.is_some() {
+        let mut current = lock(&self.episode);
+        let Some(episode) = &mut *current else {
+            return;
+        };
+        episode.roll();
+        let ahead_ms = episode.shown.ahead_ms;
+        self.gauge.set(seconds(ahead_ms));
+        if ahead_ms == 0 {
+            *current = None;
             tracing::info!("no other distributor's clock is ahead of this one's any more");
         }
     }
@@ -127,13 +138,4 @@ impl Skews {
 
 fn seconds(ms: i64) -> f64 {
     ms as f64 / 1000.0
-}
-
-impl HaTracker {
-    /// Whether another distributor's clock is ahead of this one's by more than five seconds, as far as
-    /// what it writes tells. Over once nothing told of it for five to ten minutes.
-    pub fn clock_skew(&self) -> Option<ClockSkew> {
-        let told = |episode: &mut Option<Episode>| episode.as_ref().map(|e| e.told.clone());
-        self.metrics.skews.with(told)
-    }
 }

@@ -1,4 +1,4 @@
-//! Names of replicas that had to make room, and since when they had been seen.
+//! Names of replicas that had to give up their place, and since when they had been seen.
 //!
 //! A sender whose replica name changes with each request fills the places of a cluster within four
 //! requests, however short the time. Without a longer memory, a replica that begins to send then
@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ahash::RandomState;
 
-use crate::sightings::STEADY_GAP_MS;
+use super::sightings::STEADY_GAP_MS;
 
 /// Names that are remembered, of all clusters together, 8 bytes each: 512 KiB, taken when the first
-/// one has to make room. Enough for a replica that sends every 15 s among 1,000 other names a second.
+/// one loses its place. Enough for a replica that sends every 15 s among 1,000 other names a second.
 const PLACES: usize = 1 << 16;
 /// The part of a place that holds a time, in seconds (194 days, then around); the rest is of the hash.
 const TIME_BITS: u64 = (1 << 24) - 1;
@@ -20,12 +20,12 @@ const TIME_BITS: u64 = (1 << 24) - 1;
 /// A table of hashes. A new one takes the place of an older one; what is found may be of another name
 /// in one of 10^12 cases.
 #[derive(Debug, Default)]
-pub(crate) struct Forgotten {
+pub(crate) struct Evicted {
     places: OnceLock<Box<[AtomicU64]>>,
     hasher: RandomState,
 }
 
-impl Forgotten {
+impl Evicted {
     pub(crate) fn remember(&self, name: (&str, &str, &str), since_ms: i64) {
         let places = self
             .places
@@ -36,7 +36,7 @@ impl Forgotten {
         }
     }
 
-    /// Since when this replica has been seen, if it had to make room lately.
+    /// Since when this replica has been seen, if it lost its place lately.
     pub(crate) fn since_ms(&self, name: (&str, &str, &str), now_ms: i64) -> Option<i64> {
         let places = self.places.get()?;
         let hash = self.hasher.hash_one(name);
@@ -67,29 +67,29 @@ mod tests {
 
     #[test]
     fn a_name_is_known_for_as_long_as_a_gap_may_be() {
-        let forgotten = Forgotten::default();
+        let evicted = Evicted::default();
         let name = ("t", "c", "r");
-        assert_eq!(forgotten.since_ms(name, NOW), None);
-        forgotten.remember(name, NOW);
-        assert_eq!(forgotten.since_ms(name, NOW), Some(NOW));
+        assert_eq!(evicted.since_ms(name, NOW), None);
+        evicted.remember(name, NOW);
+        assert_eq!(evicted.since_ms(name, NOW), Some(NOW));
         let later = NOW + 15_000;
-        assert_eq!(forgotten.since_ms(name, later), Some(NOW));
+        assert_eq!(evicted.since_ms(name, later), Some(NOW));
         for other in [("t2", "c", "r"), ("t", "c2", "r"), ("t", "c", "r2")] {
-            assert_eq!(forgotten.since_ms(other, NOW), None, "{other:?}");
+            assert_eq!(evicted.since_ms(other, NOW), None, "{other:?}");
         }
-        assert_eq!(forgotten.since_ms(name, NOW + STEADY_GAP_MS + 1000), None);
+        assert_eq!(evicted.since_ms(name, NOW + STEADY_GAP_MS + 1000), None);
     }
 
     #[test]
     fn a_name_is_found_among_many_later_ones() {
-        let forgotten = Forgotten::default();
+        let evicted = Evicted::default();
         let found = (0..100).filter(|round| {
             let name = ("t", "c", &*format!("steady-{round}"));
-            forgotten.remember(name, NOW);
+            evicted.remember(name, NOW);
             for other in 0..1_000 {
-                forgotten.remember(("t", "c", &format!("r-{round}-{other}")), NOW);
+                evicted.remember(("t", "c", &format!("r-{round}-{other}")), NOW);
             }
-            forgotten.since_ms(name, NOW) == Some(NOW)
+            evicted.since_ms(name, NOW) == Some(NOW)
         });
         // A thousand of 65,536 places are taken by others: 98 or 99 in the mean.
         assert!(found.count() > 80);

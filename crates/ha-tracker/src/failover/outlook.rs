@@ -6,19 +6,18 @@ use std::time::Duration;
 
 use smol_str::SmolStr;
 
-use crate::cache::Cluster;
+use super::due::{Successors, fresh, fresh_candidate};
 use crate::clock::saturating_ms;
-use crate::due::{Successors, as_candidate, is_fresh};
+use crate::cluster::Cluster;
 use crate::election::{Decision, KeepReason, Timeouts, decide};
-use crate::health::Failovers;
-use crate::tracker::HaTracker;
+use crate::store_health::Failovers;
 
 /// When a replica that is not elected, or another one, takes over, unless the elected one is seen
 /// again. Displayed as part of a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailoverOutlook {
     elected: SmolStr,
-    /// Who takes over, if that is another than the one that asks.
+    /// The replica that takes over, if that is another than the one that asks.
     other: Option<SmolStr>,
     waits_for: WaitsFor,
 }
@@ -27,8 +26,8 @@ pub struct FailoverOutlook {
 enum WaitsFor {
     /// The time at which the elected replica has been silent for long enough.
     Timeout { in_ms: i64 },
-    /// The next look at the cluster, which comes within this time.
-    Look { within: Duration },
+    /// The next poll of the cluster, which comes within this time.
+    Poll { within: Duration },
     /// A request of the one to take over.
     Request,
     /// Samples of the one to take over that are so far ahead of the last one recorded.
@@ -48,7 +47,7 @@ impl fmt::Display for FailoverOutlook {
         }
         match self.waits_for {
             WaitsFor::Timeout { in_ms } => write!(f, "is due in {:.1} s", seconds(in_ms))?,
-            WaitsFor::Look { within } => write!(
+            WaitsFor::Poll { within } => write!(
                 f,
                 "is due at the tracker's next look, within {:.1} s",
                 within.as_secs_f64()
@@ -74,58 +73,48 @@ impl fmt::Display for FailoverOutlook {
     }
 }
 
-fn outlook(
+/// What the failover of a cluster waits for, seen from a replica that is not elected; `None` while the
+/// elected one is not silent.
+pub(crate) fn outlook(
     cluster: &Cluster,
     replica: &str,
     now_ms: i64,
     timeouts: &Timeouts,
     failovers: Failovers,
-    look: Duration,
+    poll_interval: Duration,
 ) -> Option<FailoverOutlook> {
     let elected = cluster.elected();
     let silent_ms = now_ms.saturating_sub(elected.received_at);
     let is_alive = silent_ms < saturating_ms(timeouts.update)
-        || is_fresh(elected.sightings.seen_ms(), now_ms, timeouts);
+        || fresh(&elected.sightings, now_ms, timeouts).is_some();
     if is_alive || elected.replica == replica {
         return None;
     }
     let successors = Successors::new(cluster, &elected, now_ms, timeouts);
     let mine = || {
-        let mut all = successors.candidates.iter();
-        all.find(|candidate| candidate.replica == replica)
+        let mut all = successors.standbys.iter();
+        all.find(|standby| standby.replica == replica)
     };
-    // Who sends steadily comes first; among the others, whoever sent last, which is the one that asks.
-    let first = successors.candidates.first();
+    // One that sends steadily comes first; among the others the one that sent last, which is the one
+    // that asks.
+    let first = successors.standbys.first();
     let next = first
         .filter(|first| first.sightings.is_steady(now_ms))
         .or_else(mine)?;
     let after_ms = successors.after_ms(next, now_ms)?;
-    let rule = || {
-        decide(
-            Some(&elected.desc()),
-            &as_candidate(next),
-            now_ms,
-            timeouts,
-            0,
-        )
-    };
     let waits_for = if silent_ms < after_ms {
         let in_ms = after_ms.saturating_sub(silent_ms);
         WaitsFor::Timeout { in_ms }
-    } else if !is_fresh(next.sightings.seen_ms(), now_ms, timeouts) {
-        WaitsFor::Request
-    } else if rule() == Decision::Keep(KeepReason::SamplesTooOld) {
-        let ahead = timeouts.sample_failover;
-        WaitsFor::Samples { ahead }
-    } else {
-        match failovers {
-            Failovers::Allowed => WaitsFor::Look { within: look },
-            Failovers::No { .. } => WaitsFor::Store,
-            Failovers::After { now_ms, wait_ms } => {
-                let ms = cluster.waiting.remaining_ms(now_ms, wait_ms);
-                WaitsFor::Others { ms }
-            }
+    } else if let Some(candidate) = fresh_candidate(next, now_ms, timeouts) {
+        let decision = decide(Some(&elected.desc()), &candidate, now_ms, timeouts, 0);
+        if decision == Decision::Keep(KeepReason::SamplesTooOld) {
+            let ahead = timeouts.sample_failover;
+            WaitsFor::Samples { ahead }
+        } else {
+            after_trouble(cluster, failovers, poll_interval)
         }
+    } else {
+        WaitsFor::Request
     };
     Some(FailoverOutlook {
         elected: elected.replica.clone(),
@@ -134,23 +123,16 @@ fn outlook(
     })
 }
 
-impl HaTracker {
-    /// What the failover of a cluster waits for, seen from a replica that is not elected, after a check
-    /// of it; `None` while the elected one is not silent, which costs no allocation.
-    pub fn failover_outlook(
-        &self,
-        tenant: &str,
-        cluster: &str,
-        replica: &str,
-        now_ms: i64,
-    ) -> Option<FailoverOutlook> {
-        let timeouts = self.timeouts(tenant);
-        let (failovers, look) = (self.failovers(tenant), self.longest_look(tenant));
-        self.cache
-            .read(tenant, cluster, |known| {
-                outlook(known, replica, now_ms, &timeouts, failovers, look)
-            })
-            .flatten()
+/// What a failover that the rule allows waits for.
+fn after_trouble(cluster: &Cluster, failovers: Failovers, poll_interval: Duration) -> WaitsFor {
+    match failovers {
+        Failovers::Allowed => WaitsFor::Poll {
+            within: poll_interval,
+        },
+        Failovers::Blocked { .. } => WaitsFor::Store,
+        Failovers::After { now_ms, wait_ms } => WaitsFor::Others {
+            ms: cluster.failover_wait.remaining_ms(now_ms, wait_ms),
+        },
     }
 }
 
@@ -171,11 +153,11 @@ mod tests {
         let text = says(None, WaitsFor::Timeout { in_ms: 3_210 });
         let expected = "failover to this replica is due in 3.2 s, unless \"r1\" is seen again";
         assert_eq!(text, expected);
-        let look = WaitsFor::Look {
+        let poll = WaitsFor::Poll {
             within: Duration::from_secs(3),
         };
         let expected = "failover to \"r3\", which has sent steadily, is due at the tracker's next \
                         look, within 3.0 s, unless \"r1\" is seen again";
-        assert_eq!(says(Some("r3"), look), expected);
+        assert_eq!(says(Some("r3"), poll), expected);
     }
 }

@@ -1,44 +1,54 @@
-//! Following the store: what others elect reaches the cache here.
+//! Following the store: what other trackers elect reaches the cache here.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use kv_core::{WatchEvent, WatchStream};
+use kv_core::{Store, WatchEvent, WatchStream};
 
 use crate::ReplicaDesc;
+use crate::cache::Cache;
+use crate::clock::Clock;
+use crate::clock_skew::ClockSkews;
 use crate::desc::{self, parse_key};
-use crate::tracker::HaTracker;
+use crate::metrics::FollowMetrics;
+use crate::ready::Ready;
+use crate::store_health::StoreHealth;
 
 /// Pause before a watch that ended is begun again.
 const RESUBSCRIBE_AFTER: Duration = Duration::from_secs(1);
 
-impl HaTracker {
-    /// Fills the cache and keeps it equal to the store, until shutdown.
-    pub(crate) async fn follow_store(self: Arc<Self>) {
+/// Fills the cache and keeps it equal to the store.
+pub(crate) struct Follow {
+    pub(crate) store: Arc<dyn Store<ReplicaDesc>>,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) health: Arc<StoreHealth>,
+    pub(crate) clock_skews: Arc<ClockSkews>,
+    pub(crate) metrics: FollowMetrics,
+    pub(crate) clock: Clock,
+    /// Set once the cache holds what the store held at the start.
+    pub(crate) ready: Arc<Ready>,
+}
+
+impl Follow {
+    pub(crate) async fn run(self) {
         let mut before: Option<HashSet<String>> = None;
         loop {
             let watch = self.store.watch_prefix("");
-            tokio::select! {
-                () = self.follow(watch, before.take()) => {}
-                () = self.shutdown.cancelled() => return,
-            }
+            self.follow(watch, before.take()).await;
             tracing::warn!("the watch of the store ended; starting another");
             let mut known = HashSet::new();
             self.cache.for_each(|tenant, cluster, _| {
                 known.insert(desc::key(tenant, cluster));
             });
             before = Some(known);
-            tokio::select! {
-                () = tokio::time::sleep(RESUBSCRIBE_AFTER) => {}
-                () = self.shutdown.cancelled() => return,
-            }
+            tokio::time::sleep(RESUBSCRIBE_AFTER).await;
         }
     }
 
     /// Applies events until the stream ends. `before` are the keys known from an earlier watch:
-    /// those that are not stored any more are forgotten when the first picture is complete.
+    /// those that are not stored any more are forgotten once the watch has told all that is stored.
     async fn follow(&self, mut watch: WatchStream<ReplicaDesc>, before: Option<HashSet<String>>) {
         let mut gone = before.unwrap_or_default();
         let mut synced = false;
@@ -65,8 +75,9 @@ impl HaTracker {
                     for key in gone.drain() {
                         self.forget(&key, "not in the store any more");
                     }
-                    self.set_ready();
+                    self.ready.set();
                 }
+                // Events that say nothing about what is stored.
                 _ => {}
             }
         }
@@ -80,8 +91,8 @@ impl HaTracker {
             );
             return;
         };
-        let now_ms = self.config.clock.now_ms();
-        self.metrics.skews.note(tenant, cluster, desc, now_ms);
+        let now_ms = self.clock.now_ms();
+        self.clock_skews.note(tenant, cluster, desc, now_ms);
         if synced && !desc.is_deleted() {
             let age_ms = now_ms.saturating_sub(desc.received_at);
             self.metrics

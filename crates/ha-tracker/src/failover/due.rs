@@ -1,14 +1,13 @@
-//! Whom to write into the store for a cluster, as far as its tracker knows.
+//! Which replica to write into the store for a cluster, as far as its tracker knows.
 
 use std::sync::Arc;
 
-use crate::cache::{Cluster, Elected};
-use crate::candidates;
 use crate::clock::saturating_ms;
+use crate::cluster::{Cluster, Elected, Sightings, Standby};
 use crate::election::{Candidate, Decision, Timeouts, decide};
-use crate::health::Failovers;
+use crate::store_health::Failovers;
 
-/// Calls `take` with whom to write for this cluster now, if with anyone: the elected replica if it
+/// Calls `take` with the replica to write for this cluster now, if there is one: the elected one if it
 /// was seen within the update timeout, else its successor. A candidate that the rule would refuse on
 /// what the cache knows is not worth a call: the store can only be newer.
 pub(crate) fn due_now<R>(
@@ -23,36 +22,45 @@ pub(crate) fn due_now<R>(
     if now_ms.saturating_sub(elected.received_at) < update_ms {
         return None;
     }
-    if is_fresh(elected.sightings.seen_ms(), now_ms, timeouts) {
+    if let Some(seen_ms) = fresh(&elected.sightings, now_ms, timeouts) {
         let candidate = Candidate {
             replica: &elected.replica,
-            seen_ms: elected.sightings.seen_ms(),
+            seen_ms,
             sample_ms: None,
         };
         let decision = decide(Some(&elected.desc()), &candidate, now_ms, timeouts, 0);
         return matches!(decision, Decision::Refresh(_)).then(|| take(&candidate));
     }
     let successor = successor(cluster, &elected, now_ms, timeouts)?;
-    let allowed = cluster.waiting.allows(failovers);
-    allowed.then(|| take(&as_candidate(&successor)))
+    let candidate = fresh_candidate(&successor, now_ms, timeouts)?;
+    let allowed = cluster.failover_wait.allows(failovers);
+    allowed.then(|| take(&candidate))
 }
 
-/// Whether a replica that was seen then is alive.
-pub(crate) fn is_fresh(seen_ms: i64, now_ms: i64, timeouts: &Timeouts) -> bool {
-    now_ms.saturating_sub(seen_ms) < saturating_ms(timeouts.update)
+/// When a replica was seen, if that was so lately that it is alive.
+pub(super) fn fresh(sightings: &Sightings, now_ms: i64, timeouts: &Timeouts) -> Option<i64> {
+    let age_ms = |seen: i64| now_ms.saturating_sub(seen);
+    sightings
+        .seen_ms()
+        .filter(|seen| age_ms(*seen) < saturating_ms(timeouts.update))
 }
 
-pub(crate) fn as_candidate(candidate: &candidates::Candidate) -> Candidate<'_> {
-    Candidate {
-        replica: &candidate.replica,
-        seen_ms: candidate.sightings.seen_ms(),
-        sample_ms: candidate.sightings.sample_ms(),
-    }
+/// A standby as the rule takes it, if it is alive.
+pub(super) fn fresh_candidate<'a>(
+    standby: &'a Standby,
+    now_ms: i64,
+    timeouts: &Timeouts,
+) -> Option<Candidate<'a>> {
+    Some(Candidate {
+        replica: &standby.replica,
+        seen_ms: fresh(&standby.sightings, now_ms, timeouts)?,
+        sample_ms: standby.sightings.sample_ms(),
+    })
 }
 
-/// Who could take over from the elected replica, the first to come first.
-pub(crate) struct Successors {
-    pub(crate) candidates: Vec<Arc<candidates::Candidate>>,
+/// The replicas that could take over from the elected one, the first to do so first.
+pub(super) struct Successors {
+    pub(super) standbys: Vec<Arc<Standby>>,
     /// How long the elected replica has to be silent, ms, for one that sends steadily.
     steady_after_ms: i64,
     /// And for another; `None` while there is one that sends steadily.
@@ -64,24 +72,24 @@ impl Successors {
     /// at other trackers: while this tracker knows one of those, it waits for it; and if it is one of
     /// several such, it waits an update timeout longer, in which another tracker elects the steady one
     /// that it sees.
-    pub(crate) fn new(
+    pub(super) fn new(
         cluster: &Cluster,
         elected: &Elected,
         now_ms: i64,
         timeouts: &Timeouts,
     ) -> Self {
-        let mut candidates = cluster.candidates.in_order(now_ms);
-        candidates.retain(|candidate| {
-            candidate.replica != elected.replica && candidate.sightings.is_recent(now_ms)
+        let mut standbys = cluster.standbys.in_order(now_ms);
+        standbys.retain(|standby| {
+            standby.replica != elected.replica && standby.sightings.is_recent(now_ms)
         });
         let failover_ms = saturating_ms(timeouts.failover);
-        let unsteady_after_ms = match candidates.as_slice() {
+        let unsteady_after_ms = match standbys.as_slice() {
             [first, ..] if first.sightings.is_steady(now_ms) => None,
             [] | [_] => Some(failover_ms),
             _ => Some(failover_ms.saturating_add(saturating_ms(timeouts.update))),
         };
         Self {
-            candidates,
+            standbys,
             steady_after_ms: failover_ms,
             unsteady_after_ms,
         }
@@ -89,8 +97,8 @@ impl Successors {
 
     /// How long the elected replica has to be silent for this one to be elected, ms; `None` if one that
     /// sends steadily comes first.
-    pub(crate) fn after_ms(&self, candidate: &candidates::Candidate, now_ms: i64) -> Option<i64> {
-        if candidate.sightings.is_steady(now_ms) {
+    pub(super) fn after_ms(&self, standby: &Standby, now_ms: i64) -> Option<i64> {
+        if standby.sightings.is_steady(now_ms) {
             Some(self.steady_after_ms)
         } else {
             self.unsteady_after_ms
@@ -98,29 +106,28 @@ impl Successors {
     }
 }
 
-/// Who takes over from an elected replica that is silent, if anyone may by now.
+/// The replica that takes over from an elected one that is silent, if any may by now.
 fn successor(
     cluster: &Cluster,
     elected: &Elected,
     now_ms: i64,
     timeouts: &Timeouts,
-) -> Option<Arc<candidates::Candidate>> {
+) -> Option<Arc<Standby>> {
     let silent_ms = now_ms.saturating_sub(elected.received_at);
     if silent_ms < saturating_ms(timeouts.failover) {
         return None;
     }
     let successors = Successors::new(cluster, elected, now_ms, timeouts);
     let stored = elected.desc();
-    let may = |candidate: &candidates::Candidate| {
-        let after_ms = successors.after_ms(candidate, now_ms);
-        let rule = || decide(Some(&stored), &as_candidate(candidate), now_ms, timeouts, 0);
+    let may = |standby: &Standby| {
+        let after_ms = successors.after_ms(standby, now_ms);
+        let elects = |candidate| {
+            let decision = decide(Some(&stored), &candidate, now_ms, timeouts, 0);
+            matches!(decision, Decision::Elect(..))
+        };
         after_ms.is_some_and(|after_ms| silent_ms >= after_ms)
-            && is_fresh(candidate.sightings.seen_ms(), now_ms, timeouts)
-            && matches!(rule(), Decision::Elect(..))
+            && fresh_candidate(standby, now_ms, timeouts).is_some_and(elects)
     };
-    let first = successors
-        .candidates
-        .iter()
-        .find(|candidate| may(candidate));
+    let first = successors.standbys.iter().find(|standby| may(standby));
     first.cloned()
 }

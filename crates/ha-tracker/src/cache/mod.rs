@@ -6,22 +6,26 @@
 //! With many clusters a check costs what its cache misses cost. So names up to 23 bytes are kept
 //! where they are compared, and clusters where the map finds them, not behind further pointers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod capacity;
+mod changes;
+mod elections;
+
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use ahash::RandomState;
-use arc_swap::ArcSwap;
+use kv_core::lock;
 use smol_str::SmolStr;
+use tokio::sync::broadcast;
 
 use crate::ReplicaDesc;
-use crate::candidates::Candidates;
-use crate::elections::{ClusterElection, Elections};
-use crate::feed::{ElectionState, Feed};
-use crate::forgotten::Forgotten;
-use crate::health::Waiting;
-use crate::room::{Coming, Full, Room};
-use crate::sightings::Sightings;
-use crate::tracker::Sighting;
+use crate::check::Sighting;
+use crate::cluster::{Cluster, Evicted, Update};
+use capacity::Pending;
+use changes::Changes;
+
+pub(crate) use capacity::{Capacity, Full};
+pub use changes::{ElectionChange, ElectionState};
+pub use elections::{Election, Elections};
 
 type Map<V> = papaya::HashMap<SmolStr, V, RandomState>;
 
@@ -30,153 +34,24 @@ type Map<V> = papaya::HashMap<SmolStr, V, RandomState>;
 pub(crate) struct Cache {
     tenants: Map<TenantClusters>,
     /// Of all clusters.
-    forgotten: Forgotten,
+    evicted: Evicted,
     /// Held by every writer, so that a tenant is not removed while a cluster is added to it, watchers
     /// are told of changes in their order, and no cluster is counted twice or not at all.
+    ///
+    /// Lock order: the calls in flight of [`Admissions`](crate::tasks::Admissions), then this one, and
+    /// nothing else while it is held.
     write: Mutex<Written>,
 }
 
 #[derive(Debug, Default)]
 struct Written {
-    feed: Feed,
-    coming: Coming,
+    changes: Changes,
+    pending: Pending,
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct TenantClusters {
+struct TenantClusters {
     clusters: Map<Cluster>,
-}
-
-/// One tracked cluster.
-#[derive(Debug)]
-pub(crate) struct Cluster {
-    elected: ArcSwap<Elected>,
-    /// Those not elected that were seen here.
-    pub(crate) candidates: Candidates,
-    /// How often the elected replica changed in this cache, the first election included.
-    pub(crate) changes: AtomicU64,
-    /// Compare-and-swaps of this process.
-    pub(crate) cas: AtomicU64,
-    /// Samples of this cluster that were dropped because their replica was not elected.
-    pub(crate) deduplicated_samples: AtomicU64,
-    /// Whether the failover waits for the store's recovery.
-    pub(crate) waiting: Waiting,
-}
-
-/// What the store says, and when we saw its replica ourselves. Replaced as one, so that a sighting
-/// of one replica is never taken for one of its successor.
-#[derive(Debug)]
-pub(crate) struct Elected {
-    pub(crate) replica: SmolStr,
-    pub(crate) sightings: Sightings,
-    pub(crate) received_at: i64,
-    pub(crate) elected_at: i64,
-    pub(crate) elected_changes: i64,
-}
-
-impl Elected {
-    fn new(desc: &ReplicaDesc, sightings: Sightings) -> Self {
-        Self {
-            replica: desc.replica.as_str().into(),
-            sightings,
-            received_at: desc.received_at,
-            elected_at: desc.elected_at,
-            elected_changes: desc.elected_changes,
-        }
-    }
-
-    /// What is stored. Entries marked for deletion are not in the cache.
-    pub(crate) fn desc(&self) -> ReplicaDesc {
-        ReplicaDesc {
-            replica: self.replica.to_string(),
-            received_at: self.received_at,
-            deleted_at: 0,
-            elected_at: self.elected_at,
-            elected_changes: self.elected_changes,
-        }
-    }
-
-    fn holds(&self, desc: &ReplicaDesc) -> bool {
-        self.replica == desc.replica
-            && (self.received_at, self.elected_at, self.elected_changes)
-                == (desc.received_at, desc.elected_at, desc.elected_changes)
-    }
-}
-
-/// What a new description means for who is elected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Update {
-    None,
-    /// The same replica, by another election.
-    ElectedAgain,
-    OtherReplica,
-}
-
-impl Cluster {
-    fn new(desc: &ReplicaDesc) -> Self {
-        Self {
-            elected: ArcSwap::from_pointee(Elected::new(desc, Sightings::none())),
-            candidates: Candidates::default(),
-            changes: AtomicU64::new(1),
-            cas: AtomicU64::new(0),
-            deduplicated_samples: AtomicU64::new(0),
-            waiting: Waiting::default(),
-        }
-    }
-
-    pub(crate) fn elected(&self) -> arc_swap::Guard<Arc<Elected>> {
-        self.elected.load()
-    }
-
-    /// Records a sighting; `None` if it is of the elected replica, else the name of the elected one
-    /// (a copy, so that no reference count is shared between threads).
-    pub(crate) fn observe(
-        &self,
-        sighting: &Sighting<'_>,
-        forgotten: &Forgotten,
-    ) -> Option<SmolStr> {
-        let elected = self.elected.load();
-        if elected.replica == sighting.replica {
-            elected
-                .sightings
-                .record_newer(sighting.earliest_ms, sighting.now_ms);
-            return None;
-        }
-        self.candidates.observe(sighting, forgotten);
-        Some(elected.replica.clone())
-    }
-
-    /// Takes what is stored. The caller holds the cache's write lock.
-    fn update(&self, desc: &ReplicaDesc) -> Update {
-        let before = self.elected.load();
-        if before.holds(desc) {
-            return Update::None;
-        }
-        let changed = before.replica != desc.replica;
-        let is_refresh = !changed
-            && (before.elected_at, before.elected_changes)
-                == (desc.elected_at, desc.elected_changes);
-        let sightings = if changed {
-            self.candidates
-                .remove(&desc.replica)
-                .unwrap_or_else(Sightings::none)
-        } else {
-            before.sightings.clone()
-        };
-        if changed {
-            self.candidates.put(&before.replica, &before.sightings);
-            self.changes.fetch_add(1, Ordering::Relaxed);
-        }
-        if desc.received_at > before.received_at {
-            self.waiting.over();
-        }
-        self.elected.store(Arc::new(Elected::new(desc, sightings)));
-        match (changed, is_refresh) {
-            (true, _) => Update::OtherReplica,
-            (false, true) => Update::None,
-            (false, false) => Update::ElectedAgain,
-        }
-    }
 }
 
 impl Cache {
@@ -195,7 +70,7 @@ impl Cache {
     /// As [`Cluster::observe`], if the cluster is known.
     pub(crate) fn observe(&self, sighting: &Sighting<'_>) -> Option<Option<SmolStr>> {
         self.read(sighting.tenant, sighting.cluster, |known| {
-            known.observe(sighting, &self.forgotten)
+            known.observe(sighting, &self.evicted)
         })
     }
 
@@ -226,67 +101,76 @@ impl Cache {
         let update = match clusters.get(cluster) {
             Some(known) => known.update(desc),
             None => {
-                written.coming.remove(tenant, cluster);
+                written.pending.remove(tenant, cluster);
                 clusters.insert(cluster.into(), Cluster::new(desc));
                 Update::OtherReplica
             }
         };
         if update != Update::None {
-            written.feed.changed(tenant, cluster, || Some(desc.clone()));
+            written.changes.push(tenant, cluster, || Some(desc.clone()));
         }
         update == Update::OtherReplica
     }
 
     /// All elections.
-    pub(crate) fn state(&self) -> Arc<ElectionState> {
-        self.with_feed(|feed| {
-            feed.state(|| {
-                let mut elections = Elections::default();
-                self.for_each(|tenant, cluster, known| {
-                    elections.put(ClusterElection {
-                        tenant: tenant.to_owned(),
-                        cluster: cluster.to_owned(),
-                        desc: known.elected().desc(),
-                    });
+    pub(crate) fn election_state(&self) -> Arc<ElectionState> {
+        self.write().changes.state(|| {
+            let mut elections = Elections::default();
+            self.for_each(|tenant, cluster, known| {
+                elections.put(Election {
+                    tenant: tenant.to_owned(),
+                    cluster: cluster.to_owned(),
+                    desc: known.elected().desc(),
                 });
-                elections
-            })
+            });
+            elections
         })
     }
 
-    /// Nothing changes meanwhile.
-    pub(crate) fn with_feed<R>(&self, act: impl FnOnce(&mut Feed) -> R) -> R {
-        act(&mut self.write().feed)
+    /// A state that has all that any watcher has been told.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn last_election_state(&self) -> Arc<ElectionState> {
+        self.write().changes.last_state()
+    }
+
+    /// Each change from now on.
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<ElectionChange>> {
+        self.write().changes.subscribe()
     }
 
     fn write(&self) -> MutexGuard<'_, Written> {
-        self.write.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.write)
     }
 
     /// Keeps a place for a cluster that is about to be elected, until it is known or
     /// [`Cache::give_up`] is called. A known one has its place already.
-    pub(crate) fn reserve(&self, tenant: &str, cluster: &str, room: Room) -> Result<(), Full> {
+    pub(crate) fn reserve(
+        &self,
+        tenant: &str,
+        cluster: &str,
+        capacity: Capacity,
+    ) -> Result<(), Full> {
         let mut written = self.write();
-        let coming = &mut written.coming;
-        if self.knows(tenant, cluster) || coming.contains(tenant, cluster) {
+        let pending = &mut written.pending;
+        if self.knows(tenant, cluster) || pending.contains(tenant, cluster) {
             return Ok(());
         }
-        let (known, mine) = (self.count(tenant), coming.of(tenant));
-        if room.clusters > 0 && (known + mine) as u64 >= room.clusters {
+        let (known, mine) = (self.count(tenant), pending.of(tenant));
+        if capacity.clusters > 0 && (known + mine) as u64 >= capacity.clusters {
             return Err(Full::Clusters);
         }
         let is_new_tenant = known == 0 && mine == 0;
-        if room.tenants > 0 && is_new_tenant && self.tenants_with(coming) >= room.tenants {
+        if capacity.tenants > 0 && is_new_tenant && self.tenants_with(pending) >= capacity.tenants {
             return Err(Full::Tenants);
         }
-        coming.insert(tenant, cluster);
+        pending.insert(tenant, cluster);
         Ok(())
     }
 
-    /// Tenants that have clusters, or some that are coming.
-    fn tenants_with(&self, coming: &Coming) -> u64 {
+    /// Tenants that have clusters, known or pending ones.
+    fn tenants_with(&self, pending: &Pending) -> u64 {
         let tenants = self.tenants.pin();
-        let new = coming
+        let new = pending
             .tenants()
             .filter(|tenant| !tenants.contains_key(*tenant));
         (tenants.len() + new.count()) as u64
@@ -294,7 +178,7 @@ impl Cache {
 
     /// Gives a reserved place back, if the cluster did not take it.
     pub(crate) fn give_up(&self, tenant: &str, cluster: &str) {
-        self.write().coming.remove(tenant, cluster);
+        self.write().pending.remove(tenant, cluster);
     }
 
     /// Takes the outcome of a compare-and-swap, unless what others wrote since has arrived already.
@@ -321,7 +205,7 @@ impl Cache {
             tenants.remove(tenant);
         }
         if removed {
-            written.feed.changed(tenant, cluster, || None);
+            written.changes.push(tenant, cluster, || None);
         }
         removed
     }
@@ -352,8 +236,9 @@ impl Cache {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use super::*;
-    use crate::sightings::NEVER;
 
     fn desc(replica: &str, received_at: i64) -> ReplicaDesc {
         ReplicaDesc {
@@ -394,9 +279,9 @@ mod tests {
         assert!(observe("r1", None, 100).is_none());
         assert_eq!(observe("r2", Some(90), 110).unwrap(), "r1");
         assert!(cache.put("t", "c", &desc("r2", 105)));
-        assert_eq!(seen_ms(), 110);
+        assert_eq!(seen_ms(), Some(110));
         assert!(cache.put("t", "c", &desc("r3", 106)));
-        assert_eq!(seen_ms(), NEVER, "r3 was never seen here");
+        assert_eq!(seen_ms(), None, "r3 was never seen here");
         assert_eq!(
             cache
                 .read("t", "c", |known| known.changes.load(Ordering::Relaxed))
@@ -418,7 +303,7 @@ mod tests {
         };
         observe("r1", None, 100);
         assert!(!cache.put("t", "c", &desc("r1", 50)));
-        assert_eq!(seen_ms(), 100);
+        assert_eq!(seen_ms(), Some(100));
         assert_eq!(
             cache
                 .read("t", "c", |known| known.elected().received_at)
@@ -451,33 +336,33 @@ mod tests {
     #[test]
     fn a_coming_cluster_has_its_place_and_is_counted_once() {
         let cache = Cache::default();
-        let room = Room {
+        let capacity = Capacity {
             clusters: 2,
             tenants: 2,
         };
-        assert_eq!(cache.reserve("t", "c1", room), Ok(()));
-        assert_eq!(cache.reserve("t", "c2", room), Ok(()));
-        assert_eq!(cache.reserve("t", "c1", room), Ok(()), "it has one");
-        assert_eq!(cache.reserve("t", "c3", room), Err(Full::Clusters));
+        assert_eq!(cache.reserve("t", "c1", capacity), Ok(()));
+        assert_eq!(cache.reserve("t", "c2", capacity), Ok(()));
+        assert_eq!(cache.reserve("t", "c1", capacity), Ok(()), "it has one");
+        assert_eq!(cache.reserve("t", "c3", capacity), Err(Full::Clusters));
         cache.put("t", "c1", &desc("r1", 1));
-        assert_eq!(cache.reserve("t", "c1", room), Ok(()), "it is known");
-        assert_eq!(cache.reserve("t", "c3", room), Err(Full::Clusters));
+        assert_eq!(cache.reserve("t", "c1", capacity), Ok(()), "it is known");
+        assert_eq!(cache.reserve("t", "c3", capacity), Err(Full::Clusters));
         cache.give_up("t", "c1");
-        assert_eq!(cache.reserve("t", "c3", room), Err(Full::Clusters));
+        assert_eq!(cache.reserve("t", "c3", capacity), Err(Full::Clusters));
         cache.give_up("t", "c2");
-        assert_eq!(cache.reserve("t", "c3", room), Ok(()));
+        assert_eq!(cache.reserve("t", "c3", capacity), Ok(()));
         cache.remove("t", "c1");
-        assert_eq!(cache.reserve("t", "c1", room), Ok(()));
-        assert_eq!(cache.reserve("t2", "c", room), Ok(()));
-        assert_eq!(cache.reserve("t3", "c", room), Err(Full::Tenants));
+        assert_eq!(cache.reserve("t", "c1", capacity), Ok(()));
+        assert_eq!(cache.reserve("t2", "c", capacity), Ok(()));
+        assert_eq!(cache.reserve("t3", "c", capacity), Err(Full::Tenants));
         cache.put("t2", "c", &desc("r1", 1));
-        assert_eq!(cache.reserve("t3", "c", room), Err(Full::Tenants));
-        assert_eq!(cache.reserve("t3", "c", Room::default()), Ok(()));
+        assert_eq!(cache.reserve("t3", "c", capacity), Err(Full::Tenants));
+        assert_eq!(cache.reserve("t3", "c", Capacity::default()), Ok(()));
     }
 
     #[test]
     fn whoever_fits_gets_in_while_others_come_and_go() {
-        let room = Room {
+        let capacity = Capacity {
             clusters: 4,
             tenants: 0,
         };
@@ -487,7 +372,7 @@ mod tests {
                 let cache = &cache;
                 scope.spawn(move || {
                     for _ in 0..20_000 {
-                        assert_eq!(cache.reserve("t", name, room), Ok(()));
+                        assert_eq!(cache.reserve("t", name, capacity), Ok(()));
                         cache.put("t", name, &desc("r1", 1));
                         cache.give_up("t", name);
                         cache.remove("t", name);

@@ -1,8 +1,8 @@
-//! Room for new clusters: a tenant has only so many, and they come at once.
+//! Capacity for new clusters: a tenant has only so many, and they come at once.
 //!
 //! A cluster that is being elected has its place from the beginning. Each is counted once, as long as
-//! it is coming and then as long as it is known; both change under the cache's write lock, so that
-//! whoever fits gets in and nobody else does.
+//! it is pending and then as long as it is known; both change under the cache's write lock, so that no
+//! cluster is refused that fits, and none gets in that does not.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,11 +12,11 @@ use smol_str::SmolStr;
 /// Clusters that are being elected and are not known yet, by tenant. Bounded by the requests in
 /// flight.
 #[derive(Debug, Default)]
-pub(crate) struct Coming(HashMap<SmolStr, HashSet<SmolStr, RandomState>, RandomState>);
+pub(crate) struct Pending(HashMap<SmolStr, HashSet<SmolStr, RandomState>, RandomState>);
 
-/// How much room there is; 0 = no limit.
+/// How many there may be; 0 = no limit.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Room {
+pub(crate) struct Capacity {
     /// Clusters of the tenant.
     pub(crate) clusters: u64,
     /// Tenants with clusters.
@@ -30,12 +30,12 @@ pub(crate) enum Full {
     Tenants,
 }
 
-impl Coming {
+impl Pending {
     pub(crate) fn of(&self, tenant: &str) -> usize {
         self.0.get(tenant).map_or(0, HashSet::len)
     }
 
-    /// The tenants of which some are coming.
+    /// The tenants of which some are pending.
     pub(crate) fn tenants(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(SmolStr::as_str)
     }

@@ -1,0 +1,77 @@
+//! What a check is asked, and what it answers.
+
+use std::sync::Arc;
+
+use kv_core::StoreError;
+use smol_str::SmolStr;
+
+/// A sample, or all samples of one replica in a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Sighting<'a> {
+    /// The tenant.
+    pub tenant: &'a str,
+    /// Value of the cluster label.
+    pub cluster: &'a str,
+    /// Value of the replica label.
+    pub replica: &'a str,
+    /// Earliest sample time, Unix ms.
+    pub earliest_ms: Option<i64>,
+    /// When it arrived, Unix ms.
+    pub now_ms: i64,
+}
+
+/// What the cache knows about a replica; nothing is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lookup {
+    /// It is the elected one.
+    Elected,
+    /// Another one is elected.
+    NotElected,
+    /// The cluster is unknown: only [`HaTracker::check`](crate::HaTracker::check) can tell.
+    Unknown,
+}
+
+/// The answer to a check. There will be no others: a caller has to decide about each.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// The replica is elected: keep its samples.
+    Accepted,
+    /// Another replica is elected: drop them.
+    Deduplicated(ElectedReplica),
+    /// The tenant has as many clusters as it may, and this would be one more.
+    TooManyClusters {
+        /// The tenant's limit.
+        limit: u64,
+    },
+    /// The store can never hold an entry for this cluster: [`StoreError::InvalidKey`].
+    NotStorable(Arc<StoreError>),
+}
+
+/// The replica that is elected instead.
+#[derive(Debug, Clone)]
+pub struct ElectedReplica(pub(crate) SmolStr);
+
+impl ElectedReplica {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Why a check has no answer. All of these can go away by themselves: the sender should retry.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrackerError {
+    /// The cluster is unknown here and the store failed.
+    #[error("the HA tracker's store cannot answer for a new cluster: {0}")]
+    Store(Arc<StoreError>),
+    /// The cluster's entry vanished between election and check.
+    #[error("the cluster's entry was removed while it was checked")]
+    Vanished,
+    /// The tenant is new, and there are as many as there may be.
+    #[error("the tracker has {0} tenants already")]
+    TooManyTenants(u64),
+    /// The tracker is shutting down.
+    #[error("the HA tracker is shutting down")]
+    ShuttingDown,
+}

@@ -1,0 +1,149 @@
+//! What a tracker knows of one cluster: who is elected, who else sends, and since when. Read and
+//! recorded without locks.
+
+mod evicted;
+mod failover_wait;
+mod sightings;
+mod standby;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use smol_str::SmolStr;
+
+use crate::ReplicaDesc;
+use crate::check::Sighting;
+
+pub(crate) use evicted::Evicted;
+pub(crate) use failover_wait::FailoverWait;
+pub(crate) use sightings::Sightings;
+pub(crate) use standby::{Standby, Standbys};
+
+/// One tracked cluster.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    elected: ArcSwap<Elected>,
+    /// Those not elected that were seen here.
+    pub(crate) standbys: Standbys,
+    /// How often the elected replica changed in this cache, the first election included.
+    pub(crate) changes: AtomicU64,
+    /// Compare-and-swaps of this process.
+    pub(crate) cas: AtomicU64,
+    /// Samples of this cluster that were dropped because their replica was not elected.
+    pub(crate) deduplicated_samples: AtomicU64,
+    /// Whether the failover waits for other trackers, after trouble with the store.
+    pub(crate) failover_wait: FailoverWait,
+}
+
+/// What the store says, and when we saw its replica ourselves. Replaced as one, so that a sighting
+/// of one replica is never taken for one of its successor.
+#[derive(Debug)]
+pub(crate) struct Elected {
+    pub(crate) replica: SmolStr,
+    pub(crate) sightings: Sightings,
+    pub(crate) received_at: i64,
+    pub(crate) elected_at: i64,
+    pub(crate) elected_changes: i64,
+}
+
+impl Elected {
+    fn new(desc: &ReplicaDesc, sightings: Sightings) -> Self {
+        Self {
+            replica: desc.replica.as_str().into(),
+            sightings,
+            received_at: desc.received_at,
+            elected_at: desc.elected_at,
+            elected_changes: desc.elected_changes,
+        }
+    }
+
+    /// What is stored. Entries marked for deletion are not in the cache.
+    pub(crate) fn desc(&self) -> ReplicaDesc {
+        ReplicaDesc {
+            replica: self.replica.to_string(),
+            received_at: self.received_at,
+            deleted_at: 0,
+            elected_at: self.elected_at,
+            elected_changes: self.elected_changes,
+        }
+    }
+
+    fn holds(&self, desc: &ReplicaDesc) -> bool {
+        self.replica == desc.replica
+            && (self.received_at, self.elected_at, self.elected_changes)
+                == (desc.received_at, desc.elected_at, desc.elected_changes)
+    }
+}
+
+/// What a new description means for who is elected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Update {
+    None,
+    /// The same replica, by another election.
+    ElectedAgain,
+    OtherReplica,
+}
+
+impl Cluster {
+    pub(crate) fn new(desc: &ReplicaDesc) -> Self {
+        Self {
+            elected: ArcSwap::from_pointee(Elected::new(desc, Sightings::none())),
+            standbys: Standbys::default(),
+            changes: AtomicU64::new(1),
+            cas: AtomicU64::new(0),
+            deduplicated_samples: AtomicU64::new(0),
+            failover_wait: FailoverWait::default(),
+        }
+    }
+
+    pub(crate) fn elected(&self) -> arc_swap::Guard<Arc<Elected>> {
+        self.elected.load()
+    }
+
+    /// Records a sighting; `None` if it is of the elected replica, else the name of the elected one
+    /// (a copy, so that no reference count is shared between threads).
+    pub(crate) fn observe(&self, sighting: &Sighting<'_>, evicted: &Evicted) -> Option<SmolStr> {
+        let elected = self.elected.load();
+        if elected.replica == sighting.replica {
+            elected
+                .sightings
+                .record_newer(sighting.earliest_ms, sighting.now_ms);
+            return None;
+        }
+        self.standbys.observe(sighting, evicted);
+        Some(elected.replica.clone())
+    }
+
+    /// Takes what is stored. The caller holds the cache's write lock.
+    pub(crate) fn update(&self, desc: &ReplicaDesc) -> Update {
+        let before = self.elected.load();
+        if before.holds(desc) {
+            return Update::None;
+        }
+        let changed = before.replica != desc.replica;
+        let is_refresh = !changed
+            && (before.elected_at, before.elected_changes)
+                == (desc.elected_at, desc.elected_changes);
+        let sightings = if changed {
+            self.standbys
+                .remove(&desc.replica)
+                .unwrap_or_else(Sightings::none)
+        } else {
+            before.sightings.clone()
+        };
+        if changed {
+            self.standbys.put(&before.replica, &before.sightings);
+            self.changes.fetch_add(1, Ordering::Relaxed);
+        }
+        if desc.received_at > before.received_at {
+            self.failover_wait.end();
+        }
+        self.elected.store(Arc::new(Elected::new(desc, sightings)));
+        match (changed, is_refresh) {
+            (true, _) => Update::OtherReplica,
+            (false, true) => Update::None,
+            (false, false) => Update::ElectedAgain,
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Since when the store is in trouble, to be shown; and two lines in the log, when it begins and when
+//! it ends.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use kv_core::{StoreError, lock};
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+
+/// Trouble is over when nothing went wrong for this long: a store that is slow now and then is logged
+/// once, not each time.
+const QUIET_PERIOD: Duration = Duration::from_secs(10);
+
+/// The store does not answer, or not in time. What is elected stays so, and goes on being served;
+/// clusters that are new get no answer, and nothing fails over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreTrouble {
+    /// When it began, Unix ms.
+    pub since_ms: i64,
+    /// What went wrong last.
+    pub what: String,
+}
+
+/// Takes note of what goes wrong with the store.
+#[derive(Debug)]
+pub(crate) struct Troubles {
+    /// Name of the store.
+    store: &'static str,
+    clock: Clock,
+    /// Locked alone.
+    current: Mutex<Option<Trouble>>,
+}
+
+#[derive(Debug)]
+struct Trouble {
+    shown: StoreTrouble,
+    began: Instant,
+    /// It is over if nothing else goes wrong until then.
+    until: Instant,
+}
+
+impl Troubles {
+    pub(crate) fn new(store: &'static str, clock: Clock) -> Self {
+        Self {
+            store,
+            clock,
+            current: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn current(&self) -> Option<StoreTrouble> {
+        let current = lock(&self.current);
+        current.as_ref().map(|trouble| trouble.shown.clone())
+    }
+
+    /// Takes note of a call that failed, if that is the store's fault; whether it is. `next`: when
+    /// the same would at the earliest go wrong again.
+    pub(crate) fn failed(&self, error: &StoreError, next: Duration) -> bool {
+        let is_unavailable = matches!(error, StoreError::Unavailable { .. });
+        if is_unavailable {
+            self.note(error.to_string(), next);
+        }
+        is_unavailable
+    }
+
+    /// Takes note of a call that took this long; `what` says what was slow.
+    pub(crate) fn slow(&self, took: Duration, what: &str) {
+        let (store, seconds) = (self.store, took.as_secs_f64());
+        self.note(format!("{store}: {what} ({seconds:.1} s)"), QUIET_PERIOD);
+    }
+
+    fn note(&self, what: String, next: Duration) {
+        let now = Instant::now();
+        let until = now + QUIET_PERIOD.max(next);
+        match &mut *lock(&self.current) {
+            Some(trouble) => {
+                trouble.shown.what = what;
+                trouble.until = trouble.until.max(until);
+            }
+            current => {
+                tracing::warn!(
+                    %what,
+                    "the HA tracker's store is in trouble: elections stay as they are until it \
+                     answers again"
+                );
+                let since_ms = self.clock.now_ms();
+                *current = Some(Trouble {
+                    shown: StoreTrouble { since_ms, what },
+                    began: now,
+                    until,
+                });
+            }
+        }
+    }
+
+    /// The store answered in time.
+    pub(crate) fn answered(&self) {
+        let ended = lock(&self.current).take_if(|trouble| trouble.until <= Instant::now());
+        if let Some(trouble) = ended {
+            let seconds = trouble.began.elapsed().as_secs();
+            tracing::info!(seconds, "the HA tracker's store answers again");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The periodic update: keeps the store up to date with what was seen here, and fails over.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures::StreamExt;
+use kv_core::StoreError;
+
+use crate::cache::Cache;
+use crate::clock::Clock;
+use crate::desc;
+use crate::election::Candidate;
+use crate::failover::due_now;
+use crate::store_health::{Failovers, SLOW_CALL, StoreHealth, Troubles, UNAVAILABLE_AFTER};
+use crate::timing::Timing;
+use crate::writer::Writer;
+
+/// Compare-and-swaps of one pass that run at once.
+const CONCURRENCY: usize = 64;
+/// A pass is given up after this many failures without a success: the store is down, and the next
+/// pass will find out when it is back.
+const FAILURES_BEFORE_GIVING_UP: u32 = 2 * CONCURRENCY as u32;
+/// Between two passes in which every call hangs, with the usual update timeout.
+const BETWEEN_FAILURES: Duration = Duration::from_secs(25);
+
+/// Polls the clusters, and writes those that are due.
+pub(crate) struct Refresh {
+    /// Name of the store.
+    pub(crate) store: &'static str,
+    pub(crate) writer: Arc<Writer>,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) timing: Arc<Timing>,
+    pub(crate) health: Arc<StoreHealth>,
+    pub(crate) troubles: Arc<Troubles>,
+    pub(crate) clock: Clock,
+}
+
+impl Refresh {
+    pub(crate) async fn run(self) {
+        loop {
+            let tenants = self.cache.tenants();
+            tokio::time::sleep(self.timing.shortest_poll_interval(&tenants)).await;
+            self.update_due().await;
+        }
+    }
+
+    /// One pass over all clusters: writes those that are due.
+    async fn update_due(&self) {
+        let mut due = Vec::new();
+        for tenant in self.cache.tenants() {
+            let timeouts = self.timing.timeouts(&tenant);
+            let now_ms = self.clock.now_ms();
+            let failovers = self.failovers(&tenant);
+            self.cache.for_each_of(&tenant, |name, cluster| {
+                if due_now(cluster, now_ms, &timeouts, failovers, |_| ()).is_some() {
+                    due.push((tenant.clone(), Box::<str>::from(name)));
+                }
+            });
+        }
+        let (failed, succeeded) = (AtomicU32::new(0), AtomicU32::new(0));
+        let first_error = OnceLock::new();
+        let writes = futures::stream::iter(due).for_each_concurrent(CONCURRENCY, |due| async {
+            let (tenant, name) = due;
+            let down = succeeded.load(Ordering::Relaxed) == 0
+                && failed.load(Ordering::Relaxed) >= FAILURES_BEFORE_GIVING_UP;
+            if down {
+                return;
+            }
+            match self.update_one(&tenant, &name).await {
+                Ok(()) => succeeded.fetch_add(1, Ordering::Relaxed),
+                Err(error) => {
+                    let _ = first_error.set(error);
+                    failed.fetch_add(1, Ordering::Relaxed)
+                }
+            };
+        });
+        writes.await;
+        if let Some(error) = first_error.get() {
+            let failed = failed.load(Ordering::Relaxed);
+            if self.troubles.failed(error, BETWEEN_FAILURES) {
+                tracing::debug!(failed, %error, "cannot update elections in the store; trying again");
+            } else {
+                // One line per pass, however many clusters failed.
+                tracing::warn!(failed, %error, "cannot update elections in the store; trying again");
+            }
+        }
+    }
+
+    async fn update_one(&self, tenant: &str, name: &str) -> Result<(), StoreError> {
+        // Again: the pass may have waited for a slow store since it saw that this one is due.
+        let now_ms = self.clock.now_ms();
+        let timeouts = self.timing.timeouts(tenant);
+        let owned = |candidate: &Candidate<'_>| {
+            (
+                candidate.replica.to_owned(),
+                candidate.seen_ms,
+                candidate.sample_ms,
+            )
+        };
+        let failovers = self.failovers(tenant);
+        let due = self
+            .cache
+            .read(tenant, name, |cluster| {
+                due_now(cluster, now_ms, &timeouts, failovers, owned)
+            })
+            .flatten();
+        let Some((replica, seen_ms, sample_ms)) = due else {
+            return Ok(());
+        };
+        let candidate = Candidate {
+            replica: &replica,
+            seen_ms,
+            sample_ms,
+        };
+        // A failover that has waited for others takes the store as it is, unless it is unavailable.
+        let read_limit = match failovers {
+            Failovers::Allowed => SLOW_CALL,
+            _ => UNAVAILABLE_AFTER,
+        };
+        let writer = &self.writer;
+        let update = writer.update(tenant, name, &candidate, now_ms, read_limit);
+        let timeout = self.timing.call_timeout(tenant);
+        match tokio::time::timeout(timeout, update).await {
+            Ok(result) => result,
+            Err(_) => Err(StoreError::Unavailable {
+                store: self.store,
+                operation: "CAS",
+                key: desc::key(tenant, name),
+                source: format!("given up after {timeout:?}").into(),
+            }),
+        }
+    }
+
+    fn failovers(&self, tenant: &str) -> Failovers {
+        self.health.failovers(self.timing.refresh_time(tenant))
+    }
+}
