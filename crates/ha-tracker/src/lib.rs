@@ -8,6 +8,35 @@
 //! - [`HaTracker::watch`] tells of every election.
 //! - With the feature `grpc`, `grpc::service` offers all of this to other programs.
 //!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use ha_tracker::{Clock, HaLimits, HaTracker, Outcome, ReplicaDesc, Sighting, TrackerConfig};
+//! use kv_core::InMemoryStore;
+//! use prometheus_client::registry::Registry;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), ha_tracker::TrackerError> {
+//! // Trackers that share elections share a store; see `kv-etcd`, `kv-consul` and `kv-memberlist`.
+//! let store = Arc::new(InMemoryStore::<ReplicaDesc>::default());
+//! let (limits, config) = (Arc::new(HaLimits::default()), TrackerConfig::default());
+//! let (tracker, handle) = HaTracker::start(store, limits, config, &mut Registry::default());
+//! tracker.ready().await;
+//!
+//! let request_of = |replica| Sighting {
+//!     tenant: "team-a",
+//!     cluster: "eu-1",
+//!     replica,
+//!     earliest_ms: None,
+//!     now_ms: Clock::System.now_ms(),
+//! };
+//! assert!(matches!(tracker.check(&request_of("a")).await?, Outcome::Accepted));
+//! assert!(matches!(tracker.check(&request_of("b")).await?, Outcome::Deduplicated(_)));
+//! handle.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! This crate knows the store contract only, never a backend, and does no network I/O of its own.
 //! Any number of trackers can live in one process; they share nothing but the store they are given.
 

@@ -5,6 +5,20 @@
 //! object-safe, so decorators ([`PrefixStore`], [`MetricsStore`]) and combinations of stores are
 //! stores as well.
 //!
+//! ```
+//! use kv_core::{CasUpdate, InMemoryStore, Store};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), kv_core::StoreError> {
+//! let store = InMemoryStore::<u32>::default();
+//! // One more than there was, whatever others write at the same time.
+//! let mut increment = |current: Option<&u32>| CasUpdate::Put(current.copied().unwrap_or(0) + 1);
+//! store.cas("visits/home", &mut increment).await?;
+//! assert_eq!(store.get("visits/home").await?, Some(1));
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! This crate knows no backend and does no I/O. It brings what backends share:
 //!
 //! - the [`Codec`] of stored bytes;

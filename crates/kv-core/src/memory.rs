@@ -20,6 +20,7 @@ pub struct InMemoryStore<V> {
 
 #[derive(Debug)]
 struct Inner<V> {
+    /// Held while changes are published: locked before those of the hub.
     values: Mutex<BTreeMap<String, V>>,
     hub: WatchHub<V>,
 }

@@ -66,6 +66,8 @@ impl WatchScope {
 /// costs memory in proportion to the keys, not to the changes, and never stalls the store.
 #[derive(Debug)]
 pub struct WatchHub<V> {
+    /// Lock order: whatever the caller holds while it subscribes and publishes, then this. It is
+    /// released before a watcher's queue is locked.
     watchers: Mutex<Vec<Weak<Watcher<V>>>>,
 }
 

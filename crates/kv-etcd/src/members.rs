@@ -34,6 +34,7 @@ struct Member {
     tls: Option<Arc<ClientConfig>>,
     credentials: Option<Credentials>,
     timeout: Duration,
+    /// Locked alone, also while it logs in.
     connection: Mutex<Connection>,
     last_error: LastError,
 }
