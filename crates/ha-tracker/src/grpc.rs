@@ -168,7 +168,7 @@ impl ha_tracker_server::HaTracker for TrackerService {
         };
         let checked = tokio::time::timeout(
             CHECK_TIMEOUT,
-            self.tracker.check_within(&sighting, MAX_TENANTS),
+            self.tracker.check_within(&sighting, Some(MAX_TENANTS)),
         )
         .await
         .map_err(|_| {

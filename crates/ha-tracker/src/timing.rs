@@ -41,9 +41,9 @@ impl Timing {
         self.limits.ha_limits(tenant).timeouts(self.jitter)
     }
 
-    /// Most clusters of a tenant; 0 = no limit.
-    pub(crate) fn max_clusters(&self, tenant: &str) -> u64 {
-        self.limits.ha_limits(tenant).max_clusters
+    /// Most clusters of a tenant; `None` = no limit.
+    pub(crate) fn max_clusters(&self, tenant: &str) -> Option<u64> {
+        Some(self.limits.ha_limits(tenant).max_clusters).filter(|most| *most > 0)
     }
 
     /// Time between two polls of clusters of this tenant, at most.

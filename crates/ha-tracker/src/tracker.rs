@@ -210,29 +210,28 @@ impl HaTracker {
     /// first; any number of concurrent checks of one cluster share one such call. Dropping the
     /// future does not stop a call that has begun.
     pub async fn check(&self, sighting: &Sighting<'_>) -> Result<Outcome, TrackerError> {
-        self.check_within(sighting, 0).await
+        self.check_within(sighting, None).await
     }
 
-    /// As [`HaTracker::check`], for no more than so many tenants; 0 = no limit.
+    /// As [`HaTracker::check`], for no more than so many tenants; `None` = no limit.
     pub(crate) async fn check_within(
         &self,
         sighting: &Sighting<'_>,
-        max_tenants: u64,
+        max_tenants: Option<u64>,
     ) -> Result<Outcome, TrackerError> {
         if let Some(outcome) = self.check_cached(sighting) {
             return Ok(outcome);
         }
-        let limit = self.timing.max_clusters(sighting.tenant);
         let capacity = Capacity {
-            clusters: limit,
+            clusters: self.timing.max_clusters(sighting.tenant),
             tenants: max_tenants,
         };
         match self.admissions.admit(sighting, capacity).await {
             Ok(()) => {}
-            Err(NotAdmitted::Full(Full::Tenants)) => {
-                return Err(TrackerError::TooManyTenants(max_tenants));
+            Err(NotAdmitted::Full(Full::Tenants { limit })) => {
+                return Err(TrackerError::TooManyTenants(limit));
             }
-            Err(NotAdmitted::Full(Full::Clusters)) => {
+            Err(NotAdmitted::Full(Full::Clusters { limit })) => {
                 return Ok(Outcome::TooManyClusters { limit });
             }
             Err(NotAdmitted::Failed(TrackerError::Store(error)))

@@ -26,8 +26,8 @@ pub(crate) struct Survey {
     /// The newest of the whole store, whatever revision was asked for.
     pub(crate) head: i64,
     pub(crate) count: usize,
-    /// The revision of the last change that has left a value; 0 if there is none.
-    pub(crate) newest: i64,
+    /// The revision of the last change that has left a value, if there is one.
+    pub(crate) newest: Option<i64>,
 }
 
 /// The calls on keys and values, with room for the largest answer.
@@ -103,7 +103,7 @@ impl Members {
             cluster: header.cluster_id(),
             head: header.revision(),
             count: usize::try_from(answer.count()).unwrap_or(0),
-            newest: answer.kvs().first().map_or(0, KeyValue::mod_revision),
+            newest: answer.kvs().first().map(KeyValue::mod_revision),
         })
     }
 

@@ -58,8 +58,9 @@ struct Watcher {
     range: Range,
     /// For the log.
     scope: String,
-    /// The keys that exist, with the revisions of their last changes; 0 if that says nothing.
-    known: HashMap<Vec<u8>, i64>,
+    /// The keys that exist, with the revisions of their last changes; `None` where a revision says
+    /// nothing any more.
+    known: HashMap<Vec<u8>, Option<i64>>,
     place: Place,
     /// Everything has to be read, since the changes since `place` are not to be had.
     unread: bool,
@@ -150,7 +151,7 @@ impl Watcher {
         }
         let mut before = std::mem::take(&mut self.known);
         for entry in snapshot.entries {
-            let revision = entry.mod_revision();
+            let revision = Some(entry.mod_revision());
             let (key, value) = entry.into_key_value();
             if before.remove(&key) != Some(revision) {
                 self.report(&key, Some(value));
@@ -184,7 +185,7 @@ impl Watcher {
                 return Ok(None);
             }
         };
-        let newest = self.known.values().copied().max().unwrap_or(0);
+        let newest = self.known.values().copied().flatten().max();
         let same = then.cluster == self.place.cluster
             && (then.count, then.newest) == (self.known.len(), newest);
         if !same {
@@ -213,7 +214,7 @@ impl Watcher {
     /// Revisions of another history: equal ones would not mean equal values.
     fn distrust(&mut self) {
         for revision in self.known.values_mut() {
-            *revision = 0;
+            *revision = None;
         }
     }
 
@@ -267,7 +268,7 @@ impl Watcher {
         let new = match change.value {
             Some(_) => {
                 let key = change.key.clone();
-                self.known.insert(key, change.revision) != Some(change.revision)
+                self.known.insert(key, Some(change.revision)) != Some(Some(change.revision))
             }
             None => self.known.remove(&change.key).is_some(),
         };
@@ -285,7 +286,8 @@ impl Watcher {
             return false;
         };
         let next = self.place.next;
-        next > goal.head || (next > goal.newest && self.known.len() == goal.count)
+        let has_newest = goal.newest.is_none_or(|newest| next > newest);
+        next > goal.head || (has_newest && self.known.len() == goal.count)
     }
 
     fn synced(&mut self) {

@@ -14,20 +14,20 @@ use smol_str::SmolStr;
 #[derive(Debug, Default)]
 pub(crate) struct Pending(HashMap<SmolStr, HashSet<SmolStr, RandomState>, RandomState>);
 
-/// How many there may be; 0 = no limit.
+/// How many there may be; `None` = no limit.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Capacity {
     /// Clusters of the tenant.
-    pub(crate) clusters: u64,
+    pub(crate) clusters: Option<u64>,
     /// Tenants with clusters.
-    pub(crate) tenants: u64,
+    pub(crate) tenants: Option<u64>,
 }
 
-/// What is full.
+/// Which limit is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Full {
-    Clusters,
-    Tenants,
+    Clusters { limit: u64 },
+    Tenants { limit: u64 },
 }
 
 impl Pending {

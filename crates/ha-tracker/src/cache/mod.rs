@@ -156,12 +156,17 @@ impl Cache {
             return Ok(());
         }
         let (known, mine) = (self.count(tenant), pending.of(tenant));
-        if capacity.clusters > 0 && (known + mine) as u64 >= capacity.clusters {
-            return Err(Full::Clusters);
+        if let Some(limit) = capacity.clusters
+            && (known + mine) as u64 >= limit
+        {
+            return Err(Full::Clusters { limit });
         }
         let is_new_tenant = known == 0 && mine == 0;
-        if capacity.tenants > 0 && is_new_tenant && self.tenants_with(pending) >= capacity.tenants {
-            return Err(Full::Tenants);
+        if let Some(limit) = capacity.tenants
+            && is_new_tenant
+            && self.tenants_with(pending) >= limit
+        {
+            return Err(Full::Tenants { limit });
         }
         pending.insert(tenant, cluster);
         Ok(())
@@ -337,34 +342,49 @@ mod tests {
     fn a_coming_cluster_has_its_place_and_is_counted_once() {
         let cache = Cache::default();
         let capacity = Capacity {
-            clusters: 2,
-            tenants: 2,
+            clusters: Some(2),
+            tenants: Some(2),
         };
         assert_eq!(cache.reserve("t", "c1", capacity), Ok(()));
         assert_eq!(cache.reserve("t", "c2", capacity), Ok(()));
         assert_eq!(cache.reserve("t", "c1", capacity), Ok(()), "it has one");
-        assert_eq!(cache.reserve("t", "c3", capacity), Err(Full::Clusters));
+        assert_eq!(
+            cache.reserve("t", "c3", capacity),
+            Err(Full::Clusters { limit: 2 })
+        );
         cache.put("t", "c1", &desc("r1", 1));
         assert_eq!(cache.reserve("t", "c1", capacity), Ok(()), "it is known");
-        assert_eq!(cache.reserve("t", "c3", capacity), Err(Full::Clusters));
+        assert_eq!(
+            cache.reserve("t", "c3", capacity),
+            Err(Full::Clusters { limit: 2 })
+        );
         cache.give_up("t", "c1");
-        assert_eq!(cache.reserve("t", "c3", capacity), Err(Full::Clusters));
+        assert_eq!(
+            cache.reserve("t", "c3", capacity),
+            Err(Full::Clusters { limit: 2 })
+        );
         cache.give_up("t", "c2");
         assert_eq!(cache.reserve("t", "c3", capacity), Ok(()));
         cache.remove("t", "c1");
         assert_eq!(cache.reserve("t", "c1", capacity), Ok(()));
         assert_eq!(cache.reserve("t2", "c", capacity), Ok(()));
-        assert_eq!(cache.reserve("t3", "c", capacity), Err(Full::Tenants));
+        assert_eq!(
+            cache.reserve("t3", "c", capacity),
+            Err(Full::Tenants { limit: 2 })
+        );
         cache.put("t2", "c", &desc("r1", 1));
-        assert_eq!(cache.reserve("t3", "c", capacity), Err(Full::Tenants));
+        assert_eq!(
+            cache.reserve("t3", "c", capacity),
+            Err(Full::Tenants { limit: 2 })
+        );
         assert_eq!(cache.reserve("t3", "c", Capacity::default()), Ok(()));
     }
 
     #[test]
     fn whoever_fits_gets_in_while_others_come_and_go() {
         let capacity = Capacity {
-            clusters: 4,
-            tenants: 0,
+            clusters: Some(4),
+            tenants: None,
         };
         let cache = Cache::default();
         std::thread::scope(|scope| {
