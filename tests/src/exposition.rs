@@ -1,7 +1,7 @@
 //! The part of `io.prometheus.client` that a scrape target needs: native histograms travel in
 //! protobuf expositions only.
 
-use crate::{Labels, series};
+use crate::{Labels, labels};
 
 /// `MetricFamily`.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -123,11 +123,11 @@ pub(crate) struct BucketSpan {
 }
 
 impl Exemplar {
-    /// An exemplar with these labels, seen at `timestamp_ms` (Unix milliseconds).
-    pub fn new(labels: &[(&str, &str)], value: f64, timestamp_ms: i64) -> Self {
+    /// An exemplar with these pairs as labels, seen at `timestamp_ms` (Unix milliseconds).
+    pub fn new(pairs: &[(&str, &str)], value: f64, timestamp_ms: i64) -> Self {
         let nanos = timestamp_ms.rem_euclid(1000) * 1_000_000;
         Self {
-            label: label_pairs(&series::labels(labels)),
+            label: label_pairs(&labels(pairs)),
             value: Some(value),
             timestamp: Some(Timestamp {
                 seconds: timestamp_ms.div_euclid(1000),

@@ -11,8 +11,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
 
-use crate::series::to_v1;
-use crate::{Distributor, Series};
+use crate::{Distributor, Series, to_v1};
 
 /// The tracker's service: messages and client.
 pub use ha_tracker::proto as tracker;

@@ -1,9 +1,9 @@
 //! Harness of the end-to-end tests.
 //!
 //! Real processes ([`Distributor`], [`Prometheus`], [`Etcd`], [`Consul`]) and in-test peers with
-//! real sockets ([`Target`] is scraped, [`Sink`] receives remote write, [`Sender`] sends it,
-//! [`Proxy`] is the network between two of them, and [`GossipMesh`] has one between distributors;
-//! [`Load`] sends as HA pairs do, and [`Ledger`] tells what became of every sample).
+//! real sockets ([`Target`] is scraped, [`Proxy`] is the network between two of them, and
+//! [`GossipMesh`] has one between distributors; those that send and receive remote write, and tell
+//! what became of every sample, are of [`remote_write_testkit`]).
 //! Everything binds to loopback, lives in a temporary folder of its own, and is gone when its handle
 //! is dropped.
 //! Tests wait for conditions ([`wait_for`]), never for time to pass.
@@ -22,17 +22,10 @@ mod exposition;
 mod gossip;
 mod grpc;
 mod json;
-mod ledger;
-mod load;
 pub mod migration;
-mod pairs;
 mod pipe;
 mod prometheus;
 mod python;
-mod sender;
-mod series;
-mod serve;
-mod sink;
 mod target;
 
 pub use distributor::Distributor;
@@ -41,9 +34,6 @@ pub use exposition::{Exemplar as TargetExemplar, Histogram as TargetHistogram};
 pub use gossip::{GossipMesh, MemberRow, MembersPage};
 pub use grpc::{GrpcClient, tracker};
 pub use json::merge;
-pub use ledger::{Account, Cluster, Ledger};
-pub use load::Load;
-pub use pairs::{REPLICAS, now_ms, pair_series};
 pub use peers::{
     Answer, Consul, ConsulOptions, Etcd, EtcdOptions, LONG, Labels, Metrics, Port, Process, Proxy,
     Recipe, SHORT, ServerTlsFiles, Signal, get, http_client, wait_for,
@@ -51,9 +41,9 @@ pub use peers::{
 pub use pipe::Pipe;
 pub use prometheus::{Prometheus, PrometheusConfig, PrometheusVersion, RemoteWrite};
 pub use python::start_python;
-pub use remote_write::Version;
-pub use remote_write::proto::{v1, v2};
-pub use sender::Sender;
-pub use series::{Exemplar, MetricMetadata, STALE_NAN_BITS, Sample, Series, labels, to_v1, to_v2};
-pub use sink::{Fault, ReceivedRequest, Sink};
+pub use remote_write_testkit::{
+    Account, Cluster, Exemplar, Fault, Ledger, Load, MetricMetadata, REPLICAS, ReceivedRequest,
+    STALE_NAN_BITS, Sample, Sender, Series, Sink, Version, labels, now_ms, pair_series, to_v1,
+    to_v2, v1, v2,
+};
 pub use target::Target;

@@ -235,9 +235,8 @@ impl Prometheus {
     /// # Errors
     /// When there is no answer.
     pub async fn metrics(&self) -> Result<Metrics, String> {
-        Ok(Metrics::parse(
-            &get(&self.url("/metrics"), None).await?.body,
-        ))
+        let page = get(&self.url("/metrics"), None).await?.body;
+        Ok(Metrics::parse(&page).unwrap())
     }
 
     async fn api(&self, call: &str, parameters: &[(&str, &str)]) -> Result<Value, String> {

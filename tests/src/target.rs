@@ -9,13 +9,12 @@ use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use prost::Message as _;
+use remote_write_testkit::http_server::{ResetConnection, Server};
 
-use crate::Labels;
 use crate::exposition::{
     Counter, Exemplar, Gauge, Histogram, Metric, MetricFamily, MetricType, label_pairs,
 };
-use crate::series::labels;
-use crate::serve::{ResetConnection, Server};
+use crate::{Labels, labels};
 
 const PROTOBUF: &str = "application/vnd.google.protobuf; \
                         proto=io.prometheus.client.MetricFamily; encoding=delimited";
@@ -50,11 +49,12 @@ impl Target {
     pub async fn start() -> Self {
         let state = Arc::new(Mutex::new(State::default()));
         let shared = Arc::clone(&state);
-        let server = Server::start(0, move |request| {
+        let server = Server::bind(0, move |request| {
             let answer = answer(&mut shared.lock().unwrap(), &request);
             async move { answer }
         })
-        .await;
+        .await
+        .unwrap();
         Self { server, state }
     }
 

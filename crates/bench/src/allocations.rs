@@ -3,8 +3,8 @@
 use anyhow::{Context, Result};
 use remote_write::{Scratch, Verdict, Version, compress_into, decompress_into, scan};
 
-use crate::generate::{HA_LABELS, Shape, request};
 use crate::report::{Constant, Report};
+use remote_write_testkit::generate::{HA_LABELS, Shape, request};
 
 const SIZES: [usize; 3] = [100, 1_000, 10_000];
 const LIMIT: u64 = 100 << 20;

@@ -6,7 +6,6 @@
 
 pub mod allocations;
 pub mod arguments;
-pub mod generate;
 pub mod measure;
 pub mod process;
 pub mod push;

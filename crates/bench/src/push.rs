@@ -13,9 +13,9 @@ use prometheus_client::registry::Registry;
 use remote_write::{Version, compress_into, decompress_into};
 use tokio::runtime::Runtime;
 
-use crate::generate::{Shape, request};
 use crate::measure::{Effort, interleaved};
 use crate::report::{Constant, Report, Target, Timing, thousands};
+use remote_write_testkit::generate::{Shape, request};
 
 const SECTION: &str = "push path";
 

@@ -8,9 +8,9 @@ use remote_write::{
     scan_in_place,
 };
 
-use crate::generate::{HA_LABELS, Shape, request};
 use crate::measure::{Effort, interleaved};
 use crate::report::{Report, Target, Timing, thousands};
+use remote_write_testkit::generate::{HA_LABELS, Shape, request};
 
 const SECTION: &str = "remote write";
 const LIMIT: u64 = 100 << 20;

@@ -23,7 +23,6 @@ pub mod config {
 }
 
 mod app;
-mod asking;
 pub mod console;
 pub mod demo;
 pub mod descriptors;

@@ -119,7 +119,7 @@ impl Etcd {
     /// When there is no answer.
     pub async fn metrics(&self) -> Result<Metrics, String> {
         let url = format!("http://{}/metrics", self.monitoring.address());
-        Ok(Metrics::parse(&get(&url, None).await?.body))
+        Ok(Metrics::parse(&get(&url, None).await?.body).unwrap())
     }
 
     /// Runs the real `etcdctl` against it: what it prints.

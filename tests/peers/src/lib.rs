@@ -15,7 +15,6 @@
 mod consul;
 mod etcd;
 mod http_client;
-mod metrics;
 mod ports;
 mod process;
 mod programs;
@@ -24,11 +23,11 @@ mod wait;
 
 pub use consul::{Consul, ConsulOptions};
 pub use etcd::{Etcd, EtcdOptions, ServerTlsFiles};
-pub use http_client::{Answer, get, http_client};
-pub use metrics::{Labels, Metrics};
+pub use http_client::{get, http_client};
 pub use ports::Port;
 pub use process::{Process, Recipe};
 pub use programs::{comes_up, only_lost_its_port, output_of, program, target_folder};
 pub use proxy::Proxy;
 pub use rustix::process::Signal;
+pub use scrape_client::{Answer, Labels, Metrics};
 pub use wait::{LONG, SHORT, comes_true, wait_for};

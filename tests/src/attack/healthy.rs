@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::{Labels, Sender, Series, Sink, Version, now_ms, wait_for};
+use remote_write_testkit::Delivery;
+
+use crate::{Cluster, Labels, Ledger, Sender, Series, Sink, Version, now_ms, wait_for};
 
 /// Time between two pushes.
 const INTERVAL: Duration = Duration::from_millis(20);
@@ -161,21 +163,25 @@ impl HealthyReport {
     /// Acknowledged samples that the sink does not hold, and those that it holds more often than they
     /// were sent.
     pub fn lost_and_doubled(&self, sink: &Sink) -> (usize, usize) {
+        let client = Cluster::new(&self.tenant, &self.tenant);
+        let mut ledger = Ledger::default();
+        for (tick, attempts) in (0..).zip(&self.attempts) {
+            let delivery = Delivery {
+                accepted: true,
+                unanswered: attempts.saturating_sub(1),
+                took: Duration::ZERO,
+            };
+            ledger.sent(&client, 0, tick, delivery);
+        }
         let stored = sink.samples();
         let mut labels: Labels = series(&self.tenant, 0).labels;
         labels.remove("__replica__");
-        let mut times: BTreeMap<i64, u32> = BTreeMap::new();
         for sample in stored.get(&labels).into_iter().flatten() {
-            *times.entry(sample.timestamp).or_default() += 1;
-        }
-        let (mut lost, mut doubled) = (0, 0);
-        for (timestamp, attempts) in (self.first_ms..).zip(&self.attempts) {
-            match times.get(&timestamp) {
-                None => lost += 1,
-                Some(stored) if stored > attempts => doubled += 1,
-                Some(_) => {}
+            if let Ok(tick) = u64::try_from(sample.timestamp - self.first_ms) {
+                ledger.arrived(&client, 0, tick);
             }
         }
-        (lost, doubled)
+        let account = ledger.account(0..u64::MAX);
+        (account.unstored.len(), account.doubled.len())
     }
 }

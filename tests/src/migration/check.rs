@@ -64,7 +64,7 @@ pub(crate) async fn metrics_of(fleet: &Fleet, number: usize) -> Result<(), Strin
             Some(line) => Err(format!("d{number} at step {step} exposes {line}")),
         };
     };
-    let metrics = Metrics::parse(&text);
+    let metrics = Metrics::parse(&text).unwrap();
     let primary = |store| metrics.get(&format!("{PREFIX}primary_store"), &[("store", store)]);
     let mirrors = metrics.get(&format!("{PREFIX}mirror_enabled"), &[]);
     let found = (primary(multi.primary), primary(multi.secondary), mirrors);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{Cluster, Distributor, Load, REPLICAS};
 
 /// A sender tries another distributor when one is silent for this long.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TRY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Ticks of a cluster that falls silent: enough to be elected and to have been refreshed.
 pub(crate) const SHORT_LIVED: u64 = 10;
 
@@ -25,7 +25,8 @@ pub(crate) struct Scale {
 impl Scale {
     /// All replicas of all clusters begin to send, to all distributors in turn.
     pub(crate) fn begin(self, distributors: &[Distributor]) -> Load {
-        let mut load = Load::new(self.interval, PATIENCE, distributors);
+        let push_urls = distributors.iter().map(Distributor::push_url).collect();
+        let mut load = Load::new(self.interval, TRY_TIMEOUT, push_urls);
         let all: Vec<usize> = (0..distributors.len()).collect();
         for (cluster, is_busy) in self.clusters() {
             let ticks = (!is_busy).then_some(SHORT_LIVED);

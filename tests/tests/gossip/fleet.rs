@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
 
-use e2e::{Account, Cluster, GossipMesh, LONG, Ledger, Load, MembersPage, SHORT, Sink, wait_for};
+use e2e::{
+    Account, Cluster, Distributor, GossipMesh, LONG, Ledger, Load, MembersPage, SHORT, Sink,
+    wait_for,
+};
 use futures::future::join_all;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -15,7 +18,7 @@ pub(crate) const TENANT: &str = "t1";
 /// Time between two scrapes of one replica.
 pub(crate) const SCRAPE: Duration = Duration::from_millis(100);
 /// A sender tries another distributor when one is silent for this long.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TRY_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) const FAILOVER: Duration = Duration::from_secs(3);
 const UPDATE: Duration = Duration::from_millis(500);
 const JITTER: Duration = Duration::from_millis(100);
@@ -86,7 +89,8 @@ pub(crate) fn scrapes_in(time: Duration) -> u64 {
 
 impl Fleet {
     pub(crate) fn new(mesh: GossipMesh, sink: Sink) -> Self {
-        let load = Load::new(SCRAPE, PATIENCE, &mesh.distributors);
+        let push_urls = mesh.distributors.iter().map(Distributor::push_url);
+        let load = Load::new(SCRAPE, TRY_TIMEOUT, push_urls.collect());
         Self {
             from: load.now(),
             mesh,

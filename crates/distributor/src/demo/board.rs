@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::checker::{Counts, Gap};
+use remote_write_testkit::{Counts, Gap, ReplicaCounts};
+
 use super::observe::Observation;
 use super::script::{Phase, Script};
-use super::sender::SenderCounts;
 
 /// Rates kept for the graphs: one per [`RATE_STEP`].
 const HISTORY: usize = 240;
@@ -44,7 +44,7 @@ pub(super) struct SenderRow {
     /// `1.0` or `2.0`.
     pub(super) protocol: &'static str,
     pub(super) is_running: bool,
-    pub(super) counts: SenderCounts,
+    pub(super) counts: ReplicaCounts,
 }
 
 /// What the sink says.

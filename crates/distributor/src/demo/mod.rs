@@ -7,14 +7,10 @@
 //! count.
 
 mod board;
-mod checker;
 mod observe;
-mod payload;
 mod plain;
 mod screen;
 mod script;
-mod sender;
-mod sink;
 mod stage;
 mod summary;
 mod view;
@@ -27,7 +23,6 @@ use crate::StartError;
 use crate::config::ConfigErrors;
 use crate::console::{EXIT_USAGE, complain, print};
 use crate::signals::{Asked, Signals};
-use crate::tls::TlsError;
 use screen::Screen;
 use script::Script;
 use stage::Stage;
@@ -79,8 +74,6 @@ enum DemoError {
     Sink(io::Error),
     #[error("no HTTP client: {0}")]
     Client(#[from] reqwest::Error),
-    #[error("no TLS: {0}")]
-    Tls(#[from] TlsError),
     #[error(transparent)]
     Io(#[from] io::Error),
 }

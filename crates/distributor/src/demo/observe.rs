@@ -4,12 +4,11 @@ use std::net::SocketAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
 use futures::future::join_all;
+use scrape_client::{ANY, JSON, get_page, sum};
 use serde::Deserialize;
 
-use crate::asking::{ANY, JSON, get_page, sum};
-
 /// The distributors are in this process.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Reads one tenant's cluster from the distributors' pages.
 pub(super) struct Observer {
@@ -117,10 +116,11 @@ impl Observer {
 async fn ask(client: &reqwest::Client, address: SocketAddr) -> Result<DistributorRow, String> {
     let (page, metrics) = (page_url(address), format!("http://{address}/metrics"));
     let (page, metrics) = tokio::join!(
-        get_page(client, &page, JSON, PATIENCE),
-        get_page(client, &metrics, ANY, PATIENCE)
+        get_page(client, &page, JSON, PAGE_TIMEOUT),
+        get_page(client, &metrics, ANY, PAGE_TIMEOUT)
     );
-    let (page, metrics) = (page?, metrics?);
+    let page = page.map_err(|error| error.to_string())?;
+    let metrics = metrics.map_err(|error| error.to_string())?;
     Ok(DistributorRow {
         is_running: true,
         elected: parse_page(&page)?,

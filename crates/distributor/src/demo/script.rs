@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Series of one scrape.
+pub(super) const SERIES: usize = 200;
+
 /// The phases, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {

@@ -4,25 +4,28 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::future::{join_all, select_all};
-use ha_tracker::Clock;
 use remote_write::Version;
+use remote_write_testkit::{Checker, Replica, ReplicaConfig, Sink, now_ms};
+use scrape_client::plain_client;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::DemoError;
 use super::board::{Board, Kind, SenderRow, SinkRow};
-use super::checker::Checker;
 use super::observe::{self, Observation, Observer};
-use super::payload::{CLUSTER_LABEL, REPLICA_LABEL, SERIES};
 use super::screen::Screen;
-use super::script::{Phase, Script};
-use super::sender::{Sender, SenderConfig};
-use super::sink::Sink;
+use super::script::{Phase, SERIES, Script};
 use super::summary::{Ending, Summary};
 use crate::config::{self, Config, Invocation};
-use crate::{Running, start, tls};
+use crate::{Running, start};
 
 const TENANT: &str = "demo";
+/// The HA pair.
+const CLUSTER: &str = "demo";
+/// Label that names the HA pair.
+const CLUSTER_LABEL: &str = "cluster";
+/// Label that names the replica.
+const REPLICA_LABEL: &str = "__replica__";
 const DISTRIBUTORS: usize = 3;
 /// The one that is killed: not the one whose page is shown.
 const KILLED: usize = 1;
@@ -38,7 +41,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// For the senders to finish what they have in hand.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Messages of the senders that wait to be shown.
-const TROUBLES: usize = 32;
+const PROBLEMS: usize = 32;
 
 /// Everything that takes part.
 pub(super) struct Stage {
@@ -46,9 +49,11 @@ pub(super) struct Stage {
     /// `None`: killed.
     distributors: Vec<Option<Running>>,
     sink: Sink,
-    senders: Vec<Sender>,
+    /// Knows what the sink has received, up to the last update of the board.
+    checker: Checker,
+    senders: Vec<Replica>,
     observer: Observer,
-    troubles: mpsc::Receiver<String>,
+    problems: mpsc::Receiver<String>,
     board: Board,
     begun: Instant,
     phase_begun: Instant,
@@ -67,19 +72,19 @@ impl Stage {
     /// Starts the sink and the distributors.
     pub(super) async fn set(script: Script) -> Result<Self, DemoError> {
         let interval_ms = i64::try_from(script.scrape_interval.as_millis()).unwrap_or(i64::MAX);
-        let sink = Sink::start(Checker::new(interval_ms, REPLICA_LABEL))
-            .await
-            .map_err(DemoError::Sink)?;
+        let sink = Sink::bind(0).await.map_err(DemoError::Sink)?;
         let distributors = start_distributors(&script, &sink.url()).await?;
         let addresses: Vec<SocketAddr> = distributors
             .iter()
             .map(|distributor| distributor.http_address)
             .collect();
-        let client = client()?;
-        let (sender_troubles, troubles) = mpsc::channel(TROUBLES);
+        let client = plain_client(REQUEST_TIMEOUT)?;
+        let (sender_problems, problems) = mpsc::channel(PROBLEMS);
         let senders = SENDERS.map(|(name, version, part)| {
-            let config = SenderConfig {
+            let config = ReplicaConfig {
                 name,
+                cluster: CLUSTER,
+                series: SERIES,
                 version,
                 interval: script.scrape_interval,
                 offset: script.scrape_interval.mul_f64(part),
@@ -87,9 +92,10 @@ impl Stage {
                     .iter()
                     .map(|address| format!("http://{address}/api/v1/push"))
                     .collect(),
+                receiver: "distributor",
                 tenant: TENANT,
             };
-            Sender::new(config, client.clone(), sender_troubles.clone())
+            Replica::new(config, &client, sender_problems.clone())
         });
         let now = Instant::now();
         let page = addresses.first().copied().map(observe::page_url);
@@ -102,9 +108,10 @@ impl Stage {
             script,
             distributors: distributors.into_iter().map(Some).collect(),
             sink,
+            checker: Checker::new(interval_ms, REPLICA_LABEL),
             senders: senders.into(),
             observer: Observer::new(client, &addresses),
-            troubles,
+            problems,
             board,
             begun: now,
             phase_begun: now,
@@ -186,9 +193,10 @@ impl Stage {
                 self.is_blind = true;
             }
         }
-        while let Ok(what) = self.troubles.try_recv() {
+        while let Ok(what) = self.problems.try_recv() {
             self.board.log(Kind::Trouble, what);
         }
+        self.sink.drain_into(&mut self.checker);
         self.board.senders = self.sender_rows();
         self.board.sink = self.sink_row();
     }
@@ -232,14 +240,12 @@ impl Stage {
     }
 
     fn sink_row(&self) -> SinkRow {
-        let checker = self.sink.checker();
-        let now_ms = Clock::System.now_ms();
-        let silence_ms = checker
-            .latest_ms()
-            .map_or(0, |latest| now_ms.saturating_sub(latest).max(0));
+        let now_ms = now_ms();
+        let latest_ms = self.checker.latest_ms();
+        let silence_ms = latest_ms.map_or(0, |latest| now_ms.saturating_sub(latest).max(0));
         SinkRow {
-            counts: checker.counts(),
-            gaps: checker.gaps(),
+            counts: self.checker.counts(),
+            gaps: self.checker.gaps(),
             silence: Duration::from_millis(silence_ms.unsigned_abs()),
         }
     }
@@ -292,7 +298,7 @@ impl Stage {
         self.senders[index].kill();
         self.stopped = Some(Stopped {
             index,
-            at_ms: Clock::System.now_ms(),
+            at_ms: now_ms(),
         });
         let text = format!(
             "{} is stopped like a crash; failover after {:?} of silence",
@@ -317,7 +323,7 @@ impl Stage {
     /// Lets the senders finish what they have in hand, stops everything, and sums up.
     pub(super) async fn end(mut self, screen: &mut Screen, ending: Ending) -> Summary {
         self.board.phase = Phase::Draining;
-        let finish = join_all(self.senders.iter_mut().map(Sender::finish));
+        let finish = join_all(self.senders.iter_mut().map(Replica::finish));
         let is_drained = tokio::time::timeout(DRAIN_TIMEOUT, finish).await.is_ok();
         self.look().await;
         self.board.log(
@@ -335,12 +341,12 @@ impl Stage {
         };
         let running = self.distributors.into_iter().flatten();
         join_all(running.map(Running::shutdown)).await;
-        let acknowledged = self.senders.iter().flat_map(Sender::acknowledged);
-        let checker = self.sink.checker();
+        let acknowledged = self.senders.iter().flat_map(Replica::acknowledged);
+        self.sink.drain_into(&mut self.checker);
         Summary {
-            lost: checker.lost(acknowledged),
-            counts: checker.counts(),
-            gaps: checker.gaps(),
+            lost: self.checker.lost(acknowledged),
+            counts: self.checker.counts(),
+            gaps: self.checker.gaps(),
             senders: self.board.senders,
             failovers: self.board.failovers,
             elected: self.board.seen.elected.map(|elected| elected.replica),
@@ -408,15 +414,6 @@ fn configuration(
             Err(DemoError::Config(config::ConfigErrors(Vec::new())))
         }
     }
-}
-
-/// For plain HTTP on loopback. The TLS of the client has to be there, but trusts nobody.
-pub(super) fn client() -> Result<reqwest::Client, DemoError> {
-    Ok(reqwest::Client::builder()
-        .tls_backend_preconfigured(tls::trusting_nobody()?)
-        .no_proxy()
-        .timeout(REQUEST_TIMEOUT)
-        .build()?)
 }
 
 #[cfg(test)]

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
+use remote_write_testkit::{Counts, Gap};
+
 use super::board::{SenderRow, thousands};
-use super::checker::{Counts, Gap};
-use super::payload::SERIES;
+use super::script::SERIES;
 
 /// Everything that counts in the end.
 #[derive(Debug, Clone)]
@@ -169,14 +170,14 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::demo::sender::SenderCounts;
+    use remote_write_testkit::ReplicaCounts;
 
     fn good() -> Summary {
         let row = |name, protocol, [sent, accepted, deduplicated]: [u64; 3]| SenderRow {
             name,
             protocol,
             is_running: false,
-            counts: SenderCounts {
+            counts: ReplicaCounts {
                 sent,
                 accepted,
                 deduplicated,

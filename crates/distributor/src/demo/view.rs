@@ -270,13 +270,12 @@ mod tests {
     use expect_test::expect;
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
+    use remote_write_testkit::{Counts, Gap, ReplicaCounts};
 
     use super::*;
     use crate::demo::board::SinkRow;
-    use crate::demo::checker::{Counts, Gap};
     use crate::demo::observe::{DistributorRow, Elected, Observation};
     use crate::demo::script::Script;
-    use crate::demo::sender::SenderCounts;
 
     fn board() -> Board {
         let page = "http://127.0.0.1:40123/distributor/ha_tracker".to_owned();
@@ -286,7 +285,7 @@ mod tests {
                 name,
                 protocol,
                 is_running: name == "prometheus-1",
-                counts: SenderCounts {
+                counts: ReplicaCounts {
                     sent: 8200,
                     accepted,
                     deduplicated: 8200 - accepted,

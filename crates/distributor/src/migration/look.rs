@@ -1,14 +1,14 @@
 //! Asking every distributor of a fleet, at once.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use futures::stream::{self, StreamExt};
-use http::StatusCode;
+use scrape_client::{ANY, Answer, JSON, Sample, get, samples_named, sum};
 use serde::Deserialize;
 
 use super::seen::{Cluster, Comparison, Details, Difference, Gossip, Look, Member, Seen, Stores};
-use crate::asking::{ANY, JSON, get, label, series, sum};
 
 /// A distributor whose store does not answer takes its time to say so.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -39,7 +39,10 @@ pub(super) async fn look(client: &reqwest::Client, targets: Vec<Target>) -> Look
 async fn ask(client: &reqwest::Client, target: &str) -> Result<Seen, String> {
     let page = |path: &str, accept: &'static str| {
         let url = format!("{target}{path}");
-        async move { get(client, &url, accept, PATIENCE).await }
+        async move {
+            let answer = get(client, &url, accept, PATIENCE).await;
+            answer.map_err(|error| error.to_string())
+        }
     };
     let (metrics, ready, multi, members, elected) = tokio::join!(
         page("/metrics", ANY),
@@ -48,15 +51,16 @@ async fn ask(client: &reqwest::Client, target: &str) -> Result<Seen, String> {
         page("/memberlist", JSON),
         page("/distributor/ha_tracker", JSON),
     );
-    let (status, metrics) = metrics?;
-    if status != StatusCode::OK {
-        return Err(format!("/metrics answers {status}"));
+    let metrics = metrics?;
+    if metrics.status != 200 {
+        return Err(format!("/metrics answers {}", metrics.status_text()));
     }
-    let (ready_status, ready) = ready?;
-    let multi = json::<MultiPage>("/distributor/multi_kv", multi?)?;
+    let metrics = metrics.body;
+    let ready = ready?;
+    let multi = json::<MultiPage>("/distributor/multi_kv", &multi?)?;
     let is_ours = multi.is_some();
-    let members = json::<MembersPage>("/memberlist", members?);
-    let elected = json::<ElectedPage>("/distributor/ha_tracker", elected?);
+    let members = json::<MembersPage>("/memberlist", &members?);
+    let elected = json::<ElectedPage>("/distributor/ha_tracker", &elected?);
     // Mimir has these pages as well, and one of them is different.
     let (members, elected) = match is_ours {
         true => (members?, elected?),
@@ -65,10 +69,10 @@ async fn ask(client: &reqwest::Client, target: &str) -> Result<Seen, String> {
     Ok(Seen {
         stores: stores(multi.as_ref(), &metrics)?,
         version: version(&metrics),
-        is_runtime_broken: series(&metrics, "cortex_runtime_config_last_reload_successful")
-            .any(|(_, value)| value == 0.0),
-        not_ready: (ready_status != StatusCode::OK).then(|| {
-            let why = ready.trim().replace('\n', "; ");
+        is_runtime_broken: samples_named(&metrics, "cortex_runtime_config_last_reload_successful")
+            .any(|sample| sample.value == 0.0),
+        not_ready: (ready.status != 200).then(|| {
+            let why = ready.body.trim().replace('\n', "; ");
             why.strip_prefix("not ready: ").unwrap_or(&why).to_owned()
         }),
         writes: sum(&metrics, "cortex_multikv_mirror_writes_total"),
@@ -80,35 +84,32 @@ async fn ask(client: &reqwest::Client, target: &str) -> Result<Seen, String> {
 }
 
 /// A page; `None` if there is none.
-fn json<T: for<'de> Deserialize<'de>>(
-    path: &str,
-    (status, body): (StatusCode, String),
-) -> Result<Option<T>, String> {
-    match status {
-        StatusCode::OK => serde_json::from_str(&body)
+fn json<T: for<'de> Deserialize<'de>>(path: &str, answer: &Answer) -> Result<Option<T>, String> {
+    match answer.status {
+        200 => serde_json::from_str(&answer.body)
             .map(Some)
-            // What the parser thinks of it would tell nobody more.
+            // The parser's message would not help an operator.
             .map_err(|_| {
                 format!(
                     "{path} is not as expected: is it a distributor, of a version like this one?"
                 )
             }),
-        StatusCode::NOT_FOUND => Ok(None),
-        other => Err(format!("{path} answers {other}")),
+        404 => Ok(None),
+        _ => Err(format!("{path} answers {}", answer.status_text())),
     }
 }
 
 /// By its page, or else by the metrics that Mimir has, too.
 fn stores(page: Option<&MultiPage>, metrics: &str) -> Result<Stores, String> {
     let is_set = |wanted: f64| {
-        series(metrics, "cortex_multikv_primary_store")
-            .find(|(_, value)| *value == wanted)
-            .and_then(|(labels, _)| label(labels, "store"))
+        samples_named(metrics, "cortex_multikv_primary_store")
+            .find(|sample| sample.value == wanted)
+            .and_then(|sample| sample.label("store"))
     };
     if let (Some(primary), Some(secondary)) = (is_set(1.0), is_set(0.0)) {
         return Ok(Stores::Multi {
-            primary: primary.to_owned(),
-            secondary: secondary.to_owned(),
+            primary: primary.into_owned(),
+            secondary: secondary.into_owned(),
             mirror_enabled: sum(metrics, "cortex_multikv_mirror_enabled") == 1,
         });
     }
@@ -118,18 +119,19 @@ fn stores(page: Option<&MultiPage>, metrics: &str) -> Result<Stores, String> {
             None => Stores::NoTracker,
         });
     }
-    series(metrics, "cortex_kv_request_duration_seconds_count")
-        .filter(|(labels, _)| label(labels, "kv_name") == Some("distributor-hatracker"))
-        .find_map(|(labels, _)| label(labels, "type"))
-        .map(|store| Stores::Alone(store.to_owned()))
+    let of_tracker =
+        |sample: &Sample<'_>| sample.label("kv_name").as_deref() == Some("distributor-hatracker");
+    samples_named(metrics, "cortex_kv_request_duration_seconds_count")
+        .filter(of_tracker)
+        .find_map(|sample| sample.label("type"))
+        .map(|store| Stores::Alone(store.into_owned()))
         .ok_or_else(|| "it does not tell which store it uses; is it a distributor?".to_owned())
 }
 
 fn version(metrics: &str) -> String {
-    series(metrics, "cortex_build_info")
-        .find_map(|(labels, _)| label(labels, "version"))
-        .unwrap_or("?")
-        .to_owned()
+    samples_named(metrics, "cortex_build_info")
+        .find_map(|sample| sample.label("version"))
+        .map_or_else(|| "?".to_owned(), Cow::into_owned)
 }
 
 /// `/distributor/multi_kv`
@@ -308,6 +310,8 @@ fn elections(page: ElectedPage) -> BTreeMap<Cluster, String> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
 
     const MULTI: &str = "\
@@ -343,11 +347,15 @@ mod tests {
 
     #[test]
     fn a_page_that_is_not_there_is_no_mistake() {
-        let answer = |status, body: &str| (status, body.to_owned());
-        let page = json::<MultiPage>("/p", answer(StatusCode::NOT_FOUND, "no"));
+        let answer = |status, body: &str| Answer {
+            status,
+            headers: HeaderMap::new(),
+            body: body.to_owned(),
+        };
+        let page = json::<MultiPage>("/p", &answer(404, "no"));
         assert!(page.unwrap().is_none());
-        let page = json::<MembersPage>("/p", answer(StatusCode::OK, "{\"Members\": {}}"));
+        let page = json::<MembersPage>("/p", &answer(200, "{\"Members\": {}}"));
         assert!(page.is_err());
-        assert!(json::<MultiPage>("/p", answer(StatusCode::FORBIDDEN, "")).is_err());
+        assert!(json::<MultiPage>("/p", &answer(403, "")).is_err());
     }
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::config::{ClientTls, parse_duration};
 use crate::console::{EXIT_USAGE, complain, print};
-use crate::{asking, tls};
+use crate::tls;
 use judge::{Place, Verdict, judge};
 use look::{Target, look};
 use screen::{Style, render, to_json};
@@ -239,7 +239,7 @@ fn client(options: &Options) -> Result<reqwest::Client, Box<dyn std::error::Erro
             ..ClientTls::default()
         })?,
     };
-    Ok(asking::client(tls)?)
+    Ok(scrape_client::client(tls)?)
 }
 
 /// Whether all is well, at the last look.

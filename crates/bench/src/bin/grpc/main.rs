@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use bench::arguments::Arguments;
-use bench::generate::{Shape, request};
 use bench::measure::{Effort, median};
 use bench::process::cpu_seconds;
 use bench::report::thousands;
 use e2e::{Distributor, GrpcClient, Sender, Version};
+use remote_write_testkit::generate::{Shape, request};
 use serde::Serialize;
 use serde_json::json;
 

@@ -101,7 +101,7 @@ impl Backend {
             }
             Server::Consul(consul) => {
                 let page = "/v1/agent/metrics?format=prometheus";
-                let metrics = Metrics::parse(&ask(consul, "GET", page, b"").await?.body);
+                let metrics = Metrics::parse(&ask(consul, "GET", page, b"").await?.body)?;
                 let calls = |method: &str| {
                     let name = format!("consul_http_{method}_v1_kv___count");
                     metrics.sum(&name, &[])

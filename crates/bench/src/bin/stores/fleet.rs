@@ -3,15 +3,10 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
-use bench::generate::{Shape, request};
 use e2e::{Distributor, Sender};
 use remote_write::{Version, compress_into};
-
-const HEADERS: &[(&str, &str)] = &[
-    ("Content-Type", "application/x-protobuf"),
-    ("Content-Encoding", "snappy"),
-    ("X-Prometheus-Remote-Write-Version", "0.1.0"),
-];
+use remote_write_testkit::generate::{Shape, request};
+use remote_write_testkit::headers;
 
 /// Tenants with clusters of two replicas each.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +60,7 @@ impl Fleet {
                     series: pairs.len(),
                     pairs: &pairs,
                     timestamp_ms,
+                    spread_ms: 15,
                 };
                 let mut body = Vec::new();
                 compress_into(&request(Version::V1, shape), &mut body);
@@ -89,7 +85,9 @@ impl Pusher {
     /// Sends a request and waits for its answer: why it failed, if it did.
     pub(crate) async fn push(&self, push: &Push) -> Result<(), String> {
         let sender = self.0.clone().tenant(&push.tenant);
-        let answer = sender.try_send_bytes(HEADERS, push.body.clone()).await?;
+        let answer = sender
+            .try_send_bytes(&headers(Version::V1), push.body.clone())
+            .await?;
         match answer.status {
             // 202: some of it was from replicas that are not elected.
             200 | 202 | 204 => Ok(()),

@@ -1,17 +1,9 @@
 //! HA pairs that tell by the value of a sample who sent it.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use crate::Series;
+use crate::series::Series;
 
 /// The replicas of a pair.
 pub const REPLICAS: [&str; 2] = ["r0", "r1"];
-
-/// Unix milliseconds.
-pub fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    i64::try_from(since.as_millis()).unwrap()
-}
 
 /// A sample whose value is the number of the replica; all of a scrape have one time.
 pub fn pair_series(cluster: &str, replica: usize, timestamp: i64) -> Series {

@@ -1,8 +1,11 @@
 //! Requests as an HA pair of Prometheus servers sends them for a fleet of node exporters.
+//!
+//! All of it is made ahead: what is measured with a request pays nothing for its making.
 
-use prost::Message as _;
-use remote_write::proto::{v1, v2};
 use remote_write::{HaLabelNames, Version};
+
+use crate::encode::to_protobuf;
+use crate::series::{MetricMetadata, Sample, Series, labels};
 
 /// The HA labels of the generated series.
 pub const HA_LABELS: HaLabelNames<'static> = HaLabelNames {
@@ -38,8 +41,10 @@ pub struct Shape<'a> {
     pub series: usize,
     /// (cluster, replica) pairs, which consecutive series take in turn.
     pub pairs: &'a [(&'a str, &'a str)],
-    /// Milliseconds since the epoch of every sample.
+    /// Milliseconds since the epoch of every sample, or of the first.
     pub timestamp_ms: i64,
+    /// The nodes are scraped within so many milliseconds, one after the other; 1 for all at once.
+    pub spread_ms: u8,
 }
 
 impl Shape<'static> {
@@ -49,18 +54,13 @@ impl Shape<'static> {
             series,
             pairs: &[("production-eu-west-1", "prometheus-0")],
             timestamp_ms: 1_760_000_000_123,
+            spread_ms: 15,
         }
     }
 }
 
-struct Series {
-    labels: [(&'static str, String); LABELS],
-    value: f64,
-    timestamp_ms: i64,
-}
-
 /// The same shape makes the same series.
-fn series(shape: Shape<'_>) -> impl Iterator<Item = Series> + '_ {
+pub fn series(shape: Shape<'_>) -> impl Iterator<Item = Series> + '_ {
     // Any full-period generator will do: values must not compress.
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     (0..shape.series).map(move |index| {
@@ -73,108 +73,54 @@ fn series(shape: Shape<'_>) -> impl Iterator<Item = Series> + '_ {
         let metric = METRICS[index / 8 % METRICS.len()];
         let mode = MODES[index % MODES.len()];
         let pod_hash = (node as u64 + 1).wrapping_mul(0x9e37_79b9) % 0xf_ffff;
+        let own: [(&str, &str); LABELS] = [
+            ("__name__", metric),
+            ("__replica__", replica),
+            ("cluster", cluster),
+            ("cpu", &(index / 8 % 64).to_string()),
+            ("endpoint", "metrics"),
+            (
+                "instance",
+                &format!("10.{}.{}.7:9100", node / 200, node % 200),
+            ),
+            ("job", "node-exporter"),
+            ("mode", mode),
+            ("namespace", "monitoring"),
+            ("pod", &format!("prometheus-node-exporter-{pod_hash:05x}")),
+            ("service", "node-exporter"),
+        ];
+        // Seconds with two decimals, as counters of CPU time are.
+        let value = (state >> 24) as f64 / 100.0;
+        let after_ms = node % usize::from(shape.spread_ms.max(1));
         Series {
-            labels: [
-                ("__name__", metric.to_owned()),
-                ("__replica__", replica.to_owned()),
-                ("cluster", cluster.to_owned()),
-                ("cpu", (index / 8 % 64).to_string()),
-                ("endpoint", "metrics".to_owned()),
-                (
-                    "instance",
-                    format!("10.{}.{}.7:9100", node / 200, node % 200),
-                ),
-                ("job", "node-exporter".to_owned()),
-                ("mode", mode.to_owned()),
-                ("namespace", "monitoring".to_owned()),
-                ("pod", format!("prometheus-node-exporter-{pod_hash:05x}")),
-                ("service", "node-exporter".to_owned()),
-            ],
-            // Seconds with two decimals, as counters of CPU time are.
-            value: (state >> 24) as f64 / 100.0,
-            timestamp_ms: shape.timestamp_ms + (node % 15) as i64,
+            labels: labels(&own),
+            samples: vec![Sample {
+                timestamp: shape.timestamp_ms + after_ms as i64,
+                bits: value.to_bits(),
+            }],
+            metadata: Some(MetricMetadata {
+                name: metric.to_owned(),
+                kind: 2,
+                help: format!("Help of the metric {metric}."),
+                unit: String::new(),
+            }),
+            ..Series::default()
         }
     })
 }
 
 /// A request, not compressed. Pairs with an empty cluster or replica are sent as empty labels.
 pub fn request(version: Version, shape: Shape<'_>) -> Vec<u8> {
-    match version {
-        Version::V1 => request_v1(shape).encode_to_vec(),
-        Version::V2 => request_v2(shape).encode_to_vec(),
-    }
-}
-
-/// The same as [`request`], as a message of 1.0.
-pub fn request_v1(shape: Shape<'_>) -> v1::WriteRequest {
-    let timeseries = series(shape)
-        .map(|series| v1::TimeSeries {
-            labels: series
-                .labels
-                .map(|(name, value)| v1::Label {
-                    name: name.to_owned(),
-                    value,
-                })
-                .into(),
-            samples: vec![v1::Sample {
-                value: series.value,
-                timestamp: series.timestamp_ms,
-            }],
-            ..Default::default()
-        })
-        .collect();
-    v1::WriteRequest {
-        timeseries,
-        metadata: Vec::new(),
-    }
-}
-
-/// The same as [`request`], as a message of 2.0: symbols numbered by first use, as Prometheus does.
-pub fn request_v2(shape: Shape<'_>) -> v2::Request {
-    let mut request = v2::Request {
-        symbols: vec![String::new()],
-        timeseries: Vec::new(),
-    };
-    let mut references = std::collections::HashMap::from([(String::new(), 0u32)]);
-    let mut reference = |symbol: &str| {
-        if let Some(&reference) = references.get(symbol) {
-            return reference;
-        }
-        let reference = request.symbols.len() as u32;
-        request.symbols.push(symbol.to_owned());
-        references.insert(symbol.to_owned(), reference);
-        reference
-    };
-    request.timeseries = series(shape)
-        .map(|series| {
-            let help = format!("Help of the metric {}.", series.labels[0].1);
-            v2::TimeSeries {
-                labels_refs: series
-                    .labels
-                    .iter()
-                    .flat_map(|(name, value)| [reference(name), reference(value)])
-                    .collect(),
-                samples: vec![v2::Sample {
-                    value: series.value,
-                    timestamp: series.timestamp_ms,
-                    start_timestamp: 0,
-                }],
-                metadata: Some(v2::Metadata {
-                    r#type: 2,
-                    help_ref: reference(&help),
-                    unit_ref: 0,
-                }),
-                ..Default::default()
-            }
-        })
-        .collect();
-    request
+    to_protobuf(version, &series(shape).collect::<Vec<_>>())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use remote_write::{Scratch, Verdict, compress_into};
+
+    use super::*;
+    use crate::decode::decode;
+    use crate::encode::compress;
 
     #[test]
     fn requests_have_the_announced_size_and_scan() {
@@ -210,12 +156,37 @@ mod tests {
     }
 
     #[test]
+    fn both_versions_say_the_same() {
+        let shape = Shape {
+            series: 200,
+            pairs: &[("demo", "r1")],
+            timestamp_ms: 1_700_000_000_123,
+            spread_ms: 1,
+        };
+        let decoded = [Version::V1, Version::V2].map(|version| {
+            let body = compress(&request(version, shape));
+            let (mut series, _) = decode(version, &body, 1 << 20).unwrap();
+            for one in &mut series {
+                one.metadata = None;
+            }
+            series
+        });
+        assert_eq!(decoded[0], decoded[1]);
+        assert_eq!(decoded[0].len(), 200);
+        assert_eq!(decoded[0][7].samples[0].timestamp, 1_700_000_000_123);
+        let has = |name: &str, value: &str| decoded[0][199].labels[name] == value;
+        assert!(has("__replica__", "r1") && has("cluster", "demo"));
+        assert!(has("instance", "10.0.8.7:9100"));
+    }
+
+    #[test]
     fn pairs_take_turns() {
         let pairs = [("a", "0"), ("b", "1"), ("", "")];
         let shape = Shape {
             series: 9,
             pairs: &pairs,
             timestamp_ms: 5,
+            spread_ms: 15,
         };
         for version in [Version::V1, Version::V2] {
             let scan = remote_write::scan(

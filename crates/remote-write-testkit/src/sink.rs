@@ -2,22 +2,33 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
-use prost::Message as _;
+use remote_write::Version;
 use tokio::sync::watch;
 
-use crate::series::{MetricMetadata, Sample, Series, from_v1, from_v2};
-use crate::serve::{ResetConnection, Server};
-use crate::{Labels, Version, v1, v2};
+use crate::checker::Checker;
+use crate::decode::decode;
+use crate::http_server::{ResetConnection, Server};
+use crate::sender::SAMPLES_WRITTEN;
+use crate::series::{Labels, MetricMetadata, Sample, Series};
+
+const HISTOGRAMS_WRITTEN: HeaderName =
+    HeaderName::from_static("x-prometheus-remote-write-histograms-written");
+const EXEMPLARS_WRITTEN: HeaderName =
+    HeaderName::from_static("x-prometheus-remote-write-exemplars-written");
+
+/// Largest request after decompression, bytes.
+const MAX_DECODED: usize = 256 << 20;
 
 /// What goes wrong with a request.
 #[derive(Debug, Clone)]
@@ -87,7 +98,7 @@ pub struct ReceivedRequest {
     pub metadata: Vec<MetricMetadata>,
 }
 
-/// An in-test receiver of remote write 1.0 and 2.0, on any path.
+/// A receiver of remote write 1.0 and 2.0 on loopback, on any path.
 ///
 /// Answers like a receiver in order: 200 for 1.0, 204 with the counts in headers for 2.0, 400 and
 /// 415 for what it cannot read (which is remembered as well: see [`Sink::refused`]).
@@ -107,21 +118,45 @@ struct State {
 }
 
 impl Sink {
-    /// Starts one on a free port.
+    /// Starts one on this port; 0 for any free one.
+    ///
+    /// # Errors
+    /// The port cannot be had.
+    pub async fn bind(port: u16) -> io::Result<Self> {
+        let state = Arc::new(Mutex::new(State::default()));
+        let shared = Arc::clone(&state);
+        let server = Server::bind(port, move |request| {
+            let shared = Arc::clone(&shared);
+            async move { handle(&shared, request).await }
+        })
+        .await?;
+        Ok(Self { server, state })
+    }
+
+    /// [`Sink::bind`] to a free port. For tests.
+    ///
+    /// # Panics
+    /// When there is none.
     pub async fn start() -> Self {
         Self::start_on(0).await
     }
 
-    /// Starts one on this port: a receiver that comes back after it was dropped.
+    /// [`Sink::bind`] for tests: a receiver that comes back after it was dropped.
+    ///
+    /// # Panics
+    /// When the port cannot be had.
+    #[expect(clippy::expect_used, reason = "for tests")]
     pub async fn start_on(port: u16) -> Self {
-        let state = Arc::new(Mutex::new(State::default()));
-        let shared = Arc::clone(&state);
-        let server = Server::start(port, move |request| {
-            let shared = Arc::clone(&shared);
-            async move { handle(&shared, request).await }
-        })
-        .await;
-        Self { server, state }
+        Self::bind(port).await.expect("a port to listen on")
+    }
+
+    /// Whether it ended by itself, which is a bug.
+    pub fn has_failed(&self) -> bool {
+        self.server.has_failed()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        locked(&self.state)
     }
 
     /// Where it listens.
@@ -136,43 +171,50 @@ impl Sink {
 
     /// The next `count` requests fail so; several calls queue up.
     pub fn fail_next(&self, count: usize, fault: &Fault) {
-        self.state
-            .lock()
-            .unwrap()
+        self.state()
             .next
             .extend(std::iter::repeat_n(fault.clone(), count));
     }
 
     /// Every request fails so, after those of [`Sink::fail_next`], until [`Sink::heal`].
     pub fn fail(&self, fault: Fault) {
-        self.state.lock().unwrap().always = Some(fault);
+        self.state().always = Some(fault);
     }
 
     /// No more faults.
     pub fn heal(&self) {
-        let mut state = self.state.lock().unwrap();
+        let mut state = self.state();
         state.next.clear();
         state.always = None;
     }
 
     /// Requests that arrived, whatever became of them.
     pub fn attempts(&self) -> u64 {
-        self.state.lock().unwrap().attempts
+        self.state().attempts
     }
 
     /// Why requests were refused as malformed.
     pub fn refused(&self) -> Vec<String> {
-        self.state.lock().unwrap().refused.clone()
+        self.state().refused.clone()
     }
 
     /// The stored requests, in order.
     pub fn requests(&self) -> Vec<ReceivedRequest> {
-        self.state.lock().unwrap().stored.clone()
+        self.state().stored.clone()
     }
 
     /// Forgets what is stored, and hands it over.
     pub fn take(&self) -> Vec<ReceivedRequest> {
-        std::mem::take(&mut self.state.lock().unwrap().stored)
+        std::mem::take(&mut self.state().stored)
+    }
+
+    /// Forgets what is stored; the checker takes its samples.
+    pub fn drain_into(&self, checker: &mut Checker) {
+        for request in self.take() {
+            for series in &request.series {
+                checker.store_series(series);
+            }
+        }
     }
 
     /// Every stored float sample by series, in the order of arrival.
@@ -226,17 +268,22 @@ impl Sink {
     }
 }
 
+/// A panic elsewhere leaves lists that are whole.
+fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 type Body = BoxBody<Bytes, Infallible>;
 type Reply = Result<Response<Body>, ResetConnection>;
 
 async fn handle(state: &Mutex<State>, request: Request<Incoming>) -> Reply {
     let fault = {
-        let mut state = state.lock().unwrap();
+        let mut state = locked(state);
         state.attempts += 1;
         state.next.pop_front().or_else(|| state.always.clone())
     };
     let (head, body) = request.into_parts();
-    // The sender went away in the middle: nobody is there to be answered.
+    // The sender went away in the middle: there is no one to answer.
     let body = body
         .collect()
         .await
@@ -248,11 +295,9 @@ async fn handle(state: &Mutex<State>, request: Request<Incoming>) -> Reply {
             retry_after,
             body,
         }) => {
-            let mut response = reply(StatusCode::from_u16(*status).unwrap(), body.clone());
-            if let Some(after) = retry_after {
-                response
-                    .headers_mut()
-                    .insert("retry-after", after.parse().unwrap());
+            let mut response = reply(status_code(*status), body.clone());
+            if let Some(Ok(after)) = retry_after.as_ref().map(|after| after.parse()) {
+                response.headers_mut().insert("retry-after", after);
             }
             return Ok(response);
         }
@@ -264,15 +309,15 @@ async fn handle(state: &Mutex<State>, request: Request<Incoming>) -> Reply {
         Some(Fault::Endless { .. } | Fault::Delay(_) | Fault::Hold(_) | Fault::StoreThenReset)
         | None => {}
     }
-    let received = match decode(&head, body) {
+    let received = match receive(&head, body) {
         Ok(received) => received,
         Err((status, problem)) => {
-            state.lock().unwrap().refused.push(problem.clone());
+            locked(state).refused.push(problem.clone());
             return Ok(reply(status, problem));
         }
     };
     let response = success(&received);
-    state.lock().unwrap().stored.push(received);
+    locked(state).stored.push(received);
     match fault {
         Some(Fault::StoreThenReset) => return Err(ResetConnection),
         Some(Fault::Endless { status, is_silent }) => return Ok(endless(status, is_silent)),
@@ -282,6 +327,11 @@ async fn handle(state: &Mutex<State>, request: Request<Incoming>) -> Reply {
         _ => {}
     }
     Ok(response)
+}
+
+/// A fault without a valid status shows as 500.
+fn status_code(status: u16) -> StatusCode {
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 fn reply(status: StatusCode, text: String) -> Response<Body> {
@@ -300,11 +350,11 @@ fn endless(status: u16, is_silent: bool) -> Response<Body> {
         BodyExt::boxed(StreamBody::new(chunks))
     };
     let mut response = Response::new(body);
-    *response.status_mut() = StatusCode::from_u16(status).unwrap();
+    *response.status_mut() = status_code(status);
     response
 }
 
-fn decode(
+fn receive(
     head: &http::request::Parts,
     body: Bytes,
 ) -> Result<ReceivedRequest, (StatusCode, String)> {
@@ -329,18 +379,7 @@ fn decode(
         "application/x-protobuf;proto=io.prometheus.write.v2.Request" => Version::V2,
         other => return Err(unsupported(format!("content-type {other}"))),
     };
-    let bytes = snap::raw::Decoder::new()
-        .decompress_vec(&body)
-        .map_err(|e| bad(format!("snappy: {e}")))?;
-    let (series, metadata) = match version {
-        Version::V1 => {
-            from_v1(v1::WriteRequest::decode(bytes.as_slice()).map_err(|e| bad(e.to_string()))?)
-        }
-        Version::V2 => {
-            let request = v2::Request::decode(bytes.as_slice()).map_err(|e| bad(e.to_string()))?;
-            (from_v2(&request).map_err(bad)?, Vec::new())
-        }
-    };
+    let (series, metadata) = decode(version, &body, MAX_DECODED).map_err(bad)?;
     Ok(ReceivedRequest {
         version,
         tenant: header("x-scope-orgid").map(str::to_owned),
@@ -358,14 +397,13 @@ fn success(received: &ReceivedRequest) -> Response<Body> {
     }
     let count = |of: fn(&Series) -> usize| received.series.iter().map(of).sum::<usize>();
     let mut response = reply(StatusCode::NO_CONTENT, String::new());
-    for (kind, written) in [
-        ("samples", count(|series| series.samples.len())),
-        ("histograms", count(|series| series.histograms.len())),
-        ("exemplars", count(|series| series.exemplars.len())),
-    ] {
-        let name = format!("x-prometheus-remote-write-{kind}-written");
-        let name = http::HeaderName::from_bytes(name.as_bytes()).unwrap();
-        response.headers_mut().insert(name, written.into());
+    let written = [
+        (SAMPLES_WRITTEN, count(|series| series.samples.len())),
+        (HISTOGRAMS_WRITTEN, count(|series| series.histograms.len())),
+        (EXEMPLARS_WRITTEN, count(|series| series.exemplars.len())),
+    ];
+    for (name, number) in written {
+        response.headers_mut().insert(name, number.into());
     }
     response
 }

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
+use crate::slot::Slot;
+
 /// Who is deduplicated: the replicas of one cluster of one tenant.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cluster {
@@ -28,7 +30,7 @@ impl Cluster {
         }
     }
 
-    /// Its key in every store.
+    /// The key of its election in every store, as Mimir has it.
     pub fn key(&self) -> String {
         format!("ha-tracker/{}/{}", self.tenant, self.name)
     }
@@ -36,30 +38,31 @@ impl Cluster {
 
 /// How one sample was delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Delivery {
+pub struct Delivery {
     /// Stored, or dropped as that of the replica that is not elected.
-    pub(crate) accepted: bool,
+    pub accepted: bool,
     /// How often it was sent without an answer, over a connection that was there.
-    pub(crate) unanswered: u32,
+    pub unanswered: u32,
     /// From the first attempt to the answer.
-    pub(crate) took: Duration,
+    pub took: Duration,
 }
 
 /// Both sides of every tick.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    ticks: BTreeMap<(u64, Cluster), [Entry; 2]>,
-    /// Ticks of which nobody who may be accepted has sent.
+    ticks: BTreeMap<(u64, Cluster), Tick>,
+    /// Ticks of which no replica that may be accepted has sent.
     excused: Vec<(Cluster, Range<u64>)>,
-    /// Samples that nobody is known to have sent, or that still have the replica label.
+    /// Samples that are not known to have been sent, or that still have the replica label.
     strange: Vec<String>,
 }
 
-/// One replica's sample of one tick.
-#[derive(Debug, Clone, Copy, Default)]
-struct Entry {
-    delivery: Option<Delivery>,
-    arrived: u32,
+/// The samples of one tick of a cluster.
+#[derive(Debug, Clone, Default)]
+struct Tick {
+    /// By replica.
+    deliveries: [Option<Delivery>; 2],
+    arrived: Slot<usize>,
 }
 
 /// What became of the samples of some ticks.
@@ -85,59 +88,64 @@ pub struct Account {
 
 impl Ledger {
     /// A sample was answered.
-    pub(crate) fn sent(&mut self, cluster: &Cluster, replica: usize, tick: u64, how: Delivery) {
-        self.entry(cluster, replica, tick).delivery = Some(how);
+    pub fn sent(&mut self, cluster: &Cluster, replica: usize, tick: u64, how: Delivery) {
+        if let Some(delivery) = self.tick(cluster, tick).deliveries.get_mut(replica) {
+            *delivery = Some(how);
+        }
     }
 
     /// A sample arrived.
-    pub(crate) fn arrived(&mut self, cluster: &Cluster, replica: usize, tick: u64) {
-        self.entry(cluster, replica, tick).arrived += 1;
+    pub fn arrived(&mut self, cluster: &Cluster, replica: usize, tick: u64) {
+        self.tick(cluster, tick).arrived.add(replica);
     }
 
     /// In these ticks the elected replica was silent, and no other was elected yet.
-    pub(crate) fn excuse(&mut self, cluster: &Cluster, ticks: Range<u64>) {
+    pub fn excuse(&mut self, cluster: &Cluster, ticks: Range<u64>) {
         self.excused.push((cluster.clone(), ticks));
     }
 
     /// Something arrived that must not.
-    pub(crate) fn strange(&mut self, what: String) {
+    pub fn strange(&mut self, what: String) {
         self.strange.push(what);
     }
 
-    fn entry(&mut self, cluster: &Cluster, replica: usize, tick: u64) -> &mut Entry {
-        let entries = self.ticks.entry((tick, cluster.clone())).or_default();
-        &mut entries[replica]
+    fn tick(&mut self, cluster: &Cluster, tick: u64) -> &mut Tick {
+        self.ticks.entry((tick, cluster.clone())).or_default()
     }
 
     /// The account of these ticks, all of which must be answered.
     pub fn account(&self, ticks: Range<u64>) -> Account {
         let mut account = Account::default();
         let mut times = Vec::new();
-        for ((tick, cluster), entries) in &self.ticks {
+        for ((tick, cluster), of_tick) in &self.ticks {
             if !ticks.contains(tick) {
                 continue;
             }
-            let (mut is_unstored, mut is_doubled) = (false, false);
-            for entry in entries {
-                let Some(delivery) = entry.delivery else {
+            let Tick {
+                deliveries,
+                arrived,
+            } = of_tick;
+            let (mut is_unstored, mut is_doubled) = (false, arrived.is_doubled());
+            for (replica, delivery) in deliveries.iter().enumerate() {
+                let Some(delivery) = delivery else {
                     continue;
                 };
+                let stored = arrived.times(&replica);
                 account.sent += 1;
-                match delivery.accepted {
-                    true => account.accepted += 1,
-                    false => account.deduplicated += 1,
+                if delivery.accepted {
+                    account.accepted += 1;
+                } else {
+                    account.deduplicated += 1;
                 }
                 times.push(delivery.took);
-                is_unstored |= delivery.accepted && entry.arrived == 0;
-                let again = entry.arrived.saturating_sub(1);
+                is_unstored |= delivery.accepted && stored == 0;
+                let again = stored.saturating_sub(1);
                 is_doubled |= again > delivery.unanswered;
                 account.resent += u64::from(again.min(delivery.unanswered));
             }
-            let [first, second] = entries.map(|entry| entry.arrived > 0);
             let is_excused =
                 |(who, ticks): &(Cluster, Range<u64>)| who == cluster && ticks.contains(tick);
-            let is_missing = !first && !second && !self.excused.iter().any(is_excused);
-            is_doubled |= first && second;
+            let is_missing = arrived.is_empty() && !self.excused.iter().any(is_excused);
             if is_unstored {
                 account.unstored.push((*tick, cluster.clone()));
             }

@@ -1,11 +1,38 @@
-//! [`Sender`]: synthetic remote-write requests.
+//! [`Sender`]: one remote-write request, one answer.
 
 use std::time::Duration;
 
+use http::HeaderName;
 use prost::Message as _;
+use remote_write::Version;
+use remote_write::proto::{v1, v2};
+use scrape_client::Answer;
 
-use crate::series::{to_v1, to_v2};
-use crate::{Answer, Series, Version, http_client, v1, v2};
+use crate::encode::{compress, to_protobuf};
+use crate::series::Series;
+
+/// Header of an answer: the samples of a 2.0 request that were stored.
+pub(crate) const SAMPLES_WRITTEN: HeaderName =
+    HeaderName::from_static("x-prometheus-remote-write-samples-written");
+
+/// A request of a [`Sender::new`] is given up after this time.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The headers of a request, besides the tenant: as senders write them, not as this project does.
+pub fn headers(version: Version) -> [(&'static str, &'static str); 3] {
+    let (content_type, number) = match version {
+        Version::V1 => ("application/x-protobuf", "0.1.0"),
+        Version::V2 => (
+            "application/x-protobuf;proto=io.prometheus.write.v2.Request",
+            "2.0.0",
+        ),
+    };
+    [
+        ("Content-Type", content_type),
+        ("Content-Encoding", "snappy"),
+        ("X-Prometheus-Remote-Write-Version", number),
+    ]
+}
 
 /// A remote-write client that says what it is told to, and never retries.
 #[derive(Debug, Clone)]
@@ -18,19 +45,41 @@ pub struct Sender {
 }
 
 /// A request without a complete answer.
-#[derive(Debug)]
-pub(crate) struct Unanswered {
+#[derive(Debug, thiserror::Error)]
+#[error("{details}")]
+pub struct Unanswered {
     /// There was a connection, so it may have been received and acted upon.
-    pub(crate) may_have_arrived: bool,
-    /// What went wrong.
-    pub(crate) reason: String,
+    pub may_have_arrived: bool,
+    /// What went wrong, short.
+    pub reason: String,
+    details: String,
+}
+
+impl From<reqwest::Error> for Unanswered {
+    fn from(error: reqwest::Error) -> Self {
+        Self {
+            may_have_arrived: !error.is_connect(),
+            details: format!("{error:?}"),
+            reason: error.without_url().to_string(),
+        }
+    }
 }
 
 impl Sender {
-    /// One that writes to `url` without a tenant.
+    /// One that writes to `url` without a tenant, with a client of its own.
+    ///
+    /// # Panics
+    /// When there is no HTTP client to be had.
+    #[expect(clippy::expect_used, reason = "for tests")]
     pub fn new(url: &str) -> Self {
+        let client = scrape_client::plain_client(TIMEOUT).expect("an HTTP client");
+        Self::with_client(client, url)
+    }
+
+    /// The same with a client that others share.
+    pub fn with_client(client: reqwest::Client, url: &str) -> Self {
         Self {
-            client: http_client(),
+            client,
             url: url.to_owned(),
             tenant: None,
             headers: Vec::new(),
@@ -64,32 +113,26 @@ impl Sender {
     /// # Panics
     /// When there is no answer.
     pub async fn send(&self, version: Version, series: &[Series]) -> Answer {
-        match version {
-            Version::V1 => self.send_v1(&to_v1(series)).await,
-            Version::V2 => self.send_v2(&to_v2(series)).await,
-        }
+        self.send_protobuf(version, &to_protobuf(version, series))
+            .await
     }
 
-    /// [`Sender::send`] to somebody who may be gone.
+    /// [`Sender::send`] to a receiver that may be gone.
     ///
     /// # Errors
     /// When there is no complete answer.
     pub async fn try_send(&self, version: Version, series: &[Series]) -> Result<Answer, String> {
         let sent = self.deliver(version, series).await;
-        sent.map_err(|unanswered| unanswered.reason)
+        sent.map_err(|unanswered| unanswered.to_string())
     }
 
-    /// [`Sender::try_send`] for those who have to know whether it may have arrived.
-    pub(crate) async fn deliver(
-        &self,
-        version: Version,
-        series: &[Series],
-    ) -> Result<Answer, Unanswered> {
-        let protobuf = match version {
-            Version::V1 => to_v1(series).encode_to_vec(),
-            Version::V2 => to_v2(series).encode_to_vec(),
-        };
-        self.try_send_protobuf(version, &protobuf).await
+    /// [`Sender::try_send`] for callers that have to know whether it may have arrived.
+    ///
+    /// # Errors
+    /// When there is no complete answer.
+    pub async fn deliver(&self, version: Version, series: &[Series]) -> Result<Answer, Unanswered> {
+        self.try_send_protobuf(version, &to_protobuf(version, series))
+            .await
     }
 
     /// Sends a 1.0 request.
@@ -114,10 +157,11 @@ impl Sender {
     ///
     /// # Panics
     /// When there is no answer.
+    #[expect(clippy::panic, reason = "for tests")]
     pub async fn send_protobuf(&self, version: Version, protobuf: &[u8]) -> Answer {
         self.try_send_protobuf(version, protobuf)
             .await
-            .unwrap_or_else(|e| panic!("{}: {}", self.url, e.reason))
+            .unwrap_or_else(|e| panic!("{}: {e}", self.url))
     }
 
     async fn try_send_protobuf(
@@ -125,20 +169,7 @@ impl Sender {
         version: Version,
         protobuf: &[u8],
     ) -> Result<Answer, Unanswered> {
-        let (content_type, number) = match version {
-            Version::V1 => ("application/x-protobuf", "0.1.0"),
-            Version::V2 => (
-                "application/x-protobuf;proto=io.prometheus.write.v2.Request",
-                "2.0.0",
-            ),
-        };
-        let headers = [
-            ("Content-Type", content_type),
-            ("Content-Encoding", "snappy"),
-            ("X-Prometheus-Remote-Write-Version", number),
-        ];
-        let body = snap::raw::Encoder::new().compress_vec(protobuf).unwrap();
-        self.request(&headers, body).await
+        self.request(&headers(version), compress(protobuf)).await
     }
 
     /// Sends any body with any headers, besides tenant and those of [`Sender::header`].
@@ -151,10 +182,18 @@ impl Sender {
         body: Vec<u8>,
     ) -> Result<Answer, String> {
         let sent = self.request(headers, body).await;
-        sent.map_err(|unanswered| unanswered.reason)
+        sent.map_err(|unanswered| unanswered.to_string())
     }
 
-    async fn request(&self, headers: &[(&str, &str)], body: Vec<u8>) -> Result<Answer, Unanswered> {
+    /// [`Sender::try_send_bytes`] for callers that have to know whether it may have arrived.
+    ///
+    /// # Errors
+    /// When there is no complete answer.
+    pub async fn request(
+        &self,
+        headers: &[(&str, &str)],
+        body: impl Into<reqwest::Body>,
+    ) -> Result<Answer, Unanswered> {
         let mut request = self.client.post(&self.url).body(body);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -168,11 +207,7 @@ impl Sender {
         if let Some(timeout) = self.timeout {
             request = request.timeout(timeout);
         }
-        let unanswered = |error: reqwest::Error| Unanswered {
-            may_have_arrived: !error.is_connect(),
-            reason: format!("{error:?}"),
-        };
-        let response = request.send().await.map_err(unanswered)?;
-        Answer::read(response).await.map_err(unanswered)
+        let response = request.send().await?;
+        Ok(Answer::read(response).await?)
     }
 }

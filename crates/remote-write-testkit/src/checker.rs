@@ -1,55 +1,59 @@
-//! What the sink checks: every sample stored once, from one replica, and where samples are missing.
-//! Pure: it knows neither HTTP nor a clock.
+//! What can be told from what arrived: every sample stored once, from one replica, and where samples
+//! are missing. Pure: it knows neither HTTP nor a clock. [`Ledger`](crate::Ledger) knows what was sent
+//! as well.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
+
+use crate::series::Series;
+use crate::slot::{Arrival, Slot};
 
 /// What was wrong with what arrived, and how much arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Counts {
+pub struct Counts {
     /// Distinct samples.
-    pub(super) stored: u64,
+    pub stored: u64,
     /// Samples that had arrived before, the same in all: those of a request whose answer was lost
     /// with its distributor, and which was sent again. Every receiver stores them once.
-    pub(super) repeated: u64,
+    pub repeated: u64,
     /// Further samples of a series within one scrape interval: those of the other replica.
-    pub(super) overlapping: u64,
+    pub overlapping: u64,
     /// Samples whose series still had the replica label.
-    pub(super) labelled: u64,
+    pub labelled: u64,
 }
 
 impl Counts {
     /// Samples that a deduplicating distributor must not have let through.
-    pub(super) fn doubled(&self) -> u64 {
+    pub fn doubled(&self) -> u64 {
         self.overlapping
     }
 }
 
 /// A time without any sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Gap {
+pub struct Gap {
     /// The last sample before it, Unix ms.
-    pub(super) after_ms: i64,
+    pub after_ms: i64,
     /// The first sample after it, Unix ms.
-    pub(super) until_ms: i64,
+    pub until_ms: i64,
     /// Scrape intervals without a sample; at least 1.
-    pub(super) scrapes: u64,
+    pub scrapes: u64,
 }
 
 impl Gap {
     /// Length in seconds.
-    pub(super) fn seconds(&self) -> f64 {
+    pub fn seconds(&self) -> f64 {
         self.until_ms.saturating_sub(self.after_ms) as f64 / 1000.0
     }
 }
 
 /// Remembers every sample: made for minutes, not for days.
 #[derive(Debug)]
-pub(super) struct Checker {
+pub struct Checker {
     interval_ms: i64,
     replica_label: &'static str,
-    /// Timestamps by series. The replica label is no part of a series here: a replica whose label
-    /// was left on would hide its doubled samples behind it.
-    series: HashMap<String, BTreeSet<i64>>,
+    /// By series and interval; a timestamp tells the replica. The replica label is no part of a
+    /// series here: a replica whose label was left on would hide its doubled samples behind it.
+    series: HashMap<String, BTreeMap<i64, Slot<i64>>>,
     /// Number of series that have a sample at a timestamp.
     by_timestamp: BTreeMap<i64, u64>,
     counts: Counts,
@@ -58,7 +62,7 @@ pub(super) struct Checker {
 impl Checker {
     /// Intervals are `interval_ms` long (at least 1) and begin at the Unix epoch; the replicas of a
     /// pair scrape once in each, at different times.
-    pub(super) fn new(interval_ms: i64, replica_label: &'static str) -> Self {
+    pub fn new(interval_ms: i64, replica_label: &'static str) -> Self {
         Self {
             interval_ms: interval_ms.max(1),
             replica_label,
@@ -68,8 +72,17 @@ impl Checker {
         }
     }
 
+    /// Takes the samples of one series of a request.
+    pub fn store_series(&mut self, series: &Series) {
+        let labels = series.labels.iter();
+        self.store(
+            labels.map(|(name, value)| (name.as_str(), value.as_str())),
+            series.samples.iter().map(|sample| sample.timestamp),
+        );
+    }
+
     /// Takes the samples of one series as they arrived.
-    pub(super) fn store<'a>(
+    pub fn store<'a>(
         &mut self,
         labels: impl Iterator<Item = (&'a str, &'a str)>,
         timestamps: impl Iterator<Item = i64>,
@@ -83,30 +96,31 @@ impl Checker {
         for timestamp in timestamps {
             self.counts.labelled += u64::from(is_labelled);
             let interval = timestamp.div_euclid(self.interval_ms);
-            let begin = interval.saturating_mul(self.interval_ms);
-            let end = begin.saturating_add(self.interval_ms);
-            let is_taken = times.range(begin..end).next().is_some();
-            if !times.insert(timestamp) {
-                self.counts.repeated += 1;
-                continue;
+            match times.entry(interval).or_default().add(timestamp) {
+                Arrival::First => {}
+                Arrival::Doubled => self.counts.overlapping += 1,
+                Arrival::Repeated => {
+                    self.counts.repeated += 1;
+                    continue;
+                }
             }
             self.counts.stored += 1;
-            self.counts.overlapping += u64::from(is_taken);
             *self.by_timestamp.entry(timestamp).or_default() += 1;
         }
     }
 
-    pub(super) fn counts(&self) -> Counts {
+    /// All that arrived so far.
+    pub fn counts(&self) -> Counts {
         self.counts
     }
 
     /// The latest timestamp of all series, Unix ms.
-    pub(super) fn latest_ms(&self) -> Option<i64> {
+    pub fn latest_ms(&self) -> Option<i64> {
         self.by_timestamp.keys().next_back().copied()
     }
 
     /// Times without a sample of any series, between the first and the latest one.
-    pub(super) fn gaps(&self) -> Vec<Gap> {
+    pub fn gaps(&self) -> Vec<Gap> {
         let times = self.by_timestamp.keys();
         times
             .clone()
@@ -127,7 +141,7 @@ impl Checker {
 
     /// Of the scrapes (timestamp, samples) that senders were told are stored, the samples that are
     /// not here.
-    pub(super) fn lost(&self, acknowledged: impl IntoIterator<Item = (i64, u64)>) -> u64 {
+    pub fn lost(&self, acknowledged: impl IntoIterator<Item = (i64, u64)>) -> u64 {
         acknowledged
             .into_iter()
             .map(|(timestamp, samples)| {

@@ -1,6 +1,8 @@
-//! Reading a Prometheus text exposition.
+//! A whole exposition, to look things up in.
 
 use std::collections::BTreeMap;
+
+use crate::text_format::{NotASample, samples};
 
 /// Label names and values.
 pub type Labels = BTreeMap<String, String>;
@@ -12,17 +14,16 @@ pub struct Metrics(BTreeMap<(String, Labels), f64>);
 impl Metrics {
     /// Reads the text format or OpenMetrics.
     ///
-    /// # Panics
-    /// On a line that is neither: such a page would fail its scrape.
-    pub fn parse(text: &str) -> Self {
-        let lines = text
-            .lines()
-            .filter(|line| !line.is_empty() && !line.starts_with('#'));
-        Self(
-            lines
-                .map(|line| parse_line(line).unwrap_or_else(|| panic!("no sample: {line}")))
-                .collect(),
-        )
+    /// # Errors
+    /// A line is neither: such a page would fail its scrape.
+    pub fn parse(text: &str) -> Result<Self, NotASample> {
+        let samples = samples(text).map(|sample| {
+            let sample = sample?;
+            let labels = sample.labels();
+            let labels = labels.map(|(name, value)| (name.to_owned(), value.into_owned()));
+            Ok(((sample.name.to_owned(), labels.collect()), sample.value))
+        });
+        samples.collect::<Result<_, _>>().map(Self)
     }
 
     /// The value of the one series with this name whose labels include `labels`.
@@ -63,47 +64,6 @@ impl Metrics {
     }
 }
 
-/// `name{label="value",…} value …`
-fn parse_line(line: &str) -> Option<((String, Labels), f64)> {
-    let end = line.find(['{', ' '])?;
-    let (name, mut rest) = line.split_at(end);
-    let mut labels = Labels::new();
-    if let Some(inside) = rest.strip_prefix('{') {
-        rest = inside;
-        loop {
-            rest = rest.trim_start_matches(',');
-            if let Some(after) = rest.strip_prefix('}') {
-                rest = after;
-                break;
-            }
-            let (key, quoted) = rest.split_once("=\"")?;
-            let (value, after) = unquote(quoted)?;
-            labels.insert(key.to_owned(), value);
-            rest = after;
-        }
-    }
-    // A timestamp or an exemplar may follow.
-    let value = rest.split_whitespace().next()?.parse().ok()?;
-    Some(((name.to_owned(), labels), value))
-}
-
-/// The value up to the closing quote, and what follows it.
-fn unquote(quoted: &str) -> Option<(String, &str)> {
-    let mut value = String::new();
-    let mut chars = quoted.char_indices();
-    while let Some((index, c)) = chars.next() {
-        match c {
-            '"' => return Some((value, &quoted[index + 1..])),
-            '\\' => match chars.next()?.1 {
-                'n' => value.push('\n'),
-                other => value.push(other),
-            },
-            other => value.push(other),
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,7 +73,8 @@ mod tests {
         let metrics = Metrics::parse(
             "# HELP a x\na 1\nb_total{x=\"1\",y=\"q\\\"\\\\\\n}\"} 2.5 # {t=\"i\"} 1\n\
              b_total{x=\"2\",} +Inf\n# EOF\n",
-        );
+        )
+        .unwrap();
         assert_eq!(metrics.get("a", &[]), Some(1.0));
         assert_eq!(metrics.get("b_total", &[("y", "q\"\\\n}")]), Some(2.5));
         assert_eq!(metrics.sum("b_total", &[]), f64::INFINITY);
