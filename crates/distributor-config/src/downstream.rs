@@ -4,13 +4,13 @@
 use figment::value::{Dict, Value};
 use http::{HeaderName, HeaderValue};
 
-use super::collect::{Assignment, Collector, default_value, insert, parse_text};
+use settings::{Kind, Setting};
+
 use super::errors::{Findings, Origin};
-use super::kind::Kind;
-use super::setting::Setting;
+use super::sources::collect::{Assignment, Collector, default_value, insert, parse_text};
+use super::sources::yaml::{Content, Entry, Node, at};
 use super::subtables::DOWNSTREAM;
 use super::validate::{check_file, check_tls_pair};
-use super::yaml::{Content, Entry, Node, at};
 
 /// Headers that the protocol fixes.
 const RESERVED_HEADERS: &[&str] = &[

@@ -128,6 +128,17 @@ impl Findings {
         self.errors.iter().any(|error| error.path == path)
     }
 
+    /// The same for an item of the list `path`.
+    pub(super) fn concerns_item(&self, path: &str) -> bool {
+        let item = |error: &ConfigError| {
+            error
+                .path
+                .strip_prefix(path)
+                .is_some_and(|rest| rest.starts_with('['))
+        };
+        self.errors.iter().any(item)
+    }
+
     /// The same for anything below `section`.
     pub(super) fn concerns_below(&self, section: &str) -> bool {
         let below = |path: &str| {

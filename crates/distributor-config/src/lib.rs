@@ -1,39 +1,34 @@
-//! Configuration of the distributor: one table of settings, four layers, and one report of everything wrong.
+//! The configuration of a distributor process: from YAML files, environment and flags to one typed
+//! [`Config`], with one report of everything wrong.
+//!
+//! Each setting has one home, in the crate that obeys it ([`settings`]): the stores, the tracker. This
+//! crate puts their rows under the prefixes of the process (`schema.rs`), beside those of its own
+//! (`table.rs`), and nests their structs in the [`Config`]. It knows how settings are written and which
+//! rules hold between crates; it opens no store and serves no request. The limits of tenants, which
+//! change while a process runs, are read here as well ([`RuntimeConfig`]).
 //!
 //! Layers, later wins: built-in defaults, YAML files, environment, flags. Each layer turns what it
-//! reads into values checked by the table (`table.rs`); figment merges them and keeps where each
-//! came from; serde makes the [`Config`] of it; `validate.rs` applies the rules about several
-//! settings. Nothing stops at the first mistake: [`load`] returns all of them.
+//! reads into values checked by the schema; figment merges them and keeps where each came from; serde
+//! makes the [`Config`] of it; then the crates check the rules of their sections, and `validate.rs`
+//! those between them. Nothing stops at the first mistake: [`load`] returns all of them.
 //!
-//! A new setting is one entry of the table and one field of the model; a test fails when the two
-//! disagree.
+//! A test fails when the schema and the model disagree.
 
-mod collect;
 mod downstream;
-mod environment;
 mod errors;
-mod flags;
 mod help;
-mod kind;
-mod layers;
-mod memberlist_model;
-mod memberlist_rules;
-mod memberlist_table;
 mod mimir;
 mod model;
-mod multi_rules;
 mod render;
+mod rules;
 mod runtime;
-mod secret;
-mod setting;
+mod schema;
+mod sources;
 mod store_model;
-mod store_table;
 mod subtables;
 mod table;
 mod text;
-mod units;
 mod validate;
-mod yaml;
 
 #[cfg(test)]
 mod tests;
@@ -42,20 +37,22 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
-pub use collect::nearest;
 pub use errors::{ConfigError, ConfigErrors, Origin};
 pub use help::reference_markdown;
-pub use memberlist_model::MemberlistSettings;
-pub use model::*;
+pub use model::{
+    BasicAuth, ClientAuth, ClientTls, Config, DistributorConfig, DownstreamConfig, HaTrackerConfig,
+    InstanceLimits, Limits, LogFormat, LogLevel, RuntimeConfigSource, ServerConfig, ServerTls,
+};
 pub use render::{Mode, render_json, render_yaml};
 pub use runtime::{MultiKvOverride, RuntimeConfig, RuntimeSnapshot, TenantLimits};
-pub use secret::{REDACTED, Secret, SecretUrl};
-pub use store_model::{ConsulSettings, EtcdSettings, KvStoreConfig, MultiSettings, StoreKind};
-pub use units::{format_duration, parse_duration};
+pub use settings::{REDACTED, Secret, SecretUrl, format_duration, parse_duration};
+pub use sources::collect::nearest;
+pub use store_model::{KvStoreConfig, MultiSettings, StoreKind, etcd_tls};
 
-use collect::Collector;
 use errors::Findings;
-use table::SETTINGS;
+use schema::all_settings;
+use sources::collect::Collector;
+use sources::{environment, flags, layers, yaml};
 
 /// A configuration without mistakes.
 #[derive(Debug, Clone, PartialEq)]
@@ -130,7 +127,7 @@ fn load_with(
             }
         };
         let entries = yaml::parse_mapping(file, &text, &mut findings);
-        let mut collector = Collector::new(file, SETTINGS, mimir::is_ignored, &mut findings);
+        let mut collector = Collector::new(file, all_settings(), mimir::is_ignored, &mut findings);
         collector.section(&entries, "", "");
         let found = collector.into_found();
         figment = layers::merge(figment, found);

@@ -1,14 +1,16 @@
-//! The typed configuration: what the rest of the crate reads. Names follow Mimir's YAML.
+//! The typed configuration: the structs of the crates that are configured, in those of the program.
+//! Names follow Mimir's YAML.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ha_tracker::HaLimits;
+use kv_memberlist::MemberlistConfig;
 use serde::{Deserialize, Serialize};
+use settings::{Secret, SecretUrl};
 
-use super::memberlist_model::MemberlistSettings;
-use super::secret::{Secret, SecretUrl};
 use super::store_model::KvStoreConfig;
 use super::text;
 
@@ -29,7 +31,7 @@ pub struct Config {
     /// Where the per-tenant overrides come from.
     pub runtime_config: RuntimeConfigSource,
     /// Gossip; of use when it is the tracker's store.
-    pub memberlist: MemberlistSettings,
+    pub memberlist: MemberlistConfig,
 }
 
 /// `server.*`.
@@ -37,12 +39,12 @@ pub struct Config {
 #[serde(deny_unknown_fields)]
 pub struct ServerConfig {
     /// Empty in YAML means all addresses.
-    #[serde(with = "text::optional")]
+    #[serde(with = "settings::field")]
     pub http_listen_address: Option<IpAddr>,
     /// 0 asks the kernel for a free port (its number is logged).
     pub http_listen_port: u16,
     /// Empty in YAML means all addresses.
-    #[serde(with = "text::optional")]
+    #[serde(with = "settings::field")]
     pub grpc_listen_address: Option<IpAddr>,
     /// 0 asks the kernel for a free port.
     pub grpc_listen_port: u16,
@@ -55,10 +57,10 @@ pub struct ServerConfig {
     /// Most connections of the gRPC listener; 0 = derived from the limit of descriptors.
     pub grpc_listen_conn_limit: u64,
     /// How long an HTTP/1.1 connection may be idle.
-    #[serde(with = "text::duration")]
+    #[serde(with = "settings::field")]
     pub http_server_idle_timeout: Duration,
     /// How long requests in flight may take after SIGTERM.
-    #[serde(with = "text::duration")]
+    #[serde(with = "settings::field")]
     pub graceful_shutdown_timeout: Duration,
     /// Log level.
     pub log_level: LogLevel,
@@ -71,13 +73,13 @@ pub struct ServerConfig {
 #[serde(deny_unknown_fields)]
 pub struct ServerTls {
     /// `cert_file`: PEM chain.
-    #[serde(with = "text::optional_path")]
+    #[serde(with = "settings::field")]
     pub cert_file: Option<PathBuf>,
     /// `key_file`: PEM private key.
-    #[serde(with = "text::optional_path")]
+    #[serde(with = "settings::field")]
     pub key_file: Option<PathBuf>,
     /// `client_ca_file`: PEM roots that client certificates are verified against.
-    #[serde(with = "text::optional_path")]
+    #[serde(with = "settings::field")]
     pub client_ca_file: Option<PathBuf>,
     /// `client_auth_type`.
     pub client_auth_type: ClientAuth,
@@ -128,7 +130,7 @@ pub struct DistributorConfig {
     /// Largest body of a push request, compressed and decoded each, bytes.
     pub max_recv_msg_size: u64,
     /// How long one request may wait for the downstream.
-    #[serde(with = "text::duration")]
+    #[serde(with = "settings::field")]
     pub remote_timeout: Duration,
     /// Limits of this instance, over all tenants. 0 = off.
     pub instance_limits: InstanceLimits,
@@ -171,7 +173,7 @@ pub struct DownstreamConfig {
     /// http or https, with the path.
     pub url: SecretUrl,
     /// At most this long per request; also bounded by `distributor.remote_timeout`.
-    #[serde(with = "text::duration")]
+    #[serde(with = "settings::field")]
     pub remote_timeout: Duration,
     /// Added to every request. Values may be credentials.
     pub headers: BTreeMap<String, Secret>,
@@ -181,10 +183,10 @@ pub struct DownstreamConfig {
     #[serde(with = "text::optional_basic_auth")]
     pub basic_auth: Option<BasicAuth>,
     /// Bearer token.
-    #[serde(with = "text::optional_secret")]
+    #[serde(with = "settings::field")]
     pub bearer_token: Option<Secret>,
     /// File with a bearer token, read again when it changes.
-    #[serde(with = "text::optional_path")]
+    #[serde(with = "settings::field")]
     pub bearer_token_file: Option<PathBuf>,
     /// TLS to the downstream.
     pub tls: ClientTls,
@@ -207,16 +209,16 @@ pub struct BasicAuth {
 #[serde(deny_unknown_fields)]
 pub struct ClientTls {
     /// PEM roots instead of the system's.
-    #[serde(with = "text::optional_path")]
+    #[serde(with = "settings::field")]
     pub ca_file: Option<PathBuf>,
     /// PEM client certificate chain.
-    #[serde(with = "text::optional_path")]
+    #[serde(with = "settings::field")]
     pub cert_file: Option<PathBuf>,
     /// PEM client key.
-    #[serde(with = "text::optional_path")]
+    #[serde(with = "settings::field")]
     pub key_file: Option<PathBuf>,
     /// Name to verify instead of the URL's host.
-    #[serde(with = "text::optional")]
+    #[serde(with = "settings::field")]
     pub server_name: Option<String>,
     /// Accept any certificate.
     pub insecure_skip_verify: bool,
@@ -224,7 +226,6 @@ pub struct ClientTls {
 
 /// `limits.*`: the settings that a tenant can have of its own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Deduplicate this tenant's samples.
     pub accept_ha_samples: bool,
@@ -232,20 +233,9 @@ pub struct Limits {
     pub ha_cluster_label: String,
     /// Label that names the replica, default `__replica__`.
     pub ha_replica_label: String,
-    /// Most clusters of the tenant; 0 = no limit.
-    pub ha_max_clusters: u64,
-    /// An entry younger than this is not written again.
-    #[serde(with = "text::duration")]
-    pub ha_tracker_update_timeout: Duration,
-    /// Spread of the update timeout.
-    #[serde(with = "text::duration")]
-    pub ha_tracker_update_timeout_jitter_max: Duration,
-    /// Silence of the elected replica after which another is elected.
-    #[serde(with = "text::duration")]
-    pub ha_tracker_failover_timeout: Duration,
-    /// Additional failover condition on sample time; 0 = off.
-    #[serde(with = "text::duration")]
-    pub ha_tracker_sample_failover_timeout: Duration,
+    /// How the tracker elects.
+    #[serde(flatten)]
+    pub elections: HaLimits,
     /// Samples per second, per tenant and instance; 0 = off.
     pub ingestion_rate: f64,
     /// Samples that may come at once when `ingestion_rate` is set; 0 = the samples of one second.
@@ -260,6 +250,6 @@ pub struct RuntimeConfigSource {
     #[serde(rename = "file")]
     pub files: Vec<PathBuf>,
     /// How often the files are looked at.
-    #[serde(with = "text::duration")]
+    #[serde(with = "settings::field")]
     pub period: Duration,
 }

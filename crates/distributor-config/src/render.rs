@@ -4,11 +4,11 @@
 use saphyr::{Mapping, Scalar, Yaml, YamlEmitter};
 use serde_json::{Map, Value};
 
-use super::collect::default_value;
-use super::kind::Kind;
+use settings::{Kind, Setting};
+
 use super::model::Config;
-use super::setting::Setting;
-use super::table::SETTINGS;
+use super::schema::all_settings;
+use super::sources::collect::default_value;
 
 /// Which part of a configuration to show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub fn render_json(config: &Config, mode: Mode) -> Value {
 fn tree(config: &Config, mode: Mode) -> Tree {
     let values = serde_json::to_value(config).unwrap_or_default();
     let mut tree = Tree::default();
-    for setting in SETTINGS {
+    for setting in all_settings() {
         let default = plain(serde_json::to_value(default_value(setting)).unwrap_or_default());
         let value = match mode {
             Mode::Defaults => default.clone(),

@@ -1,13 +1,12 @@
 //! The typed configuration of the key-value store. Names follow dskit's YAML.
 
-use std::path::PathBuf;
-use std::time::Duration;
-
+use kv_consul::ConsulConfig;
+use kv_etcd::EtcdConfig;
+use kv_multi::MultiConfig;
 use serde::{Deserialize, Serialize};
+use settings::Report;
 
 use super::model::ClientTls;
-use super::secret::{Secret, SecretUrl};
-use super::text;
 
 /// `distributor.ha_tracker.kvstore.*`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,9 +17,9 @@ pub struct KvStoreConfig {
     /// Prefix of every key, default `ha-tracker/`.
     pub prefix: String,
     /// How to reach Consul.
-    pub consul: ConsulSettings,
+    pub consul: ConsulConfig,
     /// How to reach etcd.
-    pub etcd: EtcdSettings,
+    pub etcd: EtcdConfig,
     /// Which two stores make a multi store.
     pub multi: MultiSettings,
 }
@@ -49,7 +48,7 @@ pub enum StoreKind {
     Etcd,
     /// `inmemory`: one process only.
     Inmemory,
-    /// `memberlist`: gossip, set up by [`MemberlistSettings`](super::MemberlistSettings).
+    /// `memberlist`: gossip, set up by [`MemberlistConfig`](kv_memberlist::MemberlistConfig).
     Memberlist,
     /// `multi`: two of the others, set up by [`MultiSettings`].
     Multi,
@@ -78,85 +77,62 @@ impl StoreKind {
 
 /// `kvstore.multi.*`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct MultiSettings {
     /// Name of the store that is read.
     pub primary: String,
     /// Name of the other.
     pub secondary: String,
-    /// Whether the other is written to.
-    pub mirror_enabled: bool,
-    /// Bound of one write to the other.
-    #[serde(with = "text::duration")]
-    pub mirror_timeout: Duration,
+    /// Whether and how the other is written to.
+    #[serde(flatten)]
+    pub mirroring: MultiConfig,
 }
 
-/// `kvstore.consul.*`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ConsulSettings {
-    /// `host:port` of the agent, or its URL.
-    pub host: SecretUrl,
-    /// ACL token.
-    #[serde(with = "text::optional_secret")]
-    pub acl_token: Option<Secret>,
-    /// Bound of a call, its retries included.
-    #[serde(with = "text::duration")]
-    pub http_client_timeout: Duration,
-    /// Every answer is confirmed by a quorum.
-    pub consistent_reads: bool,
-    /// Blocking queries per second; 0 = no limit.
-    pub watch_rate_limit: f64,
-    /// Blocking queries at once.
-    pub watch_burst_size: u64,
-    /// Mean pause after a lost compare-and-swap.
-    #[serde(with = "text::duration")]
-    pub cas_retry_delay: Duration,
-}
-
-/// `kvstore.etcd.*`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EtcdSettings {
-    /// Members, `host:port` or URLs.
-    pub endpoints: Vec<SecretUrl>,
-    /// Bound of connecting and of one attempt.
-    #[serde(with = "text::duration")]
-    pub dial_timeout: Duration,
-    /// Attempts of a call.
-    pub max_retries: u64,
-    /// Connect with TLS.
-    pub tls_enabled: bool,
-    /// PEM client certificate chain.
-    #[serde(with = "text::optional_path")]
-    pub tls_cert_path: Option<PathBuf>,
-    /// PEM client key.
-    #[serde(with = "text::optional_path")]
-    pub tls_key_path: Option<PathBuf>,
-    /// PEM roots instead of the system's.
-    #[serde(with = "text::optional_path")]
-    pub tls_ca_path: Option<PathBuf>,
-    /// Name to verify instead of the endpoint's host.
-    #[serde(with = "text::optional")]
-    pub tls_server_name: Option<String>,
-    /// Accept any certificate.
-    pub tls_insecure_skip_verify: bool,
-    /// User name; empty = no authentication.
-    pub username: String,
-    /// Password.
-    #[serde(with = "text::optional_secret")]
-    pub password: Option<Secret>,
-}
-
-impl EtcdSettings {
-    /// The TLS settings, if TLS is on.
-    pub fn tls(&self) -> Option<ClientTls> {
-        self.tls_enabled.then(|| ClientTls {
-            ca_file: self.tls_ca_path.clone(),
-            cert_file: self.tls_cert_path.clone(),
-            key_file: self.tls_key_path.clone(),
-            server_name: self.tls_server_name.clone(),
-            insecure_skip_verify: self.tls_insecure_skip_verify,
-        })
+impl MultiSettings {
+    /// There must be two stores, and two different ones.
+    pub(crate) fn check(&self, report: &mut Report<'_>) {
+        let primary = "the store that is used now";
+        check_part(report, "primary", &self.primary, primary);
+        let secondary = "the store to move to, such as memberlist";
+        check_part(report, "secondary", &self.secondary, secondary);
+        if self.primary == self.secondary && report.is_empty() {
+            let problem = format!(
+                "got {:?}, which is {} too; the two must differ",
+                self.secondary,
+                report.path("primary")
+            );
+            report.bad("secondary", problem);
+        }
     }
+}
+
+fn check_part(report: &mut Report<'_>, setting: &'static str, value: &str, which: &str) {
+    let choices = StoreKind::SINGLE.map(StoreKind::as_str).join(", ");
+    match value {
+        "" => report.missing(
+            setting,
+            format!("is missing, and kvstore.store is multi; name {which}: one of {choices}"),
+        ),
+        "multi" => report.bad(
+            setting,
+            format!(
+                "got \"multi\", but a multi store cannot be made of multi stores; must be one of \
+                 {choices}"
+            ),
+        ),
+        other if StoreKind::single(other).is_none() => {
+            report.bad(setting, format!("got {other:?}; must be one of {choices}"));
+        }
+        _ => {}
+    }
+}
+
+/// The files of TLS towards etcd, if TLS is on.
+pub fn etcd_tls(etcd: &EtcdConfig) -> Option<ClientTls> {
+    etcd.tls_enabled.then(|| ClientTls {
+        ca_file: etcd.tls_ca_path.clone(),
+        cert_file: etcd.tls_cert_path.clone(),
+        key_file: etcd.tls_key_path.clone(),
+        server_name: etcd.tls_server_name.clone(),
+        insecure_skip_verify: etcd.tls_insecure_skip_verify,
+    })
 }

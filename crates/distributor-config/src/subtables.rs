@@ -1,7 +1,6 @@
 //! The parts of the table that stand below a list or in a file of their own.
 
-use super::kind::Kind;
-use super::setting::Setting;
+use settings::{Kind, Setting};
 
 /// The settings of one entry of `distributor.downstream`.
 pub(super) static DOWNSTREAM: &[Setting] = &[

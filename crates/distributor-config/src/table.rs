@@ -1,14 +1,12 @@
-//! The one table of settings. Flags, environment names, YAML keys, type checks, `-help` and the
-//! generated reference all come from it.
+//! The rows of the program's own settings, with their whole names. `schema.rs` joins them with those
+//! of the crates that are configured.
 
-use super::kind::Kind;
-use super::memberlist_table::MEMBERLIST;
-use super::setting::Setting;
-use super::store_table::STORES;
-use super::subtables::DOWNSTREAM;
+use settings::{Kind, Setting};
+
+use crate::subtables::DOWNSTREAM;
 
 /// The flags that say what to do instead of how to do it.
-pub(super) static CONTROL: &[Setting] = &[
+pub(crate) static CONTROL: &[Setting] = &[
     Setting::new(
         "",
         "config.file",
@@ -62,29 +60,8 @@ pub(super) static CONTROL: &[Setting] = &[
     .basic(),
 ];
 
-/// Every setting of the process. Sections stay together: the reference and `/config` follow this
-/// order.
-pub(super) static SETTINGS: &[Setting] = &joined::<
-    { BEFORE_STORES.len() + STORES.len() + AFTER_STORES.len() + MEMBERLIST.len() },
->(&[BEFORE_STORES, STORES, AFTER_STORES, MEMBERLIST]);
-
-const fn joined<const N: usize>(parts: &[&[Setting]]) -> [Setting; N] {
-    let mut all = [parts[0][0]; N];
-    let (mut part, mut at) = (0, 0);
-    while part < parts.len() {
-        let mut index = 0;
-        while index < parts[part].len() {
-            all[at] = parts[part][index];
-            at += 1;
-            index += 1;
-        }
-        part += 1;
-    }
-    all
-}
-
 /// What precedes the stores' settings.
-static BEFORE_STORES: &[Setting] = &[
+pub(crate) static BEFORE_STORES: &[Setting] = &[
     Setting::new(
         "multitenancy_enabled",
         "auth.multitenancy-enabled",
@@ -254,8 +231,48 @@ static BEFORE_STORES: &[Setting] = &[
     ),
 ];
 
+/// Which store, and what is common to all.
+pub(crate) static KVSTORE: &[Setting] = &[
+    Setting::new(
+        "distributor.ha_tracker.kvstore.store",
+        "distributor.ha-tracker.store",
+        Kind::OneOf(&["consul", "etcd", "inmemory", "memberlist", "multi"]),
+        "memberlist",
+        "Store of the elections: memberlist, which is gossip between the distributors, consul, \
+         etcd, inmemory, which serves a single process, or multi, which is two of them, to move \
+         from one to the other.",
+    )
+    .basic(),
+    Setting::new(
+        "distributor.ha_tracker.kvstore.prefix",
+        "distributor.ha-tracker.prefix",
+        Kind::Text,
+        "ha-tracker/",
+        "What every key in the store begins with.",
+    ),
+];
+
+/// Which two stores make a multi store; names below its section.
+pub(crate) static MULTI: &[Setting] = &[
+    Setting::new(
+        "primary",
+        "primary",
+        Kind::Text,
+        "",
+        "The store that is read and decides: consul, etcd, inmemory or memberlist, each with its \
+         own settings. multi_kv_config.primary of the runtime configuration overrides it.",
+    ),
+    Setting::new(
+        "secondary",
+        "secondary",
+        Kind::Text,
+        "",
+        "The other store, which is written to if mirroring is enabled.",
+    ),
+];
+
 /// What follows the stores' settings.
-static AFTER_STORES: &[Setting] = &[
+pub(crate) static AFTER_STORES: &[Setting] = &[
     Setting::new(
         "distributor.max_recv_msg_size",
         "distributor.max-recv-msg-size",
@@ -306,6 +323,10 @@ static AFTER_STORES: &[Setting] = &[
          dropped.",
     )
     .basic(),
+];
+
+/// What a tenant can have of its own: which samples the tracker sees.
+pub(crate) static LIMITS: &[Setting] = &[
     Setting::new(
         "limits.accept_ha_samples",
         "distributor.ha-tracker.enable-for-all-users",
@@ -332,48 +353,10 @@ static AFTER_STORES: &[Setting] = &[
     )
     .basic()
     .nonzero(),
-    Setting::new(
-        "limits.ha_max_clusters",
-        "distributor.ha-tracker.max-clusters",
-        Kind::Unsigned,
-        "100",
-        "HA clusters that the tenant may have. 0 for no limit.",
-    ),
-    Setting::new(
-        "limits.ha_tracker_update_timeout",
-        "distributor.ha-tracker.update-timeout",
-        Kind::Duration,
-        "15s",
-        "An election younger than this is not written to the store again.",
-    )
-    .nonzero()
-    .also("distributor.ha_tracker.ha_tracker_update_timeout"),
-    Setting::new(
-        "limits.ha_tracker_update_timeout_jitter_max",
-        "distributor.ha-tracker.update-timeout-jitter-max",
-        Kind::Duration,
-        "5s",
-        "The update timeout is shifted by a random time of up to this much, either way, so that \
-         distributors do not write at once.",
-    )
-    .also("distributor.ha_tracker.ha_tracker_update_timeout_jitter_max"),
-    Setting::new(
-        "limits.ha_tracker_failover_timeout",
-        "distributor.ha-tracker.failover-timeout",
-        Kind::Duration,
-        "30s",
-        "Another replica is elected when the elected one was silent for this long. At least the \
-         update timeout, its jitter and 1s together.",
-    )
-    .also("distributor.ha_tracker.ha_tracker_failover_timeout"),
-    Setting::new(
-        "limits.ha_tracker_sample_failover_timeout",
-        "distributor.ha-tracker.sample-failover-timeout",
-        Kind::Duration,
-        "0s",
-        "Also wait until the samples of the other replica are newer by this much than the last \
-         of the elected one. 0 for not.",
-    ),
+];
+
+/// What a tenant can have of its own: how much it may send.
+pub(crate) static INGESTION: &[Setting] = &[
     Setting::new(
         "limits.ingestion_rate",
         "distributor.ingestion-rate-limit",
@@ -389,6 +372,10 @@ static AFTER_STORES: &[Setting] = &[
         "Samples of the tenant that may come at once when ingestion_rate is set. 0 for the \
          samples of one second.",
     ),
+];
+
+/// Where the overrides of tenants come from.
+pub(crate) static RUNTIME_CONFIG: &[Setting] = &[
     Setting::new(
         "runtime_config.file",
         "runtime-config.file",

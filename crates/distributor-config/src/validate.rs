@@ -2,15 +2,16 @@
 
 use std::fmt::Display;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::TryStore;
+use kv_etcd::EtcdConfig;
+use settings::{Report, format_duration};
+
 use super::errors::{Findings, Origin};
-use super::memberlist_rules;
 use super::model::{ClientAuth, Config, Limits, ServerConfig, ServerTls};
-use super::multi_rules;
-use super::store_model::{EtcdSettings, StoreKind};
-use super::units::format_duration;
+use super::rules::Section;
+use super::schema::{CONSUL, ETCD, MEMBERLIST, MULTI_KV};
+use super::store_model::{KvStoreConfig, StoreKind};
 
 /// Where the value of a path was set, as [`Origin`] displays it.
 pub(super) type OriginOf<'a> = &'a dyn Fn(&str) -> String;
@@ -53,6 +54,9 @@ fn check_tenant(tenant: &str, origin: &str, findings: &mut Findings) {
     }
 }
 
+/// What chooses a store.
+const STORE: &str = "distributor.ha_tracker.kvstore.store";
+
 /// The chosen stores must be possible; the settings of the others do not matter.
 fn check_store(
     config: &Config,
@@ -62,69 +66,61 @@ fn check_store(
 ) {
     let kvstore = &config.distributor.ha_tracker.kvstore;
     if kvstore.store == StoreKind::Multi {
-        multi_rules::check(&kvstore.multi, origin_of, findings);
+        let section = chosen(MULTI_KV);
+        section.check(origin_of, findings, |report| kvstore.multi.check(report));
     }
     for kind in kvstore.in_use() {
         let section = match kind {
             StoreKind::Inmemory | StoreKind::Multi => continue,
-            StoreKind::Memberlist => {
-                memberlist_rules::check(&config.memberlist, origin_of, findings);
-                "memberlist"
-            }
-            StoreKind::Consul => "distributor.ha_tracker.kvstore.consul",
-            StoreKind::Etcd => {
-                let section = "distributor.ha_tracker.kvstore.etcd";
-                check_etcd_tls(section, &kvstore.etcd, origin_of, findings);
-                section
-            }
+            StoreKind::Memberlist => chosen(MEMBERLIST),
+            StoreKind::Consul => chosen(CONSUL),
+            StoreKind::Etcd => chosen(ETCD),
         };
-        if findings.concerns_below(section) {
+        section.check(origin_of, findings, |report| match kind {
+            StoreKind::Consul => check_consul(kvstore, report),
+            StoreKind::Etcd => kvstore.etcd.check(report),
+            _ => config.memberlist.check(report),
+        });
+        if kind == StoreKind::Etcd {
+            check_etcd_files(&kvstore.etcd, origin_of, findings);
+        }
+        if findings.concerns_below(section.path) {
             continue;
         }
         if let Err(problem) = try_store(config, kind) {
-            let origin = origin_of("distributor.ha_tracker.kvstore.store");
-            findings.error(&origin, section, problem);
+            findings.error(&origin_of(STORE), section.path, problem);
         }
     }
 }
 
-fn check_etcd_tls(
-    section: &str,
-    etcd: &EtcdSettings,
-    origin_of: OriginOf<'_>,
-    findings: &mut Findings,
-) {
-    let path = |name: &str| format!("{section}.{name}");
-    let files = [
-        (path("tls_cert_path"), file_text(&etcd.tls_cert_path)),
-        (path("tls_key_path"), file_text(&etcd.tls_key_path)),
-        (path("tls_ca_path"), file_text(&etcd.tls_ca_path)),
-    ];
-    if etcd.password.is_some() && etcd.username.is_empty() {
-        findings.warnings.push(format!(
-            "{} has no effect without {}",
-            path("password"),
-            path("username")
+fn chosen(path: &str) -> Section<'_> {
+    Section {
+        path,
+        needed_by: STORE,
+    }
+}
+
+fn check_consul(kvstore: &KvStoreConfig, report: &mut Report<'_>) {
+    let prefix = &kvstore.prefix;
+    if let Some(reason) = kv_consul::refusal(prefix) {
+        report.unusable(format!(
+            "consul cannot hold keys that begin with {prefix:?}: {reason}; change kvstore.prefix"
         ));
     }
+    kvstore.consul.check(report);
+}
+
+fn check_etcd_files(etcd: &EtcdConfig, origin_of: OriginOf<'_>, findings: &mut Findings) {
     if !etcd.tls_enabled {
-        if let Some((set, _)) = files.iter().find(|(_, file)| !file.is_empty()) {
-            findings.warnings.push(format!(
-                "{set} has no effect while {} is false",
-                path("tls_enabled")
-            ));
-        }
         return;
     }
-    let [cert, key, _] = &files;
-    check_tls_pair(
-        (&cert.0, &cert.1),
-        (&key.0, &key.1),
-        [&origin_of(&cert.0), &origin_of(&key.0)],
-        findings,
-    );
-    for (path, file) in &files {
-        check_file(path, file, &origin_of(path), findings);
+    for (name, file) in [
+        ("tls_cert_path", &etcd.tls_cert_path),
+        ("tls_key_path", &etcd.tls_key_path),
+        ("tls_ca_path", &etcd.tls_ca_path),
+    ] {
+        let path = format!("{ETCD}.{name}");
+        check_file(&path, &file_text(file), &origin_of(&path), findings);
     }
 }
 
@@ -138,7 +134,7 @@ fn file_text(file: &Option<PathBuf>) -> String {
 fn warn_of_slow_downstream(config: &Config, findings: &mut Findings) {
     let (timeout, failover) = (
         config.distributor.remote_timeout,
-        config.limits.ha_tracker_failover_timeout,
+        config.limits.elections.failover_timeout,
     );
     if config.distributor.ha_tracker.enable_ha_tracker && timeout >= failover {
         findings.warnings.push(format!(
@@ -260,45 +256,14 @@ pub(super) fn check_limits(
     origin_of: OriginOf<'_>,
     findings: &mut Findings,
 ) {
-    let path = |name: &str| format!("{section}.{name}");
-    let update_path = path("ha_tracker_update_timeout");
-    let jitter_path = path("ha_tracker_update_timeout_jitter_max");
-    let failover_path = path("ha_tracker_failover_timeout");
-    let described = |path: &str, value: Duration| {
-        let name = path.rsplit('.').next().unwrap_or(path);
-        format!("{name} {} ({})", format_duration(value), origin_of(path))
+    let elections = Section {
+        path: section,
+        needed_by: section,
     };
-    let update = limits.ha_tracker_update_timeout;
-    let jitter = limits.ha_tracker_update_timeout_jitter_max;
-    let failover = limits.ha_tracker_failover_timeout;
+    elections.check(origin_of, findings, |report| limits.elections.check(report));
+    let path = |name: &str| format!("{section}.{name}");
     let known =
         |paths: &[&String], findings: &Findings| !paths.iter().any(|path| findings.concerns(path));
-    if known(&[&update_path, &jitter_path], findings) && jitter >= update {
-        let problem = format!(
-            "got {}; must be less than {}",
-            format_duration(jitter),
-            described(&update_path, update)
-        );
-        findings.error(
-            &set_one(&[&jitter_path, &update_path], origin_of),
-            &jitter_path,
-            problem,
-        );
-    }
-    let least = update
-        .saturating_add(jitter)
-        .saturating_add(Duration::from_secs(1));
-    if known(&[&update_path, &jitter_path, &failover_path], findings) && failover < least {
-        let problem = format!(
-            "got {}; must be at least {}: the sum of {}, {} and 1s; raise it, or lower these",
-            format_duration(failover),
-            format_duration(least),
-            described(&update_path, update),
-            described(&jitter_path, jitter),
-        );
-        let origin = set_one(&[&failover_path, &update_path, &jitter_path], origin_of);
-        findings.error(&origin, &failover_path, problem);
-    }
     let cluster_path = path("ha_cluster_label");
     let replica_path = path("ha_replica_label");
     if known(&[&cluster_path, &replica_path], findings)

@@ -118,14 +118,7 @@ pub(crate) struct RuntimeLimits(pub(crate) TenantLimits);
 
 impl ha_tracker::TenantLimits for RuntimeLimits {
     fn ha_limits(&self, tenant: &str) -> HaLimits {
-        let limits = self.0.limits(tenant);
-        HaLimits {
-            max_clusters: limits.ha_max_clusters,
-            update_timeout: limits.ha_tracker_update_timeout,
-            update_timeout_jitter_max: limits.ha_tracker_update_timeout_jitter_max,
-            failover_timeout: limits.ha_tracker_failover_timeout,
-            sample_failover_timeout: limits.ha_tracker_sample_failover_timeout,
-        }
+        self.0.limits(tenant).elections
     }
 }
 

@@ -5,11 +5,15 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use ha_tracker::ReplicaDesc;
 use kv_core::{InMemoryStore, KvMetrics, MetricsStore, PrefixStore, Store, StoreRole};
-use kv_memberlist::{Keyring, Memberlist, MemberlistConfig};
-use kv_multi::{MultiConfig, MultiHandle, MultiStore, Part};
+use kv_memberlist::{Memberlist, MemberlistConfig};
+use kv_multi::{MultiHandle, MultiStore, Part};
 use prometheus_client::registry::Registry;
 
-use crate::config::{Config, KvStoreConfig, MemberlistSettings, StoreKind};
+#[cfg(any(feature = "consul", feature = "etcd"))]
+use crate::config::ClientTls;
+#[cfg(feature = "etcd")]
+use crate::config::etcd_tls;
+use crate::config::{Config, KvStoreConfig, StoreKind};
 use crate::tls::TlsError;
 
 /// The `kv_name` label of the tracker's store.
@@ -26,22 +30,12 @@ pub enum StoreConfigError {
     #[cfg(feature = "etcd")]
     #[error("{0}")]
     Etcd(#[from] kv_etcd::ConfigError),
-    /// An encryption key of gossip is none.
+    /// An encryption key of gossip is not valid.
     #[error("memberlist.encryption_keys: {0}")]
     EncryptionKeys(#[from] kv_memberlist::KeyError),
     /// Gossip cannot start.
-    #[error("{0}")]
+    #[error("memberlist: {0}")]
     Memberlist(#[from] kv_memberlist::StartError),
-    /// The store cannot hold any key with this prefix.
-    #[error("{store} cannot hold keys that begin with {prefix:?}: {reason}; change kvstore.prefix")]
-    Prefix {
-        /// Name of the store.
-        store: &'static str,
-        /// `kvstore.prefix`.
-        prefix: String,
-        /// The store's rule.
-        reason: &'static str,
-    },
     /// TLS cannot be set up.
     #[error("TLS: {0}")]
     Tls(#[source] TlsError),
@@ -85,7 +79,7 @@ impl Backend {
 pub(crate) fn check(config: &Config, kind: StoreKind) -> Result<(), String> {
     let checked = match client(&config.distributor.ha_tracker.kvstore, kind) {
         Some(client) => client.map(drop),
-        None => keyring(&config.memberlist).map(drop),
+        None => config.memberlist.keyring().map(drop).map_err(Into::into),
     };
     checked.map_err(|error| error.to_string())
 }
@@ -112,15 +106,10 @@ pub(crate) async fn backend(
     let secondary = single(&settings.secondary)?;
     let (primary, primary_usable) = open.store(primary, StoreRole::Primary).await?;
     let (secondary, secondary_usable) = open.store(secondary, StoreRole::Secondary).await?;
-    let multi = MultiConfig {
-        mirror_enabled: settings.mirror_enabled,
-        mirror_timeout: settings.mirror_timeout,
-        ..MultiConfig::default()
-    };
     let (store, handle) = kv_multi::start(
         Part::when(primary, primary_usable),
         Part::when(secondary, secondary_usable),
-        multi,
+        settings.mirroring.clone(),
         KV_NAME,
         open.registry,
     )?;
@@ -201,109 +190,30 @@ fn client(
     })
 }
 
-fn keyring(settings: &MemberlistSettings) -> Result<Keyring, StoreConfigError> {
-    let keys: Vec<String> = settings
-        .encryption_keys
-        .iter()
-        .map(|key| key.expose().to_owned())
-        .collect();
-    Ok(Keyring::parse(&keys)?)
-}
-
 async fn memberlist(
-    settings: &MemberlistSettings,
+    config: &MemberlistConfig,
     registry: &mut Registry,
 ) -> Result<(Arc<dyn Store<ReplicaDesc>>, Memberlist), StoreConfigError> {
-    let config = MemberlistConfig {
-        node_name: settings.node_name.clone(),
-        randomize_node_name: settings.randomize_node_name,
-        bind_addr: settings.bind_addr.clone(),
-        bind_port: settings.bind_port,
-        advertise_addr: settings.advertise_addr,
-        advertise_port: settings.advertise_port,
-        join_members: settings.join_members.clone(),
-        cluster_label: settings.cluster_label.clone(),
-        cluster_label_verification_disabled: settings.cluster_label_verification_disabled,
-        gossip_interval: settings.gossip_interval,
-        rejoin_interval: settings.rejoin_interval,
-        min_join_backoff: settings.min_join_backoff,
-        max_join_backoff: settings.max_join_backoff,
-        max_join_retries: saturating(settings.max_join_retries),
-        abort_if_cluster_join_fails: settings.abort_if_cluster_join_fails,
-        abort_if_cluster_fast_join_fails: settings.abort_if_cluster_fast_join_fails,
-        leave_timeout: settings.leave_timeout,
-        left_ingesters_timeout: settings.left_ingesters_timeout,
-        obsolete_entries_timeout: settings.obsolete_entries_timeout,
-        message_history_buffer_bytes: usize::try_from(settings.message_history_buffer_bytes)
-            .unwrap_or(usize::MAX),
-        compression_enabled: settings.compression_enabled,
-        encryption_keys: keyring(settings)?,
-    };
-    let (store, gossip) = kv_memberlist::start(config, ha_tracker::CODEC, registry).await?;
+    let (store, gossip) = kv_memberlist::start(config.clone(), ha_tracker::CODEC, registry).await?;
     Ok((Arc::new(store), gossip))
 }
 
 #[cfg(feature = "consul")]
 fn consul(config: &KvStoreConfig) -> Result<Arc<dyn Store<ReplicaDesc>>, StoreConfigError> {
-    if let Some(reason) = kv_consul::refusal(&config.prefix) {
-        return Err(StoreConfigError::Prefix {
-            store: "consul",
-            prefix: config.prefix.clone(),
-            reason,
-        });
-    }
-    let settings = &config.consul;
-    let tls = if settings.host.expose().starts_with("https://") {
-        let defaults = crate::config::ClientTls::default();
-        Some(crate::tls::client_config(&defaults).map_err(StoreConfigError::Tls)?)
-    } else {
-        None
-    };
-    let consul = kv_consul::ConsulConfig {
-        host: settings.host.expose().to_owned(),
-        acl_token: settings
-            .acl_token
-            .as_ref()
-            .map(|token| token.expose().to_owned()),
-        http_client_timeout: settings.http_client_timeout,
-        consistent_reads: settings.consistent_reads,
-        watch_rate_limit: settings.watch_rate_limit,
-        watch_burst_size: saturating(settings.watch_burst_size),
-        cas_retry_delay: settings.cas_retry_delay,
-        tls,
-    };
-    Ok(Arc::new(kv_consul::open(&consul, ha_tracker::CODEC)?))
+    let tls = config.consul.has_tls().then(ClientTls::default);
+    let store = kv_consul::open(&config.consul, client_config(tls)?, ha_tracker::CODEC)?;
+    Ok(Arc::new(store))
 }
 
 #[cfg(feature = "etcd")]
 fn etcd(config: &KvStoreConfig) -> Result<Arc<dyn Store<ReplicaDesc>>, StoreConfigError> {
-    let settings = &config.etcd;
-    let tls = match settings.tls() {
-        Some(tls) => Some(crate::tls::client_config(&tls).map_err(StoreConfigError::Tls)?),
-        None => None,
-    };
-    let credentials = (!settings.username.is_empty()).then(|| kv_etcd::Credentials {
-        user: settings.username.clone(),
-        password: settings
-            .password
-            .as_ref()
-            .map(|password| password.expose().to_owned())
-            .unwrap_or_default(),
-    });
-    let etcd = kv_etcd::EtcdConfig {
-        endpoints: settings
-            .endpoints
-            .iter()
-            .map(|endpoint| endpoint.expose().to_owned())
-            .collect(),
-        dial_timeout: settings.dial_timeout,
-        max_retries: saturating(settings.max_retries),
-        tls,
-        credentials,
-    };
-    Ok(Arc::new(kv_etcd::open(&etcd, ha_tracker::CODEC)?))
+    let tls = etcd_tls(&config.etcd);
+    let store = kv_etcd::open(&config.etcd, client_config(tls)?, ha_tracker::CODEC)?;
+    Ok(Arc::new(store))
 }
 
-fn saturating(number: u64) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
+#[cfg(any(feature = "consul", feature = "etcd"))]
+fn client_config(tls: Option<ClientTls>) -> Result<Option<rustls::ClientConfig>, StoreConfigError> {
+    let config = tls.map(|tls| crate::tls::client_config(&tls));
+    config.transpose().map_err(StoreConfigError::Tls)
 }

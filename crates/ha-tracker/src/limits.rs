@@ -1,39 +1,95 @@
-//! What a tenant may set for itself.
+//! What a tenant may set for itself, and what the tracker can keep.
 
 use std::time::Duration;
 
+use settings::{Kind, Report, format_duration, settings};
+
 use crate::election::Timeouts;
 
-/// The tracker's settings of one tenant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HaLimits {
-    /// Most clusters; 0 = no limit.
-    pub max_clusters: u64,
-    /// An entry younger than this is not written again. Default 15 s.
-    pub update_timeout: Duration,
-    /// Each tracker shifts the update timeout by a random value in [-max, +max), so that a fleet
-    /// does not write in step. Default 5 s.
-    pub update_timeout_jitter_max: Duration,
-    /// Silence of the elected replica after which another is elected. Default 30 s.
-    pub failover_timeout: Duration,
-    /// How far the other replica's samples must be ahead of the last recorded one besides; zero =
-    /// no such condition.
-    pub sample_failover_timeout: Duration,
-}
+const UPDATE_TIMEOUT: &str = "ha_tracker_update_timeout";
+const JITTER_MAX: &str = "ha_tracker_update_timeout_jitter_max";
+const FAILOVER_TIMEOUT: &str = "ha_tracker_failover_timeout";
+/// What the failover timeout must exceed the times of an update by: a write, and clocks that differ.
+const MARGIN: Duration = Duration::from_secs(1);
 
-impl Default for HaLimits {
-    fn default() -> Self {
-        Self {
-            max_clusters: 100,
-            update_timeout: Duration::from_secs(15),
-            update_timeout_jitter_max: Duration::from_secs(5),
-            failover_timeout: Duration::from_secs(30),
-            sample_failover_timeout: Duration::ZERO,
-        }
+settings! {
+    /// The tracker's settings of one tenant.
+    #[derive(Copy, Eq)]
+    pub struct HaLimits {
+        /// HA clusters that the tenant may have. 0 for no limit.
+        #[setting(
+            name = "ha_max_clusters",
+            flag = "max-clusters",
+            kind = Kind::Unsigned,
+            default = "100"
+        )]
+        pub max_clusters: u64,
+        /// An election younger than this is not written to the store again.
+        #[setting(
+            name = "ha_tracker_update_timeout",
+            flag = "update-timeout",
+            kind = Kind::Duration,
+            default = "15s",
+            nonzero
+        )]
+        pub update_timeout: Duration,
+        /// The update timeout is shifted by a random time of up to this much, either way, so that
+        /// distributors do not write at once.
+        #[setting(
+            name = "ha_tracker_update_timeout_jitter_max",
+            flag = "update-timeout-jitter-max",
+            kind = Kind::Duration,
+            default = "5s"
+        )]
+        pub update_timeout_jitter_max: Duration,
+        /// Another replica is elected when the elected one was silent for this long. At least the
+        /// update timeout, its jitter and 1s together.
+        #[setting(
+            name = "ha_tracker_failover_timeout",
+            flag = "failover-timeout",
+            kind = Kind::Duration,
+            default = "30s"
+        )]
+        pub failover_timeout: Duration,
+        /// Also wait until the samples of the other replica are newer by this much than the last
+        /// of the elected one. 0 for not.
+        #[setting(
+            name = "ha_tracker_sample_failover_timeout",
+            flag = "sample-failover-timeout",
+            kind = Kind::Duration,
+            default = "0s"
+        )]
+        pub sample_failover_timeout: Duration,
     }
 }
 
 impl HaLimits {
+    /// The rules about the values.
+    pub fn check(&self, report: &mut Report<'_>) {
+        let (update, jitter) = (self.update_timeout, self.update_timeout_jitter_max);
+        if jitter >= update && report.accepted(&[UPDATE_TIMEOUT, JITTER_MAX]) {
+            let problem = format!(
+                "got {}; must be less than {}",
+                format_duration(jitter),
+                report.described(UPDATE_TIMEOUT, format_duration(update))
+            );
+            report.bad_together(&[JITTER_MAX, UPDATE_TIMEOUT], problem);
+        }
+        let least = update.saturating_add(jitter).saturating_add(MARGIN);
+        let concerned = [FAILOVER_TIMEOUT, UPDATE_TIMEOUT, JITTER_MAX];
+        if self.failover_timeout < least && report.accepted(&concerned) {
+            let problem = format!(
+                "got {}; must be at least {}: the sum of {}, {} and {}s; raise it, or lower these",
+                format_duration(self.failover_timeout),
+                format_duration(least),
+                report.described(UPDATE_TIMEOUT, format_duration(update)),
+                report.described(JITTER_MAX, format_duration(jitter)),
+                MARGIN.as_secs(),
+            );
+            report.bad_together(&concerned, problem);
+        }
+    }
+
     /// The timeouts of a tracker whose jitter is `jitter`, in [-1, 1).
     pub(crate) fn timeouts(&self, jitter: f64) -> Timeouts {
         let shift = self.update_timeout_jitter_max.mul_f64(jitter.abs());
@@ -60,5 +116,17 @@ pub trait TenantLimits: Send + Sync + 'static {
 impl TenantLimits for HaLimits {
     fn ha_limits(&self, _tenant: &str) -> HaLimits {
         *self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_keep_the_rules() {
+        let mut report = Report::default();
+        HaLimits::default().check(&mut report);
+        assert_eq!(report.into_result(), Ok(()));
     }
 }

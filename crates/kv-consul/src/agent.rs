@@ -12,6 +12,7 @@ use kv_core::Failure;
 use reqwest::header::HeaderValue;
 use rustify::endpoint::{Endpoint, MiddleWare};
 use rustify::errors::ClientError;
+use rustls::ClientConfig;
 
 use crate::config::{ConfigError, ConsulConfig};
 use crate::key;
@@ -72,23 +73,23 @@ pub(crate) enum Repeat {
 }
 
 impl Agent {
-    pub(crate) fn new(config: &ConsulConfig) -> Result<Self, ConfigError> {
+    pub(crate) fn new(
+        config: &ConsulConfig,
+        tls: Option<ClientConfig>,
+    ) -> Result<Self, ConfigError> {
         let base = config.base()?;
-        let token = match config.acl_token.as_deref() {
-            None | Some("") => None,
-            Some(token) => {
-                let mut value = HeaderValue::from_str(token).map_err(|_| ConfigError::Token)?;
-                value.set_sensitive(true);
-                Some(value)
-            }
-        };
+        if base.scheme() == "https" && tls.is_none() {
+            let host = config.host.to_string();
+            return Err(ConfigError::NoTls { host });
+        }
+        let token = config.token()?;
         let mut http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .connect_timeout(config.http_client_timeout)
             .pool_idle_timeout(IDLE_CONNECTION);
-        http = match &config.tls {
-            Some(tls) => http.tls_backend_preconfigured(tls.clone()),
+        http = match tls {
+            Some(tls) => http.tls_backend_preconfigured(tls),
             // Never used, but without it the builder looks for a provider of the whole process.
             None => http.tls_backend_preconfigured(no_tls()?),
         };
@@ -225,9 +226,9 @@ impl Agent {
     }
 }
 
-fn no_tls() -> Result<rustls::ClientConfig, ConfigError> {
+fn no_tls() -> Result<ClientConfig, ConfigError> {
     let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
+    let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_root_certificates(rustls::RootCertStore::empty())
         .with_no_client_auth();

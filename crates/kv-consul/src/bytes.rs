@@ -9,6 +9,7 @@ use consulrs::api::kv::requests::{
 use futures::stream::BoxStream;
 use kv_core::{ByteStore, Failure, WatchEvent, WatchScope};
 use rustify::endpoint::Endpoint;
+use rustls::ClientConfig;
 
 use crate::agent::{Agent, Answer, Consistency, Repeat};
 use crate::config::{ConfigError, ConsulConfig};
@@ -23,15 +24,17 @@ pub struct ConsulBytes {
 }
 
 impl ConsulBytes {
-    /// Of the agent that `config` names. Connects to nothing yet.
-    pub fn new(config: &ConsulConfig) -> Result<Self, ConfigError> {
-        if config.watch_rate_limit > 0.0 && config.watch_burst_size == 0 {
-            return Err(ConfigError::NoBurst);
-        }
+    /// Of the agent that `config` names, with `tls` towards an `https://` host. Connects to nothing
+    /// yet.
+    ///
+    /// # Errors
+    /// When the configuration cannot work, whatever the state of the agent.
+    pub fn new(config: &ConsulConfig, tls: Option<ClientConfig>) -> Result<Self, ConfigError> {
+        let watch_burst_size = config.burst()?;
         Ok(Self {
-            agent: Arc::new(Agent::new(config)?),
+            agent: Arc::new(Agent::new(config, tls)?),
             watch_rate_limit: config.watch_rate_limit,
-            watch_burst_size: config.watch_burst_size,
+            watch_burst_size,
         })
     }
 

@@ -1,63 +1,48 @@
-//! What a [`crate::ConsulStore`] is made of.
+//! How to reach an agent, and what can be wrong with that.
 
-use std::fmt;
 use std::time::Duration;
 
-use kv_core::{Backoff, RetryPolicy, without_userinfo};
+use http::HeaderValue;
+use kv_core::without_userinfo;
+use settings::{Kind, Report, Secret, SecretUrl, settings};
 use url::Url;
 
-/// Attempts of one call; dskit's number.
-const ATTEMPTS: u32 = 10;
-
-/// Settings, with the names, defaults and meaning of dskit's `consul.*`.
-#[derive(Clone)]
-pub struct ConsulConfig {
-    /// `host:port` of the agent, default `localhost:8500`; with `https://` in front, TLS.
-    pub host: String,
-    /// ACL token, sent as `X-Consul-Token`.
-    pub acl_token: Option<String>,
-    /// Bound of every call, its retries included, default 20 s. A blocking query has its waiting
-    /// time (10 s) on top.
-    pub http_client_timeout: Duration,
-    /// Every answer is confirmed by a quorum of Consul's servers. Default false: a watch takes any
-    /// server's answer; reads, and what a CAS compares, come from the leader.
-    pub consistent_reads: bool,
-    /// Most blocking queries of one watch per second, default 1; 0 for no limit.
-    pub watch_rate_limit: f64,
-    /// Blocking queries that may follow one another at once, default 1.
-    pub watch_burst_size: u32,
-    /// Mean pause after a CAS that lost against another's, default 1 s; jittered by half.
-    pub cas_retry_delay: Duration,
-    /// TLS towards an `https://` host.
-    pub tls: Option<rustls::ClientConfig>,
-}
-
-impl Default for ConsulConfig {
-    fn default() -> Self {
-        Self {
-            host: "localhost:8500".to_owned(),
-            acl_token: None,
-            http_client_timeout: Duration::from_secs(20),
-            consistent_reads: false,
-            watch_rate_limit: 1.0,
-            watch_burst_size: 1,
-            cas_retry_delay: Duration::from_secs(1),
-            tls: None,
-        }
-    }
-}
-
-/// Without the token.
-impl fmt::Debug for ConsulConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ConsulConfig")
-            .field("host", &without_userinfo(&self.host))
-            .field("http_client_timeout", &self.http_client_timeout)
-            .field("consistent_reads", &self.consistent_reads)
-            .field("watch_rate_limit", &self.watch_rate_limit)
-            .field("watch_burst_size", &self.watch_burst_size)
-            .field("cas_retry_delay", &self.cas_retry_delay)
-            .finish_non_exhaustive()
+settings! {
+    /// How to reach Consul. Names, defaults and meaning are those of dskit's `consul.*`.
+    ///
+    /// A blocking query, which is how a watch asks, has its waiting time (10 s) on top of
+    /// `http_client_timeout`.
+    #[serde(deny_unknown_fields)]
+    pub struct ConsulConfig {
+        /// Host and port of the agent; with https:// in front, TLS.
+        #[setting(
+            flag = "hostname",
+            kind = Kind::Text,
+            default = "localhost:8500",
+            basic,
+            nonzero
+        )]
+        pub host: SecretUrl,
+        /// ACL token, which must allow key:write below the prefix.
+        #[setting(flag = "acl-token", kind = Kind::Text, default = "", secret)]
+        pub acl_token: Option<Secret>,
+        /// How long a call may take, its retries included.
+        #[setting(flag = "client-timeout", kind = Kind::Duration, default = "20s", nonzero)]
+        pub http_client_timeout: Duration,
+        /// Have every answer confirmed by a quorum of its servers. When false, a watch takes any
+        /// server's answer, and what a compare-and-swap reads comes from the leader.
+        #[setting(flag = "consistent-reads", kind = Kind::Bool, default = "false")]
+        pub consistent_reads: bool,
+        /// How often per second the watch may ask, each time for all keys. 0 for no limit.
+        #[setting(flag = "watch-rate-limit", kind = Kind::Float, default = "1")]
+        pub watch_rate_limit: f64,
+        /// How often the watch may ask at once before watch_rate_limit holds it back.
+        #[setting(flag = "watch-burst-size", kind = Kind::Unsigned, default = "1")]
+        pub watch_burst_size: u64,
+        /// Pause before a compare-and-swap that lost against another is tried again; half of it
+        /// longer or shorter.
+        #[setting(flag = "cas-retry-delay", kind = Kind::Duration, default = "1s")]
+        pub cas_retry_delay: Duration,
     }
 }
 
@@ -87,19 +72,52 @@ pub enum ConfigError {
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
     /// The HTTP client cannot be set up.
+    #[cfg(feature = "client")]
     #[error("the HTTP client: {0}")]
     Client(#[from] reqwest::Error),
 }
 
 impl ConsulConfig {
+    /// The rules about the values.
+    pub fn check(&self, report: &mut Report<'_>) {
+        if report.accepted(&["watch_rate_limit", "watch_burst_size"])
+            && let Err(error) = self.burst()
+        {
+            report.unusable(error.to_string());
+        }
+        if report.accepted(&["host"])
+            && let Err(error) = self.base()
+        {
+            report.unusable(error.to_string());
+        }
+        if let Err(error) = self.token() {
+            report.unusable(error.to_string());
+        }
+    }
+
+    /// Whether the agent is spoken to with TLS.
+    pub fn has_tls(&self) -> bool {
+        self.host.expose().starts_with("https://")
+    }
+
+    /// Queries that may follow one another at once.
+    pub(crate) fn burst(&self) -> Result<u32, ConfigError> {
+        if self.watch_rate_limit > 0.0 && self.watch_burst_size == 0 {
+            return Err(ConfigError::NoBurst);
+        }
+        Ok(u32::try_from(self.watch_burst_size).unwrap_or(u32::MAX))
+    }
+
     /// The agent's URL, with a path of `/` alone.
     pub(crate) fn base(&self) -> Result<Url, ConfigError> {
-        let shown = || without_userinfo(&self.host).into_owned();
-        let wrong = || ConfigError::Host { host: shown() };
-        let text = if self.host.contains("://") {
-            self.host.clone()
+        let host = self.host.expose();
+        let wrong = || ConfigError::Host {
+            host: without_userinfo(host).into_owned(),
+        };
+        let text = if host.contains("://") {
+            host.to_owned()
         } else {
-            format!("http://{}", self.host)
+            format!("http://{host}")
         };
         let url = Url::parse(&text).map_err(|_| wrong())?;
         let plain = url.path() == "/"
@@ -110,22 +128,17 @@ impl ConsulConfig {
         if !plain || !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
             return Err(wrong());
         }
-        if url.scheme() == "https" && self.tls.is_none() {
-            return Err(ConfigError::NoTls { host: shown() });
-        }
         Ok(url)
     }
 
-    pub(crate) fn retry_policy(&self) -> RetryPolicy {
-        RetryPolicy {
-            attempts: ATTEMPTS,
-            conflict: Backoff::constant(self.cas_retry_delay),
-            failure: Backoff {
-                first: Duration::from_millis(50),
-                longest: Duration::from_secs(1),
-            },
-            deadline: self.http_client_timeout,
-        }
+    /// The header that carries the token, if there is one.
+    pub(crate) fn token(&self) -> Result<Option<HeaderValue>, ConfigError> {
+        let Some(token) = self.acl_token.as_ref().filter(|token| !token.is_empty()) else {
+            return Ok(None);
+        };
+        let mut value = HeaderValue::from_str(token.expose()).map_err(|_| ConfigError::Token)?;
+        value.set_sensitive(true);
+        Ok(Some(value))
     }
 }
 
@@ -137,7 +150,7 @@ mod tests {
     fn a_host_is_an_address_and_nothing_more() {
         let base = |host: &str| {
             let config = ConsulConfig {
-                host: host.to_owned(),
+                host: SecretUrl::new(host),
                 ..ConsulConfig::default()
             };
             config.base().map(String::from)
@@ -158,14 +171,30 @@ mod tests {
                 "{wrong}: {error}"
             );
         }
-        let error = base("https://consul:8501").unwrap_err();
+    }
+
+    #[cfg(feature = "client")]
+    #[test]
+    fn https_needs_tls() {
+        let config = ConsulConfig {
+            host: SecretUrl::new("https://consul:8501"),
+            ..ConsulConfig::default()
+        };
+        let error = crate::ConsulBytes::new(&config, None).err().unwrap();
         assert!(matches!(error, ConfigError::NoTls { .. }), "{error}");
+    }
+
+    #[test]
+    fn the_defaults_keep_the_rules() {
+        let mut report = Report::default();
+        ConsulConfig::default().check(&mut report);
+        assert_eq!(report.into_result(), Ok(()));
     }
 
     #[test]
     fn the_token_is_not_printed() {
         let config = ConsulConfig {
-            acl_token: Some("hush".to_owned()),
+            acl_token: Some(Secret::new("hush")),
             ..ConsulConfig::default()
         };
         assert!(!format!("{config:?}").contains("hush"));

@@ -1,6 +1,6 @@
 //! The key-value store contract over Consul's KV API.
 //!
-//! [`ConsulStore`] speaks to a Consul agent, as dskit's client of the same name does, and can share
+//! `ConsulStore` speaks to a Consul agent, as dskit's client of the same name does, and can share
 //! keys with it. Requests are consulrs's endpoint types; how they become bytes on the wire is this
 //! crate's own (`agent`), since consulrs writes other keys than it is given.
 //!
@@ -9,31 +9,32 @@
 //!   everything below the prefix; what has not changed is recognised before it is decoded.
 //! - **Keys** are kept byte for byte. Those that an agent would rewrite or refuse are refused here:
 //!   empty segments, `.` and `..` as segments, characters that cannot be printed.
+//!
+//! Without the feature `client`, which is on by default, this crate is its settings only.
 
+#![cfg_attr(
+    not(feature = "client"),
+    allow(dead_code, reason = "rules are checked, and nothing is sent")
+)]
+
+#[cfg(feature = "client")]
 mod agent;
+#[cfg(feature = "client")]
 mod bytes;
 mod config;
 mod key;
+#[cfg(feature = "client")]
+mod open;
+#[cfg(feature = "client")]
 mod rate;
+#[cfg(feature = "client")]
 mod snapshot;
+#[cfg(feature = "client")]
 mod watch;
 
+#[cfg(feature = "client")]
 pub use bytes::ConsulBytes;
 pub use config::{ConfigError, ConsulConfig};
 pub use key::refusal;
-
-/// A store of values in Consul.
-pub type ConsulStore<V> = kv_core::TypedStore<V, ConsulBytes>;
-
-/// A store of `codec`'s values at the agent of `config`. Connects to nothing yet: a store can be
-/// made while its agent is down.
-pub fn open<V: 'static>(
-    config: &ConsulConfig,
-    codec: impl kv_core::Codec<V>,
-) -> Result<ConsulStore<V>, ConfigError> {
-    Ok(kv_core::TypedStore::new(
-        ConsulBytes::new(config)?,
-        codec,
-        config.retry_policy(),
-    ))
-}
+#[cfg(feature = "client")]
+pub use open::{ConsulStore, open};

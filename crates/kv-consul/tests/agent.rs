@@ -10,12 +10,13 @@ use kv_consul::{ConsulConfig, ConsulStore, open};
 use kv_core::conformance::{Backend, CODEC, Counter, run, storm};
 use kv_core::{CasUpdate, SnappyProtobuf, Store, StoreError};
 use peers::{Consul, ConsulOptions};
+use settings::{Secret, SecretUrl};
 use tokio::time::Instant;
 
 /// Settings that make no test wait for a second.
 fn config(host: String) -> ConsulConfig {
     ConsulConfig {
-        host,
+        host: SecretUrl::new(host),
         watch_rate_limit: 0.0,
         cas_retry_delay: Duration::from_millis(10),
         ..ConsulConfig::default()
@@ -27,7 +28,7 @@ struct Agent(Consul);
 #[async_trait]
 impl Backend for Agent {
     async fn open(&self) -> Arc<dyn Store<Counter>> {
-        Arc::new(open(&config(self.0.host()), CODEC).unwrap())
+        Arc::new(open(&config(self.0.host()), None, CODEC).unwrap())
     }
 }
 
@@ -60,7 +61,7 @@ async fn conformance_with_consistent_reads() {
                 consistent_reads: true,
                 ..config(self.0.host())
             };
-            Arc::new(open(&config, CODEC).unwrap())
+            Arc::new(open(&config, None, CODEC).unwrap())
         }
     }
     run(&Consistent(Consul::start("consul").await)).await;
@@ -79,7 +80,7 @@ struct Desc {
 async fn others_find_exactly_our_key_and_our_bytes() {
     let consul = Consul::start("consul").await;
     let codec = SnappyProtobuf::<Desc>::new("replicaDesc");
-    let store: ConsulStore<Desc> = open(&config(consul.host()), codec).unwrap();
+    let store: ConsulStore<Desc> = open(&config(consul.host()), None, codec).unwrap();
     let stored: &[u8] = b"\x0b\x28\x0a\x02r1\x10\x80\xd0\x95\xff\xbc\x31";
     // What we write, curl's way and Consul's own command read. The second is the key as curl would
     // write it into a URL.
@@ -121,7 +122,7 @@ async fn others_find_exactly_our_key_and_our_bytes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_key_reaches_another() {
     let consul = Consul::start("consul").await;
-    let store = open(&config(consul.host()), CODEC).unwrap();
+    let store = open(&config(consul.host()), None, CODEC).unwrap();
     store.cas("ha-tracker/t2/prod", &mut put(7)).await.unwrap();
     for cluster in [
         "../t2/prod",
@@ -198,10 +199,10 @@ async fn a_policy_for_the_prefix_is_enough() {
     let secret = made["SecretID"].as_str().unwrap().to_owned();
 
     let config = ConsulConfig {
-        acl_token: Some(secret.clone()),
+        acl_token: Some(Secret::new(secret.clone())),
         ..config(consul.host())
     };
-    let store = open(&config, CODEC).unwrap();
+    let store = open(&config, None, CODEC).unwrap();
     store.cas("ha-tracker/t1/c", &mut put(1)).await.unwrap();
     assert_eq!(
         store.list("ha-tracker/").await.unwrap(),
@@ -237,7 +238,7 @@ async fn an_agent_that_is_not_there_is_named() {
         http_client_timeout: Duration::from_secs(2),
         ..config(free.address().to_string())
     };
-    let store = open(&config, CODEC).unwrap();
+    let store = open(&config, None, CODEC).unwrap();
     let start = Instant::now();
     let error = store.cas("ha-tracker/t1/c", &mut put(1)).await.unwrap_err();
     let text = error.to_string();

@@ -11,16 +11,17 @@ use kv_consul::{ConsulConfig, open};
 use kv_core::conformance::{CODEC, Counter, a_watch_survives, acknowledged_increments_survive};
 use kv_core::{CasUpdate, Store, WatchEvent};
 use peers::{Consul, LONG, Proxy, wait_for};
+use settings::SecretUrl;
 
 fn store(host: &str) -> Arc<dyn Store<Counter>> {
     let config = ConsulConfig {
-        host: host.to_owned(),
+        host: SecretUrl::new(host),
         http_client_timeout: Duration::from_secs(2),
         watch_rate_limit: 0.0,
         cas_retry_delay: Duration::from_millis(10),
         ..ConsulConfig::default()
     };
-    Arc::new(open(&config, CODEC).unwrap())
+    Arc::new(open(&config, None, CODEC).unwrap())
 }
 
 async fn write(store: &dyn Store<Counter>, key: &str, value: i64) {

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use etcd_client::{Compare, CompareOp, Txn, TxnOp};
 use futures::stream::BoxStream;
 use kv_core::{ByteStore, Failure, WatchEvent, WatchScope};
+use rustls::ClientConfig;
 
 use crate::error::CallError;
 use crate::members::Members;
@@ -19,9 +20,9 @@ pub struct EtcdBytes {
 }
 
 impl EtcdBytes {
-    pub(crate) fn new(config: &EtcdConfig) -> Result<Self, ConfigError> {
+    pub(crate) fn new(config: &EtcdConfig, tls: Option<ClientConfig>) -> Result<Self, ConfigError> {
         Ok(Self {
-            members: Arc::new(Members::new(config)?),
+            members: Arc::new(Members::new(config, tls)?),
         })
     }
 }

@@ -1,53 +1,107 @@
 //! The settings, and what can be wrong with them.
 
-use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
-/// How to reach etcd, and how hard to try.
-#[derive(Debug, Clone)]
-pub struct EtcdConfig {
-    /// The members: `host:port`, `http://host:port` or `https://host:port`; at least one. Without a
-    /// scheme it is `https` if [`EtcdConfig::tls`] is set, else `http`.
-    pub endpoints: Vec<String>,
-    /// Bound of connecting and of each attempt of a call; a whole call may take twice as long. More
-    /// than zero. Default: 10 seconds.
-    pub dial_timeout: Duration,
-    /// Attempts of one call, the first included; 0 counts as 1. Default: 10.
-    pub max_retries: u32,
-    /// Encrypts the connections, verifies the members and presents a client certificate as it says,
-    /// except for ALPN, which is always HTTP/2. Default: none, plain TCP.
-    pub tls: Option<rustls::ClientConfig>,
-    /// Who logs in. Default: nobody; etcd has authentication off or knows us by our certificate.
-    pub credentials: Option<Credentials>,
+use settings::{Kind, Report, Secret, SecretUrl, settings};
+
+use crate::address::Address;
+
+settings! {
+    /// How to reach etcd, and how hard to try. Names and defaults are those of dskit's `etcd.*`.
+    ///
+    /// The files of TLS are not read by this crate: [`open`](crate::open) is given what was made of
+    /// them.
+    #[serde(deny_unknown_fields)]
+    pub struct EtcdConfig {
+        /// Members of the cluster, each as host:port or a URL.
+        #[setting(flag = "endpoints", kind = Kind::List, default = "", basic)]
+        pub endpoints: Vec<SecretUrl>,
+        /// How long connecting and each attempt of a call may take; a call with its retries takes at
+        /// most twice as long.
+        #[setting(flag = "dial-timeout", kind = Kind::Duration, default = "10s", nonzero)]
+        pub dial_timeout: Duration,
+        /// How often a call is tried.
+        #[setting(flag = "max-retries", kind = Kind::Unsigned, default = "10")]
+        pub max_retries: u64,
+        /// Connect with TLS.
+        #[setting(flag = "tls-enabled", kind = Kind::Bool, default = "false")]
+        pub tls_enabled: bool,
+        /// PEM file with the client certificate chain.
+        #[setting(flag = "tls-cert-path", kind = Kind::Path, default = "")]
+        pub tls_cert_path: Option<PathBuf>,
+        /// PEM file with the client's private key.
+        #[setting(flag = "tls-key-path", kind = Kind::Path, default = "")]
+        pub tls_key_path: Option<PathBuf>,
+        /// PEM file with the authorities to trust instead of the system's.
+        #[setting(flag = "tls-ca-path", kind = Kind::Path, default = "")]
+        pub tls_ca_path: Option<PathBuf>,
+        /// Name to verify in the certificate instead of the endpoint's host.
+        #[setting(flag = "tls-server-name", kind = Kind::Text, default = "")]
+        pub tls_server_name: Option<String>,
+        /// Accept any certificate.
+        #[setting(flag = "tls-insecure-skip-verify", kind = Kind::Bool, default = "false")]
+        pub tls_insecure_skip_verify: bool,
+        /// User, if etcd has authentication on.
+        #[setting(flag = "username", kind = Kind::Text, default = "")]
+        pub username: String,
+        /// Password of the user.
+        #[setting(flag = "password", kind = Kind::Text, default = "", secret)]
+        pub password: Option<Secret>,
+    }
 }
 
 impl EtcdConfig {
     /// These members and the defaults.
     pub fn new(endpoints: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self {
-            endpoints: endpoints.into_iter().map(Into::into).collect(),
-            dial_timeout: Duration::from_secs(10),
-            max_retries: 10,
-            tls: None,
-            credentials: None,
+            endpoints: endpoints.into_iter().map(SecretUrl::new).collect(),
+            ..Self::default()
         }
     }
-}
 
-/// A user of etcd. The password does not show in `Debug`.
-#[derive(Clone)]
-pub struct Credentials {
-    /// The user's name.
-    pub user: String,
-    /// The user's password.
-    pub password: String,
-}
+    /// The rules about the values.
+    pub fn check(&self, report: &mut Report<'_>) {
+        if self.password.is_some() && self.username.is_empty() {
+            let (password, username) = (report.path("password"), report.path("username"));
+            report.warn(format!("{password} has no effect without {username}"));
+        }
+        let files = [
+            ("tls_cert_path", self.tls_cert_path.is_some()),
+            ("tls_key_path", self.tls_key_path.is_some()),
+            ("tls_ca_path", self.tls_ca_path.is_some()),
+        ];
+        if self.tls_enabled {
+            report.pair(files[0], files[1]);
+        } else if let Some((set, _)) = files.iter().find(|(_, is_set)| *is_set) {
+            let (set, tls_enabled) = (report.path(set), report.path("tls_enabled"));
+            report.warn(format!("{set} has no effect while {tls_enabled} is false"));
+        }
+        if report.accepted(&["endpoints", "dial_timeout", "tls_enabled"])
+            && let Err(error) = self.addresses()
+        {
+            report.unusable(error.to_string());
+        }
+    }
 
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials")
-            .field("user", &self.user)
-            .finish_non_exhaustive()
+    /// Where the members listen, at least one.
+    pub(crate) fn addresses(&self) -> Result<Vec<Address>, ConfigError> {
+        if self.endpoints.is_empty() {
+            return Err(ConfigError::NoEndpoints);
+        }
+        if self.dial_timeout.is_zero() {
+            return Err(ConfigError::NoTimeout);
+        }
+        let endpoints = self.endpoints.iter().map(SecretUrl::expose);
+        endpoints
+            .map(|endpoint| Address::parse(endpoint, self.tls_enabled))
+            .collect()
+    }
+
+    /// User and password, if there is a user.
+    pub(crate) fn credentials(&self) -> Option<(String, Secret)> {
+        let password = || self.password.clone().unwrap_or_default();
+        (!self.username.is_empty()).then(|| (self.username.clone(), password()))
     }
 }
 
@@ -61,6 +115,9 @@ pub enum ConfigError {
     /// No time-out at all would let no call succeed.
     #[error("the dial time-out of etcd is zero; give a duration, such as 10s")]
     NoTimeout,
+    /// TLS without a configuration for it.
+    #[error("TLS is enabled for etcd, but not set up")]
+    NoTls,
     /// Not the address of a member.
     #[error("etcd endpoint {endpoint:?}: {problem}; write it as host:port")]
     BadEndpoint {
@@ -85,4 +142,34 @@ pub enum ConfigError {
         /// The endpoint as it was given.
         endpoint: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_lack_endpoints_only() {
+        let mut report = Report::default();
+        EtcdConfig::default().check(&mut report);
+        let mistakes = report.into_result().unwrap_err().to_string();
+        assert_eq!(mistakes, ConfigError::NoEndpoints.to_string());
+        let mut report = Report::default();
+        EtcdConfig::new(["etcd:2379"]).check(&mut report);
+        assert_eq!(report.into_result(), Ok(()));
+    }
+
+    #[test]
+    fn the_password_is_not_printed() {
+        let config = EtcdConfig {
+            username: "mimir".to_owned(),
+            password: Some(Secret::new("hush")),
+            ..EtcdConfig::default()
+        };
+        let shown = format!("{config:?}");
+        assert!(
+            shown.contains("mimir") && !shown.contains("hush"),
+            "{shown}"
+        );
+    }
 }

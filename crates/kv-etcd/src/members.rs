@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use etcd_client::{Channel, Client, ConnectOptions, Error};
 use rustls::ClientConfig;
+use settings::Secret;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tonic::transport::Endpoint;
@@ -14,7 +15,7 @@ use tonic::transport::Endpoint;
 use crate::address::Address;
 use crate::connector::{Connector, LastError};
 use crate::error::{CallError, Cause};
-use crate::{ConfigError, Credentials, EtcdConfig};
+use crate::{ConfigError, EtcdConfig};
 
 /// How often a connection is probed.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -32,7 +33,8 @@ struct Member {
     name: String,
     address: Address,
     tls: Option<Arc<ClientConfig>>,
-    credentials: Option<Credentials>,
+    /// User and password.
+    credentials: Option<(String, Secret)>,
     timeout: Duration,
     /// Locked alone, also while it logs in.
     connection: Mutex<Connection>,
@@ -56,31 +58,26 @@ struct Session {
 }
 
 impl Members {
-    pub(crate) fn new(config: &EtcdConfig) -> Result<Self, ConfigError> {
-        if config.endpoints.is_empty() {
-            return Err(ConfigError::NoEndpoints);
-        }
-        if config.dial_timeout.is_zero() {
-            return Err(ConfigError::NoTimeout);
-        }
-        let tls = config.tls.clone().map(|mut tls| {
+    pub(crate) fn new(config: &EtcdConfig, tls: Option<ClientConfig>) -> Result<Self, ConfigError> {
+        let addresses = config.addresses()?;
+        let tls = tls.filter(|_| config.tls_enabled).map(|mut tls| {
             tls.alpn_protocols = vec![b"h2".to_vec()];
             Arc::new(tls)
         });
-        let members = config.endpoints.iter().map(|endpoint| {
-            let address = Address::parse(endpoint, tls.is_some())?;
-            Ok(Member {
-                name: address.name.clone(),
-                address,
-                tls: tls.clone(),
-                credentials: config.credentials.clone(),
-                timeout: config.dial_timeout,
-                connection: Mutex::default(),
-                last_error: LastError::default(),
-            })
+        if config.tls_enabled && tls.is_none() {
+            return Err(ConfigError::NoTls);
+        }
+        let members = addresses.into_iter().map(|address| Member {
+            name: address.name.clone(),
+            address,
+            tls: tls.clone(),
+            credentials: config.credentials(),
+            timeout: config.dial_timeout,
+            connection: Mutex::default(),
+            last_error: LastError::default(),
         });
         Ok(Self {
-            members: members.collect::<Result<_, ConfigError>>()?,
+            members: members.collect(),
             current: AtomicUsize::new(0),
         })
     }
@@ -225,8 +222,8 @@ impl Member {
     async fn log_in(&self, channel: tonic::transport::Channel) -> Result<Client, CallError> {
         // Without a leader a member would serve what it last knew, and watches would be silent.
         let options = ConnectOptions::new().with_require_leader(true);
-        if let Some(Credentials { user, password }) = &self.credentials {
-            let options = options.clone().with_user(user, password);
+        if let Some((user, password)) = &self.credentials {
+            let options = options.clone().with_user(user, password.expose());
             let channel = Channel::Tonic(channel.clone());
             match Client::from_channel(channel, Some(options)).await {
                 Err(Error::GRpcStatus(status))

@@ -13,13 +13,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Watched, config, increment, put, store_of, value_of};
+use common::{AnyStore, Watched, config, increment, put, store_of, value_of};
 use kv_core::StoreError;
-use kv_etcd::{Credentials, EtcdConfig};
+use kv_core::conformance::CODEC;
+use kv_etcd::EtcdConfig;
 use peers::{Etcd, EtcdOptions, Proxy, SHORT, ServerTlsFiles, wait_for};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ClientConfig, RootCertStore};
+use settings::Secret;
 use tempfile::TempDir;
 use tokio::time::{Instant, timeout};
 
@@ -92,10 +94,16 @@ async fn tls_with_client_certificates() {
         extra_flags: Vec::new(),
     };
     let mut etcd = Etcd::start_with("etcd", &options).await;
-    let with = |endpoint: String, tls: ClientConfig| EtcdConfig {
-        tls: Some(tls),
-        max_retries: 2,
-        ..config([endpoint])
+    let with = |endpoint: String, tls: ClientConfig| {
+        let config = EtcdConfig {
+            tls_enabled: true,
+            max_retries: 2,
+            ..config([endpoint])
+        };
+        (config, tls)
+    };
+    let store_of = |(config, tls): &(EtcdConfig, ClientConfig)| -> AnyStore {
+        Arc::new(kv_etcd::open(config, Some(tls.clone()), CODEC).unwrap())
     };
     let clone = (ours.0.clone(), ours.1.clone_key());
     let trusted = authority.client(Some(clone));
@@ -120,7 +128,7 @@ async fn tls_with_client_certificates() {
         authority.client(Some(stranger.sign("127.0.0.1"))),
     );
     let mut plain = with(etcd.endpoint(), authority.client(None));
-    plain.tls = None;
+    plain.0.tls_enabled = false;
     for (config, says) in [
         (
             wrong_authority,
@@ -142,7 +150,7 @@ async fn tls_with_client_certificates() {
         })
         .await;
         println!("{error}");
-        assert!(error.contains(&config.endpoints[0]), "{error}");
+        assert!(error.contains(config.0.endpoints[0].expose()), "{error}");
     }
 }
 
@@ -165,10 +173,8 @@ async fn with_users() -> Etcd {
 
 fn as_user(endpoint: impl ToString, user: &str, password: &str) -> EtcdConfig {
     EtcdConfig {
-        credentials: Some(Credentials {
-            user: user.into(),
-            password: password.into(),
-        }),
+        username: user.to_owned(),
+        password: Some(Secret::new(password)),
         ..config([endpoint])
     }
 }

@@ -17,6 +17,7 @@ use kv_core::conformance::{Backend, Counter, run, storm};
 use kv_core::{CasUpdate, SnappyProtobuf, Store, StoreError};
 use kv_etcd::EtcdConfig;
 use peers::Etcd;
+use settings::Secret;
 use tokio::time::timeout;
 
 struct Server(Etcd);
@@ -55,7 +56,8 @@ async fn what_is_stored_is_what_mimir_stores() {
     const STORED: &[u8] = b"\x0b\x28\x0a\x02r1\x10\x80\xd0\x95\xff\xbc\x31";
     let etcd = Etcd::start("etcd").await;
     let config = EtcdConfig::new([etcd.endpoint()]);
-    let store = kv_etcd::open(&config, SnappyProtobuf::<Replica>::new("replicaDesc")).unwrap();
+    let store =
+        kv_etcd::open(&config, None, SnappyProtobuf::<Replica>::new("replicaDesc")).unwrap();
     let replica = Replica {
         name: "r1".into(),
         received_at: 1_700_000_000_000,
@@ -200,7 +202,7 @@ async fn too_large_a_value_is_refused_at_once() {
 #[tokio::test]
 async fn a_configuration_that_cannot_work_is_refused() {
     let open = |config: &EtcdConfig| {
-        kv_etcd::open(config, kv_core::conformance::CODEC)
+        kv_etcd::open(config, None, kv_core::conformance::CODEC)
             .err()
             .map(|error| error.to_string())
     };
@@ -219,9 +221,10 @@ async fn a_configuration_that_cannot_work_is_refused() {
         ..EtcdConfig::new(["etcd:2379"])
     };
     assert!(open(&zero).unwrap().contains("zero"));
-    let credentials = kv_etcd::Credentials {
-        user: "mimir".into(),
-        password: "secret".into(),
+    let credentials = EtcdConfig {
+        username: "mimir".into(),
+        password: Some(Secret::new("secret")),
+        ..zero
     };
     let shown = format!("{credentials:?}");
     assert!(

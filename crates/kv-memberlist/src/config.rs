@@ -3,87 +3,257 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::Keyring;
+use settings::{Kind, Report, Secret, format_duration, settings};
 
-/// The settings of a member. Names, meaning and defaults are those of Mimir's `memberlist` block.
-#[derive(Debug, Clone)]
-pub struct MemberlistConfig {
-    /// Name of this member; empty for the host's name.
-    pub node_name: String,
-    /// Append random characters to the name, so that no two members can have the same one.
-    pub randomize_node_name: bool,
-    /// Addresses to listen on, UDP and TCP; none for all of IPv4.
-    pub bind_addr: Vec<IpAddr>,
-    /// Port to listen on, UDP and TCP; 0 for one that the kernel chooses.
-    pub bind_port: u16,
-    /// Address that other members are told; `None` for the first address of `bind_addr` if it is a
-    /// specific one, else the address this host reaches others from.
-    pub advertise_addr: Option<IpAddr>,
-    /// Port that other members are told; 0 for the one listened on.
-    pub advertise_port: u16,
-    /// Where other members are: `host:port`, `dns+host:port` (A and AAAA records) or
-    /// `dnssrv+name` (SRV records); without a port, `bind_port`.
-    pub join_members: Vec<String>,
-    /// Members of one cluster have one label; packets with another are dropped.
-    pub cluster_label: String,
-    /// Accept packets whatever their label.
-    pub cluster_label_verification_disabled: bool,
-    /// Time between two rounds of gossip.
-    pub gossip_interval: Duration,
-    /// Time between two resolutions of `join_members` at which members that are not known are
-    /// contacted; zero for `max_join_backoff`.
-    pub rejoin_interval: Duration,
-    /// First pause between two attempts to join.
-    pub min_join_backoff: Duration,
-    /// Longest pause between two attempts to join.
-    pub max_join_backoff: Duration,
-    /// Attempts to join before `abort_if_cluster_join_fails` has its say; 0 for no end.
-    pub max_join_retries: u32,
-    /// Fail if nobody could be joined after all attempts, instead of going on trying.
-    pub abort_if_cluster_join_fails: bool,
-    /// Fail if nobody could be joined at the first attempt.
-    pub abort_if_cluster_fast_join_fails: bool,
-    /// How long leaving may take, the handing over of entries included.
-    pub leave_timeout: Duration,
-    /// How long a member that has left, or is dead, is remembered.
-    pub left_ingesters_timeout: Duration,
-    /// How long the tombstone of a deleted key is kept, longer while members that are gone are
-    /// remembered; an own copy that another member's has superseded, half as long.
-    pub obsolete_entries_timeout: Duration,
-    /// Bytes of sent, and as many of received, messages to keep for the admin page; 0 for none.
-    pub message_history_buffer_bytes: usize,
-    /// Compress what gossip has not compressed itself.
-    pub compression_enabled: bool,
-    /// Keys of encryption: the first encrypts, all decrypt. Empty: anyone who reaches the port can
-    /// read and write.
-    pub encryption_keys: Keyring,
+use crate::keyring::MAX_KEYS;
+use crate::names::is_showable;
+use crate::packet::MAX_LABEL;
+use crate::{KeyError, Keyring, check_join_member};
+
+/// Longest name, bytes: with its random end it stays below what a digest may name.
+pub(crate) const MAX_NODE_NAME: usize = 100;
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
+const LONGEST_INTERVAL: Duration = Duration::from_secs(10);
+/// Longest text of a key: base64 or a path.
+const MAX_KEY_TEXT: usize = 4096;
+const MAX_HISTORY: u64 = 64 << 20;
+
+settings! {
+    /// The settings of a member. Names, meaning and defaults are those of Mimir's `memberlist` block,
+    /// but for `encryption_keys`.
+    #[serde(deny_unknown_fields)]
+    pub struct MemberlistConfig {
+        /// Members to contact at first: host:port, dns+host:port for all addresses of a name, or
+        /// dnssrv+name for its SRV records; without a port, bind_port. The names are resolved again
+        /// at each attempt.
+        #[setting(flag = "join", kind = Kind::List, default = "", basic)]
+        pub join_members: Vec<String>,
+        /// IP addresses to listen on, UDP and TCP; an empty list is the same as 0.0.0.0.
+        #[setting(flag = "bind-addr", kind = Kind::Addresses, default = "0.0.0.0")]
+        pub bind_addr: Vec<IpAddr>,
+        /// Port to listen on, UDP and TCP; 0 for a free one.
+        #[setting(flag = "bind-port", kind = Kind::Port, default = "7946", basic)]
+        pub bind_port: u16,
+        /// IP address at which others reach this member; empty to find it out from bind_addr and
+        /// the host's interfaces.
+        #[setting(flag = "advertise-addr", kind = Kind::Address, default = "")]
+        pub advertise_addr: Option<IpAddr>,
+        /// Port at which others reach this member; 0 for the one listened on.
+        #[setting(flag = "advertise-port", kind = Kind::Port, default = "0")]
+        pub advertise_port: u16,
+        /// Name of this member, at most 100 bytes; empty for the host's name.
+        #[setting(flag = "nodename", kind = Kind::Text, default = "")]
+        pub node_name: String,
+        /// Append random characters to the name, so that no two members have the same.
+        #[setting(flag = "randomize-node-name", kind = Kind::Bool, default = "true")]
+        pub randomize_node_name: bool,
+        /// Sent with every packet; packets with another label are dropped, so that two fleets that
+        /// reach each other stay apart. At most 255 bytes, the same on all members.
+        #[setting(flag = "cluster-label", kind = Kind::Text, default = "")]
+        pub cluster_label: String,
+        /// Take packets whatever their label: for the time in which a running fleet gets one.
+        #[setting(
+            flag = "cluster-label-verification-disabled",
+            kind = Kind::Bool,
+            default = "false"
+        )]
+        pub cluster_label_verification_disabled: bool,
+        /// Time between two rounds of gossip, from 10ms to 10s; shorter spreads an election faster
+        /// and costs more packets.
+        #[setting(flag = "gossip-interval", kind = Kind::Duration, default = "200ms")]
+        pub gossip_interval: Duration,
+        /// No effect, accepted because Mimir has it: each round of gossip goes to 3 members.
+        #[setting(flag = "gossip-nodes", kind = Kind::Unsigned, default = "3", unused)]
+        pub gossip_nodes: u64,
+        /// No effect, accepted because Mimir has it: every round of gossip compares the whole state.
+        #[setting(flag = "pullpush-interval", kind = Kind::Duration, default = "30s", unused)]
+        pub pull_push_interval: Duration,
+        /// How often those of join_members that are not known are contacted while running, which
+        /// heals a fleet that was split for long; 0 for every max_join_backoff.
+        #[setting(flag = "rejoin-interval", kind = Kind::Duration, default = "0s")]
+        pub rejoin_interval: Duration,
+        /// Pause after the first failed attempt to join; it doubles with each further one.
+        #[setting(flag = "min-join-backoff", kind = Kind::Duration, default = "1s")]
+        pub min_join_backoff: Duration,
+        /// Longest pause between two attempts to join; at least min_join_backoff.
+        #[setting(flag = "max-join-backoff", kind = Kind::Duration, default = "1m")]
+        pub max_join_backoff: Duration,
+        /// Attempts to join before abort_if_cluster_join_fails decides; 0 for no end.
+        #[setting(flag = "max-join-retries", kind = Kind::Unsigned, default = "10")]
+        pub max_join_retries: u64,
+        /// Exit when no member could be joined after all attempts, instead of going on alone.
+        #[setting(flag = "abort-if-join-fails", kind = Kind::Bool, default = "false")]
+        pub abort_if_cluster_join_fails: bool,
+        /// Exit when no member could be joined at the first attempt.
+        #[setting(flag = "abort-if-fast-join-fails", kind = Kind::Bool, default = "false")]
+        pub abort_if_cluster_fast_join_fails: bool,
+        /// How long leaving may take at shutdown, the last rounds of gossip included.
+        #[setting(flag = "leave-timeout", kind = Kind::Duration, default = "20s")]
+        pub leave_timeout: Duration,
+        /// How long a member that has left, or is dead, is remembered.
+        #[setting(flag = "left-ingesters-timeout", kind = Kind::Duration, default = "5m")]
+        pub left_ingesters_timeout: Duration,
+        /// How long the tombstone of a deleted entry is kept (longer while members that are gone
+        /// are remembered); an own copy that another member's has replaced, half as long.
+        #[setting(flag = "obsolete-entries-timeout", kind = Kind::Duration, default = "30s")]
+        pub obsolete_entries_timeout: Duration,
+        /// Bytes of sent, and as many of received, messages with entries to keep for the page
+        /// /memberlist; at most 64MiB. 0 for none.
+        #[setting(flag = "message-history-buffer-bytes", kind = Kind::Size, default = "0")]
+        pub message_history_buffer_bytes: u64,
+        /// Compress what gossip has not compressed already.
+        #[setting(flag = "compression-enabled", kind = Kind::Bool, default = "true")]
+        pub compression_enabled: bool,
+        /// Keys of the gossip, at most 8, each in base64 or as the path of a file that holds one.
+        /// The first encrypts, all decrypt. Without any, whoever reaches the port can read and
+        /// change elections. Not a setting of Mimir.
+        #[setting(flag = "encryption-keys", kind = Kind::List, default = "", secret)]
+        pub encryption_keys: Vec<Secret>,
+        /// Must be false: gossip is encrypted by encryption_keys here, not by TLS.
+        #[setting(flag = "tls-enabled", kind = Kind::Bool, default = "false")]
+        pub tls_enabled: bool,
+    }
 }
 
-impl Default for MemberlistConfig {
-    fn default() -> Self {
-        Self {
-            node_name: String::new(),
-            randomize_node_name: true,
-            bind_addr: vec![IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)],
-            bind_port: 7946,
-            advertise_addr: None,
-            advertise_port: 0,
-            join_members: Vec::new(),
-            cluster_label: String::new(),
-            cluster_label_verification_disabled: false,
-            gossip_interval: Duration::from_millis(200),
-            rejoin_interval: Duration::ZERO,
-            min_join_backoff: Duration::from_secs(1),
-            max_join_backoff: Duration::from_secs(60),
-            max_join_retries: 10,
-            abort_if_cluster_join_fails: false,
-            abort_if_cluster_fast_join_fails: false,
-            leave_timeout: Duration::from_secs(20),
-            left_ingesters_timeout: Duration::from_secs(300),
-            obsolete_entries_timeout: Duration::from_secs(30),
-            message_history_buffer_bytes: 0,
-            compression_enabled: true,
-            encryption_keys: Keyring::default(),
+impl MemberlistConfig {
+    /// The rules about the values. Reads no file: whether there are such keys, the start finds out.
+    pub fn check(&self, report: &mut Report<'_>) {
+        for (index, member) in self.join_members.iter().enumerate() {
+            if let Err(error) = check_join_member(member) {
+                let problem = format!("got {:?}; {}", error.entry, error.problem);
+                report.bad_item("join_members", index, problem);
+            }
+        }
+        report.at_most_bytes("node_name", &self.node_name, MAX_NODE_NAME);
+        if !self.node_name.is_empty() && !is_showable(&self.node_name) {
+            report.bad(
+                "node_name",
+                "has a control character, or one that changes the direction of writing or has no \
+                 width",
+            );
+        }
+        report.at_most_bytes("cluster_label", &self.cluster_label, MAX_LABEL);
+        let intervals = SHORTEST_INTERVAL..=LONGEST_INTERVAL;
+        report.duration("gossip_interval", self.gossip_interval, intervals);
+        report.more_than_zero("min_join_backoff", self.min_join_backoff);
+        report.more_than_zero("left_ingesters_timeout", self.left_ingesters_timeout);
+        report.more_than_zero("obsolete_entries_timeout", self.obsolete_entries_timeout);
+        self.check_backoff(report);
+        if self.message_history_buffer_bytes > MAX_HISTORY {
+            let bytes = self.message_history_buffer_bytes;
+            let problem = format!("got {bytes} bytes; must be at most 64MiB");
+            report.bad("message_history_buffer_bytes", problem);
+        }
+        self.check_keys(report);
+        if self.tls_enabled {
+            let problem = format!(
+                "got true; gossip is encrypted with {} here, not TLS: set these on all members, and \
+                 remove this",
+                report.path("encryption_keys")
+            );
+            report.bad("tls_enabled", problem);
+        }
+    }
+
+    fn check_backoff(&self, report: &mut Report<'_>) {
+        let (min, max) = (self.min_join_backoff, self.max_join_backoff);
+        if max < min && report.accepted(&["min_join_backoff", "max_join_backoff"]) {
+            let problem = format!(
+                "got {}; must be at least {}",
+                format_duration(max),
+                report.described("min_join_backoff", format_duration(min))
+            );
+            report.bad_together(&["max_join_backoff", "min_join_backoff"], problem);
+        }
+    }
+
+    fn check_keys(&self, report: &mut Report<'_>) {
+        let keys = self.encryption_keys.len();
+        if keys > MAX_KEYS {
+            let problem = format!("got {keys} keys; must be at most {MAX_KEYS}");
+            report.bad("encryption_keys", problem);
+        }
+        for (index, key) in self.encryption_keys.iter().enumerate() {
+            let length = key.expose().len();
+            if key.expose().trim().is_empty() {
+                let problem =
+                    "got nothing; must be a key in base64, or the path of a file that holds one";
+                report.bad_item("encryption_keys", index, problem);
+            } else if length > MAX_KEY_TEXT {
+                let problem = format!(
+                    "got {length} bytes, which are not shown; must be at most {MAX_KEY_TEXT}"
+                );
+                report.bad_item("encryption_keys", index, problem);
+            }
+        }
+    }
+
+    /// The keys, read from their files where they are in files.
+    ///
+    /// # Errors
+    /// The first that is no key.
+    pub fn keyring(&self) -> Result<Keyring, KeyError> {
+        let keys: Vec<&str> = self.encryption_keys.iter().map(Secret::expose).collect();
+        Keyring::parse(&keys)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_keep_the_rules() {
+        let mut report = Report::default();
+        MemberlistConfig::default().check(&mut report);
+        assert_eq!(report.into_result(), Ok(()));
+    }
+
+    #[test]
+    fn help_names_the_bounds() {
+        for (setting, bounds) in [
+            ("node_name", format!("at most {MAX_NODE_NAME} bytes")),
+            ("cluster_label", format!("At most {MAX_LABEL} bytes")),
+            ("encryption_keys", format!("at most {MAX_KEYS},")),
+            (
+                "message_history_buffer_bytes",
+                format!("at most {}MiB", MAX_HISTORY >> 20),
+            ),
+            (
+                "gossip_interval",
+                format!(
+                    "from {} to {}",
+                    format_duration(SHORTEST_INTERVAL),
+                    format_duration(LONGEST_INTERVAL)
+                ),
+            ),
+        ] {
+            let mut rows = MemberlistConfig::SETTINGS.iter();
+            let row = rows.find(|row| row.path == setting).unwrap();
+            assert!(row.help.contains(&bounds), "{}: {bounds}", row.help);
+        }
+    }
+
+    #[test]
+    fn without_an_application_names_are_relative() {
+        let config = MemberlistConfig {
+            node_name: "a\u{202e}b".to_owned(),
+            min_join_backoff: Duration::from_secs(90),
+            tls_enabled: true,
+            ..MemberlistConfig::default()
+        };
+        let mut report = Report::default();
+        config.check(&mut report);
+        let mistakes = report.into_result().unwrap_err().to_string();
+        assert!(
+            mistakes.starts_with("node_name: has a control character"),
+            "{mistakes}"
+        );
+        for part in [
+            "max_join_backoff: got 1m0s; must be at least min_join_backoff 1m30s; ",
+            "tls_enabled: got true; gossip is encrypted with encryption_keys here",
+        ] {
+            assert!(mistakes.contains(part), "{mistakes}");
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::resolve::{Resolved, Resolver};
 use crate::store::Phase;
 
 /// Attempts after which a member that everybody refused holds itself for alone.
-const REFUSALS: u32 = 3;
+const REFUSALS: u64 = 3;
 
 /// How long unanswered attempts go on before a member holds itself for alone.
 pub(crate) const SILENCE: Duration = Duration::from_secs(10);
@@ -122,7 +122,7 @@ where
     }
 
     /// Whether nobody else can be expected to be there.
-    fn is_alone(&self, resolved: &Resolved, attempt: u32) -> bool {
+    fn is_alone(&self, resolved: &Resolved, attempt: u64) -> bool {
         let wire = self.inner.gossip.wire();
         let refuses = |address: &SocketAddr| wire.trouble(*address).is_some();
         // A name that does not resolve may be that of a cluster.
@@ -155,7 +155,7 @@ where
         }
         waiting.extend(resolved.failed.iter().take(5).cloned());
         if waiting.is_empty() {
-            return "memberlist.join_members name nobody but this member".to_owned();
+            return "join_members name nobody but this member".to_owned();
         }
         format!("waiting to hear from a member: {}", waiting.join(", "))
     }
@@ -200,6 +200,7 @@ mod tests {
 
     use kv_core::conformance::{CODEC, Counter};
     use prometheus_client::registry::Registry;
+    use settings::Secret;
     use tokio::time::{sleep, timeout};
 
     use super::*;
@@ -215,12 +216,11 @@ mod tests {
     }
 
     /// With keys, whoever has them is believed to be where it says.
-    fn keys() -> Keyring {
-        Keyring::parse(&["AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_owned()]).unwrap()
-    }
+    const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
     fn sealer() -> Sealer {
-        Sealer::new(keys(), String::new(), true, false)
+        let keys = Keyring::parse(&[KEY]).unwrap();
+        Sealer::new(keys, String::new(), true, false)
     }
 
     async fn start(
@@ -231,7 +231,7 @@ mod tests {
         let config = MemberlistConfig {
             node_name: "member".to_owned(),
             join_members: join.iter().map(|at| address(*at).to_string()).collect(),
-            encryption_keys: keys(),
+            encryption_keys: vec![Secret::new(KEY)],
             ..MemberlistConfig::default()
         };
         let mut registry = Registry::default();

@@ -14,7 +14,7 @@ pub(crate) const KEY_SIZE: usize = 32;
 /// Bytes of the id that says in a packet which key encrypted it.
 pub(crate) const KEY_ID_SIZE: usize = 4;
 /// Keys that a keyring holds at most: a change of keys needs two.
-const MAX_KEYS: usize = 8;
+pub(crate) const MAX_KEYS: usize = 8;
 /// A file that is longer than this is no key.
 const MAX_FILE: u64 = 1024;
 const HOW: &str = "make a key with `openssl rand -base64 32`";
@@ -100,7 +100,7 @@ fn shown(path: &Option<String>) -> String {
 impl Keyring {
     /// Reads keys. Each source is base64 (standard alphabet, padded or not) of exactly 32 bytes, or
     /// the path of a file that holds such base64 or 32 raw bytes. What is both names a file.
-    pub fn parse(sources: &[String]) -> Result<Self, KeyError> {
+    pub fn parse(sources: &[impl AsRef<str>]) -> Result<Self, KeyError> {
         if sources.len() > MAX_KEYS {
             return Err(KeyError::TooMany {
                 count: sources.len(),
@@ -108,7 +108,7 @@ impl Keyring {
         }
         let mut keys: Vec<Key> = Vec::with_capacity(sources.len());
         for (number, source) in (1..).zip(sources) {
-            let key = Key::new(read_source(number, source.trim())?);
+            let key = Key::new(read_source(number, source.as_ref().trim())?);
             // Ids are compared: a packet must say with one which key it needs.
             if let Some(first) = keys.iter().position(|other| other.id == key.id) {
                 return Err(KeyError::Duplicate {

@@ -7,25 +7,24 @@ use std::time::Duration;
 
 use kv_core::{Codec, Mergeable};
 use prometheus_client::registry::Registry;
+use settings::{Mistakes, Report};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::config::MAX_NODE_NAME;
 use crate::door::Door;
 use crate::gossip::{Gossip, Part, PeerId, Wire};
 use crate::link::{Link, Reception};
 use crate::liveness::Liveness;
 use crate::metrics::Metrics;
-use crate::names::{is_showable, showable};
+use crate::names::showable;
 use crate::packet::Sealer;
 use crate::resolve::{JoinMember, JoinMemberError, Resolver};
 use crate::store::{MemberlistStore, Phase, Pulse};
 use crate::upkeep::{self, SWEEP_SHARE};
 use crate::view::View;
-use crate::{History, Member, MemberState, MemberlistConfig, RawValue};
-
-/// Longest name, bytes: with its random end it stays below what a digest may name.
-const MAX_NAME: usize = 100;
+use crate::{History, KeyError, Member, MemberState, MemberlistConfig, RawValue};
 
 /// Time between two looks while leaving.
 const LOOK: Duration = Duration::from_millis(50);
@@ -33,22 +32,20 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Why a member cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// An entry of `join_members` makes no sense.
-    #[error("memberlist.{0}")]
+    /// Settings break rules.
+    #[error("{0}")]
+    Settings(#[from] Mistakes),
+    /// An encryption key is not valid.
+    #[error("encryption_keys: {0}")]
+    Key(#[from] KeyError),
+    /// An entry of `join_members` is not valid.
+    #[error("{0}")]
     JoinMember(#[from] JoinMemberError),
-    /// A setting is out of its bounds.
-    #[error("memberlist.{setting}: {problem}")]
-    Setting {
-        /// Its name.
-        setting: &'static str,
-        /// What is wrong with it.
-        problem: String,
-    },
     /// The port cannot be listened on.
-    #[error("memberlist: cannot listen (memberlist.bind_addr, memberlist.bind_port): {0}")]
+    #[error("cannot listen (bind_addr, bind_port): {0}")]
     Bind(#[source] std::io::Error),
     /// Gossip does not start.
-    #[error("memberlist: gossip cannot start: {0:#}")]
+    #[error("gossip cannot start: {0:#}")]
     Gossip(anyhow::Error),
 }
 
@@ -117,7 +114,7 @@ where
     } else {
         &config.bind_addr
     };
-    let door = Arc::new(Door::new(sealer(&config), metrics.clone()));
+    let door = Arc::new(Door::new(sealer(&config)?, metrics.clone()));
     let reception = Arc::clone(&door) as Arc<dyn Reception>;
     let link = crate::net::bind(addresses, config.bind_port, metrics.clone(), reception)
         .await
@@ -126,13 +123,13 @@ where
 }
 
 /// What makes and opens the packets of a member.
-pub(crate) fn sealer(config: &MemberlistConfig) -> Sealer {
-    Sealer::new(
-        config.encryption_keys.clone(),
+pub(crate) fn sealer(config: &MemberlistConfig) -> Result<Sealer, KeyError> {
+    Ok(Sealer::new(
+        config.keyring()?,
         config.cluster_label.clone(),
         !config.cluster_label_verification_disabled,
         config.compression_enabled,
-    )
+    ))
 }
 
 /// As [`start`], on any link.
@@ -147,7 +144,9 @@ where
     V: Mergeable + Clone + PartialEq + Send + Sync + 'static,
     C: Codec<V>,
 {
-    check(&config)?;
+    let mut report = Report::default();
+    config.check(&mut report);
+    report.into_result()?;
     let bound = link.local_addr();
     let members = config
         .join_members
@@ -160,7 +159,7 @@ where
     if config.encryption_keys.is_empty() {
         tracing::warn!(
             "gossip is not encrypted: whoever reaches {bound} (UDP and TCP) can read and change \
-             the elections. Set memberlist.encryption_keys, or keep the port to the members"
+             the elections. Set encryption_keys, or keep the port to the members"
         );
     }
     door.open(Arc::downgrade(&link), advertised);
@@ -168,7 +167,7 @@ where
         door,
         link,
         advertised,
-        config.message_history_buffer_bytes,
+        usize::try_from(config.message_history_buffer_bytes).unwrap_or(usize::MAX),
     ));
     let view = Arc::new(View::new(
         Arc::new(codec) as Arc<dyn Codec<V>>,
@@ -513,33 +512,6 @@ where
     }
 }
 
-fn check(config: &MemberlistConfig) -> Result<(), StartError> {
-    let fail = |setting, problem: &str| {
-        Err(StartError::Setting {
-            setting,
-            problem: problem.to_owned(),
-        })
-    };
-    if config.gossip_interval < Duration::from_millis(10)
-        || config.gossip_interval > Duration::from_secs(10)
-    {
-        return fail("gossip_interval", "must be from 10ms to 10s");
-    }
-    if config.node_name.len() > MAX_NAME {
-        return fail("node_name", "is longer than 100 bytes");
-    }
-    if !config.node_name.is_empty() && !is_showable(&config.node_name) {
-        return fail(
-            "node_name",
-            "has a control character, or one that changes the direction of writing or has no width",
-        );
-    }
-    if config.cluster_label.len() > 255 {
-        return fail("cluster_label", "is longer than 255 bytes");
-    }
-    Ok(())
-}
-
 fn default_port(config: &MemberlistConfig, bound: SocketAddr) -> u16 {
     if config.bind_port == 0 {
         bound.port()
@@ -554,7 +526,7 @@ fn name(config: &MemberlistConfig) -> String {
     } else {
         config.node_name.clone()
     };
-    while name.len() > MAX_NAME {
+    while name.len() > MAX_NODE_NAME {
         name.pop();
     }
     if config.randomize_node_name {

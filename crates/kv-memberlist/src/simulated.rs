@@ -129,7 +129,7 @@ impl SimulatedNetwork {
         C: Codec<V>,
     {
         let metrics = Metrics::register(registry);
-        let door = Arc::new(Door::new(sealer(&config), metrics.clone()));
+        let door = Arc::new(Door::new(sealer(&config)?, metrics.clone()));
         let inbox: Arc<dyn Reception> = Arc::clone(&door) as _;
         let link = self.connect(address, inbox);
         crate::member::start_on(door, link, config, codec, metrics).await

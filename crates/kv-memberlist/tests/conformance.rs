@@ -8,11 +8,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use kv_core::conformance::{Backend, CODEC, Counter, run, storm};
 use kv_core::{CasUpdate, Store};
-use kv_memberlist::{Keyring, Memberlist, MemberlistConfig, MemberlistStore, start};
+use kv_memberlist::{Memberlist, MemberlistConfig, MemberlistStore, start};
 use prometheus_client::registry::Registry;
 use rand::distr::Alphanumeric;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use settings::Secret;
 
 struct Gossip {
     store: MemberlistStore<Counter>,
@@ -27,7 +28,7 @@ impl Backend for Gossip {
 }
 
 /// A member on a port of the kernel's choice; `join` are the members to find.
-async fn member(join: &[&Gossip], keys: &Keyring) -> Gossip {
+async fn member(join: &[&Gossip], keys: &[Secret]) -> Gossip {
     let mut join_members = Vec::new();
     for other in join {
         join_members.push(other.memberlist.inspector().address().to_string());
@@ -36,7 +37,7 @@ async fn member(join: &[&Gossip], keys: &Keyring) -> Gossip {
         bind_addr: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
         bind_port: 0,
         join_members,
-        encryption_keys: keys.clone(),
+        encryption_keys: keys.to_vec(),
         ..MemberlistConfig::default()
     };
     let (store, memberlist) = start(config, CODEC, &mut Registry::default())
@@ -50,13 +51,12 @@ async fn member(join: &[&Gossip], keys: &Keyring) -> Gossip {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_alone() {
-    run(&member(&[], &Keyring::default()).await).await;
+    run(&member(&[], &[]).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_of_a_cluster() {
-    let keys =
-        Keyring::parse(&["MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".to_owned()]).unwrap();
+    let keys = [Secret::new("MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")];
     let first = member(&[], &keys).await;
     let second = member(&[&first], &keys).await;
     let third = member(&[&second], &keys).await;
@@ -90,13 +90,13 @@ async fn a_member_of_a_cluster() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storm_loses_no_increment() {
-    let gossip = member(&[], &Keyring::default()).await;
+    let gossip = member(&[], &[]).await;
     storm(&gossip, "storm/large", 16, 200).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_gossip_cannot_carry_is_refused() {
-    let gossip = member(&[], &Keyring::default()).await;
+    let gossip = member(&[], &[]).await;
     // Nothing that compresses.
     let writer: String = StdRng::seed_from_u64(1)
         .sample_iter(Alphanumeric)

@@ -2,32 +2,26 @@
 
 use std::time::Duration;
 
-/// How a [`MultiStore`](crate::MultiStore) works until something else is asked of it.
-#[derive(Debug, Clone)]
-pub struct MultiConfig {
-    /// Whether what the primary stores goes to the secondary too. Default false.
-    pub mirror_enabled: bool,
-    /// How long one write to the secondary may take. Also bounds the two waits of a switch: for the
-    /// writes under way, and for what is to be mirrored. Default 2 s.
-    pub mirror_timeout: Duration,
-    /// Time between two comparisons of the stores while mirroring is on. Default 10 s.
-    pub compare_interval: Duration,
-    /// For how long a difference must last to count as one: what is on its way is none. Default 1 s.
-    pub settle: Duration,
-    /// How many keys per second a backfill copies at most. Each process has one, and they share the
-    /// work by chance. Default 200.
-    pub backfill_rate: u32,
-}
+use settings::{Kind, settings};
 
-impl Default for MultiConfig {
-    fn default() -> Self {
-        Self {
-            mirror_enabled: false,
-            mirror_timeout: Duration::from_secs(2),
-            compare_interval: Duration::from_secs(10),
-            settle: Duration::from_secs(1),
-            backfill_rate: 200,
-        }
+settings! {
+    /// How a [`MultiStore`](crate::MultiStore) works until something else is asked of it.
+    pub struct MultiConfig {
+        /// Also write to the secondary what the primary stores, and copy what the secondary lacks.
+        #[setting(flag = "mirror-enabled", kind = Kind::Bool, default = "false")]
+        pub mirror_enabled: bool,
+        /// How long one write to the secondary may take. Nobody waits for it but a switch of the
+        /// primary.
+        #[setting(flag = "mirror-timeout", kind = Kind::Duration, default = "2s", nonzero)]
+        pub mirror_timeout: Duration;
+        /// Time between two comparisons of the stores while mirroring is on. Default 10 s.
+        pub compare_interval: Duration = Duration::from_secs(10),
+        /// For how long a difference must last to count as one: what is on its way is none.
+        /// Default 1 s.
+        pub settle: Duration = Duration::from_secs(1),
+        /// How many keys per second a backfill copies at most. Each process has one, and they share
+        /// the work by chance. Default 200.
+        pub backfill_rate: u32 = 200,
     }
 }
 

@@ -34,7 +34,7 @@ impl Backend for Both {
 async fn etcd_and_gossip(name: &str) -> Both {
     let etcd = Etcd::start(name).await;
     let config = EtcdConfig::new([etcd.endpoint()]);
-    let client: Arc<dyn Store<Counter>> = Arc::new(kv_etcd::open(&config, CODEC).unwrap());
+    let client: Arc<dyn Store<Counter>> = Arc::new(kv_etcd::open(&config, None, CODEC).unwrap());
     let config = MemberlistConfig {
         bind_addr: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
         bind_port: 0,

@@ -8,16 +8,16 @@ use figment::Figment;
 use figment::value::Value;
 
 use super::settling::Read;
-use crate::collect::{Assignment, Collector};
 use crate::errors::Findings;
-use crate::layers;
 use crate::mimir;
 use crate::model::Limits;
 use crate::render::{Branch, Mode, Tree, at, plain, to_json, to_yaml};
+use crate::schema::all_settings;
+use crate::sources::collect::{Assignment, Collector};
+use crate::sources::layers;
+use crate::sources::yaml::{self, Content, Entry, Node};
 use crate::subtables::RUNTIME;
-use crate::table::SETTINGS;
 use crate::validate::check_limits;
-use crate::yaml::{self, Content, Entry, Node};
 
 /// `multi_kv_config` of the runtime configuration: what overrides the configured multi store.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -80,8 +80,12 @@ impl RuntimeSnapshot {
                         .into_iter()
                         .map(|(key, line, value)| Entry { key, line, value })
                         .collect::<Vec<_>>();
-                    let mut collector =
-                        Collector::new(file, SETTINGS, mimir::is_ignored_at_run_time, findings);
+                    let mut collector = Collector::new(
+                        file,
+                        all_settings(),
+                        mimir::is_ignored_at_run_time,
+                        findings,
+                    );
                     collector.section(&fields, "limits", &shown);
                     tenants
                         .entry(tenant)
@@ -233,7 +237,7 @@ fn limits_tree(limits: &Limits, base: Option<&Limits>) -> Tree {
     let values = serde_json::to_value(limits).unwrap_or_default();
     let base = base.map(|base| serde_json::to_value(base).unwrap_or_default());
     let mut tree = Tree::default();
-    for name in SETTINGS
+    for name in all_settings()
         .iter()
         .filter_map(|setting| setting.path.strip_prefix("limits."))
     {

@@ -15,7 +15,7 @@ fn stores(config: &Config) -> Stores {
         kvstore.store,
         multi.primary.clone(),
         multi.secondary.clone(),
-        multi.mirror_enabled,
+        multi.mirroring.mirror_enabled,
     )
 }
 

@@ -99,11 +99,11 @@ fn a_whole_file_loads_with_one_warning() {
     .loaded();
     assert!(loaded.config.distributor.ha_tracker.enable_ha_tracker);
     assert_eq!(
-        loaded.config.limits.ha_tracker_update_timeout,
+        loaded.config.limits.elections.update_timeout,
         Duration::from_secs(20)
     );
     assert_eq!(
-        loaded.config.limits.ha_tracker_failover_timeout,
+        loaded.config.limits.elections.failover_timeout,
         Duration::from_secs(40)
     );
     assert_eq!(loaded.config.runtime_config.files.len(), 1);
@@ -153,15 +153,15 @@ distributor:
     );
     let limits = config.limits;
     assert_eq!(
-        limits.ha_tracker_update_timeout,
+        limits.elections.update_timeout,
         Duration::from_secs(4),
         "the limit wins"
     );
     assert_eq!(
-        limits.ha_tracker_update_timeout_jitter_max,
+        limits.elections.update_timeout_jitter_max,
         Duration::from_secs(1)
     );
-    assert_eq!(limits.ha_tracker_failover_timeout, Duration::from_secs(9));
+    assert_eq!(limits.elections.failover_timeout, Duration::from_secs(9));
 
     let mistakes = yaml_mistakes("distributor: {ha_tracker: {ha_tracker_update_timeout: x}}");
     assert!(mistakes.contains("distributor.ha_tracker.ha_tracker_update_timeout: got \"x\""));

@@ -29,8 +29,11 @@ fn every_setting_has_its_place() {
     assert_eq!(kvstore.store, StoreKind::Multi);
     assert_eq!(kvstore.multi.primary, "consul");
     assert_eq!(kvstore.multi.secondary, "memberlist");
-    assert!(kvstore.multi.mirror_enabled);
-    assert_eq!(kvstore.multi.mirror_timeout, Duration::from_secs(5));
+    assert!(kvstore.multi.mirroring.mirror_enabled);
+    assert_eq!(
+        kvstore.multi.mirroring.mirror_timeout,
+        Duration::from_secs(5)
+    );
     assert_eq!(kvstore.in_use(), [StoreKind::Consul, StoreKind::Memberlist]);
 
     let config = Process {
@@ -48,16 +51,19 @@ fn every_setting_has_its_place() {
     .config();
     let kvstore = &config.distributor.ha_tracker.kvstore;
     assert_eq!(kvstore.in_use(), [StoreKind::Etcd, StoreKind::Inmemory]);
-    assert!(kvstore.multi.mirror_enabled);
-    assert_eq!(kvstore.multi.mirror_timeout, Duration::from_millis(300));
+    assert!(kvstore.multi.mirroring.mirror_enabled);
+    assert_eq!(
+        kvstore.multi.mirroring.mirror_timeout,
+        Duration::from_millis(300)
+    );
 }
 
 #[test]
 fn off_and_two_seconds_unless_told_otherwise() {
     let config = from_yaml(&multi("primary: consul, secondary: memberlist"));
     let multi = &config.distributor.ha_tracker.kvstore.multi;
-    assert!(!multi.mirror_enabled);
-    assert_eq!(multi.mirror_timeout, Duration::from_secs(2));
+    assert!(!multi.mirroring.mirror_enabled);
+    assert_eq!(multi.mirroring.mirror_timeout, Duration::from_secs(2));
 }
 
 #[test]

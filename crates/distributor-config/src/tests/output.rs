@@ -296,7 +296,7 @@ fn help_all_shows_every_flag() {
     .start() else {
         panic!("help was asked for");
     };
-    for setting in crate::table::SETTINGS {
+    for setting in crate::schema::all_settings() {
         assert!(
             text.contains(&format!("  -{}", setting.flag)),
             "{}",

@@ -98,10 +98,10 @@ async fn overrides_apply_to_their_tenant() {
     let mut files = Files::new(&[("a.yaml", GOOD)]);
     let runtime = files.start(&["a.yaml"]).await;
     let one = runtime.limits("one");
-    assert_eq!(one.ha_max_clusters, 7);
-    assert_eq!(one.ha_tracker_update_timeout, Duration::from_secs(10));
+    assert_eq!(one.elections.max_clusters, 7);
+    assert_eq!(one.elections.update_timeout, Duration::from_secs(10));
     assert_eq!(
-        one.ha_tracker_failover_timeout,
+        one.elections.failover_timeout,
         Duration::from_secs(30),
         "from the defaults"
     );
@@ -143,7 +143,7 @@ async fn later_files_win_by_key() {
     ]);
     let runtime = files.start(&["a.yaml", "b.yaml"]).await;
     let limits = runtime.limits("t");
-    assert_eq!(limits.ha_max_clusters, 3);
+    assert_eq!(limits.elections.max_clusters, 3);
     assert!((limits.ingestion_rate - 2.0).abs() < f64::EPSILON);
     let multi = MultiKvOverride {
         primary: None,
@@ -207,8 +207,15 @@ async fn changes_are_seen_and_broken_files_change_nothing() {
 
     files.write("a.yaml", "overrides: {t: {ha_max_clusters: 2}}");
     changes.changed().await.unwrap();
-    assert_eq!(changes.borrow_and_update().limits("t").ha_max_clusters, 2);
-    assert_eq!(runtime.limits("t").ha_max_clusters, 2);
+    assert_eq!(
+        changes
+            .borrow_and_update()
+            .limits("t")
+            .elections
+            .max_clusters,
+        2
+    );
+    assert_eq!(runtime.limits("t").elections.max_clusters, 2);
 
     files.write("a.yaml", "overrides: {t: {ha_max_clusters: many}}");
     let mistakes = runtime.reload_now().await.unwrap_err().to_string();
@@ -222,7 +229,7 @@ async fn changes_are_seen_and_broken_files_change_nothing() {
         "still broken"
     );
     assert_eq!(
-        runtime.limits("t").ha_max_clusters,
+        runtime.limits("t").elections.max_clusters,
         2,
         "the last good one stays"
     );
@@ -239,7 +246,7 @@ async fn changes_are_seen_and_broken_files_change_nothing() {
 
     std::fs::remove_file(files.path("a.yaml")).unwrap();
     assert!(runtime.reload_now().await.is_err());
-    assert_eq!(runtime.limits("t").ha_max_clusters, 2);
+    assert_eq!(runtime.limits("t").elections.max_clusters, 2);
     files.write("a.yaml", "overrides: {t: {ha_max_clusters: 2}}");
     runtime.reload_now().await.unwrap();
     assert!(files.metrics().contains("last_reload_successful 1"));
@@ -247,7 +254,7 @@ async fn changes_are_seen_and_broken_files_change_nothing() {
     let reader = runtime.reader();
     runtime.shutdown().await.unwrap();
     assert_eq!(
-        reader.limits("t").ha_max_clusters,
+        reader.limits("t").elections.max_clusters,
         2,
         "readers outlive the shutdown"
     );

@@ -163,7 +163,7 @@ fn environment_takes_lists_and_top_level_settings() {
         ..Process::default()
     };
     assert_eq!(
-        process.config().limits.ha_tracker_failover_timeout,
+        process.config().limits.elections.failover_timeout,
         Duration::from_secs(50)
     );
 }

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 
+use settings::Kind;
+
 use super::Process;
-use crate::kind::Kind;
 use crate::reference_markdown;
+use crate::schema::all_settings;
 use crate::subtables::{DOWNSTREAM, RUNTIME};
-use crate::table::{CONTROL, SETTINGS};
+use crate::table::CONTROL;
 
 #[test]
 fn defaults_parse_and_make_a_valid_configuration() {
-    for setting in SETTINGS.iter().chain(CONTROL).chain(DOWNSTREAM) {
+    for setting in all_settings().iter().chain(CONTROL).chain(DOWNSTREAM) {
         let required = matches!(setting.kind, Kind::Url | Kind::Headers | Kind::Records(_));
         assert!(
             required || setting.kind.parse(setting.default).is_some(),
@@ -26,7 +28,7 @@ fn every_field_of_the_model_is_in_the_table_and_no_other() {
     let json = serde_json::to_value(&config).unwrap();
     let mut fields = BTreeSet::new();
     collect_leaves(&json, "", &mut fields);
-    let table: BTreeSet<String> = SETTINGS.iter().map(|s| s.path.to_string()).collect();
+    let table: BTreeSet<String> = all_settings().iter().map(|s| s.path.to_string()).collect();
     assert_eq!(fields, table);
 
     let mut fields = BTreeSet::new();
@@ -59,7 +61,7 @@ fn collect_leaves(value: &serde_json::Value, path: &str, leaves: &mut BTreeSet<S
 fn names_are_unique_and_texts_complete() {
     let mut flags = BTreeSet::new();
     let mut paths = BTreeSet::new();
-    for setting in SETTINGS.iter().chain(CONTROL) {
+    for setting in all_settings().iter().chain(CONTROL) {
         assert!(
             setting.flag.is_empty() || flags.insert(setting.flag),
             "{}",
@@ -71,7 +73,7 @@ fn names_are_unique_and_texts_complete() {
             setting.path
         );
     }
-    for setting in SETTINGS
+    for setting in all_settings()
         .iter()
         .chain(CONTROL)
         .chain(DOWNSTREAM)
@@ -81,7 +83,7 @@ fn names_are_unique_and_texts_complete() {
     }
 }
 
-/// `UPDATE_EXPECT=1 cargo test -p distributor reference` writes it.
+/// `UPDATE_EXPECT=1 cargo test -p distributor-config reference` writes it.
 #[test]
 fn the_reference_is_up_to_date() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");

@@ -21,7 +21,7 @@ limits: &limits
 ",
     );
     assert_eq!(
-        config.limits.ha_max_clusters, 1,
+        config.limits.elections.max_clusters, 1,
         "a key of its own wins over a merged one"
     );
     assert!((config.limits.ingestion_rate - 7.0).abs() < f64::EPSILON);

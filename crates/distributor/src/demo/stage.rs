@@ -428,7 +428,7 @@ mod tests {
             assert!(config.distributor.ha_tracker.enable_ha_tracker);
             assert!(config.limits.accept_ha_samples);
             assert_eq!(
-                config.limits.ha_tracker_failover_timeout,
+                config.limits.elections.failover_timeout,
                 script.failover_timeout
             );
         }

@@ -115,8 +115,8 @@ impl View<'_> {
             "configured": {
                 "primary": self.configured.primary,
                 "secondary": self.configured.secondary,
-                "mirror_enabled": self.configured.mirror_enabled,
-                "mirror_timeout": format_duration(self.configured.mirror_timeout),
+                "mirror_enabled": self.configured.mirroring.mirror_enabled,
+                "mirror_timeout": format_duration(self.configured.mirroring.mirror_timeout),
             },
             "override": override_json(self.wanted.as_ref()),
             "refused": self.refused.as_deref(),
@@ -156,7 +156,7 @@ impl View<'_> {
                 tr { th scope="row" { "Secondary" } td { b { (self.status.secondary) } @if self.status.mirror_enabled { " – written to" } @else { " – not used" } } }
                 tr { th scope="row" { "Mirroring" } td { @if self.status.mirror_enabled { "on" } @else { "off" } } }
                 tr { th scope="row" { "Since" } td title=(rfc3339(since)) { (ago(now_ms, since)) } }
-                tr { th scope="row" { "Configured" } td { (settings_text(&self.configured.primary, self.configured.mirror_enabled)) } }
+                tr { th scope="row" { "Configured" } td { (settings_text(&self.configured.primary, self.configured.mirroring.mirror_enabled)) } }
                 tr { th scope="row" { "Overridden" } td { (override_text(self.wanted.as_ref())) } }
             } } }
             @if self.status.mirror_enabled || mirror.writes_total > 0 {

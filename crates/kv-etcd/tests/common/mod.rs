@@ -33,7 +33,7 @@ pub fn config<E: ToString>(endpoints: impl IntoIterator<Item = E>) -> EtcdConfig
 }
 
 pub fn store_of(config: &EtcdConfig) -> AnyStore {
-    Arc::new(kv_etcd::open(config, CODEC).unwrap())
+    Arc::new(kv_etcd::open(config, None, CODEC).unwrap())
 }
 
 pub fn counter(value: i64) -> Counter {

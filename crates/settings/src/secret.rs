@@ -84,7 +84,7 @@ impl Serialize for SecretUrl {
 
 /// Replaces `user:password@` in the authority of `url`, and the query, which may hold a token.
 /// Works on what is no valid URL too, since a mistyped URL is quoted in an error.
-pub(super) fn redact_userinfo(url: &str) -> String {
+pub fn redact_userinfo(url: &str) -> String {
     let authority = url.find("://").map_or(0, |at| at + "://".len());
     // A password may itself hold an unescaped `/`, `?`, `#` or `@`, so everything up to the last
     // `@` goes; at worst a path with an `@` is shown shortened.

@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::collect::{Assignment, default_value, insert};
-use super::errors::{Findings, Origin};
-use super::table::SETTINGS;
+use crate::errors::{Findings, Origin};
+use crate::schema::all_settings;
 
 /// The lowest layer.
 #[derive(Debug, Clone)]
@@ -24,29 +24,29 @@ impl Provider for Defaults {
 }
 
 /// The built-in defaults of the table.
-pub(super) fn built_in() -> Figment {
+pub(crate) fn built_in() -> Figment {
     let mut dict = Dict::new();
-    for setting in SETTINGS {
+    for setting in all_settings() {
         insert(&mut dict, setting.path, default_value(setting));
     }
     Figment::from(Defaults(dict))
 }
 
 /// `value` as the lowest layer.
-pub(super) fn defaults_from(value: &impl Serialize) -> Figment {
+pub(crate) fn defaults_from(value: &impl Serialize) -> Figment {
     let value = figment::value::Value::serialize(value);
     let dict = value.ok().and_then(figment::value::Value::into_dict);
     Figment::from(Defaults(dict.unwrap_or_default()))
 }
 
 /// Puts `assignments` on top, later ones over earlier ones.
-pub(super) fn merge(figment: Figment, assignments: Vec<Assignment>) -> Figment {
+pub(crate) fn merge(figment: Figment, assignments: Vec<Assignment>) -> Figment {
     assignments.into_iter().fold(figment, Figment::merge)
 }
 
 /// Takes the typed value out. The table has checked every type, so that a failure here means that
 /// the table and the model disagree; it is reported like any mistake.
-pub(super) fn extract<T: DeserializeOwned>(
+pub(crate) fn extract<T: DeserializeOwned>(
     figment: &Figment,
     findings: &mut Findings,
 ) -> Option<T> {
@@ -64,7 +64,7 @@ pub(super) fn extract<T: DeserializeOwned>(
 }
 
 /// Where the value of `path` was set, as [`Origin`] displays it.
-pub(super) fn origin_of(figment: &Figment, path: &str) -> String {
+pub(crate) fn origin_of(figment: &Figment, path: &str) -> String {
     match figment
         .find_metadata(path)
         .and_then(|metadata| metadata.source.as_ref())

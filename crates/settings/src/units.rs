@@ -123,7 +123,7 @@ fn decimal(value: u128, unit: u128) -> String {
 
 /// Parses a number of bytes: `104857600`, `100MiB`, `1.5GB`, any letter case. `None`: no size, or
 /// more than `u64` holds.
-pub(super) fn parse_size(text: &str) -> Option<u64> {
+pub fn parse_size(text: &str) -> Option<u64> {
     let number_end = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
         .unwrap_or(text.len());

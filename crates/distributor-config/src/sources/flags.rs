@@ -3,25 +3,26 @@
 
 use std::ffi::OsString;
 
+use settings::{Kind, Setting, parse_bool, split_list};
+
 use super::collect::{Assignment, nearest, parse_text};
-use super::errors::{Findings, Origin};
-use super::kind::{Kind, parse_bool, split_list};
-use super::setting::Setting;
-use super::table::{CONTROL, SETTINGS};
+use crate::errors::{Findings, Origin};
+use crate::schema::all_settings;
+use crate::table::CONTROL;
 
 /// What the command line says.
 #[derive(Debug, Default)]
-pub(super) struct Flags {
-    pub(super) help: bool,
-    pub(super) help_all: bool,
-    pub(super) version: bool,
-    pub(super) check: bool,
-    pub(super) expand_env: bool,
-    pub(super) files: Vec<String>,
-    pub(super) found: Vec<Assignment>,
+pub(crate) struct Flags {
+    pub(crate) help: bool,
+    pub(crate) help_all: bool,
+    pub(crate) version: bool,
+    pub(crate) check: bool,
+    pub(crate) expand_env: bool,
+    pub(crate) files: Vec<String>,
+    pub(crate) found: Vec<Assignment>,
 }
 
-pub(super) fn parse(
+pub(crate) fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     findings: &mut Findings,
 ) -> Flags {
@@ -48,7 +49,7 @@ pub(super) fn parse(
         };
         let name = if name == "h" { "help" } else { name };
         let Some(setting) = named(name) else {
-            let candidates = CONTROL.iter().chain(SETTINGS).map(|s| s.flag);
+            let candidates = CONTROL.iter().chain(all_settings()).map(|s| s.flag);
             let problem = match nearest(name, candidates) {
                 Some(near) => format!("unknown flag; did you mean -{near}?"),
                 None => "unknown flag; -help-all lists all".to_string(),
@@ -98,7 +99,7 @@ pub(super) fn parse(
 
 fn named(flag: &str) -> Option<&'static Setting> {
     let known = |setting: &&Setting| !setting.flag.is_empty() && setting.flag == flag;
-    CONTROL.iter().chain(SETTINGS).find(known)
+    CONTROL.iter().chain(all_settings()).find(known)
 }
 
 fn control(

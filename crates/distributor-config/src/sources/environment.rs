@@ -2,13 +2,15 @@
 
 use std::ffi::OsString;
 
-use super::collect::{Assignment, nearest, parse_text};
-use super::errors::{Findings, Origin};
-use super::memberlist_table::{SECTION_IN_KVSTORE, path_in_kvstore};
-use super::setting::{ENVIRONMENT_PREFIX, Setting, environment_name};
-use super::table::SETTINGS;
+use settings::Setting;
 
-pub(super) fn parse(
+use super::collect::{Assignment, nearest, parse_text};
+use crate::errors::{Findings, Origin};
+use crate::schema::{
+    ENVIRONMENT_PREFIX, MEMBERLIST_IN_KVSTORE, all_settings, environment_name, path_in_kvstore,
+};
+
+pub(crate) fn parse(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
     findings: &mut Findings,
 ) -> Vec<Assignment> {
@@ -26,9 +28,10 @@ pub(super) fn parse(
     // those that an earlier Mimir had under `DISTRIBUTOR`, and so win over them.
     variables.sort();
     // As in a file, the section in kvstore wins.
-    let nearer = environment_name(SECTION_IN_KVSTORE);
+    let nearer = environment_name(MEMBERLIST_IN_KVSTORE);
     variables.sort_by_key(|(name, _)| name.starts_with(&nearer));
-    let names: Vec<String> = SETTINGS.iter().map(Setting::environment).collect();
+    let names = all_settings().iter().map(|row| environment_name(row.path));
+    let names: Vec<String> = names.collect();
     let mut found = Vec::new();
     for (name, text) in variables {
         let origin = Origin::Environment(name.clone());
@@ -37,7 +40,7 @@ pub(super) fn parse(
                 || path_in_kvstore(setting.path).is_some_and(|path| environment_name(&path) == name)
         };
         let index = names.iter().position(|known| *known == name);
-        let Some(index) = index.or_else(|| SETTINGS.iter().position(elsewhere)) else {
+        let Some(index) = index.or_else(|| all_settings().iter().position(elsewhere)) else {
             if !is_service_link(&name) {
                 let problem = match nearest(&name, names.iter().map(String::as_str)) {
                     Some(near) => format!("unknown variable; did you mean {near}?"),
@@ -47,7 +50,7 @@ pub(super) fn parse(
             }
             continue;
         };
-        let setting = &SETTINGS[index];
+        let setting = &all_settings()[index];
         if let Some(value) = parse_text(setting, setting.path, &text, &origin, findings) {
             found.push(Assignment {
                 path: setting.path,

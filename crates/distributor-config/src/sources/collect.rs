@@ -3,23 +3,21 @@
 use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
 
-use super::downstream;
-use super::errors::{Findings, Origin};
-use super::kind::{Kind, parse_address, split_list};
-use super::memberlist_table::{SECTION, SECTION_IN_KVSTORE};
-use super::secret::redact_userinfo;
-use super::setting::Setting;
-use super::table::SETTINGS;
+use settings::{Kind, Setting, parse_address, redact_userinfo, split_list};
+
 use super::yaml::{Content, Entry, Node, at};
+use crate::downstream;
+use crate::errors::{Findings, Origin};
+use crate::schema::{MEMBERLIST, MEMBERLIST_IN_KVSTORE, all_settings};
 
 /// One value from one place; a figment provider of its own, so that figment knows the place of
 /// every value after all layers are merged.
 #[derive(Debug, Clone)]
-pub(super) struct Assignment {
+pub(crate) struct Assignment {
     /// Path with dots.
-    pub(super) path: &'static str,
-    pub(super) value: Value,
-    pub(super) origin: Origin,
+    pub(crate) path: &'static str,
+    pub(crate) value: Value,
+    pub(crate) origin: Origin,
 }
 
 impl Provider for Assignment {
@@ -35,7 +33,7 @@ impl Provider for Assignment {
 }
 
 /// Puts `value` at the dotted `path`.
-pub(super) fn insert(dict: &mut Dict, path: &str, value: Value) {
+pub(crate) fn insert(dict: &mut Dict, path: &str, value: Value) {
     let Some((head, tail)) = path.split_once('.') else {
         dict.insert(path.to_string(), value);
         return;
@@ -49,20 +47,31 @@ pub(super) fn insert(dict: &mut Dict, path: &str, value: Value) {
 }
 
 /// The built-in value of `setting`; its text is tested to be right.
-pub(super) fn default_value(setting: &Setting) -> Value {
+pub(crate) fn default_value(setting: &Setting) -> Value {
     match setting.kind {
         Kind::Records(_) => Value::from(Vec::<Value>::new()),
         Kind::Headers => Value::from(Dict::new()),
         // A required value has no default of its kind.
-        kind => kind
-            .parse(setting.default)
-            .unwrap_or_else(|| Value::from(setting.default)),
+        kind => match kind.parse(setting.default) {
+            Some(value) => from_setting(value),
+            None => Value::from(setting.default),
+        },
+    }
+}
+
+fn from_setting(value: settings::Value) -> Value {
+    match value {
+        settings::Value::Bool(value) => Value::from(value),
+        settings::Value::Number(number) => Value::from(number),
+        settings::Value::Float(number) => Value::from(number),
+        settings::Value::Text(text) => Value::from(text),
+        settings::Value::List(items) => Value::from(items),
     }
 }
 
 /// Parses the text that a flag, the environment or a YAML scalar gives for `setting`. A mistake is
 /// reported with `shown` as the path.
-pub(super) fn parse_text(
+pub(crate) fn parse_text(
     setting: &'static Setting,
     shown: &str,
     text: &str,
@@ -72,10 +81,7 @@ pub(super) fn parse_text(
     if let Kind::Records(_) = setting.kind {
         return downstream::from_urls(&split_list(text), shown, origin, findings);
     }
-    let value = setting
-        .kind
-        .parse(text)
-        .filter(|value| !setting.nonzero || !is_zero(value));
+    let value = setting.parse(text).map(from_setting);
     if value.is_none() {
         let got = match setting.kind {
             _ if setting.secret => "got a value that is not shown".to_string(),
@@ -98,29 +104,21 @@ pub(super) fn parse_text(
     value
 }
 
-fn is_zero(value: &Value) -> bool {
-    match value {
-        Value::String(_, text) => text.is_empty() || text == "0s",
-        Value::Num(_, number) => number.to_f64() == Some(0.0) || number.to_u128() == Some(0),
-        _ => false,
-    }
-}
-
 /// Walks YAML by a table.
-pub(super) struct Collector<'a> {
-    pub(super) file: &'a str,
-    pub(super) table: &'static [Setting],
+pub(crate) struct Collector<'a> {
+    pub(crate) file: &'a str,
+    pub(crate) table: &'static [Setting],
     /// Paths of Mimir's that are left out with a warning.
-    pub(super) ignores: fn(&str) -> bool,
-    pub(super) findings: &'a mut Findings,
+    pub(crate) ignores: fn(&str) -> bool,
+    pub(crate) findings: &'a mut Findings,
     /// What was found, in the order of the file.
-    pub(super) found: Vec<Assignment>,
-    /// What was found in [`SECTION_IN_KVSTORE`], which wins over the same in `found`.
+    pub(crate) found: Vec<Assignment>,
+    /// What was found in [`MEMBERLIST_IN_KVSTORE`], which wins over the same in `found`.
     nearer: Vec<Assignment>,
 }
 
 impl<'a> Collector<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         file: &'a str,
         table: &'static [Setting],
         ignores: fn(&str) -> bool,
@@ -137,14 +135,14 @@ impl<'a> Collector<'a> {
     }
 
     /// What was found, later ones winning over earlier ones.
-    pub(super) fn into_found(mut self) -> Vec<Assignment> {
+    pub(crate) fn into_found(mut self) -> Vec<Assignment> {
         self.found.append(&mut self.nearer);
         self.found
     }
 
     /// Takes all `entries` of the section `prefix` (empty for the top) of the table. Messages name
     /// it `shown`, which differs where the section stands in another place than in the table.
-    pub(super) fn section(&mut self, entries: &[Entry], prefix: &str, shown: &str) {
+    pub(crate) fn section(&mut self, entries: &[Entry], prefix: &str, shown: &str) {
         for entry in entries {
             let path = join(prefix, &entry.key);
             let shown = join(shown, &entry.key);
@@ -163,9 +161,9 @@ impl<'a> Collector<'a> {
             }
             return;
         }
-        if path == SECTION_IN_KVSTORE {
+        if path == MEMBERLIST_IN_KVSTORE {
             let farther = std::mem::take(&mut self.found);
-            self.mapping(entry, SECTION, shown);
+            self.mapping(entry, MEMBERLIST, shown);
             self.nearer = std::mem::replace(&mut self.found, farther);
             return;
         }
@@ -298,7 +296,7 @@ fn unknown_key(table: &'static [Setting], prefix: &str, key: &str) -> String {
     let mut siblings: Vec<&str> = Vec::new();
     let paths = table.iter().map(|setting| setting.path);
     // Tables of single records and of the runtime configuration have no such section.
-    let also = (!prefix.is_empty()).then_some(SECTION_IN_KVSTORE);
+    let also = (!prefix.is_empty()).then_some(MEMBERLIST_IN_KVSTORE);
     for path in paths.chain(also) {
         let Some(inside) = path.strip_prefix(prefix) else {
             continue;
@@ -321,7 +319,7 @@ fn unknown_key(table: &'static [Setting], prefix: &str, key: &str) -> String {
     // Right name, wrong section.
     let elsewhere = table
         .iter()
-        .chain(SETTINGS)
+        .chain(all_settings())
         .find(|s| s.path.rsplit('.').next() == Some(key));
     if let Some(setting) = elsewhere {
         return format!("unknown key; did you mean {}?", setting.path);

@@ -3,17 +3,17 @@
 use saphyr::{MarkedYaml, ScalarStyle, ScanError, YamlData, YamlLoader};
 use saphyr_parser::{Event, Parser, SpannedEventReceiver, StrInput};
 
-use super::errors::{Findings, Origin};
+use crate::errors::{Findings, Origin};
 
 /// One value with the line, counted from 1, on which it begins.
 #[derive(Debug, Clone)]
-pub(super) struct Node {
-    pub(super) line: usize,
-    pub(super) content: Content,
+pub(crate) struct Node {
+    pub(crate) line: usize,
+    pub(crate) content: Content,
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Content {
+pub(crate) enum Content {
     /// An empty value, `~` or `null`: as if the key were absent.
     Null,
     Text(String),
@@ -22,16 +22,16 @@ pub(super) enum Content {
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
-    pub(super) key: String,
+pub(crate) struct Entry {
+    pub(crate) key: String,
     /// Line of the key, which is what a message about the entry names.
-    pub(super) line: usize,
-    pub(super) value: Node,
+    pub(crate) line: usize,
+    pub(crate) value: Node,
 }
 
 impl Content {
     /// Completes "got …".
-    pub(super) fn word(&self) -> &'static str {
+    pub(crate) fn word(&self) -> &'static str {
         match self {
             Self::Null => "nothing",
             Self::Text(_) => "a single value",
@@ -44,7 +44,7 @@ impl Content {
 /// Parses the one document of `text`. Mistakes go to `findings`; what could be understood all the
 /// same is returned, so that one run reports more than the first mistake. An empty document is no
 /// mistake and gives no entries.
-pub(super) fn parse_mapping(file: &str, text: &str, findings: &mut Findings) -> Vec<Entry> {
+pub(crate) fn parse_mapping(file: &str, text: &str, findings: &mut Findings) -> Vec<Entry> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let documents = match load(text, false) {
         Ok(documents) => documents,
@@ -84,7 +84,7 @@ pub(super) fn parse_mapping(file: &str, text: &str, findings: &mut Findings) -> 
     }
 }
 
-pub(super) fn at(file: &str, line: usize) -> Origin {
+pub(crate) fn at(file: &str, line: usize) -> Origin {
     Origin::File {
         file: file.to_string(),
         line,
@@ -207,7 +207,7 @@ fn merge_keys(value: Node, merged: &mut Vec<Entry>) {
 /// Replaces `$VAR`, `${VAR}` and `${VAR:default}` as Mimir does: an empty variable takes the
 /// default, and line feeds in a value are dropped, so line numbers stay. `$$` gives one `$`.
 /// Names that have neither value nor default are added to `missing`.
-pub(super) fn expand_environment(
+pub(crate) fn expand_environment(
     text: &str,
     lookup: impl Fn(&str) -> Option<String>,
     missing: &mut Vec<String>,

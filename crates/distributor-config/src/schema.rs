@@ -1,0 +1,149 @@
+//! The schema: the settings of all crates under their prefixes, in the order of the reference.
+
+use std::sync::LazyLock;
+
+use ha_tracker::HaLimits;
+use kv_consul::ConsulConfig;
+use kv_etcd::EtcdConfig;
+use kv_memberlist::MemberlistConfig;
+use kv_multi::MultiConfig;
+use settings::Setting;
+
+use crate::table::{
+    AFTER_STORES, BEFORE_STORES, INGESTION, KVSTORE, LIMITS, MULTI, RUNTIME_CONFIG,
+};
+
+/// What every environment variable of ours begins with.
+pub(crate) const ENVIRONMENT_PREFIX: &str = "HA_DISTRIBUTOR_";
+
+/// The section of gossip, as in Mimir's files.
+pub(crate) const MEMBERLIST: &str = "memberlist";
+/// Where the section may stand as well, as in Mimir's migration guide. It is nearer to the store
+/// there: what it sets wins over the same in [`MEMBERLIST`] of the same file.
+pub(crate) const MEMBERLIST_IN_KVSTORE: &str = "distributor.ha_tracker.kvstore.memberlist";
+/// The section of a store.
+pub(crate) const CONSUL: &str = "distributor.ha_tracker.kvstore.consul";
+/// The section of a store.
+pub(crate) const ETCD: &str = "distributor.ha_tracker.kvstore.etcd";
+/// The section of a store.
+pub(crate) const MULTI_KV: &str = "distributor.ha_tracker.kvstore.multi";
+
+/// Every setting of the process. Sections stay together: the reference and `/config` follow this
+/// order.
+pub(crate) fn all_settings() -> &'static [Setting] {
+    static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
+        [
+            BEFORE_STORES.to_vec(),
+            KVSTORE.to_vec(),
+            of_store(
+                CONSUL,
+                "distributor.ha-tracker.consul",
+                "Consul",
+                ConsulConfig::SETTINGS,
+            ),
+            of_store(
+                ETCD,
+                "distributor.ha-tracker.etcd",
+                "etcd",
+                EtcdConfig::SETTINGS,
+            ),
+            of_store(MULTI_KV, "distributor.ha-tracker.multi", "Multi", MULTI),
+            mirroring(),
+            AFTER_STORES.to_vec(),
+            LIMITS.to_vec(),
+            elections(),
+            INGESTION.to_vec(),
+            RUNTIME_CONFIG.to_vec(),
+            joined(MEMBERLIST, "memberlist", MemberlistConfig::SETTINGS),
+        ]
+        .concat()
+    });
+    &SETTINGS
+}
+
+/// The environment variable of a path.
+pub(crate) fn environment_name(path: &str) -> String {
+    format!(
+        "{ENVIRONMENT_PREFIX}{}",
+        path.replace('.', "__").to_uppercase()
+    )
+}
+
+/// The path below [`MEMBERLIST_IN_KVSTORE`] of a setting below [`MEMBERLIST`].
+pub(crate) fn path_in_kvstore(path: &str) -> Option<String> {
+    let name = path.strip_prefix(MEMBERLIST)?.strip_prefix('.')?;
+    Some(format!("{MEMBERLIST_IN_KVSTORE}.{name}"))
+}
+
+/// The rows of a crate under the prefixes of their section.
+fn joined(section: &str, flags: &str, rows: &[Setting]) -> Vec<Setting> {
+    let rows = rows.iter().map(|row| Setting {
+        path: kept(format!("{section}.{}", row.path)),
+        flag: kept(format!("{flags}.{}", row.flag)),
+        ..*row
+    });
+    rows.collect()
+}
+
+/// A name or text of the schema, which is made once and lives as long as the process.
+fn kept(text: String) -> &'static str {
+    text.leak()
+}
+
+/// [`joined`]; the help says which store it is about.
+fn of_store(section: &str, flags: &str, store: &str, rows: &[Setting]) -> Vec<Setting> {
+    let rows = joined(section, flags, rows).into_iter();
+    let rows = rows.map(|row| Setting {
+        help: kept(format!("{store}: {}", continued(row.help))),
+        ..row
+    });
+    rows.collect()
+}
+
+/// A sentence as it goes on after a colon: abbreviations keep their capitals.
+fn continued(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    match (letters.next(), letters.clone().next()) {
+        (Some(first), Some(second)) if !second.is_uppercase() => {
+            first.to_lowercase().chain(letters).collect()
+        }
+        _ => sentence.to_owned(),
+    }
+}
+
+/// The settings of the multi store that the runtime configuration overrides.
+fn mirroring() -> Vec<Setting> {
+    let mut rows = of_store(
+        MULTI_KV,
+        "distributor.ha-tracker.multi",
+        "Multi",
+        MultiConfig::SETTINGS,
+    );
+    for row in &mut rows {
+        if row.path.ends_with(".mirror_enabled") {
+            row.help = kept(format!(
+                "{} multi_kv_config.mirror_enabled of the runtime configuration overrides it.",
+                row.help
+            ));
+        }
+    }
+    rows
+}
+
+/// Limits of the tracker that an earlier Mimir had in the tracker's own section.
+const ONCE_OF_THE_TRACKER: [&str; 3] = [
+    "ha_tracker_update_timeout",
+    "ha_tracker_update_timeout_jitter_max",
+    "ha_tracker_failover_timeout",
+];
+
+/// The tracker's settings of a tenant.
+fn elections() -> Vec<Setting> {
+    let mut rows = joined("limits", "distributor.ha-tracker", HaLimits::SETTINGS);
+    for (row, name) in rows.iter_mut().zip(HaLimits::SETTINGS) {
+        if ONCE_OF_THE_TRACKER.contains(&name.path) {
+            row.also = kept(format!("distributor.ha_tracker.{}", name.path));
+        }
+    }
+    rows
+}

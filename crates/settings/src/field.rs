@@ -1,0 +1,205 @@
+//! The types that fields of settings can have: from the default's text, and as serde writes and reads
+//! them: durations in Go's notation, and empty text where there is nothing.
+
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::de::{DeserializeOwned, Error};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::kind::{Kind, Value, parse_address};
+use crate::secret::{Secret, SecretUrl};
+use crate::units::{format_duration, parse_duration};
+
+/// The type of a field that holds a setting.
+pub trait Field: Sized {
+    /// What `value` is as this type; `None` if it is of another kind.
+    fn from_value(value: Value) -> Option<Self>;
+
+    /// Writes it as it stands in a configuration.
+    ///
+    /// # Errors
+    /// The serializer's.
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error>;
+
+    /// Reads what [`Field::write`] wrote.
+    ///
+    /// # Errors
+    /// The deserializer's, or that it is no such value.
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error>;
+}
+
+/// For `#[serde(with = "settings::field")]`.
+///
+/// # Errors
+/// The serializer's.
+pub fn serialize<T: Field, S: Serializer>(field: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    field.write(serializer)
+}
+
+/// For `#[serde(with = "settings::field")]`.
+///
+/// # Errors
+/// The deserializer's, or that it is no such value.
+pub fn deserialize<'de, T: Field, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    T::read(deserializer)
+}
+
+/// The value of a default, whose text stands in the source code.
+///
+/// # Panics
+/// If the text is not of the kind, or the kind not that of the type: whatever makes the struct of the
+/// settings shows it.
+pub fn built_in<T: Field>(kind: Kind, text: &str) -> T {
+    match kind.parse(text).and_then(T::from_value) {
+        Some(value) => value,
+        None => unreachable!("the default {text:?} is not {}", kind.expected()),
+    }
+}
+
+/// Types that serde writes and reads as they are.
+macro_rules! plain {
+    ($($type:ty: $pattern:pat => $value:expr;)+) => {$(
+        impl Field for $type {
+            fn from_value(value: Value) -> Option<Self> {
+                match value {
+                    $pattern => $value,
+                    _ => None,
+                }
+            }
+
+            fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                Serialize::serialize(self, serializer)
+            }
+
+            fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Deserialize::deserialize(deserializer)
+            }
+        }
+    )+};
+}
+
+plain! {
+    bool: Value::Bool(value) => Some(value);
+    u16: Value::Number(number) => u16::try_from(number).ok();
+    u64: Value::Number(number) => Some(number);
+    f64: Value::Float(number) => Some(number);
+    String: Value::Text(text) => Some(text);
+    Secret: Value::Text(text) => Some(Self::new(text));
+    SecretUrl: Value::Text(text) => Some(Self::new(text));
+}
+
+/// Types that stand in a configuration as text.
+macro_rules! text {
+    ($($type:ty: $write:expr, $read:expr;)+) => {$(
+        impl Field for $type {
+            fn from_value(value: Value) -> Option<Self> {
+                match value {
+                    Value::Text(text) => $read(text),
+                    _ => None,
+                }
+            }
+
+            fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(&$write(self))
+            }
+
+            fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                $read(text).ok_or_else(|| D::Error::custom("not of the setting's kind"))
+            }
+        }
+    )+};
+}
+
+text! {
+    Duration:
+        |duration: &Self| format_duration(*duration),
+        |text: String| parse_duration(&text);
+    Option<IpAddr>:
+        shown,
+        |text: String| if text.is_empty() { Some(None) } else { parse_address(&text).map(Some) };
+    Option<String>:
+        shown,
+        |text: String| Some(Some(text).filter(|text| !text.is_empty()));
+    Option<PathBuf>:
+        |path: &Self| shown(&path.as_ref().map(|path| path.display())),
+        |text: String| Some(Some(text).filter(|text| !text.is_empty()).map(PathBuf::from));
+}
+
+fn shown<T: Display>(value: &Option<T>) -> String {
+    value.as_ref().map(ToString::to_string).unwrap_or_default()
+}
+
+impl Field for Option<Secret> {
+    fn from_value(value: Value) -> Option<Self> {
+        Secret::from_value(value).map(some_secret)
+    }
+
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.clone().unwrap_or_default().serialize(serializer)
+    }
+
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Secret::deserialize(deserializer).map(some_secret)
+    }
+}
+
+fn some_secret(secret: Secret) -> Option<Secret> {
+    Some(secret).filter(|secret| !secret.is_empty())
+}
+
+/// An item of a list.
+pub trait Item: Serialize + DeserializeOwned {
+    /// What `text` is as this type, if it is one.
+    fn from_text(text: String) -> Option<Self>;
+}
+
+impl Item for String {
+    fn from_text(text: String) -> Option<Self> {
+        Some(text)
+    }
+}
+
+impl Item for IpAddr {
+    fn from_text(text: String) -> Option<Self> {
+        parse_address(&text)
+    }
+}
+
+impl Item for PathBuf {
+    fn from_text(text: String) -> Option<Self> {
+        Some(text.into())
+    }
+}
+
+impl Item for Secret {
+    fn from_text(text: String) -> Option<Self> {
+        Some(Self::new(text))
+    }
+}
+
+impl Item for SecretUrl {
+    fn from_text(text: String) -> Option<Self> {
+        Some(Self::new(text))
+    }
+}
+
+impl<T: Item> Field for Vec<T> {
+    fn from_value(value: Value) -> Option<Self> {
+        match value {
+            Value::List(items) => items.into_iter().map(T::from_text).collect(),
+            _ => None,
+        }
+    }
+
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.serialize(serializer)
+    }
+
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize(deserializer)
+    }
+}
