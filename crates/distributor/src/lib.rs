@@ -23,7 +23,6 @@ pub mod config {
 }
 
 mod app;
-pub mod console;
 pub mod demo;
 pub mod descriptors;
 mod downstream;
@@ -39,7 +38,6 @@ mod metrics;
 pub mod migration;
 mod multi;
 mod pages;
-mod pem;
 mod push;
 pub mod reference;
 pub mod signals;
@@ -47,6 +45,7 @@ mod store;
 mod tls;
 
 pub use app::{Checked, Running, StartError, check, start, start_with_store};
+pub use command_output as console;
 pub use downstream::{DownstreamError, DownstreamTrouble, Downstreams};
 pub use push::{
     Cause, Held, Message, PushAnswer, PushBody, PushRequest, Pusher, Refusal, Written,

@@ -14,7 +14,6 @@ use crate::config::ClientTls;
 #[cfg(feature = "etcd")]
 use crate::config::etcd_tls;
 use crate::config::{Config, KvStoreConfig, StoreKind};
-use crate::tls::TlsError;
 
 /// The `kv_name` label of the tracker's store.
 const KV_NAME: &str = "distributor-hatracker";
@@ -38,7 +37,7 @@ pub enum StoreConfigError {
     Memberlist(#[from] kv_memberlist::StartError),
     /// TLS cannot be set up.
     #[error("TLS: {0}")]
-    Tls(#[source] TlsError),
+    Tls(#[source] tls_files::TlsError),
     /// Two stores make no multi store.
     #[error("multi: {0}")]
     Multi(#[from] kv_multi::ConfigError),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
+use tls_files::pem;
 
 use crate::config::{ClientAuth, ServerTls};
-use crate::pem;
 
 /// `None` if TLS is off.
 pub(super) fn server_config(

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::seen::{Cluster, Comparison, Details, Difference, Gossip, Look, Member, Seen, Stores};
 
 /// A distributor whose store does not answer takes its time to say so.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Distributors that are asked at the same time: pages of many clusters are large.
 const AT_ONCE: usize = 16;

@@ -11,12 +11,14 @@ mod tests;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::config::{ClientTls, parse_duration};
+use crate::config::parse_duration;
+use tls_files::ClientFiles;
+
 use crate::console::{EXIT_USAGE, complain, print};
-use crate::tls;
 use judge::{Place, Verdict, judge};
 use look::{Target, look};
 use screen::{Style, render, to_json};
@@ -229,16 +231,16 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// The system's authorities are read only if somebody needs them.
 fn client(options: &Options) -> Result<reqwest::Client, Box<dyn std::error::Error>> {
     let is_https = |target: &String| target.contains("https:");
-    let tls = match options.targets.iter().any(is_https) {
-        false => tls::trusting_nobody()?,
-        true => tls::client_config(&ClientTls {
-            ca_file: options.ca_file.clone().map(Into::into),
-            cert_file: options.cert_file.clone().map(Into::into),
-            key_file: options.key_file.clone().map(Into::into),
-            insecure_skip_verify: options.insecure,
-            ..ClientTls::default()
-        })?,
-    };
+    if !options.targets.iter().any(is_https) {
+        return Ok(scrape_client::plain_client(look::PATIENCE)?);
+    }
+    let tls = tls_files::client_config(&ClientFiles {
+        ca_file: options.ca_file.as_deref().map(Path::new),
+        cert_file: options.cert_file.as_deref().map(Path::new),
+        key_file: options.key_file.as_deref().map(Path::new),
+        server_name: None,
+        accepts_any: options.insecure,
+    })?;
     Ok(scrape_client::client(tls)?)
 }
 

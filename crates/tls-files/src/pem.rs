@@ -7,6 +7,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
 
 /// Why a PEM file is of no use.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PemError {
     /// It cannot be read or holds something else.
     #[error("{path}: {source}")]
@@ -25,7 +26,10 @@ pub enum PemError {
 }
 
 /// All certificates of the file, at least one.
-pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemError> {
+///
+/// # Errors
+/// It cannot be read, or there is none.
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemError> {
     let fail = |source| PemError::Read {
         path: path.to_owned(),
         source,
@@ -43,7 +47,10 @@ pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
 }
 
 /// The first private key of the file.
-pub(crate) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, PemError> {
+///
+/// # Errors
+/// It cannot be read, or there is none.
+pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, PemError> {
     PrivateKeyDer::from_pem_file(path).map_err(|source| PemError::Read {
         path: path.to_owned(),
         source,

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 pub const EXIT_USAGE: u8 = 64;
 
 /// Writes `text` to standard output. The status is `exit_code`, or 1 when not all could be written:
-/// whoever reads has not seen what the status stands for.
+/// the reader has not seen what the status stands for.
 pub fn print(text: &str, exit_code: u8) -> ExitCode {
     let mut out = io::stdout();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -23,7 +23,7 @@ pub fn print(text: &str, exit_code: u8) -> ExitCode {
     }
 }
 
-/// Writes a line to standard error, if anybody can be told.
+/// Writes a line to standard error, if that can be written to.
 pub fn complain(problem: impl Display) {
     let _ = writeln!(io::stderr(), "{problem}");
 }

@@ -1,0 +1,189 @@
+//! Clients: trust in servers, and a certificate of their own.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+use crate::pem::{self, PemError};
+
+/// What a client trusts and shows. The default trusts the system's authorities and shows nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ClientFiles<'a> {
+    /// PEM certificates of the authorities to trust instead of the system's.
+    pub ca_file: Option<&'a Path>,
+    /// PEM certificate chain to show to servers that ask for one; with `key_file` only.
+    pub cert_file: Option<&'a Path>,
+    /// PEM key of that certificate.
+    pub key_file: Option<&'a Path>,
+    /// Name to verify instead of the URL's host.
+    pub server_name: Option<&'a str>,
+    /// Accept any certificate, of a server that holds its key.
+    pub accepts_any: bool,
+}
+
+/// Why TLS cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error(transparent)]
+    Pem(#[from] PemError),
+    /// A certificate of the configured authorities is none.
+    #[error("the certificate authorities: {0}")]
+    Roots(rustls::Error),
+    /// The system has no authorities to trust.
+    #[error("the system's root certificates: {0}")]
+    SystemRoots(rustls::Error),
+    /// The configured authorities are of no use.
+    #[error("the certificate authorities: {0}")]
+    Verifier(#[from] rustls::client::VerifierBuilderError),
+    /// The client's certificate and key do not go together.
+    #[error("the client's certificate and key: {0}")]
+    Identity(rustls::Error),
+    /// Not a name that a certificate can have.
+    #[error("the server's name: {0}")]
+    ServerName(#[from] rustls::pki_types::InvalidDnsNameError),
+    /// No protocol version is left.
+    #[error("{0}")]
+    Versions(rustls::Error),
+}
+
+/// A client that trusts and shows what `files` says.
+///
+/// # Errors
+/// A file cannot be read, or is not what it should be.
+pub fn client_config(files: &ClientFiles<'_>) -> Result<ClientConfig, TlsError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = verifier(files, &provider)?;
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Versions)?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
+    match (files.cert_file, files.key_file) {
+        (Some(cert), Some(key)) => builder
+            .with_client_auth_cert(pem::certificates(cert)?, pem::private_key(key)?)
+            .map_err(TlsError::Identity),
+        _ => Ok(builder.with_no_client_auth()),
+    }
+}
+
+fn verifier(
+    files: &ClientFiles<'_>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
+    if files.accepts_any {
+        return Ok(Arc::new(AnyCertificate(Arc::clone(provider))));
+    }
+    let inner: Arc<dyn ServerCertVerifier> = match files.ca_file {
+        None => Arc::new(
+            rustls_platform_verifier::Verifier::new(Arc::clone(provider))
+                .map_err(TlsError::SystemRoots)?,
+        ),
+        Some(path) => {
+            let mut roots = RootCertStore::empty();
+            for certificate in pem::certificates(path)? {
+                roots.add(certificate).map_err(TlsError::Roots)?;
+            }
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+                .build()?
+        }
+    };
+    Ok(match files.server_name {
+        None => inner,
+        Some(name) => Arc::new(OtherName {
+            inner,
+            name: ServerName::try_from(name.to_owned())?,
+        }),
+    })
+}
+
+/// Verifies the certificate against a configured name instead of the URL's host.
+#[derive(Debug)]
+struct OtherName {
+    inner: Arc<dyn ServerCertVerifier>,
+    name: ServerName<'static>,
+}
+
+impl ServerCertVerifier for OtherName {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.inner
+            .verify_server_cert(end_entity, intermediates, &self.name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
+/// Any certificate, but the peer must hold its key.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
