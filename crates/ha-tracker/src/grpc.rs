@@ -256,7 +256,7 @@ impl ha_tracker_server::HaTracker for TrackerService {
             tracker: Arc::clone(&self.tracker),
             watch: self.tracker.watch(),
             tenant,
-            part: None,
+            next: None,
             _permit: permit,
         };
         let draining = self.draining.clone();
@@ -283,11 +283,12 @@ struct Watcher {
     /// Empty for all.
     tenant: String,
     /// Where the state goes on, while it is told.
-    part: Option<Part>,
+    next: Option<Position>,
     _permit: OwnedSemaphorePermit,
 }
 
-enum Part {
+/// In the order of tenants and clusters.
+enum Position {
     First,
     After(String, String),
 }
@@ -295,13 +296,13 @@ enum Part {
 impl Watcher {
     async fn next(&mut self) -> Option<Event> {
         loop {
-            if let Some(part) = self.part.take() {
-                return Some(Event::State(self.state(&part)));
+            if let Some(from) = self.next.take() {
+                return Some(Event::State(self.state(&from)));
             }
             match self.watch.next().await? {
                 // Not kept: the parts are of whatever is the state when they are sent, and each
                 // change since the first part follows.
-                ElectionEvent::State(_) => self.part = Some(Part::First),
+                ElectionEvent::State(_) => self.next = Some(Position::First),
                 ElectionEvent::Lagged(missed) => return Some(Event::Lagged(Lagged { missed })),
                 ElectionEvent::Changed(change) => {
                     if !self.tenant.is_empty() && self.tenant != change.tenant {
@@ -321,21 +322,21 @@ impl Watcher {
         }
     }
 
-    fn state(&mut self, part: &Part) -> State {
-        let after = match part {
-            Part::First => None,
-            Part::After(tenant, cluster) => Some((tenant.as_str(), cluster.as_str())),
+    fn state(&mut self, from: &Position) -> State {
+        let after = match from {
+            Position::First => None,
+            Position::After(tenant, cluster) => Some((tenant.as_str(), cluster.as_str())),
         };
         let state = self.tracker.last_election_state();
         let (elections, is_last) = page(&state, &self.tenant, after, PAGE);
         if let Some(last) = elections.last()
             && !is_last
         {
-            self.part = Some(Part::After(last.tenant.clone(), last.cluster.clone()));
+            self.next = Some(Position::After(last.tenant.clone(), last.cluster.clone()));
         }
         State {
             elections,
-            is_first: matches!(part, Part::First),
+            is_first: matches!(from, Position::First),
             is_last,
         }
     }

@@ -64,7 +64,6 @@ pub struct HaTracker {
     troubles: Arc<Troubles>,
     clock_skews: Arc<ClockSkews>,
     ready: Arc<Ready>,
-    #[cfg(feature = "grpc")]
     clock: Clock,
     shutdown: CancellationToken,
 }
@@ -87,26 +86,61 @@ impl HaTracker {
         config: TrackerConfig,
         registry: &mut Registry,
     ) -> (Arc<Self>, TrackerHandle) {
+        let TrackerConfig {
+            elected_replica_metric,
+            cleanup_interval,
+            cleanup_age,
+            clock,
+            jitter,
+        } = config;
         let cache = Arc::new(Cache::default());
-        let metrics = TrackerMetrics::register(registry, &cache, config.elected_replica_metric);
-        let clock = config.clock;
+        let metrics = TrackerMetrics::register(registry, &cache, elected_replica_metric);
         let shutdown = CancellationToken::new();
-        let timing = Arc::new(Timing::new(limits, config.jitter));
+        let timing = Arc::new(Timing::new(limits, jitter));
         let health = Arc::new(StoreHealth::default());
         let troubles = Arc::new(Troubles::new(store.name(), clock.clone()));
-        let clock_skews = Arc::new(ClockSkews::new(metrics.clock_skew));
-        let ready = Arc::new(Ready::default());
         let writer = Arc::new(Writer::new(
             Arc::clone(&store),
             Arc::clone(&cache),
             Arc::clone(&timing),
             Arc::clone(&health),
             Arc::clone(&troubles),
-            metrics.undecodable,
+            metrics.undecodable.clone(),
         ));
+        let admissions = Admissions::new(
+            Arc::clone(&writer),
+            Arc::clone(&cache),
+            Arc::clone(&troubles),
+            shutdown.clone(),
+        );
+        let tracker = Arc::new(Self {
+            cache,
+            admissions: Arc::new(admissions),
+            timing,
+            health,
+            troubles,
+            clock_skews: Arc::new(ClockSkews::new(metrics.clock_skew.clone())),
+            ready: Arc::default(),
+            clock,
+            shutdown: shutdown.clone(),
+        });
+        let cleanup = (cleanup_interval, cleanup_age);
+        let tasks = tracker.start_tasks(store, writer, metrics, cleanup);
+        let shutdown = shutdown.drop_guard();
+        (tracker, TrackerHandle { shutdown, tasks })
+    }
+
+    /// Gives each task what it may touch.
+    fn start_tasks(
+        &self,
+        store: Arc<dyn Store<ReplicaDesc>>,
+        writer: Arc<Writer>,
+        metrics: TrackerMetrics,
+        (cleanup_interval, cleanup_age): (Duration, Duration),
+    ) -> Tasks {
         let mut tasks = Tasks::new("a task of the HA tracker");
-        let mut spawn = |task: BoxFuture<'static, ()>| {
-            let shutdown = shutdown.clone();
+        let mut start = |task: BoxFuture<'static, ()>| {
+            let shutdown = self.shutdown.clone();
             let until_shutdown = async move {
                 shutdown.run_until_cancelled(task).await;
             };
@@ -114,62 +148,43 @@ impl HaTracker {
         };
         let follow = Follow {
             store: Arc::clone(&store),
-            cache: Arc::clone(&cache),
-            health: Arc::clone(&health),
-            clock_skews: Arc::clone(&clock_skews),
+            cache: Arc::clone(&self.cache),
+            health: Arc::clone(&self.health),
+            clock_skews: Arc::clone(&self.clock_skews),
             metrics: metrics.follow,
-            clock: clock.clone(),
-            ready: Arc::clone(&ready),
+            clock: self.clock.clone(),
+            ready: Arc::clone(&self.ready),
         };
-        spawn(follow.run().boxed());
+        start(follow.run().boxed());
         let refresh = Refresh {
             store: store.name(),
-            writer: Arc::clone(&writer),
-            cache: Arc::clone(&cache),
-            timing: Arc::clone(&timing),
-            health: Arc::clone(&health),
-            troubles: Arc::clone(&troubles),
-            clock: clock.clone(),
+            writer,
+            cache: Arc::clone(&self.cache),
+            timing: Arc::clone(&self.timing),
+            health: Arc::clone(&self.health),
+            troubles: Arc::clone(&self.troubles),
+            clock: self.clock.clone(),
         };
-        spawn(refresh.run().boxed());
+        start(refresh.run().boxed());
         let probe = Probe {
             store: Arc::clone(&store),
-            cache: Arc::clone(&cache),
-            timing: Arc::clone(&timing),
-            health: Arc::clone(&health),
-            troubles: Arc::clone(&troubles),
-            clock_skews: Arc::clone(&clock_skews),
+            cache: Arc::clone(&self.cache),
+            timing: Arc::clone(&self.timing),
+            health: Arc::clone(&self.health),
+            troubles: Arc::clone(&self.troubles),
+            clock_skews: Arc::clone(&self.clock_skews),
         };
-        spawn(probe.run().boxed());
+        start(probe.run().boxed());
         let cleanup = Cleanup {
             store,
-            health: Arc::clone(&health),
+            health: Arc::clone(&self.health),
             metrics: metrics.cleanup,
-            clock: clock.clone(),
-            interval: config.cleanup_interval,
-            age: config.cleanup_age,
+            clock: self.clock.clone(),
+            interval: cleanup_interval,
+            age: cleanup_age,
         };
-        spawn(cleanup.run().boxed());
-        let admissions = Admissions::new(
-            writer,
-            Arc::clone(&cache),
-            Arc::clone(&troubles),
-            shutdown.clone(),
-        );
-        let tracker = Self {
-            cache,
-            admissions: Arc::new(admissions),
-            timing,
-            health,
-            troubles,
-            clock_skews,
-            ready,
-            #[cfg(feature = "grpc")]
-            clock,
-            shutdown: shutdown.clone(),
-        };
-        let shutdown = shutdown.drop_guard();
-        (Arc::new(tracker), TrackerHandle { shutdown, tasks })
+        start(cleanup.run().boxed());
+        tasks
     }
 
     /// Whether the cache holds what the store held when the tracker started.
