@@ -11,10 +11,10 @@ const LEFT_PERCENT: u64 = 20;
 const LEFT_BYTES: u64 = 16 << 20;
 /// What the connections of an attack may have in buffers of their own, bytes.
 const READ_AHEAD: u64 = 64 << 20;
-/// A healthy client may be slower by this factor …
+/// A healthy client's p99 may be this many times what it is alone, or what it is meanwhile at a
+/// distributor on the same machine that is not attacked …
 const SLOWER: u32 = 5;
-/// … of no less than this: on a machine where attacker, victim and client share the cores, anything
-/// below is the scheduler's.
+/// … but no less than this: below it is one turn of the scheduler.
 const NOISE: Duration = Duration::from_millis(4);
 
 /// What an attack did to the distributor.
@@ -30,6 +30,8 @@ pub struct Outcome {
     pub quiet: HealthyReport,
     /// The healthy client beside the attack.
     pub beside: HealthyReport,
+    /// A client of a distributor on the same machine that is not attacked, meanwhile.
+    pub elsewhere: Option<HealthyReport>,
     /// Acknowledged samples that are not stored.
     pub lost: usize,
     /// Samples stored more often than they were sent.
@@ -67,6 +69,12 @@ impl Outcome {
         self.most_growth = Some(bytes);
     }
 
+    /// What the healthy client's p99 is compared with.
+    fn reference(&self) -> Duration {
+        let elsewhere = self.elsewhere.as_ref().map(|report| report.percentile(99));
+        self.quiet.percentile(99).max(elsewhere.unwrap_or_default())
+    }
+
     /// All that is wrong; nothing if the attack was held. Times are judged at full size alone.
     pub fn problems(&self, size: Size) -> Vec<String> {
         let mut problems = self.problems.clone();
@@ -93,7 +101,7 @@ impl Outcome {
                 self.lost, self.doubled
             ));
         }
-        let most = self.quiet.percentile(99).max(NOISE) * SLOWER;
+        let most = self.reference().max(NOISE) * SLOWER;
         let p99 = self.beside.percentile(99);
         if size == Size::Full && p99 > most {
             problems.push(format!(
@@ -107,8 +115,8 @@ impl Outcome {
 /// A table of outcomes, in Markdown.
 pub fn table(rows: &[(&str, Outcome)], size: Size) -> String {
     let mut text = String::from(
-        "| attack | memory before | most | after | CPU | p50 alone | beside | p99 alone | beside | refused | lost | doubled | verdict |\n\
-         |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|\n",
+        "| attack | memory before | most | after | CPU | p50 alone | beside | p99 alone | elsewhere | beside | refused | lost | doubled | verdict |\n\
+         |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|\n",
     );
     for (name, outcome) in rows {
         let cpu = outcome.after.cpu.saturating_sub(outcome.before.cpu);
@@ -119,7 +127,7 @@ pub fn table(rows: &[(&str, Outcome)], size: Size) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
-            "| {name} | {} | {} | {} | {:.1} s | {:.1?} | {:.1?} | {:.1?} | {:.1?} | {} | {} | {} | {verdict} |",
+            "| {name} | {} | {} | {} | {:.1} s | {:.1?} | {:.1?} | {:.1?} | {:.1?} | {:.1?} | {} | {} | {} | {verdict} |",
             megabytes(outcome.before.resident),
             megabytes(outcome.peak),
             megabytes(outcome.after.resident),
@@ -127,6 +135,10 @@ pub fn table(rows: &[(&str, Outcome)], size: Size) -> String {
             outcome.quiet.percentile(50),
             outcome.beside.percentile(50),
             outcome.quiet.percentile(99),
+            outcome
+                .elsewhere
+                .as_ref()
+                .map_or(Duration::ZERO, |report| report.percentile(99)),
             outcome.beside.percentile(99),
             outcome.beside.refused.values().sum::<usize>(),
             outcome.lost,

@@ -43,8 +43,10 @@ impl Victim {
         Usage::of(self.distributor.process.id()).unwrap_or_default()
     }
 
-    /// A healthy client pushes all the time: for a while alone, then beside `attack`, then alone
-    /// again. The attack has to have ended (its connections closed) when its future does.
+    /// A healthy client pushes all the time: for a while alone, then beside `attack`. The attack has
+    /// to have ended (its connections closed) when its future does. At full size another client pushes
+    /// to a distributor that is not attacked, meanwhile: what it notices is the machine's doing, which
+    /// attacker, victim and clients share, and not the victim's.
     ///
     /// # Panics
     /// When the healthy client gets no answers even before or after the attack.
@@ -63,11 +65,18 @@ impl Victim {
         let before = self.usage();
         Usage::forget_peak(process);
 
+        let bystander = match size {
+            Size::Short => None,
+            Size::Full => Some(Bystander::begin().await),
+        };
         let beside = Healthy::begin(&url, TENANT);
         attack(&self, &mut outcome).await;
         // In time for short attacks as well.
         beside.pass(WARM_UP, LONG).await;
         let beside = beside.end().await;
+        if let Some(bystander) = bystander {
+            outcome.elsewhere = Some(bystander.client.end().await);
+        }
 
         let mut after = self.usage();
         let peak = after.peak;
@@ -94,6 +103,25 @@ impl Victim {
         let is_ready = ready.as_ref().is_ok_and(|answer| answer.status == 200);
         outcome.demand(is_ready, || format!("/ready after the attack: {ready:?}"));
         outcome
+    }
+}
+
+/// A distributor that is not attacked, and a client of it.
+struct Bystander {
+    client: Healthy,
+    /// Held while the client pushes.
+    _distributor: Victim,
+}
+
+impl Bystander {
+    async fn begin() -> Self {
+        let distributor = Victim::start(&json!({})).await;
+        let client = Healthy::begin(&distributor.distributor.push_url(), TENANT);
+        client.pass(WARM_UP, LONG).await;
+        Self {
+            client,
+            _distributor: distributor,
+        }
     }
 }
 

@@ -22,11 +22,12 @@ const FREE_EXPANSION: u64 = 4 << 20;
 /// What gzip makes of batches of series is 10 to 60 times smaller. It could be 1,000 times, of
 /// nothing but repetitions: those would cost us as much work as they spare the client.
 const MAX_EXPANSION: u64 = 256;
-/// Undoing gzip takes about ten times as long as undoing snappy: beyond so many bytes it is work
-/// for which one waits for a turn.
-const SHORT_WORK: usize = 1 << 20;
+/// Undoing gzip takes about ten times as long as undoing snappy: beyond so many bytes (about half a
+/// millisecond) it waits for a turn. Many requests that each take a little of a worker's time delay
+/// others as much as one that takes much of it.
+const SHORT_WORK: usize = 128 << 10;
 /// As many compressed bytes are never short work.
-const SHORT_INPUT: usize = 128 << 10;
+const SHORT_INPUT: usize = 32 << 10;
 
 /// How the messages of a call are compressed, if their flag says that they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
