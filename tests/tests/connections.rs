@@ -109,41 +109,6 @@ async fn an_idle_connection_gives_way_and_a_busy_one_does_not() {
 }
 
 #[tokio::test]
-async fn the_bound_follows_from_the_limit_of_descriptors() {
-    let sink = Sink::start().await;
-    let mut distributor = Distributor::launch("descriptors", &config(&sink, &json!({})));
-    // Soft 64, hard 400: the soft one is raised.
-    let recipe = distributor.process.recipe_mut();
-    let mut arguments = vec![
-        "-c".into(),
-        "ulimit -Sn 64; ulimit -Hn 400; exec \"$0\" \"$@\"".into(),
-    ];
-    arguments.push(recipe.program.clone().into_os_string());
-    arguments.append(&mut recipe.arguments);
-    recipe.program = "/bin/sh".into();
-    recipe.arguments = arguments;
-    distributor.restart().await;
-    let metrics = distributor.metrics().await.unwrap();
-    assert_eq!(metrics.get("process_max_fds", &[]), Some(400.0));
-
-    let sender = distributor.sender("t");
-    let grpc: SocketAddr = distributor.grpc_address().parse().unwrap();
-    let mut silent = Vec::new();
-    for _ in 0..300 {
-        silent.push(connect(distributor.http_address()).await);
-        silent.push(connect(grpc).await);
-    }
-    for _ in 0..10 {
-        assert_stored(
-            &sender.send(Version::V1, &[plain_series("up")]).await,
-            Version::V1,
-        );
-    }
-    assert_eq!(distributor.get("/ready").await.unwrap().status, 200);
-    assert_eq!(sink.requests().len(), 10);
-}
-
-#[tokio::test]
 async fn a_connection_without_requests_is_closed_when_its_time_is_over() {
     let more = json!({"server": {"http_server_idle_timeout": "1s"}});
     let (distributor, _sink) = start("idle", &more).await;
