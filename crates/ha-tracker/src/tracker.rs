@@ -270,11 +270,7 @@ impl HaTracker {
 
     /// Number of tracked clusters of all tenants.
     pub fn cluster_count(&self) -> usize {
-        self.cache
-            .tenants()
-            .iter()
-            .map(|tenant| self.cache.count(tenant))
-            .sum()
+        self.cache.len()
     }
     /// What the failover of a cluster waits for, seen from a replica that is not elected, after a check
     /// of it; `None` while the elected one is not silent, which costs no allocation.
@@ -321,12 +317,12 @@ impl HaTracker {
     /// All clusters with their replicas, in no particular order.
     pub fn cluster_statuses(&self, now_ms: i64) -> Vec<ClusterStatus> {
         let mut all = Vec::new();
-        for tenant in self.cache.tenants() {
-            let timeouts = self.timing.timeouts(&tenant);
-            self.cache.for_each_of(&tenant, |name, cluster| {
-                all.push(status((&tenant, name), cluster, now_ms, &timeouts));
-            });
-        }
+        self.cache.for_each_with(
+            |tenant| self.timing.timeouts(tenant),
+            |timeouts, tenant, name, cluster| {
+                all.push(status((tenant, name), cluster, now_ms, timeouts));
+            },
+        );
         all
     }
 

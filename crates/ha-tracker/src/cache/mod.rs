@@ -9,7 +9,9 @@
 mod capacity;
 mod changes;
 mod elections;
+mod name;
 
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use ahash::RandomState;
@@ -22,21 +24,23 @@ use crate::check::Sighting;
 use crate::cluster::{Cluster, Evicted, Update};
 use capacity::Pending;
 use changes::Changes;
+use name::Name;
 
 pub(crate) use capacity::{Capacity, Full};
 pub use changes::{ElectionChange, ElectionState};
 pub use elections::{Election, Elections};
 
-type Map<V> = papaya::HashMap<SmolStr, V, RandomState>;
-
 /// All tenants' clusters.
+///
+/// One map for all of them: a lock-free map costs 18 kB however little it holds, so that one per
+/// tenant would be most of what a tenant costs.
 #[derive(Debug, Default)]
 pub(crate) struct Cache {
-    tenants: Map<TenantClusters>,
+    clusters: papaya::HashMap<Name, Cluster, RandomState>,
     /// Of all clusters.
     evicted: Evicted,
-    /// Held by every writer, so that a tenant is not removed while a cluster is added to it, watchers
-    /// are told of changes in their order, and no cluster is counted twice or not at all.
+    /// Held by every writer, so that watchers are told of changes in their order, and no cluster is
+    /// counted twice or not at all.
     ///
     /// Lock order: the calls in flight of [`Admissions`](crate::tasks::Admissions), then this one, and
     /// nothing else while it is held.
@@ -45,13 +49,41 @@ pub(crate) struct Cache {
 
 #[derive(Debug, Default)]
 struct Written {
+    /// Names of the clusters of each tenant that has some.
+    tenants: HashMap<SmolStr, HashSet<SmolStr, RandomState>, RandomState>,
     changes: Changes,
     pending: Pending,
 }
 
-#[derive(Debug, Default)]
-struct TenantClusters {
-    clusters: Map<Cluster>,
+impl Written {
+    /// How many clusters the tenant has.
+    fn count(&self, tenant: &str) -> usize {
+        self.tenants.get(tenant).map_or(0, HashSet::len)
+    }
+
+    fn insert(&mut self, name: &Name) {
+        self.pending.remove(&name.tenant, &name.cluster);
+        let clusters = self.tenants.entry(name.tenant.clone()).or_default();
+        clusters.insert(name.cluster.clone());
+    }
+
+    fn remove(&mut self, tenant: &str, cluster: &str) {
+        if let Some(clusters) = self.tenants.get_mut(tenant)
+            && clusters.remove(cluster)
+            && clusters.is_empty()
+        {
+            self.tenants.remove(tenant);
+        }
+    }
+
+    /// Tenants that have clusters, known or pending ones.
+    fn tenants(&self) -> u64 {
+        let new = self
+            .pending
+            .tenants()
+            .filter(|tenant| !self.tenants.contains_key(*tenant));
+        (self.tenants.len() + new.count()) as u64
+    }
 }
 
 impl Cache {
@@ -62,9 +94,10 @@ impl Cache {
         cluster: &str,
         read: impl FnOnce(&Cluster) -> R,
     ) -> Option<R> {
-        let tenants = self.tenants.pin();
-        let clusters = tenants.get(tenant)?.clusters.pin();
-        clusters.get(cluster).map(read)
+        self.clusters
+            .pin()
+            .get(&name::borrowed(tenant, cluster))
+            .map(read)
     }
 
     /// As [`Cluster::observe`], if the cluster is known.
@@ -79,11 +112,14 @@ impl Cache {
     }
 
     /// How many clusters the tenant has.
+    #[cfg(test)]
     pub(crate) fn count(&self, tenant: &str) -> usize {
-        self.tenants
-            .pin()
-            .get(tenant)
-            .map_or(0, |clusters| clusters.clusters.len())
+        self.write().count(tenant)
+    }
+
+    /// How many clusters all tenants have.
+    pub(crate) fn len(&self) -> usize {
+        self.clusters.len()
     }
 
     /// Takes what the store holds; true if the elected replica is another than before.
@@ -92,17 +128,13 @@ impl Cache {
             return self.remove(tenant, cluster);
         }
         let mut written = self.write();
-        let tenants = self.tenants.pin();
-        let clusters = match tenants.get(tenant) {
-            Some(clusters) => clusters,
-            None => tenants.get_or_insert_with(tenant.into(), TenantClusters::default),
-        };
-        let clusters = clusters.clusters.pin();
-        let update = match clusters.get(cluster) {
+        let clusters = self.clusters.pin();
+        let update = match clusters.get(&name::borrowed(tenant, cluster)) {
             Some(known) => known.update(desc),
             None => {
-                written.pending.remove(tenant, cluster);
-                clusters.insert(cluster.into(), Cluster::new(desc));
+                let name = Name::new(tenant, cluster);
+                written.insert(&name);
+                clusters.insert(name, Cluster::new(desc));
                 Update::OtherReplica
             }
         };
@@ -151,11 +183,10 @@ impl Cache {
         capacity: Capacity,
     ) -> Result<(), Full> {
         let mut written = self.write();
-        let pending = &mut written.pending;
-        if self.knows(tenant, cluster) || pending.contains(tenant, cluster) {
+        if self.knows(tenant, cluster) || written.pending.contains(tenant, cluster) {
             return Ok(());
         }
-        let (known, mine) = (self.count(tenant), pending.of(tenant));
+        let (known, mine) = (written.count(tenant), written.pending.of(tenant));
         if let Some(limit) = capacity.clusters
             && (known + mine) as u64 >= limit
         {
@@ -164,21 +195,12 @@ impl Cache {
         let is_new_tenant = known == 0 && mine == 0;
         if let Some(limit) = capacity.tenants
             && is_new_tenant
-            && self.tenants_with(pending) >= limit
+            && written.tenants() >= limit
         {
             return Err(Full::Tenants { limit });
         }
-        pending.insert(tenant, cluster);
+        written.pending.insert(tenant, cluster);
         Ok(())
-    }
-
-    /// Tenants that have clusters, known or pending ones.
-    fn tenants_with(&self, pending: &Pending) -> u64 {
-        let tenants = self.tenants.pin();
-        let new = pending
-            .tenants()
-            .filter(|tenant| !tenants.contains_key(*tenant));
-        (tenants.len() + new.count()) as u64
     }
 
     /// Gives a reserved place back, if the cluster did not take it.
@@ -201,15 +223,10 @@ impl Cache {
     /// Forgets the cluster, and the tenant with its last one; true if it was known.
     pub(crate) fn remove(&self, tenant: &str, cluster: &str) -> bool {
         let mut written = self.write();
-        let tenants = self.tenants.pin();
-        let Some(clusters) = tenants.get(tenant) else {
-            return false;
-        };
-        let removed = clusters.clusters.pin().remove(cluster).is_some();
-        if clusters.clusters.is_empty() {
-            tenants.remove(tenant);
-        }
+        let clusters = self.clusters.pin();
+        let removed = clusters.remove(&name::borrowed(tenant, cluster)).is_some();
         if removed {
+            written.remove(tenant, cluster);
             written.changes.push(tenant, cluster, || None);
         }
         removed
@@ -217,25 +234,33 @@ impl Cache {
 
     /// Names of the tenants that have clusters.
     pub(crate) fn tenants(&self) -> Vec<SmolStr> {
-        self.tenants.pin().keys().cloned().collect()
+        self.write().tenants.keys().cloned().collect()
     }
 
-    /// Calls `visit` for each cluster of a tenant. Clusters that come or go meanwhile may be missed.
-    pub(crate) fn for_each_of(&self, tenant: &str, mut visit: impl FnMut(&str, &Cluster)) {
-        if let Some(clusters) = self.tenants.pin().get(tenant) {
-            for (name, cluster) in &clusters.clusters.pin() {
-                visit(name, cluster);
-            }
-        }
-    }
-
-    /// Calls `visit` with tenant, cluster name and cluster, for all.
+    /// Calls `visit` with tenant, cluster name and cluster, for all, in no particular order. Clusters
+    /// that come or go meanwhile may be missed.
     pub(crate) fn for_each(&self, mut visit: impl FnMut(&str, &str, &Cluster)) {
-        for (tenant, clusters) in &self.tenants.pin() {
-            for (name, cluster) in &clusters.clusters.pin() {
-                visit(tenant, name, cluster);
-            }
+        for (name, cluster) in &self.clusters.pin() {
+            visit(&name.tenant, &name.cluster, cluster);
         }
+    }
+
+    /// As [`Cache::for_each`], with what `prepare` makes of each tenant once.
+    pub(crate) fn for_each_with<T>(
+        &self,
+        mut prepare: impl FnMut(&str) -> T,
+        mut visit: impl FnMut(&T, &str, &str, &Cluster),
+    ) {
+        let mut prepared = HashMap::<SmolStr, T, RandomState>::default();
+        self.for_each(|tenant, name, cluster| {
+            let of_tenant = match prepared.get(tenant) {
+                Some(of_tenant) => of_tenant,
+                None => prepared
+                    .entry(tenant.into())
+                    .or_insert_with(|| prepare(tenant)),
+            };
+            visit(of_tenant, tenant, name, cluster);
+        });
     }
 }
 

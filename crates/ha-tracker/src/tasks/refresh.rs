@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use kv_core::StoreError;
+use smol_str::SmolStr;
 
 use crate::cache::Cache;
 use crate::clock::Clock;
@@ -48,16 +49,15 @@ impl Refresh {
     /// One pass over all clusters: writes those that are due.
     async fn update_due(&self) {
         let mut due = Vec::new();
-        for tenant in self.cache.tenants() {
-            let timeouts = self.timing.timeouts(&tenant);
-            let now_ms = self.clock.now_ms();
-            let failovers = self.failovers(&tenant);
-            self.cache.for_each_of(&tenant, |name, cluster| {
-                if due_now(cluster, now_ms, &timeouts, failovers, |_| ()).is_some() {
-                    due.push((tenant.clone(), Box::<str>::from(name)));
+        let now_ms = self.clock.now_ms();
+        self.cache.for_each_with(
+            |tenant| (self.timing.timeouts(tenant), self.failovers(tenant)),
+            |(timeouts, failovers), tenant, name, cluster| {
+                if due_now(cluster, now_ms, timeouts, *failovers, |_| ()).is_some() {
+                    due.push((SmolStr::from(tenant), Box::<str>::from(name)));
                 }
-            });
-        }
+            },
+        );
         let (failed, succeeded) = (AtomicU32::new(0), AtomicU32::new(0));
         let first_error = OnceLock::new();
         let writes = futures::stream::iter(due).for_each_concurrent(CONCURRENCY, |due| async {
