@@ -1,8 +1,9 @@
 //! What is amiss in each part, as it says when it is asked.
 
+use admin_api::Severity;
 use ha_tracker::Clock;
 
-use super::{Component, Severity, senders};
+use super::{Component, senders};
 use crate::app::Shared;
 use crate::config::ConfigErrors;
 

@@ -10,6 +10,7 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use admin_api::Severity;
 use ha_tracker::Clock;
 use kv_core::visible;
 use tokio::time::Instant;
@@ -21,15 +22,6 @@ use found::Found;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// What has not been found for this long is over: what comes and goes is told of once.
 const OVER: Duration = Duration::from_secs(15);
-
-/// How bad something is, the worst first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Severity {
-    /// Samples are refused, lost or doubled now, or would not fail over.
-    Critical,
-    /// Something is wrong that has not cost samples yet, or costs those of single senders.
-    Warning,
-}
 
 /// A part of the process.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,15 +80,6 @@ struct Known {
 enum Line {
     Begins(Condition),
     Ends { was: Condition, lasted_ms: i64 },
-}
-
-impl Severity {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Critical => "critical",
-            Self::Warning => "warning",
-        }
-    }
 }
 
 impl fmt::Display for Component {

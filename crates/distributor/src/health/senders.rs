@@ -1,7 +1,9 @@
 //! What is wrong with what senders send, of all tenants together.
 
+use admin_api::Severity;
+
+use super::Component;
 use super::found::{Found, without_end};
-use super::{Component, Severity};
 use crate::push::{Cause, Refusal};
 
 /// What has not happened for this long is over, ms: a sender that is told 4xx goes on with its next

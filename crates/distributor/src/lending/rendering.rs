@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use serde::Serialize;
 
 /// Bytes of one piece: what a connection is given at once.
 pub(super) const PIECE: usize = 16 << 10;
@@ -60,6 +61,16 @@ impl Renderer {
         }
     }
 
+    /// Writes `value` as JSON.
+    pub(crate) fn write_json(&mut self, value: &impl Serialize) -> fmt::Result {
+        serde_json::to_writer(Bytewise(self), value).map_err(|_| fmt::Error)
+    }
+
+    fn write_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.plain += bytes.len() as u64;
+        self.encoder.write_all(bytes)
+    }
+
     /// # Errors
     /// None in memory; the types of what is below allow for some.
     pub(crate) fn finish(self) -> io::Result<Rendering> {
@@ -79,10 +90,21 @@ impl Renderer {
 
 impl fmt::Write for Renderer {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.plain += text.len() as u64;
-        self.encoder
-            .write_all(text.as_bytes())
-            .map_err(|_| fmt::Error)
+        self.write_bytes(text.as_bytes()).map_err(|_| fmt::Error)
+    }
+}
+
+/// For those who write text as bytes.
+struct Bytewise<'a>(&'a mut Renderer);
+
+impl Write for Bytewise<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write_bytes(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

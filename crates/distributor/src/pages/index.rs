@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use admin_api::{Index, PageLink};
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode, Uri};
@@ -9,7 +10,6 @@ use axum::response::{IntoResponse, Response};
 use ha_tracker::Clock;
 use kv_core::visible;
 use maud::{Markup, html};
-use serde_json::{Value, json};
 
 use super::parts::scroll;
 use super::{ago, json, rfc3339, wants_json};
@@ -53,13 +53,15 @@ const PAGES: [(&str, &str); 10] = [
 pub(crate) async fn page(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
     let conditions = shared.health.conditions(&shared);
     if wants_json(&headers) {
-        let pages: Vec<_> = PAGES
-            .iter()
-            .map(|(path, purpose)| json!({"path": path, "description": purpose}))
-            .collect();
-        let attention: Vec<String> = conditions.iter().map(Condition::to_string).collect();
-        let conditions: Vec<_> = conditions.iter().map(condition_json).collect();
-        return json(&json!({"pages": pages, "attention": attention, "conditions": conditions}));
+        let page = |(path, purpose): (&str, &str)| PageLink {
+            description: purpose.to_owned(),
+            path: path.to_owned(),
+        };
+        return json(&Index {
+            attention: conditions.iter().map(Condition::to_string).collect(),
+            conditions: conditions.iter().map(condition_json).collect(),
+            pages: PAGES.into_iter().map(page).collect(),
+        });
     }
     let now_ms = Clock::System.now_ms();
     super::page(
@@ -99,14 +101,14 @@ pub(super) fn condition_html(condition: &Condition, now_ms: i64) -> Markup {
     }
 }
 
-pub(super) fn condition_json(condition: &Condition) -> Value {
-    json!({
-        "severity": condition.severity.as_str(),
-        "component": condition.component.to_string(),
-        "what": condition.what,
-        "since": rfc3339(condition.since_ms),
-        "remedy": condition.remedy,
-    })
+pub(super) fn condition_json(condition: &Condition) -> admin_api::Condition {
+    admin_api::Condition {
+        component: condition.component.to_string(),
+        remedy: condition.remedy.clone(),
+        severity: condition.severity,
+        since: rfc3339(condition.since_ms),
+        what: condition.what.clone(),
+    }
 }
 
 /// For browsers that ask for it beside what is no page.

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use admin_api::{Entry, Gossip, Memberlist, Message, StoredValue};
 use axum::extract::{Query, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue};
@@ -11,13 +12,12 @@ use ha_tracker::{Clock, ReplicaDesc};
 use kv_core::{Codec, visible};
 use kv_memberlist::{EntryInfo, History, HistoryEntry, Inspector, Member, MemberState, RawValue};
 use maud::{Markup, html};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
 use super::index::nothing;
 use super::parts::{self, PAGE_ROWS, pages, rows_of_page, scroll};
 use super::times::{ago, rfc3339, rough};
-use super::{HTML, JSON, json, layout, wants_json};
+use super::{HTML, JSON, OneByOne, json, layout, wants_json};
 use crate::app::Shared;
 use crate::lending::Renderer;
 
@@ -73,7 +73,8 @@ pub(crate) async fn page(
         entries.retain(|entry| entry.key.contains(&wanted.key));
         let history = gossip.history();
         if json {
-            return write_json(page, &gossip, &members, &entries, history.as_ref());
+            let written = json_page(&gossip, &members, &entries, history.as_ref());
+            return page.write_json(&written);
         }
         let content = html! {
             @if let Some(waiting) = gossip.waiting_for() { div.notice.critical { p { "Not ready: " (visible(&waiting)) } } }
@@ -89,7 +90,12 @@ pub(crate) async fn page(
 
 fn not_used(headers: &HeaderMap) -> Response {
     if wants_json(headers) {
-        return json(&json!({ "members": [], "store": [], "enabled": false }));
+        return json(&Memberlist {
+            enabled: false,
+            members: Vec::new(),
+            gossip: None,
+            store: Vec::<Entry>::new(),
+        });
     }
     super::page(
         "Memberlist",
@@ -98,92 +104,93 @@ fn not_used(headers: &HeaderMap) -> Response {
     )
 }
 
-/// Entry by entry: there may be very many.
-fn write_json(
-    out: &mut impl Write,
+fn json_page(
     gossip: &Inspector,
     members: &[Member],
     entries: &[EntryInfo],
     history: Option<&History>,
-) -> std::fmt::Result {
+) -> Memberlist<impl Serialize> {
     let messages =
-        |entries: &[HistoryEntry]| -> Vec<Value> { entries.iter().map(message_json).collect() };
-    let about = json!({
-        "enabled": true,
-        "ready": gossip.waiting_for().is_none(),
-        "waitingFor": gossip.waiting_for(),
-        "members": members.iter().map(member_json).collect::<Vec<_>>(),
-        "sentMessages": history.map(|history| messages(&history.sent)),
-        "receivedMessages": history.map(|history| messages(&history.received)),
-    })
-    .to_string();
-    let open = about.strip_suffix('}').unwrap_or(&about);
-    write!(out, "{open},\"store\":[")?;
-    let mut comma = "";
-    for entry in entries {
-        write!(out, "{comma}{}", entry_json(entry))?;
-        comma = ",";
+        |entries: &[HistoryEntry]| -> Vec<Message> { entries.iter().map(message_json).collect() };
+    let waiting_for = gossip.waiting_for();
+    Memberlist {
+        enabled: true,
+        members: members.iter().map(member_json).collect(),
+        gossip: Some(Gossip {
+            ready: waiting_for.is_none(),
+            received_messages: history.map(|history| messages(&history.received)),
+            sent_messages: history.map(|history| messages(&history.sent)),
+            waiting_for,
+        }),
+        store: OneByOne(move || entries.iter().map(entry_json)),
     }
-    out.write_str("]}")
 }
 
-fn member_json(member: &Member) -> Value {
-    json!({
-        "name": member.name,
-        "address": member.address.to_string(),
-        "state": member.state.as_str(),
-        "heartbeatAgeMs": u64::try_from(member.heartbeat_age.as_millis()).unwrap_or(u64::MAX),
-        "entries": member.entries,
-        "self": member.is_self,
-    })
+fn member_json(member: &Member) -> admin_api::Member {
+    use admin_api::MemberState as State;
+    admin_api::Member {
+        address: member.address.to_string(),
+        entries: member.entries as u64,
+        heartbeat_age_ms: u64::try_from(member.heartbeat_age.as_millis()).unwrap_or(u64::MAX),
+        name: member.name.clone(),
+        is_self: member.is_self,
+        state: match member.state {
+            MemberState::Joining => State::Joining,
+            MemberState::Active => State::Active,
+            MemberState::Leaving => State::Leaving,
+            MemberState::Left => State::Left,
+            MemberState::Dead => State::Dead,
+        },
+    }
 }
 
-fn entry_json(entry: &EntryInfo) -> Value {
-    json!({
-        "key": entry.key,
-        "codec": entry.codec,
-        "version": entry.version,
-        "size": entry.size,
-        "updated": rfc3339(entry.updated_ms),
-        "deleted": entry.deleted,
-    })
+fn entry_json(entry: &EntryInfo) -> Entry {
+    Entry {
+        codec: entry.codec.to_owned(),
+        deleted: entry.deleted,
+        key: entry.key.clone(),
+        size: entry.size as u64,
+        updated: rfc3339(entry.updated_ms),
+        version: entry.version,
+    }
 }
 
-fn message_json(message: &HistoryEntry) -> Value {
-    json!({
-        "id": message.id,
-        "time": rfc3339(message.at_ms),
-        "peer": message.peer.to_string(),
-        "kind": message.kind,
-        "size": message.size,
-        "keys": message.keys,
-    })
+fn message_json(message: &HistoryEntry) -> Message {
+    Message {
+        id: message.id,
+        keys: message.keys.clone(),
+        kind: message.kind.to_owned(),
+        peer: message.peer.to_string(),
+        size: message.size as u64,
+        time: rfc3339(message.at_ms),
+    }
 }
 
-/// The value of a key; `null` if it was deleted.
-fn value_json(raw: &RawValue) -> Value {
+/// The value of a key; `None` if it was deleted.
+fn value_json(raw: &RawValue) -> Option<StoredValue> {
     if raw.info.deleted {
-        return Value::Null;
+        return None;
     }
-    match ha_tracker::CODEC.decode(&raw.bytes) {
-        Ok(desc) => desc_json(&desc),
-        Err(error) => json!({ "error": error.to_string() }),
-    }
+    Some(match ha_tracker::CODEC.decode(&raw.bytes) {
+        Ok(desc) => StoredValue::Election(desc_json(&desc)),
+        Err(error) => StoredValue::Undecodable {
+            error: error.to_string(),
+        },
+    })
 }
 
-/// The field names of the protobuf message, and times that people can read beside it.
-pub(super) fn desc_json(desc: &ReplicaDesc) -> Value {
+pub(super) fn desc_json(desc: &ReplicaDesc) -> admin_api::ReplicaDesc {
     let time = |ms: i64| (ms != 0).then(|| rfc3339(ms));
-    json!({
-        "replica": desc.replica,
-        "received_at": desc.received_at,
-        "received_at_time": time(desc.received_at),
-        "deleted_at": desc.deleted_at,
-        "deleted_at_time": time(desc.deleted_at),
-        "elected_at": desc.elected_at,
-        "elected_at_time": time(desc.elected_at),
-        "elected_changes": desc.elected_changes,
-    })
+    admin_api::ReplicaDesc {
+        deleted_at: desc.deleted_at,
+        deleted_at_time: time(desc.deleted_at),
+        elected_at: desc.elected_at,
+        elected_at_time: time(desc.elected_at),
+        elected_changes: desc.elected_changes,
+        received_at: desc.received_at,
+        received_at_time: time(desc.received_at),
+        replica: desc.replica.clone(),
+    }
 }
 
 /// The bytes as another store would hold them.
@@ -202,7 +209,9 @@ fn download(raw: &RawValue) -> Response {
 }
 
 fn value_page(raw: &RawValue) -> Markup {
-    let pretty = serde_json::to_string_pretty(&value_json(raw)).unwrap_or_default();
+    // By way of a value, whose keys are sorted.
+    let value = serde_json::to_value(value_json(raw)).unwrap_or_default();
+    let pretty = serde_json::to_string_pretty(&value).unwrap_or_default();
     html! {
         p.note { "Key " code { (visible(&raw.info.key)) } ", codec " code { (raw.info.codec) } ", version "
             (raw.info.version) ", " (raw.info.size) " bytes, updated " (rfc3339(raw.info.updated_ms))
@@ -333,6 +342,8 @@ fn link(parameter: &str, key: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, to_value};
+
     use super::*;
 
     fn info(key: &str, deleted: bool) -> EntryInfo {
@@ -374,7 +385,7 @@ mod tests {
             info: info("t/c", false),
             bytes: ha_tracker::CODEC.encode(&desc),
         };
-        let shown = value_json(&raw);
+        let shown = to_value(value_json(&raw)).unwrap();
         assert_eq!(shown["replica"], "r1");
         assert_eq!(shown["received_at_time"], "2023-11-14T22:13:20.123Z");
         assert_eq!(shown["deleted_at_time"], Value::Null);
@@ -382,11 +393,11 @@ mod tests {
             info: info("t/c", true),
             bytes: Vec::new(),
         };
-        assert_eq!(value_json(&deleted), Value::Null);
+        assert_eq!(to_value(value_json(&deleted)).unwrap(), Value::Null);
         let garbage = RawValue {
             info: info("t/c", false),
             bytes: vec![0xff; 9],
         };
-        assert!(value_json(&garbage)["error"].is_string());
+        assert!(to_value(value_json(&garbage)).unwrap()["error"].is_string());
     }
 }

@@ -18,6 +18,7 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use maud::Markup;
+use serde::{Serialize, Serializer};
 
 pub(crate) use desk::Desk;
 use layout::layout;
@@ -51,8 +52,23 @@ pub(crate) fn typed(content_type: &'static str, body: String) -> Response {
 }
 
 /// A JSON answer.
-pub(crate) fn json(value: &serde_json::Value) -> Response {
+pub(crate) fn json(value: &impl Serialize) -> Response {
+    // By way of a value, whose keys are sorted. No page has keys that are not text.
+    let value = serde_json::to_value(value).unwrap_or_default();
     typed(JSON, value.to_string())
+}
+
+/// Serialises as the list of what an iterator gives, which is made one by one.
+pub(crate) struct OneByOne<F>(pub(crate) F);
+
+impl<F, I> Serialize for OneByOne<F>
+where
+    F: Fn() -> I,
+    I: Iterator<Item: Serialize>,
+{
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq((self.0)())
+    }
 }
 
 /// A whole HTML page.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use admin_api::{MultiKv, MultiStore, Override};
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -10,7 +11,6 @@ use ha_tracker::{Clock, ReplicaDesc};
 use kv_core::visible;
 use kv_multi::{BackfillState, Comparison, Difference, MirrorFailure, Reason, Status};
 use maud::{Markup, html};
-use serde_json::{Value, json};
 
 use super::memberlist::desc_json;
 use super::times::{ago, rfc3339};
@@ -36,7 +36,11 @@ pub(crate) async fn page(State(shared): State<Arc<Shared>>, headers: HeaderMap) 
             .enable_ha_tracker
             .then(|| tracker.kvstore.store.as_str());
         if wants_json(&headers) {
-            return json(&json!({ "store": store, "override": override_json(wanted.as_ref()) }));
+            return json(&MultiKv {
+                store: store.map(str::to_owned),
+                overridden: wanted.as_ref().map(override_json),
+                multi: None,
+            });
         }
         return super::page("Multi KV", &not_used(store, wanted.as_ref()));
     };
@@ -64,13 +68,11 @@ async fn compare(multi: &Multi) -> Compared {
     }
 }
 
-fn override_json(wanted: Option<&MultiKvOverride>) -> Option<Value> {
-    wanted.map(|wanted| {
-        json!({
-            "primary": wanted.primary,
-            "mirror_enabled": wanted.mirror_enabled,
-        })
-    })
+fn override_json(wanted: &MultiKvOverride) -> Override {
+    Override {
+        mirror_enabled: wanted.mirror_enabled,
+        primary: wanted.primary.clone(),
+    }
 }
 
 fn not_used(store: Option<&str>, wanted: Option<&MultiKvOverride>) -> Markup {
@@ -106,39 +108,46 @@ fn time(at: SystemTime) -> String {
 }
 
 impl View<'_> {
-    fn json(&self) -> Value {
+    fn json(&self) -> MultiKv {
         let Status {
             mirror, backfill, ..
         } = &self.status;
-        json!({
-            "store": "multi",
-            "configured": {
-                "primary": self.configured.primary,
-                "secondary": self.configured.secondary,
-                "mirror_enabled": self.configured.mirroring.mirror_enabled,
-                "mirror_timeout": format_duration(self.configured.mirroring.mirror_timeout),
+        let multi = MultiStore {
+            backfill: admin_api::Backfill {
+                copied_keys_total: backfill.copied_keys_total,
+                failed_keys_total: backfill.failed_keys_total,
+                pending_keys: backfill.pending_keys,
+                state: match backfill.state {
+                    BackfillState::Off => admin_api::BackfillState::Off,
+                    BackfillState::Running => admin_api::BackfillState::Running,
+                    BackfillState::Complete => admin_api::BackfillState::Complete,
+                },
             },
-            "override": override_json(self.wanted.as_ref()),
-            "refused": self.refused.as_deref(),
-            "primary": self.status.primary,
-            "secondary": self.status.secondary,
-            "mirror_enabled": self.status.mirror_enabled,
-            "since": time(self.status.since),
-            "mirror": {
-                "writes_total": mirror.writes_total,
-                "write_errors_total": mirror.write_errors_total,
-                "pending_keys": mirror.pending_keys,
-                "last_error": mirror.last_error.as_ref().map(failure_json),
+            comparison: self.compared.as_deref().ok().map(comparison_json),
+            comparison_error: self.compared.as_ref().err().cloned(),
+            configured: admin_api::Configured {
+                mirror_enabled: self.configured.mirroring.mirror_enabled,
+                mirror_timeout: format_duration(self.configured.mirroring.mirror_timeout),
+                primary: self.configured.primary.clone(),
+                secondary: self.configured.secondary.clone(),
             },
-            "backfill": {
-                "state": backfill.state.as_str(),
-                "pending_keys": backfill.pending_keys,
-                "copied_keys_total": backfill.copied_keys_total,
-                "failed_keys_total": backfill.failed_keys_total,
+            mirror: admin_api::Mirror {
+                last_error: mirror.last_error.as_ref().map(failure_json),
+                pending_keys: mirror.pending_keys as u64,
+                write_errors_total: mirror.write_errors_total,
+                writes_total: mirror.writes_total,
             },
-            "comparison": self.compared.as_ref().ok().map(|compared| comparison_json(compared)),
-            "comparison_error": self.compared.as_ref().err(),
-        })
+            mirror_enabled: self.status.mirror_enabled,
+            primary: self.status.primary.to_owned(),
+            refused: self.refused.as_deref().cloned(),
+            secondary: self.status.secondary.to_owned(),
+            since: time(self.status.since),
+        };
+        MultiKv {
+            store: Some("multi".to_owned()),
+            overridden: self.wanted.as_ref().map(override_json),
+            multi: Some(multi),
+        }
     }
 
     fn html(&self, now_ms: i64) -> Markup {
@@ -205,39 +214,44 @@ fn backfill_text(state: BackfillState) -> &'static str {
     }
 }
 
-fn failure_json(failure: &MirrorFailure) -> Value {
-    json!({ "at": time(failure.at), "key": failure.key, "error": failure.error })
+fn failure_json(failure: &MirrorFailure) -> admin_api::MirrorFailure {
+    admin_api::MirrorFailure {
+        at: time(failure.at),
+        error: failure.error.clone(),
+        key: failure.key.clone(),
+    }
 }
 
-fn comparison_json(compared: &Comparison<ReplicaDesc>) -> Value {
-    let differences: Vec<Value> = compared
-        .differences
-        .iter()
-        .map(|difference| {
-            json!({
-                "key": difference.key,
-                "reason": difference.reason.as_str(),
-                "primary": difference.primary.as_ref().map(desc_json),
-                "secondary": difference.secondary.as_ref().map(desc_json),
-            })
-        })
-        .collect();
-    let mut comparison = json!({
-        "at": time(compared.at),
-        "age_ms": compared
-            .at
-            .elapsed()
-            .map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
-        "took_ms": u64::try_from(compared.took.as_millis()).unwrap_or(u64::MAX),
-        "primary_keys": compared.primary_keys,
-        "secondary_keys": compared.secondary_keys,
-        "undecodable": compared.undecodable,
-        "differences": differences,
-    });
-    for reason in Reason::ALL {
-        comparison[reason.as_str()] = json!(compared.count(reason));
+fn comparison_json(compared: &Comparison<ReplicaDesc>) -> admin_api::Comparison {
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let count = |reason| compared.count(reason) as u64;
+    admin_api::Comparison {
+        age_ms: compared.at.elapsed().map_or(0, ms),
+        at: time(compared.at),
+        differences: compared.differences.iter().map(difference_json).collect(),
+        extra: count(Reason::Extra),
+        missing: count(Reason::Missing),
+        newer: count(Reason::Newer),
+        older: count(Reason::Older),
+        primary_keys: compared.primary_keys as u64,
+        secondary_keys: compared.secondary_keys as u64,
+        took_ms: ms(compared.took),
+        undecodable: compared.undecodable as u64,
     }
-    comparison
+}
+
+fn difference_json(difference: &Difference<ReplicaDesc>) -> admin_api::Difference {
+    admin_api::Difference {
+        key: difference.key.clone(),
+        primary: difference.primary.as_ref().map(desc_json),
+        reason: match difference.reason {
+            Reason::Missing => admin_api::Reason::Missing,
+            Reason::Older => admin_api::Reason::Older,
+            Reason::Newer => admin_api::Reason::Newer,
+            Reason::Extra => admin_api::Reason::Extra,
+        },
+        secondary: difference.secondary.as_ref().map(desc_json),
+    }
 }
 
 fn comparison_html(compared: &Compared, now_ms: i64) -> Markup {

@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
+use admin_api::{Services, Severity};
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use ha_tracker::Clock;
 use kv_core::visible;
 use maud::html;
-use serde_json::json;
 
 use super::index::{condition_html, condition_json};
 use super::parts::scroll;
 use super::{json, page, wants_json};
 use crate::app::Shared;
-use crate::health::{Component, Condition, Severity};
+use crate::health::{Component, Condition};
 
 /// A part of the process.
 struct Service {
@@ -35,19 +35,18 @@ pub(crate) async fn services(State(shared): State<Arc<Shared>>, headers: HeaderM
             .collect()
     };
     if wants_json(&headers) {
-        let services: Vec<_> = services
-            .iter()
-            .map(|service| {
-                let conditions = of(&service.component);
-                json!({
-                    "name": service.component.to_string(),
-                    "status": status(service, &conditions),
-                    "address": service.address,
-                    "conditions": conditions.iter().map(|c| condition_json(c)).collect::<Vec<_>>(),
-                })
-            })
-            .collect();
-        return json(&json!({ "services": services }));
+        let services = services.iter().map(|service| {
+            let conditions = of(&service.component);
+            admin_api::Service {
+                address: service.address.clone(),
+                conditions: conditions.iter().map(|c| condition_json(c)).collect(),
+                name: service.component.to_string(),
+                status: status(service, &conditions),
+            }
+        });
+        return json(&Services {
+            services: services.collect(),
+        });
     }
     let now_ms = Clock::System.now_ms();
     page(

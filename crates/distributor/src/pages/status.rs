@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use admin_api::{BuildData, BuildInfo, Features};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use serde_json::json;
 
 use super::json;
 use crate::app::Shared;
@@ -36,13 +36,13 @@ pub(crate) async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMa
 }
 
 pub(crate) async fn buildinfo() -> Response {
-    json(&json!({
-        "status": "success",
-        "data": {
-            "application": "HA distributor",
-            "version": crate::VERSION,
-            "revision": crate::REVISION,
-            "features": {},
+    json(&BuildInfo {
+        data: BuildData {
+            application: "HA distributor".to_owned(),
+            features: Features {},
+            revision: crate::REVISION.to_owned(),
+            version: crate::VERSION.to_owned(),
         },
-    }))
+        status: "success".to_owned(),
+    })
 }

@@ -6,16 +6,17 @@ mod table;
 use std::fmt::Write;
 use std::sync::Arc;
 
+use admin_api::ClusterState as State;
 use axum::extract::{Query, State as Extension};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use ha_tracker::{Clock, HaTracker};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::times::rfc3339;
-use super::{JSON, layout, wants_json};
+use super::{JSON, OneByOne, layout, wants_json};
 use crate::app::Shared;
-use rows::{Row, Sort, State};
+use rows::{Row, Sort};
 
 const PATH: &str = "/distributor/ha_tracker";
 
@@ -77,7 +78,8 @@ pub(crate) async fn page(
             .as_deref()
             .map(|tracker| rows_of(tracker, &wanted, now_ms));
         if json {
-            return write_json(page, &rows.unwrap_or_default(), &wanted, now_ms);
+            let rows = rows.unwrap_or_default();
+            return page.write_json(&json_page(&rows, &wanted, now_ms));
         }
         let content = table::content(rows, &wanted, now_ms);
         page.write_str(&layout("HA tracker", &content).into_string())
@@ -95,20 +97,12 @@ fn rows_of(tracker: &HaTracker, wanted: &Wanted, now_ms: i64) -> Vec<Row> {
     rows
 }
 
-/// Row by row: there may be very many.
-fn write_json(
-    out: &mut impl Write,
-    rows: &[Row],
-    wanted: &Wanted,
-    now_ms: i64,
-) -> std::fmt::Result {
-    out.write_str("{\"elected\":[")?;
-    let mut comma = "";
-    for row in rows.iter().filter(|row| wanted.covers(row)) {
-        write!(out, "{comma}{}", row.json())?;
-        comma = ",";
+fn json_page(rows: &[Row], wanted: &Wanted, now_ms: i64) -> admin_api::HaTracker<impl Serialize> {
+    let covered = move |row: &&Row| wanted.covers(row);
+    admin_api::HaTracker {
+        elected: OneByOne(move || rows.iter().filter(covered).map(Row::json)),
+        now: rfc3339(now_ms),
     }
-    write!(out, "],\"now\":\"{}\"}}", rfc3339(now_ms))
 }
 
 #[cfg(test)]
@@ -120,8 +114,7 @@ mod tests {
     fn json_is_json_and_filtered() {
         let rows = || vec![row("a", 1, None, None), row("\"<b", 99_000, None, None)];
         let json = |wanted: &Wanted| {
-            let mut text = String::new();
-            write_json(&mut text, &rows(), wanted, NOW).unwrap();
+            let text = serde_json::to_string(&json_page(&rows(), wanted, NOW)).unwrap();
             serde_json::from_str::<serde_json::Value>(&text).unwrap()
         };
         let all = json(&Wanted::default());

@@ -2,9 +2,9 @@
 
 use std::cmp::{Ordering, Reverse};
 
+use admin_api::{ClusterState as State, Elected, OtherReplica};
 use ha_tracker::{ClusterStatus, ReplicaDesc};
 use serde::Deserialize;
-use serde_json::{Value, json};
 
 use crate::pages::times::rfc3339;
 
@@ -36,73 +36,6 @@ pub(super) struct Row {
 pub(super) struct Seen {
     pub(super) replica: String,
     pub(super) last_seen_ms: i64,
-}
-
-/// How a cluster is, the worst first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum State {
-    /// Nobody sends.
-    Silent,
-    /// The elected replica is silent, and another sends.
-    FailoverDue,
-    /// The elected replica has not been seen for most of the failover timeout.
-    Late,
-    /// No other replica is seen here.
-    Alone,
-    /// The elected replica sends, and another could take over; or it is seen by other distributors.
-    Fine,
-}
-
-impl State {
-    pub(super) const ALL: [Self; 5] = [
-        Self::Silent,
-        Self::FailoverDue,
-        Self::Late,
-        Self::Alone,
-        Self::Fine,
-    ];
-
-    /// In links and in JSON.
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Silent => "silent",
-            Self::FailoverDue => "failover-due",
-            Self::Late => "late",
-            Self::Alone => "alone",
-            Self::Fine => "fine",
-        }
-    }
-
-    pub(super) fn title(self) -> &'static str {
-        match self {
-            Self::Silent => "Silent",
-            Self::FailoverDue => "Failover due",
-            Self::Late => "Late",
-            Self::Alone => "No standby seen",
-            Self::Fine => "Fine",
-        }
-    }
-
-    pub(super) fn meaning(self) -> &'static str {
-        match self {
-            Self::Silent => {
-                "The elected replica has been silent for longer than the failover timeout, and no other replica is seen here: nothing of this cluster is stored"
-            }
-            Self::FailoverDue => {
-                "The elected replica has been silent for longer than the failover timeout, and another one sends: it is elected within some seconds"
-            }
-            Self::Late => {
-                "The elected replica has been silent for most of the failover timeout: it is stopped, or sends seldom"
-            }
-            Self::Alone => {
-                "The elected replica sends. No other is seen by this distributor: it is down, or sends to another distributor"
-            }
-            Self::Fine => {
-                "The elected replica sends, to this distributor or to another, and nothing is amiss"
-            }
-        }
-    }
 }
 
 /// What the rows are sorted by.
@@ -228,33 +161,31 @@ impl Row {
             .saturating_sub(now_ms)
     }
 
-    /// Mimir's fields (`electedAt` is when the elected replica was last stored as seen, durations
-    /// are nanoseconds), and ours.
-    pub(super) fn json(&self) -> Value {
-        let others: Vec<Value> = self
-            .others
-            .iter()
-            .map(|seen| json!({"replica": seen.replica, "lastSeen": rfc3339(seen.last_seen_ms)}))
-            .collect();
-        json!({
-            "userID": self.tenant,
-            "cluster": self.cluster,
-            "replica": self.desc.replica,
-            "lastElectionTime": rfc3339(self.desc.elected_at),
-            "electedAt": rfc3339(self.desc.received_at),
-            "updateDuration": self.update_in_ms.saturating_mul(1_000_000),
-            "failoverDuration": self.failover_in_ms.saturating_mul(1_000_000),
-            "electedChanges": self.desc.elected_changes,
-            "state": self.state.as_str(),
-            "lastSeen": rfc3339(self.last_seen_ms),
-            "otherReplicas": others,
-        })
+    pub(super) fn json(&self) -> Elected {
+        let others = self.others.iter().map(|seen| OtherReplica {
+            last_seen: rfc3339(seen.last_seen_ms),
+            replica: seen.replica.clone(),
+        });
+        Elected {
+            cluster: self.cluster.clone(),
+            elected_at: rfc3339(self.desc.received_at),
+            elected_changes: self.desc.elected_changes,
+            failover_duration: self.failover_in_ms.saturating_mul(1_000_000),
+            last_election_time: rfc3339(self.desc.elected_at),
+            last_seen: rfc3339(self.last_seen_ms),
+            other_replicas: others.collect(),
+            replica: self.desc.replica.clone(),
+            state: Some(self.state),
+            update_duration: self.update_in_ms.saturating_mul(1_000_000),
+            tenant: self.tenant.clone(),
+        }
     }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use ha_tracker::{Election, ReplicaStatus};
+    use serde_json::json;
 
     use super::*;
 
@@ -369,6 +300,6 @@ pub(super) mod tests {
             "lastSeen": "2023-11-14T22:13:19.800Z",
             "otherReplicas": [{"replica": "c-b", "lastSeen": "2023-11-14T22:13:19.700Z"}],
         });
-        assert_eq!(row.json(), expected);
+        assert_eq!(serde_json::to_value(row.json()).unwrap(), expected);
     }
 }

@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
+use admin_api::ClusterState as State;
 use maud::{Markup, html};
 
-use super::rows::{Row, Sort, State};
+use super::rows::{Row, Sort};
 use super::{PATH, Wanted};
 use crate::pages::parts::{self, PAGE_ROWS, link, pages, rows_of_page, scroll};
 use crate::pages::times::{ago, rfc3339, rough};
@@ -88,8 +89,8 @@ fn summary(counts: &[(State, usize)], all: usize, wanted: &Wanted) -> Markup {
             li { a href=(of(None)) aria-current=[wanted.state.is_none().then_some("true")] { "All: " (all) } }
             @for (state, count) in counts {
                 @if *count > 0 || wanted.state == Some(*state) {
-                    li { a href=(of(Some(*state))) title=(state.meaning()) aria-current=[(wanted.state == Some(*state)).then_some("true")] {
-                        span class=(class(*state)) { (state.title()) } ": " (count) } }
+                    li { a href=(of(Some(*state))) title=(meaning(*state)) aria-current=[(wanted.state == Some(*state)).then_some("true")] {
+                        span class=(class(*state)) { (title(*state)) } ": " (count) } }
                 }
             }
         }
@@ -117,6 +118,36 @@ fn sorting(wanted: &Wanted) -> Markup {
             @for (sort, _, title) in Sort::ALL {
                 li { a href=(Wanted { sort, page: None, ..wanted.clone() }.link()) aria-current=[(sort == wanted.sort).then_some("true")] { (title) } }
             }
+        }
+    }
+}
+
+fn title(state: State) -> &'static str {
+    match state {
+        State::Silent => "Silent",
+        State::FailoverDue => "Failover due",
+        State::Late => "Late",
+        State::Alone => "No standby seen",
+        State::Fine => "Fine",
+    }
+}
+
+fn meaning(state: State) -> &'static str {
+    match state {
+        State::Silent => {
+            "The elected replica has been silent for longer than the failover timeout, and no other replica is seen here: nothing of this cluster is stored"
+        }
+        State::FailoverDue => {
+            "The elected replica has been silent for longer than the failover timeout, and another one sends: it is elected within some seconds"
+        }
+        State::Late => {
+            "The elected replica has been silent for most of the failover timeout: it is stopped, or sends seldom"
+        }
+        State::Alone => {
+            "The elected replica sends. No other is seen by this distributor: it is down, or sends to another distributor"
+        }
+        State::Fine => {
+            "The elected replica sends, to this distributor or to another, and nothing is amiss"
         }
     }
 }
@@ -149,7 +180,7 @@ fn table(rows: &[Row], now_ms: i64) -> Markup {
 fn table_row(row: &Row, now_ms: i64) -> Markup {
     html! {
         tr role="row" {
-            td.state role="cell" data-name="State" { b class=(class(row.state)) title=(row.state.meaning()) { (row.state.title()) } }
+            td.state role="cell" data-name="State" { b class=(class(row.state)) title=(meaning(row.state)) { (title(row.state)) } }
             td.name role="cell" data-name="Tenant" { (parts::name(&row.tenant)) }
             td.name role="cell" data-name="Cluster" { (parts::name(&row.cluster)) }
             td.name role="cell" data-name="Elected replica" { div { (parts::name(&row.desc.replica))

@@ -1,0 +1,138 @@
+//! `/distributor/ha_tracker`, of which Grafana Mimir has a page with some of the fields; and the
+//! stored values that other pages show.
+
+use serde::{Deserialize, Serialize};
+
+/// `/distributor/ha_tracker`. `Rows` serialises as a list: there may be very many.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HaTracker<Rows = Vec<Elected>> {
+    /// The clusters, by tenant and name unless another order was asked for.
+    pub elected: Rows,
+    /// When this was made.
+    #[serde(default)]
+    pub now: String,
+}
+
+/// One cluster. Mimir's page has no [`Elected::last_seen`], [`Elected::other_replicas`] and
+/// [`Elected::state`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Elected {
+    /// Name of the cluster.
+    pub cluster: String,
+    /// When the elected replica was last stored as seen.
+    #[serde(default)]
+    pub elected_at: String,
+    /// How often another replica was elected.
+    #[serde(default)]
+    pub elected_changes: i64,
+    /// Until another replica may be elected, by what is stored, ns; negative if it may be now.
+    #[serde(default)]
+    pub failover_duration: i64,
+    /// When the replica was elected.
+    #[serde(default)]
+    pub last_election_time: String,
+    /// When the elected replica was last seen, here or by the distributor that stored it.
+    #[serde(default)]
+    pub last_seen: String,
+    /// The other replicas that were seen by this distributor, the next to be elected first.
+    #[serde(default)]
+    pub other_replicas: Vec<OtherReplica>,
+    /// The elected replica.
+    pub replica: String,
+    /// How the cluster is; `None` on Mimir's page.
+    pub state: Option<ClusterState>,
+    /// Until the entry is written again, ns; negative if that is due.
+    #[serde(default)]
+    pub update_duration: i64,
+    /// The tenant.
+    #[serde(rename = "userID")]
+    pub tenant: String,
+}
+
+/// A replica that is not elected.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OtherReplica {
+    /// When it was last seen by this distributor.
+    pub last_seen: String,
+    /// Its name.
+    pub replica: String,
+}
+
+/// How a cluster is, the worst first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClusterState {
+    /// No replica sends.
+    Silent,
+    /// The elected replica is silent, and another sends.
+    FailoverDue,
+    /// The elected replica has not been seen for most of the failover timeout.
+    Late,
+    /// No other replica is seen by this distributor.
+    Alone,
+    /// The elected replica sends, and another could take over; or it is seen by other distributors.
+    Fine,
+}
+
+impl ClusterState {
+    /// All, the worst first.
+    pub const ALL: [Self; 5] = [
+        Self::Silent,
+        Self::FailoverDue,
+        Self::Late,
+        Self::Alone,
+        Self::Fine,
+    ];
+
+    /// As in JSON, and in the query of the page.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Silent => "silent",
+            Self::FailoverDue => "failover-due",
+            Self::Late => "late",
+            Self::Alone => "alone",
+            Self::Fine => "fine",
+        }
+    }
+}
+
+/// A stored election: the field names of its protobuf message, and times that people can read beside
+/// those in Unix ms. 0 ms and no time mean never.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ReplicaDesc {
+    /// When it was marked for deletion, Unix ms.
+    #[serde(default)]
+    pub deleted_at: i64,
+    /// The same time.
+    pub deleted_at_time: Option<String>,
+    /// When the replica was elected, Unix ms.
+    #[serde(default)]
+    pub elected_at: i64,
+    /// The same time.
+    pub elected_at_time: Option<String>,
+    /// How often another replica was elected.
+    #[serde(default)]
+    pub elected_changes: i64,
+    /// When the elected replica was last seen, Unix ms.
+    #[serde(default)]
+    pub received_at: i64,
+    /// The same time.
+    pub received_at_time: Option<String>,
+    /// The elected replica.
+    pub replica: String,
+}
+
+/// The value of one key of the gossip store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum StoredValue {
+    /// An election.
+    Election(ReplicaDesc),
+    /// Bytes that are no election.
+    Undecodable {
+        /// What is wrong with them.
+        error: String,
+    },
+}

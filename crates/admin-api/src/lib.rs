@@ -1,0 +1,29 @@
+//! The JSON of the distributor's pages: one type per page, for the distributor that writes it and for
+//! the programs that read it.
+//!
+//! It knows serde and nothing else: no HTTP, no HTML, none of the parts that a page is about.
+//!
+//! Fields are declared in the order in which they are written. Reading is lenient, since the programs
+//! of a fleet are not all of one version: what a page could be understood without may be missing, and
+//! unknown fields are ignored. Times are in RFC 3339, UTC, with milliseconds.
+//!
+//! ```
+//! let text = r#"{"elected":[{"userID":"team-a","cluster":"eu","replica":"eu-0"}]}"#;
+//! let page: admin_api::HaTracker = serde_json::from_str(text).unwrap();
+//! assert_eq!(page.elected[0].replica, "eu-0");
+//! ```
+
+mod conditions;
+mod ha_tracker;
+mod memberlist;
+mod multi_kv;
+mod status;
+
+pub use conditions::{Condition, Index, PageLink, Service, Services, Severity};
+pub use ha_tracker::{ClusterState, Elected, HaTracker, OtherReplica, ReplicaDesc, StoredValue};
+pub use memberlist::{Entry, Gossip, Member, MemberState, Memberlist, Message};
+pub use multi_kv::{
+    Backfill, BackfillState, Comparison, Configured, Difference, Mirror, MirrorFailure, MultiKv,
+    MultiStore, Override, Reason,
+};
+pub use status::{BuildData, BuildInfo, Features};

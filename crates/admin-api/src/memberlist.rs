@@ -1,0 +1,106 @@
+//! `/memberlist`: the gossip cluster as one member sees it.
+
+use serde::{Deserialize, Serialize};
+
+/// `/memberlist`. `Entries` serialises as a list: there may be very many.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memberlist<Entries = Vec<Entry>> {
+    /// Whether gossip is used; if not, the rest is empty.
+    pub enabled: bool,
+    /// Those that have left or died are listed until they are forgotten.
+    pub members: Vec<Member>,
+    /// More about it; `None` if gossip is not used.
+    #[serde(flatten)]
+    pub gossip: Option<Gossip>,
+    /// The entries of the store.
+    pub store: Entries,
+}
+
+/// How this member's gossip is, beside the lists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Gossip {
+    /// Whether the member has caught up with the others.
+    pub ready: bool,
+    /// The last messages received, the oldest first; `None` if they are not kept.
+    pub received_messages: Option<Vec<Message>>,
+    /// The last messages sent.
+    pub sent_messages: Option<Vec<Message>>,
+    /// What the member waits for before it is ready.
+    pub waiting_for: Option<String>,
+}
+
+/// A member of the gossip cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Member {
+    /// IP address and port.
+    pub address: String,
+    /// Entries that it publishes.
+    #[serde(default)]
+    pub entries: u64,
+    /// Time since its last heartbeat, ms.
+    #[serde(default)]
+    pub heartbeat_age_ms: u64,
+    /// Its name.
+    pub name: String,
+    /// Whether it is the member that tells this.
+    #[serde(rename = "self")]
+    pub is_self: bool,
+    /// How it is.
+    pub state: MemberState,
+}
+
+/// How a member is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MemberState {
+    /// It has not caught up yet.
+    Joining,
+    /// It takes part.
+    Active,
+    /// It is about to leave.
+    Leaving,
+    /// It has left.
+    Left,
+    /// It has been silent for too long.
+    Dead,
+}
+
+/// An entry of the store, without its value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// How its value is encoded.
+    #[serde(default)]
+    pub codec: String,
+    /// Whether it is a tombstone.
+    pub deleted: bool,
+    /// Its key.
+    pub key: String,
+    /// Bytes of its value.
+    #[serde(default)]
+    pub size: u64,
+    /// When it changed last.
+    #[serde(default)]
+    pub updated: String,
+    /// Counts the changes that this member has seen.
+    #[serde(default)]
+    pub version: u64,
+}
+
+/// A gossip message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Counts messages.
+    pub id: u64,
+    /// Keys of the entries in it.
+    pub keys: Vec<String>,
+    /// Its kind, such as `syn`.
+    pub kind: String,
+    /// The other member's address.
+    pub peer: String,
+    /// Bytes on the wire.
+    pub size: u64,
+    /// When it was sent or received.
+    pub time: String,
+}
