@@ -94,6 +94,7 @@ impl MultiSettings {
         check_part(report, "primary", &self.primary, primary);
         let secondary = "the store to move to, such as memberlist";
         check_part(report, "secondary", &self.secondary, secondary);
+        self.mirroring.check(report);
         if self.primary == self.secondary && report.is_empty() {
             let problem = format!(
                 "got {:?}, which is {} too; the two must differ",

@@ -66,6 +66,7 @@ settings! {
 impl HaLimits {
     /// The rules about the values.
     pub fn check(&self, report: &mut Report<'_>) {
+        self.check_nonzero(report);
         let (update, jitter) = (self.update_timeout, self.update_timeout_jitter_max);
         if jitter >= update && report.accepted(&[UPDATE_TIMEOUT, JITTER_MAX]) {
             let problem = format!(

@@ -80,6 +80,7 @@ pub enum ConfigError {
 impl ConsulConfig {
     /// The rules about the values.
     pub fn check(&self, report: &mut Report<'_>) {
+        self.check_nonzero(report);
         if report.accepted(&["watch_rate_limit", "watch_burst_size"])
             && let Err(error) = self.burst()
         {

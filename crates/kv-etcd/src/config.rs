@@ -62,6 +62,7 @@ impl EtcdConfig {
 
     /// The rules about the values.
     pub fn check(&self, report: &mut Report<'_>) {
+        self.check_nonzero(report);
         if self.password.is_some() && self.username.is_empty() {
             let (password, username) = (report.path("password"), report.path("username"));
             report.warn(format!("{password} has no effect without {username}"));

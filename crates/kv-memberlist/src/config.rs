@@ -118,6 +118,7 @@ settings! {
 impl MemberlistConfig {
     /// The rules about the values. Reads no file: whether there are such keys, the start finds out.
     pub fn check(&self, report: &mut Report<'_>) {
+        self.check_nonzero(report);
         for (index, member) in self.join_members.iter().enumerate() {
             if let Err(error) = check_join_member(member) {
                 let problem = format!("got {:?}; {}", error.entry, error.problem);

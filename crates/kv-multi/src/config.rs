@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use settings::{Kind, settings};
+use settings::{Kind, Report, settings};
 
 settings! {
     /// How a [`MultiStore`](crate::MultiStore) works until something else is asked of it.
@@ -22,6 +22,13 @@ settings! {
         /// How many keys per second a backfill copies at most. Each process has one, and they share
         /// the work by chance. Default 200.
         pub backfill_rate: u32 = 200,
+    }
+}
+
+impl MultiConfig {
+    /// The rules about the values.
+    pub fn check(&self, report: &mut Report<'_>) {
+        self.check_nonzero(report);
     }
 }
 

@@ -10,6 +10,9 @@
 /// [`unused`](crate::Setting::unused). The name in YAML is that of the field, unless
 /// `name = "…"` stands before the flag. What serde's defaults leave out has the built-in value.
 ///
+/// The struct has a private method `check_nonzero(&self, &mut Report)` as well, for its rules to begin
+/// with.
+///
 /// After a semicolon there may be fields that are no settings, each with its default.
 #[macro_export]
 macro_rules! settings {
@@ -70,6 +73,14 @@ macro_rules! settings {
                     $(.$mark())*,
                 )+
             ];
+
+            /// Reports what is 0 or empty where that is refused.
+            fn check_nonzero(&self, report: &mut $crate::Report<'_>) {
+                let zeros = [$($crate::field::Field::is_zero(&self.$field)),+];
+                for (row, is_zero) in Self::SETTINGS.iter().zip(zeros) {
+                    report.nonzero(row, is_zero);
+                }
+            }
         }
 
         impl Default for $config {
@@ -220,6 +231,12 @@ mod tests {
     #[test]
     fn names_of_a_report_are_relative_without_an_application() {
         let mut report = Report::default();
+        let zero = DoorConfig {
+            timeout: Duration::ZERO,
+            most: 0,
+            ..DoorConfig::default()
+        };
+        zero.check_nonzero(&mut report);
         report.pair(("key", true), ("door_timeout", false));
         report.at_most_bytes("key", "four", 3);
         let described = report.described("door_timeout", "1s");
@@ -227,11 +244,11 @@ mod tests {
             &["most", "door_timeout"],
             format!("too much for {described}"),
         );
-        assert!(!report.accepted(&["most"]) && report.accepted(&["door_timeout"]));
+        assert!(!report.accepted(&["most"]) && report.accepted(&["key_of_another"]));
         let mistakes = report.into_result().unwrap_err();
         assert_eq!(
             mistakes.to_string(),
-            "key: is set alone; set door_timeout too; key: got 4 bytes; must be at most 3; most: too \
+            "door_timeout: must be a duration such as 1m30s or 500ms; more than 0; key: is set alone; set door_timeout too; key: got 4 bytes; must be at most 3; most: too \
              much for door_timeout 1s"
         );
     }

@@ -18,6 +18,11 @@ pub trait Field: Sized {
     /// What `value` is as this type; `None` if it is of another kind.
     fn from_value(value: Value) -> Option<Self>;
 
+    /// Whether it is 0 or empty, so that a setting that must not be is wrong.
+    fn is_zero(&self) -> bool {
+        false
+    }
+
     /// Writes it as it stands in a configuration.
     ///
     /// # Errors
@@ -61,13 +66,17 @@ pub fn built_in<T: Field>(kind: Kind, text: &str) -> T {
 
 /// Types that serde writes and reads as they are.
 macro_rules! plain {
-    ($($type:ty: $pattern:pat => $value:expr;)+) => {$(
+    ($($type:ty: $pattern:pat => $value:expr, $is_zero:expr;)+) => {$(
         impl Field for $type {
             fn from_value(value: Value) -> Option<Self> {
                 match value {
                     $pattern => $value,
                     _ => None,
                 }
+            }
+
+            fn is_zero(&self) -> bool {
+                $is_zero(self)
             }
 
             fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -82,24 +91,28 @@ macro_rules! plain {
 }
 
 plain! {
-    bool: Value::Bool(value) => Some(value);
-    u16: Value::Number(number) => u16::try_from(number).ok();
-    u64: Value::Number(number) => Some(number);
-    f64: Value::Float(number) => Some(number);
-    String: Value::Text(text) => Some(text);
-    Secret: Value::Text(text) => Some(Self::new(text));
-    SecretUrl: Value::Text(text) => Some(Self::new(text));
+    bool: Value::Bool(value) => Some(value), |_: &Self| false;
+    u16: Value::Number(number) => u16::try_from(number).ok(), |number: &Self| *number == 0;
+    u64: Value::Number(number) => Some(number), |number: &Self| *number == 0;
+    f64: Value::Float(number) => Some(number), |number: &Self| *number == 0.0;
+    String: Value::Text(text) => Some(text), Self::is_empty;
+    Secret: Value::Text(text) => Some(Self::new(text)), Self::is_empty;
+    SecretUrl: Value::Text(text) => Some(Self::new(text)), |url: &Self| url.expose().is_empty();
 }
 
 /// Types that stand in a configuration as text.
 macro_rules! text {
-    ($($type:ty: $write:expr, $read:expr;)+) => {$(
+    ($($type:ty: $is_zero:expr, $write:expr, $read:expr;)+) => {$(
         impl Field for $type {
             fn from_value(value: Value) -> Option<Self> {
                 match value {
                     Value::Text(text) => $read(text),
                     _ => None,
                 }
+            }
+
+            fn is_zero(&self) -> bool {
+                $is_zero(self)
             }
 
             fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -116,15 +129,19 @@ macro_rules! text {
 
 text! {
     Duration:
+        Self::is_zero,
         |duration: &Self| format_duration(*duration),
         |text: String| parse_duration(&text);
     Option<IpAddr>:
+        Self::is_none,
         shown,
         |text: String| if text.is_empty() { Some(None) } else { parse_address(&text).map(Some) };
     Option<String>:
+        Self::is_none,
         shown,
         |text: String| Some(Some(text).filter(|text| !text.is_empty()));
     Option<PathBuf>:
+        Self::is_none,
         |path: &Self| shown(&path.as_ref().map(|path| path.display())),
         |text: String| Some(Some(text).filter(|text| !text.is_empty()).map(PathBuf::from));
 }

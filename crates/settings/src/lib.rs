@@ -30,7 +30,8 @@
 //! impl KnockConfig {
 //!     /// The rules about the values.
 //!     pub fn check(&self, report: &mut Report<'_>) {
-//!         report.duration("timeout", self.timeout, Duration::ZERO..=Duration::from_secs(60));
+//!         self.check_nonzero(report);
+//!         report.duration("timeout", self.timeout, Duration::from_millis(1)..=Duration::from_secs(60));
 //!     }
 //! }
 //!
@@ -41,7 +42,7 @@
 //! let mut report = Report::default();
 //! config.check(&mut report);
 //! let mistakes = report.into_result().unwrap_err();
-//! assert_eq!(mistakes.to_string(), "timeout: got 1m30s; must be from 0s to 1m0s");
+//! assert_eq!(mistakes.to_string(), "timeout: got 1m30s; must be from 1ms to 1m0s");
 //! ```
 
 // So that what the macro writes is the same inside of this crate and outside.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::setting::Setting;
 use crate::units::format_duration;
 
 /// What is wrong, in words that say what to do. They hold no secret.
@@ -218,6 +219,13 @@ impl<'a> Report<'a> {
                 format_duration(*range.end())
             );
             self.bad(setting, problem);
+        }
+    }
+
+    /// A value must not be 0 or empty where its row refuses that.
+    pub fn nonzero(&mut self, row: &Setting, is_zero: bool) {
+        if row.nonzero && is_zero && self.accepted(&[row.path]) {
+            self.bad(row.path, format!("must be {}", row.expected()));
         }
     }
 
