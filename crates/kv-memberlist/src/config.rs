@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use settings::{Kind, Report, Secret, format_duration, settings};
 
-use crate::keyring::MAX_KEYS;
 use crate::names::is_showable;
-use crate::packet::MAX_LABEL;
+use crate::seal::keyring::MAX_KEYS;
+use crate::seal::packet::MAX_LABEL;
 use crate::{KeyError, Keyring, check_join_member};
 
 /// Longest name, bytes: with its random end it stays below what a digest may name.

@@ -17,38 +17,27 @@
 //! [`start`] makes a store and the [`Memberlist`] that keeps it running. Everything that knows
 //! chitchat, which carries the gossip, is in one module.
 
-mod catch_up;
+mod admission;
 mod clock;
 mod config;
-mod door;
-mod entry;
-#[cfg(feature = "testing")]
-pub mod fuzzing;
-mod gossip;
-mod join;
-mod keyring;
+mod engine;
 mod link;
-mod liveness;
 mod member;
-mod message;
 mod metrics;
 mod names;
-mod net;
-mod packet;
-mod refusals;
-mod resolve;
+mod seal;
 #[cfg(feature = "testing")]
 pub mod simulated;
-mod snapshot;
 mod status;
 mod store;
-mod upkeep;
 mod view;
 
 pub use config::MemberlistConfig;
-pub use keyring::{KeyError, Keyring};
+#[cfg(feature = "testing")]
+pub use engine::fuzzing;
+pub use member::resolve::{JoinMemberError, check_join_member};
 pub use member::{Inspector, Memberlist, StartError, start};
-pub use resolve::{JoinMemberError, check_join_member};
+pub use seal::keyring::{KeyError, Keyring};
 pub use status::{EntryInfo, History, HistoryEntry, Member, MemberState};
 pub use store::MemberlistStore;
 pub use view::RawValue;

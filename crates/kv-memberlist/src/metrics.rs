@@ -7,7 +7,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::packet::Refusal;
+use crate::seal::packet::Refusal;
 
 /// The reason of an entry that cannot be read, in a packet that can.
 pub(crate) const BAD_ENTRY: &str = "entry";

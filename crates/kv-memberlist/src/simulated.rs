@@ -15,11 +15,11 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::mpsc;
 
-use crate::door::Door;
+use crate::admission::Admission;
 use crate::link::{Arrival, Link, Reception, Standing, Via};
 use crate::member::sealer;
 use crate::metrics::Metrics;
-use crate::packet::Refusal;
+use crate::seal::packet::Refusal;
 use crate::{Memberlist, MemberlistConfig, MemberlistStore, StartError};
 
 /// What the network does to packets.
@@ -129,10 +129,10 @@ impl SimulatedNetwork {
         C: Codec<V>,
     {
         let metrics = Metrics::register(registry);
-        let door = Arc::new(Door::new(sealer(&config)?, metrics.clone()));
-        let inbox: Arc<dyn Reception> = Arc::clone(&door) as _;
+        let admission = Arc::new(Admission::new(sealer(&config)?, metrics.clone()));
+        let inbox: Arc<dyn Reception> = Arc::clone(&admission) as _;
         let link = self.connect(address, inbox);
-        crate::member::start_on(door, link, config, codec, metrics).await
+        crate::member::start_on(admission, link, config, codec, metrics).await
     }
 
     /// A link at this address.

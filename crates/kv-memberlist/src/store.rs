@@ -225,7 +225,7 @@ where
                     source: format!(
                         "the entry has {size} bytes of text, and with its key more than the {} \
                          that gossip carries",
-                        crate::entry::MAX_TEXT
+                        crate::view::entry::MAX_TEXT
                     )
                     .into(),
                 },

@@ -1,0 +1,314 @@
+//! Admission: whose packets are taken, in which order, and to which addresses is sent.
+//!
+//! With keys, whoever can make a packet is a member, and what it says of itself is true. Without,
+//! anyone can make a packet that names anyone's address as its sender's: an answer to it would go to
+//! a third party, and be larger than what came. So an address proves first that its packets are its
+//! own, as in DTLS or QUIC:
+//!
+//! - A packet that proves nothing is answered with a *challenge*, no larger than it: a cookie, and a
+//!   quote of the packet. Nothing is remembered of it, nothing else is done with it.
+//! - Whoever did send the packet sends it again, with the cookie, and with one of its own for the
+//!   other side. From then on all packets between the two carry each other's cookies.
+//! - Before this member first sends to an address that it was only told of, it challenges it. Who
+//!   is challenged without having sent anything *answers* with the cookie alone, and one of its own,
+//!   as many bytes as came.
+//! - Addresses that `join_members` name are sent to without a proof.
+//!
+//! Members of versions that know no cookies refuse challenges as malformed. Their packets are taken
+//! without a proof, some a second, if `join_members` name their address or if they came over a
+//! connection from the host that they name (which proves the host); not from an address that has
+//! proven itself in the last minute.
+
+mod addresses;
+mod cookie;
+mod pace;
+mod queue;
+pub(crate) mod refusals;
+
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use self::addresses::{Addresses, Held};
+use self::cookie::{Issuer, quote};
+use self::pace::Bucket;
+use self::queue::Queue;
+pub(crate) use self::queue::Waiting;
+use crate::admission::refusals::Refusals;
+use crate::link::{Arrival, Link, Reception, Standing, Via};
+use crate::metrics::Metrics;
+use crate::seal::packet::{Content, Cookie, Cookies, Envelope, Refusal, Sealer};
+
+/// Addresses that are asked a second, and at once, because members told of them.
+const HEARSAY: (u32, u32) = (20, 100);
+
+/// Decides on everything that arrives and that is sent.
+pub(crate) struct Admission {
+    sealer: Sealer,
+    refusals: Refusals,
+    metrics: Metrics,
+    way_out: OnceLock<WayOut>,
+    state: Mutex<State>,
+    queue: Queue,
+}
+
+struct WayOut {
+    link: Weak<dyn Link>,
+    /// Where other members reach this one.
+    advertised: SocketAddr,
+}
+
+struct State {
+    issuer: Issuer,
+    addresses: Addresses,
+    hearsay: Bucket,
+}
+
+/// What is done about a packet, besides taking it or not.
+enum Reaction {
+    Nothing,
+    /// No larger than what came.
+    Bare(Cookies, Option<Cookie>),
+    Send(Held),
+}
+
+impl Admission {
+    pub(crate) fn new(sealer: Sealer, metrics: Metrics) -> Self {
+        Self {
+            sealer,
+            refusals: Refusals::new(metrics.clone()),
+            metrics,
+            way_out: OnceLock::new(),
+            state: Mutex::new(State {
+                issuer: Issuer::new(),
+                addresses: Addresses::new(),
+                hearsay: Bucket::new(HEARSAY.0, HEARSAY.1),
+            }),
+            queue: Queue::default(),
+        }
+    }
+
+    /// From now on packets are taken, and can be sent.
+    pub(crate) fn open(&self, link: Weak<dyn Link>, advertised: SocketAddr) {
+        // Once: a link has one address.
+        let _ = self.way_out.set(WayOut { link, advertised });
+    }
+
+    /// The next packet, and the other end that it came from. Can be dropped while it waits.
+    pub(crate) async fn next(&self) -> Waiting {
+        self.queue.next().await
+    }
+
+    /// The message of a packet.
+    pub(crate) fn unpack(&self, envelope: &Envelope) -> Result<Vec<u8>, Refusal> {
+        self.sealer.unpack(envelope)
+    }
+
+    /// Counts and logs a refused packet.
+    pub(crate) fn refuse(&self, from: SocketAddr, refusal: Refusal) {
+        self.refusals.refuse(from, refusal);
+    }
+
+    /// Sends a message, or keeps it until its address has proven that it receives.
+    pub(crate) fn send(&self, to: SocketAddr, body: &[u8], via: Via) {
+        let Some(way_out) = self.way_out.get() else {
+            return;
+        };
+        if self.sealer.has_keys() {
+            self.put_out(to, self.sealer.seal(way_out.advertised, body), via);
+            return;
+        }
+        let (may, cookies) = {
+            let mut state = self.state();
+            let (may, proof) = state.addresses.pass(to);
+            if proof.is_none() || !may {
+                state.addresses.hold(to, body, via, may);
+            }
+            let offer = proof.is_some().then(|| state.issuer.issue(to));
+            (may, Cookies { proof, offer })
+        };
+        if !may {
+            self.ask(to);
+            return;
+        }
+        let packet = self
+            .sealer
+            .seal_with(way_out.advertised, cookies, Content::Message(body));
+        self.state().addresses.sent(to, quote(&packet));
+        self.put_out(to, packet, via);
+    }
+
+    /// `join_members` resolve to these addresses: they may be sent to.
+    pub(crate) fn name(&self, addresses: &[SocketAddr]) {
+        self.state().addresses.name(addresses);
+    }
+
+    /// Members that are alive listen at these addresses: they are served first.
+    pub(crate) fn set_members(&self, members: impl IntoIterator<Item = SocketAddr>) {
+        let members = members.into_iter().collect();
+        self.state().addresses.set_members(members);
+    }
+
+    /// Whether everybody whose packets are taken is a member.
+    pub(crate) fn has_keys(&self) -> bool {
+        self.sealer.has_keys()
+    }
+
+    /// Whether an address is known to receive what is sent to it.
+    pub(crate) fn has_proven(&self, address: SocketAddr) -> bool {
+        self.sealer.has_keys() || self.state().addresses.pass(address).0
+    }
+
+    /// Somebody tells of a member at this address: asks there, from time to time.
+    pub(crate) fn hear_of(&self, address: SocketAddr) {
+        let may = !self.has_proven(address) && self.state().hearsay.take();
+        if may && !self.ask(address) {
+            self.state().hearsay.give_back();
+        }
+    }
+
+    /// Challenges an address that has sent nothing, if it is time for that.
+    fn ask(&self, address: SocketAddr) -> bool {
+        let cookie = {
+            let mut state = self.state();
+            if !state.addresses.is_to_be_asked(address) {
+                return false;
+            }
+            state.issuer.issue(address)
+        };
+        let cookies = Cookies {
+            proof: None,
+            offer: Some(cookie),
+        };
+        self.send_bare(address, cookies, Some(Cookie::default()), usize::MAX);
+        true
+    }
+
+    fn send_bare(&self, to: SocketAddr, cookies: Cookies, quote: Option<Cookie>, at_most: usize) {
+        let Some(way_out) = self.way_out.get() else {
+            return;
+        };
+        let content = Content::Bare(quote);
+        let packet = self.sealer.seal_with(way_out.advertised, cookies, content);
+        if packet.len() <= at_most {
+            self.put_out(to, packet, Via::SizeDecides);
+        }
+    }
+
+    fn put_out(&self, to: SocketAddr, packet: Vec<u8>, via: Via) {
+        if let Some(link) = self.way_out.get().and_then(|way| way.link.upgrade()) {
+            link.send(to, packet, via);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reception for Admission {
+    fn deliver(&self, arrival: Arrival) -> Standing {
+        let Some(way_out) = self.way_out.get() else {
+            return Standing::Stranger;
+        };
+        let (from, size) = (arrival.from, arrival.packet.len());
+        let envelope = match self.sealer.unseal(arrival.packet) {
+            Ok(envelope) => envelope,
+            Err(refusal) => {
+                self.refuse(from, refusal);
+                return Standing::Stranger;
+            }
+        };
+        // A name or an address of its own that this member was told to join.
+        if envelope.reply_to == way_out.advertised {
+            return Standing::Stranger;
+        }
+        let (standing, reaction) = if self.sealer.has_keys() {
+            (Standing::Member, Reaction::Nothing)
+        } else {
+            let connection = arrival.stream.then_some(from);
+            self.state().judge(&envelope, connection)
+        };
+        let reply_to = envelope.reply_to;
+        if envelope.is_message() && standing == Standing::Stranger {
+            self.metrics.unproven.inc();
+        }
+        if envelope.is_message()
+            && standing > Standing::Stranger
+            && !self.queue.push(standing, Waiting { from, envelope })
+        {
+            self.metrics.dropped.inc();
+        }
+        match reaction {
+            Reaction::Nothing => {}
+            Reaction::Bare(cookies, quote) => self.send_bare(reply_to, cookies, quote, size),
+            Reaction::Send(held) => self.send(reply_to, &held.body, held.via),
+        }
+        standing
+    }
+
+    fn refuse(&self, from: SocketAddr, refusal: Refusal) {
+        self.refusals.refuse(from, refusal);
+    }
+}
+
+impl State {
+    /// `connection`: the other end of the connection that the packet came over.
+    fn judge(
+        &mut self,
+        envelope: &Envelope,
+        connection: Option<SocketAddr>,
+    ) -> (Standing, Reaction) {
+        let from = envelope.reply_to;
+        let proof = envelope.cookies.proof;
+        if proof.is_some_and(|proof| self.issuer.has_issued(from, &proof)) {
+            let held = self.addresses.proven(from, envelope.cookies.offer);
+            let reaction = held.map_or(Reaction::Nothing, Reaction::Send);
+            return (self.addresses.standing(from), reaction);
+        }
+        if !envelope.is_message() {
+            return (Standing::Stranger, self.react_to_bare(envelope));
+        }
+        if !self.addresses.is_vouched_for(from, connection) {
+            return (Standing::Stranger, self.challenge(envelope));
+        }
+        // Perhaps it knows cookies all the same.
+        let reaction = if self.addresses.is_to_be_asked(from) {
+            self.challenge(envelope)
+        } else {
+            Reaction::Nothing
+        };
+        (self.addresses.standing(from), reaction)
+    }
+
+    fn challenge(&mut self, envelope: &Envelope) -> Reaction {
+        let cookies = Cookies {
+            proof: None,
+            offer: Some(self.issuer.issue(envelope.reply_to)),
+        };
+        Reaction::Bare(cookies, Some(quote(envelope.as_received())))
+    }
+
+    /// To a challenge; an answer whose cookie is wrong says nothing.
+    fn react_to_bare(&mut self, envelope: &Envelope) -> Reaction {
+        let (Some(quote), Some(cookie)) = (envelope.quote(), envelope.cookies.offer) else {
+            return Reaction::Nothing;
+        };
+        let from = envelope.reply_to;
+        let (is_ours, held) = self.addresses.challenged(from, &quote, cookie);
+        match held {
+            Some(held) => Reaction::Send(held),
+            // It will be sent again by itself, with the cookie.
+            None if is_ours => Reaction::Nothing,
+            None => {
+                let cookies = Cookies {
+                    proof: Some(cookie),
+                    offer: Some(self.issuer.issue(from)),
+                };
+                Reaction::Bare(cookies, None)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

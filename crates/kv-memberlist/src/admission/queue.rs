@@ -1,0 +1,271 @@
+//! What has arrived and waits: members first, and each sender in turn.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::pace::Bucket;
+use crate::link::Standing;
+use crate::seal::packet::Envelope;
+
+/// Packets of members that wait at most, and their bytes.
+const MEMBERS: (usize, usize) = (1024, 16 << 20);
+/// The same of guests: of addresses that are none of a member.
+const GUESTS: (usize, usize) = (256, 1 << 20);
+/// Packets of all guests a second, and at once. Each may cost as much as looking through all that
+/// this member holds; who joins has two or three before it is a member.
+const GUESTS_PER_SECOND: (u32, u32) = (20, 100);
+/// While members have something to say, a guest is heard after so many of their packets.
+const MEMBERS_PER_GUEST: u32 = 8;
+
+/// A packet, and the other end that it came from as the network says.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) from: SocketAddr,
+    pub(crate) envelope: Envelope,
+}
+
+#[derive(Default)]
+pub(super) struct Queue {
+    lanes: Mutex<Lanes>,
+    filled: Notify,
+}
+
+struct Lanes {
+    members: Lane,
+    guests: Lane,
+    guest_rate: Bucket,
+    /// Packets of members since one of a guest.
+    in_a_row: u32,
+}
+
+/// Who waits in it is served in turn, so that nobody waits for more than one packet of each other
+/// sender.
+struct Lane {
+    by_sender: HashMap<SocketAddr, VecDeque<Waiting>>,
+    turns: VecDeque<SocketAddr>,
+    packets: usize,
+    bytes: usize,
+    most: (usize, usize),
+}
+
+impl Queue {
+    /// Whether it waits now; otherwise there is no room, or another packet had to give way.
+    pub(super) fn push(&self, standing: Standing, waiting: Waiting) -> bool {
+        let room = {
+            let mut lanes = self.lock();
+            let lane = match standing {
+                Standing::Member => &mut lanes.members,
+                Standing::Guest | Standing::Stranger => &mut lanes.guests,
+            };
+            lane.push(waiting)
+        };
+        self.filled.notify_one();
+        room
+    }
+
+    /// The next one. Can be dropped while it waits without losing a packet.
+    pub(super) async fn next(&self) -> Waiting {
+        loop {
+            let filled = self.filled.notified();
+            let pause = {
+                let mut lanes = self.lock();
+                if let Some(waiting) = lanes.pop() {
+                    return waiting;
+                }
+                (lanes.guests.packets > 0).then(|| lanes.guest_rate.pause())
+            };
+            match pause {
+                Some(pause) => drop(tokio::time::timeout(pause, filled).await),
+                None => filled.await,
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lanes> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Lanes {
+    fn default() -> Self {
+        Self {
+            members: Lane::new(MEMBERS),
+            guests: Lane::new(GUESTS),
+            guest_rate: Bucket::new(GUESTS_PER_SECOND.0, GUESTS_PER_SECOND.1),
+            in_a_row: 0,
+        }
+    }
+}
+
+impl Lanes {
+    fn pop(&mut self) -> Option<Waiting> {
+        let is_guests_turn = self.members.packets == 0 || self.in_a_row >= MEMBERS_PER_GUEST;
+        if self.guests.packets > 0 && is_guests_turn && self.guest_rate.take() {
+            self.in_a_row = 0;
+            return self.guests.pop();
+        }
+        self.in_a_row = self.in_a_row.saturating_add(1);
+        self.members.pop()
+    }
+}
+
+impl Lane {
+    fn new(most: (usize, usize)) -> Self {
+        Self {
+            by_sender: HashMap::new(),
+            turns: VecDeque::new(),
+            packets: 0,
+            bytes: 0,
+            most,
+        }
+    }
+
+    /// Whoever has the most waiting makes room.
+    fn push(&mut self, waiting: Waiting) -> bool {
+        let sender = waiting.envelope.reply_to;
+        self.packets += 1;
+        self.bytes += waiting.envelope.size();
+        let queue = self.by_sender.entry(sender).or_default();
+        if queue.is_empty() {
+            self.turns.push_back(sender);
+        }
+        queue.push_back(waiting);
+        let mut room = true;
+        while self.packets > self.most.0 || self.bytes > self.most.1 {
+            room = false;
+            let Some(longest) = self.longest() else {
+                break;
+            };
+            self.drop_last_of(longest);
+        }
+        room
+    }
+
+    fn longest(&self) -> Option<SocketAddr> {
+        let length = |(sender, queue): (&SocketAddr, &VecDeque<Waiting>)| (queue.len(), *sender);
+        self.by_sender
+            .iter()
+            .map(length)
+            .max()
+            .map(|(_, sender)| sender)
+    }
+
+    fn drop_last_of(&mut self, sender: SocketAddr) {
+        let Some(queue) = self.by_sender.get_mut(&sender) else {
+            return;
+        };
+        if let Some(dropped) = queue.pop_back() {
+            self.packets -= 1;
+            self.bytes -= dropped.envelope.size();
+        }
+        if queue.is_empty() {
+            self.by_sender.remove(&sender);
+            self.turns.retain(|other| *other != sender);
+        }
+    }
+
+    fn pop(&mut self) -> Option<Waiting> {
+        let sender = self.turns.pop_front()?;
+        let queue = self.by_sender.get_mut(&sender)?;
+        let waiting = queue.pop_front()?;
+        if queue.is_empty() {
+            self.by_sender.remove(&sender);
+        } else {
+            self.turns.push_back(sender);
+        }
+        self.packets -= 1;
+        self.bytes -= waiting.envelope.size();
+        Some(waiting)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::time::Duration;
+
+    use futures::FutureExt;
+
+    use super::*;
+
+    fn waiting(sender: u16, size: usize) -> Waiting {
+        let sender: SocketAddr = ([10, 0, 0, 1], sender).into();
+        let sealer =
+            crate::seal::packet::Sealer::new(crate::Keyring::default(), String::new(), true, false);
+        let packet = sealer.seal(sender, &vec![7; size]);
+        Waiting {
+            from: sender,
+            envelope: sealer.unseal(packet).unwrap(),
+        }
+    }
+
+    fn senders(queue: &Queue) -> Vec<u16> {
+        std::iter::from_fn(|| queue.next().now_or_never())
+            .map(|waiting| waiting.envelope.reply_to.port())
+            .collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn senders_take_turns_and_members_come_first() {
+        let queue = Queue::default();
+        for _ in 0..3 {
+            queue.push(Standing::Guest, waiting(9, 10));
+            queue.push(Standing::Member, waiting(1, 10));
+        }
+        queue.push(Standing::Member, waiting(2, 10));
+        assert_eq!(senders(&queue), [1, 2, 1, 1, 9, 9, 9]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_drops_what_floods() {
+        let queue = Queue::default();
+        for _ in 0..5 {
+            assert!(queue.push(Standing::Member, waiting(2, 10)));
+        }
+        let full = |_: &usize| queue.push(Standing::Member, waiting(1, 10));
+        assert_eq!((0..5000).filter(full).count(), MEMBERS.0 - 5);
+        assert!(!queue.push(Standing::Member, waiting(3, 10)));
+        let served = senders(&queue);
+        assert_eq!(served.len(), MEMBERS.0);
+        assert_eq!(&served[..4], [2, 1, 3, 2]);
+        assert_eq!(served.iter().filter(|&&sender| sender == 2).count(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_are_bounded_as_well() {
+        let queue = Queue::default();
+        let size = 100_000;
+        let full = |_: &usize| queue.push(Standing::Member, waiting(1, size));
+        assert_eq!((0..500).filter(full).count(), MEMBERS.1 / (size + 13));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn guests_are_served_at_a_rate() {
+        let queue = Queue::default();
+        for sender in 1..=200 {
+            queue.push(Standing::Guest, waiting(sender, 10));
+        }
+        assert_eq!(senders(&queue).len(), GUESTS_PER_SECOND.1 as usize);
+        let began = tokio::time::Instant::now();
+        for _ in 0..GUESTS_PER_SECOND.0 {
+            queue.next().await;
+        }
+        let took = began.elapsed();
+        assert!(took >= Duration::from_millis(900) && took < Duration::from_millis(1100));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn members_that_never_stop_leave_guests_a_share() {
+        let queue = Queue::default();
+        queue.push(Standing::Guest, waiting(9, 10));
+        for _ in 0..20 {
+            queue.push(Standing::Member, waiting(1, 10));
+        }
+        let at = senders(&queue).iter().position(|&sender| sender == 9);
+        assert_eq!(at, Some(MEMBERS_PER_GUEST as usize));
+    }
+}

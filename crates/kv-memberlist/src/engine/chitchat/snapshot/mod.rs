@@ -1,0 +1,29 @@
+//! The snapshot: how a joiner gets the maps of a cluster at once.
+//!
+//! chitchat brings a member up to date by exchanges of one message each, and for each it sorts all
+//! that the other lacks: what a joiner is sent in a thousand messages is sorted a thousand times, by
+//! every member that it speaks with. So a joiner that lacks much *asks* one member for a snapshot. It
+//! is made once for all joiners of some seconds, and it consists of *parts*: messages that chitchat
+//! itself could have sent, each of which continues the one before it. The joiner asks for some parts
+//! at a time, and for the next ones when it has these: so neither side holds more than it can take,
+//! and a member that serves keeps nothing of those that it serves.
+//!
+//! Meanwhile the joiner tells the others that it lacks nothing of what it is being sent
+//! ([`UNTOLD`]), so that nobody prepares the same for it.
+
+pub(crate) mod message;
+mod parts;
+mod receiving;
+mod serving;
+
+pub(crate) use parts::Maps;
+pub(crate) use receiving::{Failure, Next, Receiving};
+pub(crate) use serving::{Serving, serve};
+
+/// Parts that are asked for at once. With [`parts::MAX_PART`], about 0.9 MiB at most before
+/// compression.
+const BATCH: u32 = 8;
+
+/// Stands for the version of a map in the digest of a joiner that is sent that map by somebody else.
+/// No map gets here, and chitchat offers nothing to whoever has it.
+pub(crate) const UNTOLD: u64 = crate::engine::chitchat::inspect::MAX_COUNTER - 1;

@@ -1,0 +1,160 @@
+//! What arrives: datagrams, and frames on connections that others made.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::places::{Place, Places};
+use super::{ERROR_PAUSE, FIRST_FRAME, FRAME_TIMEOUT, INCOMING_IDLE, MAX_DATAGRAM};
+use crate::link::{Arrival, Reception, Standing};
+use crate::metrics::Metrics;
+use crate::seal::packet::{MAX_PACKET, Refusal};
+
+/// `MAX_PACKET`, as it stands before a packet.
+const MAX_PACKET_LENGTH: u32 = MAX_PACKET as u32;
+
+#[derive(Clone)]
+pub(super) struct Incoming {
+    pub(super) reception: Arc<dyn Reception>,
+    pub(super) metrics: Metrics,
+}
+
+impl Incoming {
+    fn pass_on(&self, from: SocketAddr, stream: bool, packet: Vec<u8>) -> Standing {
+        self.reception.deliver(Arrival {
+            from: canonical(from),
+            stream,
+            packet,
+        })
+    }
+}
+
+/// A socket of both families writes IPv4 addresses as IPv6 ones.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+pub(super) async fn receive_datagrams(socket: Arc<UdpSocket>, incoming: Incoming) {
+    let mut buffer = vec![0; MAX_DATAGRAM];
+    loop {
+        match socket.recv_from(&mut buffer).await {
+            Ok((size, from)) => {
+                incoming.metrics.datagrams_received.inc();
+                incoming.metrics.datagram_bytes_received.inc_by(size as u64);
+                let packet = buffer.get(..size).unwrap_or_default();
+                incoming.pass_on(from, false, packet.to_vec());
+            }
+            // About a datagram that was sent, or passing: nothing ends a UDP socket.
+            Err(error) => {
+                tracing::debug!(%error, "cannot receive a datagram of gossip");
+                sleep(ERROR_PAUSE).await;
+            }
+        }
+    }
+}
+
+pub(super) async fn accept(listener: TcpListener, places: Arc<Places>, incoming: Incoming) {
+    // Dropped, and so aborted, with this task.
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let (stream, from) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::debug!(%error, "cannot accept a connection of gossip");
+                sleep(ERROR_PAUSE).await;
+                continue;
+            }
+        };
+        let place = places.enter(from.ip());
+        let incoming = incoming.clone();
+        connections.spawn(async move {
+            tokio::select! {
+                () = receive_stream(stream, canonical(from), &place, &incoming) => {}
+                () = place.lost() => {}
+            }
+        });
+    }
+}
+
+/// Reads frames until the other end closes the connection, is late or sends nonsense.
+async fn receive_stream(
+    mut stream: TcpStream,
+    from: SocketAddr,
+    place: &Place,
+    incoming: &Incoming,
+) {
+    // Whoever connects has something to say.
+    let mut patience = FIRST_FRAME;
+    loop {
+        match read_frame(&mut stream, patience).await {
+            Ok(Some(packet)) => {
+                let size = packet.len() as u64;
+                incoming.metrics.stream_received.inc();
+                incoming.metrics.stream_bytes_received.inc_by(size);
+                let standing = incoming.pass_on(from, true, packet);
+                place.used(standing);
+                patience = if standing == Standing::Stranger {
+                    FIRST_FRAME
+                } else {
+                    INCOMING_IDLE
+                };
+            }
+            Ok(None) => return,
+            Err(refusal) => {
+                incoming.reception.refuse(from, refusal);
+                return;
+            }
+        }
+    }
+}
+
+/// Reads a frame; `None` if there is no other one.
+async fn read_frame(
+    stream: &mut TcpStream,
+    patience: Duration,
+) -> Result<Option<Vec<u8>>, Refusal> {
+    let mut first = [0];
+    let read = timeout(patience, stream.read(&mut first)).await;
+    if !matches!(read, Ok(Ok(1))) {
+        return Ok(None);
+    }
+    if !is_of_a_length(first) {
+        return Err(Refusal::NotOurs);
+    }
+    timeout(FRAME_TIMEOUT, read_rest(stream, first))
+        .await
+        .unwrap_or(Err(Refusal::Truncated))
+        .map(Some)
+}
+
+/// Whether the length of a packet can begin with this byte. Nothing else that may speak to this port
+/// by mistake begins so: not the memberlist of HashiCorp (1 to 14, 244) or of dskit (1, 2), nor TLS
+/// (22) or HTTP, whose senders may also wait for an answer after less than a length.
+fn is_of_a_length([first]: [u8; 1]) -> bool {
+    u32::from_be_bytes([first, 0, 0, 0]) <= MAX_PACKET_LENGTH
+}
+
+async fn read_rest(stream: &mut TcpStream, [first]: [u8; 1]) -> Result<Vec<u8>, Refusal> {
+    let mut rest = [0; 3];
+    let read = stream.read_exact(&mut rest).await;
+    read.map_err(|_| Refusal::Truncated)?;
+    let [second, third, fourth] = rest;
+    let length = u32::from_be_bytes([first, second, third, fourth]);
+    // A member sends none that is longer.
+    if length > MAX_PACKET_LENGTH {
+        return Err(Refusal::NotOurs);
+    }
+    // Grows with what arrives, not with what was announced.
+    let mut packet = Vec::new();
+    let read = stream.take(length.into()).read_to_end(&mut packet).await;
+    match read {
+        Ok(size) if size as u64 == u64::from(length) && size > 0 => Ok(packet),
+        _ => Err(Refusal::Truncated),
+    }
+}

@@ -1,0 +1,400 @@
+//! What is sent: datagrams, and frames on connections that are made when they are needed.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+use super::{
+    CONNECT_TIMEOUT, MAX_OUTGOING, MAX_QUEUED, MAX_TROUBLES, OUTGOING_IDLE, QUEUE, RECONNECT_PAUSE,
+    SAFE_DATAGRAM, WRITE_TIMEOUT,
+};
+use crate::link::{Link, Via};
+use crate::metrics::Metrics;
+use crate::seal::packet::MAX_PACKET;
+
+pub(super) struct Network {
+    /// Never empty.
+    pub(super) udp: Vec<(SocketAddr, Arc<UdpSocket>)>,
+    pub(super) outgoing: Arc<Outgoing>,
+    /// Dropped, and so aborted, with the link.
+    pub(super) tasks: Mutex<JoinSet<()>>,
+    pub(super) runtime: Handle,
+}
+
+impl Link for Network {
+    fn send(&self, to: SocketAddr, packet: Vec<u8>, via: Via) {
+        let to = SocketAddr::new(to.ip().to_canonical(), to.port());
+        if packet.len() > MAX_PACKET {
+            self.outgoing.metrics.dropped.inc();
+            return;
+        }
+        match self.socket_for(to) {
+            Some((socket, to)) if via == Via::SizeDecides && packet.len() <= SAFE_DATAGRAM => {
+                self.send_datagram(socket, to, &packet);
+            }
+            _ => self.send_frame(to, packet),
+        }
+    }
+
+    fn local_addr(&self) -> SocketAddr {
+        let first = self.udp.first();
+        first.map_or_else(
+            || SocketAddr::from(([0, 0, 0, 0], 0)),
+            |(address, _)| *address,
+        )
+    }
+
+    fn trouble(&self, to: SocketAddr) -> Option<String> {
+        let to = SocketAddr::new(to.ip().to_canonical(), to.port());
+        let state = self.outgoing.lock();
+        state.troubles.get(&to).map(|trouble| trouble.text.clone())
+    }
+}
+
+impl Network {
+    /// The socket that can reach an address, and the address as that socket wants it.
+    fn socket_for(&self, to: SocketAddr) -> Option<(&UdpSocket, SocketAddr)> {
+        let same_family = || {
+            let all = self.udp.iter();
+            all.filter(move |(address, _)| address.is_ipv4() == to.is_ipv4())
+        };
+        let is_local = to.ip().is_loopback();
+        let best = same_family()
+            .find(|(address, _)| address.ip().is_loopback() == is_local)
+            .or_else(|| same_family().next());
+        if let Some((_, socket)) = best {
+            return Some((socket, to));
+        }
+        let IpAddr::V4(ip) = to.ip() else {
+            return None;
+        };
+        let both = |address: &SocketAddr| address.is_ipv6() && address.ip().is_unspecified();
+        let (_, socket) = self.udp.iter().find(|(address, _)| both(address))?;
+        Some((socket, (ip.to_ipv6_mapped(), to.port()).into()))
+    }
+
+    fn send_datagram(&self, socket: &UdpSocket, to: SocketAddr, packet: &[u8]) {
+        let metrics = &self.outgoing.metrics;
+        match socket.try_send_to(packet, to) {
+            Ok(size) => {
+                metrics.datagrams_sent.inc();
+                metrics.datagram_bytes_sent.inc_by(size as u64);
+            }
+            Err(error) => {
+                tracing::debug!(%error, %to, "cannot send a datagram of gossip");
+                metrics.dropped.inc();
+            }
+        }
+    }
+
+    fn send_frame(&self, to: SocketAddr, packet: Vec<u8>) {
+        let Some(queue) = self.outgoing.enqueue(to, packet) else {
+            return;
+        };
+        let connection = Connection {
+            to,
+            queue,
+            outgoing: Arc::clone(&self.outgoing),
+        };
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn_on(connection.run(), &self.runtime);
+    }
+}
+
+/// What is known of all outgoing connections.
+pub(super) struct Outgoing {
+    state: Mutex<OutgoingState>,
+    queued: Arc<AtomicUsize>,
+    /// The addresses that connections come from, where they are given: those that datagrams come
+    /// from, so that one rule of a firewall covers both.
+    own: Vec<IpAddr>,
+    metrics: Metrics,
+}
+
+#[derive(Default)]
+struct OutgoingState {
+    queues: HashMap<SocketAddr, mpsc::Sender<Frame>>,
+    troubles: HashMap<SocketAddr, Trouble>,
+}
+
+struct Trouble {
+    text: String,
+    since: Instant,
+    /// Whether there was no connection at all.
+    unconnected: bool,
+}
+
+/// A packet that waits, and is counted as long as it does.
+struct Frame {
+    packet: Vec<u8>,
+    queued: Arc<AtomicUsize>,
+    metrics: Metrics,
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        self.queued.fetch_sub(self.packet.len(), Ordering::Relaxed);
+        self.metrics.queued.dec();
+        self.metrics.queued_bytes.dec_by(size(&self.packet));
+    }
+}
+
+fn size(packet: &[u8]) -> i64 {
+    i64::try_from(packet.len()).unwrap_or(i64::MAX)
+}
+
+impl Outgoing {
+    pub(super) fn new(own: Vec<IpAddr>, metrics: Metrics) -> Self {
+        Self {
+            state: Mutex::default(),
+            queued: Arc::default(),
+            own,
+            metrics,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, OutgoingState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues a packet, or drops it; gives a new queue, which wants a connection.
+    fn enqueue(&self, to: SocketAddr, packet: Vec<u8>) -> Option<mpsc::Receiver<Frame>> {
+        let mut state = self.lock();
+        let full = self.queued.load(Ordering::Relaxed) + packet.len() > MAX_QUEUED;
+        if full || state.is_pausing(to) {
+            self.metrics.dropped.inc();
+            return None;
+        }
+        let connections = state.queues.len();
+        match state.queues.entry(to) {
+            Entry::Occupied(queue) => {
+                if queue.get().try_send(self.frame(packet)).is_err() {
+                    self.metrics.dropped.inc();
+                }
+                None
+            }
+            Entry::Vacant(_) if connections >= MAX_OUTGOING => {
+                self.metrics.dropped.inc();
+                None
+            }
+            Entry::Vacant(place) => {
+                let (sender, queue) = mpsc::channel(QUEUE);
+                let _ = place.insert(sender).try_send(self.frame(packet));
+                Some(queue)
+            }
+        }
+    }
+
+    fn frame(&self, packet: Vec<u8>) -> Frame {
+        self.queued.fetch_add(packet.len(), Ordering::Relaxed);
+        self.metrics.queued.inc();
+        self.metrics.queued_bytes.inc_by(size(&packet));
+        Frame {
+            packet,
+            queued: Arc::clone(&self.queued),
+            metrics: self.metrics.clone(),
+        }
+    }
+}
+
+impl OutgoingState {
+    fn is_pausing(&self, to: SocketAddr) -> bool {
+        self.troubles
+            .get(&to)
+            .is_some_and(|trouble| trouble.unconnected && trouble.since.elapsed() < RECONNECT_PAUSE)
+    }
+
+    fn remember(&mut self, to: SocketAddr, trouble: Trouble) {
+        if self.troubles.len() >= MAX_TROUBLES && !self.troubles.contains_key(&to) {
+            let oldest = self
+                .troubles
+                .iter()
+                .min_by_key(|(_, trouble)| trouble.since);
+            if let Some(oldest) = oldest.map(|(&address, _)| address) {
+                self.troubles.remove(&oldest);
+            }
+        }
+        self.troubles.insert(to, trouble);
+    }
+}
+
+/// Why a connection ended.
+enum End {
+    /// Nothing was to be sent for long, or the link is gone.
+    Idle,
+    /// What it was about, and whether there was no connection at all.
+    Failed { text: String, unconnected: bool },
+}
+
+impl End {
+    fn unconnected(text: String) -> Self {
+        End::Failed {
+            text,
+            unconnected: true,
+        }
+    }
+
+    fn broken(text: String) -> Self {
+        End::Failed {
+            text,
+            unconnected: false,
+        }
+    }
+}
+
+/// The connection to one address, or what becomes one as soon as there is a packet to send.
+struct Connection {
+    to: SocketAddr,
+    queue: mpsc::Receiver<Frame>,
+    outgoing: Arc<Outgoing>,
+}
+
+impl Connection {
+    async fn run(mut self) {
+        loop {
+            if let End::Failed { text, unconnected } = self.serve().await {
+                self.fail(text, unconnected);
+                return;
+            }
+            if self.retire() {
+                return;
+            }
+        }
+    }
+
+    /// Connects when there is something to send, and sends until it fails or nothing comes.
+    async fn serve(&mut self) -> End {
+        let mut connected: Option<TcpStream> = None;
+        loop {
+            let Some(frame) = self.next(&mut connected).await else {
+                return End::Idle;
+            };
+            let stream = match &mut connected {
+                Some(stream) => stream,
+                None => match connect(&self.outgoing.own, self.to).await {
+                    Ok(stream) => connected.insert(stream),
+                    Err(text) => {
+                        self.outgoing.metrics.dropped.inc();
+                        return End::unconnected(text);
+                    }
+                },
+            };
+            if let Err(text) = write_frame(stream, &frame.packet).await {
+                self.outgoing.metrics.dropped.inc();
+                return End::broken(text);
+            }
+            self.sent(&frame);
+        }
+    }
+
+    /// The next packet; meanwhile, forgets a connection that the other end closes.
+    async fn next(&mut self, connected: &mut Option<TcpStream>) -> Option<Frame> {
+        let deadline = Instant::now() + OUTGOING_IDLE;
+        loop {
+            let wait = tokio::time::timeout_at(deadline, self.queue.recv());
+            let Some(stream) = connected else {
+                return wait.await.ok().flatten();
+            };
+            let mut byte = [0];
+            tokio::select! {
+                biased;
+                // Nothing is ever answered: this is the end, an error or nonsense.
+                _ = stream.read(&mut byte) => *connected = None,
+                frame = wait => return frame.ok().flatten(),
+            }
+        }
+    }
+
+    fn sent(&self, frame: &Frame) {
+        let metrics = &self.outgoing.metrics;
+        metrics.stream_sent.inc();
+        metrics.stream_bytes_sent.inc_by(frame.packet.len() as u64);
+        self.outgoing.lock().troubles.remove(&self.to);
+    }
+
+    /// Ends, unless a packet has come meanwhile.
+    fn retire(&mut self) -> bool {
+        let mut state = self.outgoing.lock();
+        let done = self.queue.is_empty();
+        if done {
+            state.queues.remove(&self.to);
+        }
+        done
+    }
+
+    /// Drops what is queued, and remembers why.
+    fn fail(&mut self, text: String, unconnected: bool) {
+        tracing::debug!(to = %self.to, error = text, "a connection of gossip failed");
+        let mut state = self.outgoing.lock();
+        state.queues.remove(&self.to);
+        let trouble = Trouble {
+            text,
+            since: Instant::now(),
+            unconnected,
+        };
+        state.remember(self.to, trouble);
+        while self.queue.try_recv().is_ok() {
+            self.outgoing.metrics.dropped.inc();
+        }
+    }
+}
+
+async fn connect(own: &[IpAddr], to: SocketAddr) -> Result<TcpStream, String> {
+    let socket = socket_from(own, to).map_err(|error| describe(&error))?;
+    let stream = timeout(CONNECT_TIMEOUT, socket.connect(to))
+        .await
+        .map_err(|_| format!("no connection within {} s", CONNECT_TIMEOUT.as_secs()))?
+        .map_err(|error| describe(&error))?;
+    // A packet is written in two parts, the second of which must not wait for an answer.
+    stream.set_nodelay(true).map_err(|error| describe(&error))?;
+    Ok(stream)
+}
+
+fn socket_from(own: &[IpAddr], to: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if to.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    if let Some(from) = own.iter().find(|ip| ip.is_ipv4() == to.is_ipv4()) {
+        socket.bind(SocketAddr::new(*from, 0))?;
+    }
+    Ok(socket)
+}
+
+async fn write_frame(stream: &mut TcpStream, packet: &[u8]) -> Result<(), String> {
+    let length = u32::try_from(packet.len()).unwrap_or(u32::MAX);
+    let write = async {
+        stream.write_all(&length.to_be_bytes()).await?;
+        stream.write_all(packet).await
+    };
+    timeout(WRITE_TIMEOUT, write)
+        .await
+        .map_err(|_| format!("nothing was read within {} s", WRITE_TIMEOUT.as_secs()))?
+        .map_err(|error| describe(&error))
+}
+
+/// "connection refused" rather than "Connection refused (os error 111)".
+fn describe(error: &io::Error) -> String {
+    match error.kind() {
+        ErrorKind::ConnectionRefused
+        | ErrorKind::ConnectionReset
+        | ErrorKind::ConnectionAborted
+        | ErrorKind::HostUnreachable
+        | ErrorKind::NetworkUnreachable
+        | ErrorKind::BrokenPipe
+        | ErrorKind::TimedOut => error.kind().to_string(),
+        _ => error.to_string(),
+    }
+}

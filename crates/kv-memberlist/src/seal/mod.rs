@@ -1,0 +1,4 @@
+//! The sealed packet, and the keys that it is encrypted with.
+
+pub(crate) mod keyring;
+pub(crate) mod packet;
