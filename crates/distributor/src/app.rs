@@ -349,7 +349,7 @@ impl Running {
         };
         let gossip = async {
             match &mut self.gossip {
-                Some(gossip) => TaskFailed::fatal("a task of gossip", gossip.failed().await),
+                Some(gossip) => gossip.failed().await,
                 None => std::future::pending().await,
             }
         };

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use settings::{Kind, Report, Secret, format_duration, settings};
 
+use crate::member::check_join_member;
 use crate::names::is_showable;
 use crate::seal::keyring::MAX_KEYS;
+use crate::seal::keyring::{KeyError, Keyring};
 use crate::seal::packet::MAX_LABEL;
-use crate::{KeyError, Keyring, check_join_member};
 
 /// Longest name, bytes: with its random end it stays below what a digest may name.
 pub(crate) const MAX_NODE_NAME: usize = 100;

@@ -5,7 +5,7 @@
 //! write a key at the same time both succeed, and all members end with the join of what they wrote
 //! ([`kv_core::Mergeable`]).
 //!
-//! - A copy that somebody else's newer value has superseded is dropped after a while, so that what
+//! - A copy that another member's newer value has superseded is dropped after a while, so that what
 //!   gossip carries grows with the keys.
 //! - What a dead or leaving member held is taken over by the others at once.
 //! - A deleted key is remembered as a tombstone, for a time that outlasts the members that could
@@ -14,8 +14,11 @@
 //!   it starts, and when its process goes on after having been stopped.
 //! - With keys ([`Keyring`]) everything on the wire is encrypted and authenticated.
 //!
-//! [`start`] makes a store and the [`Memberlist`] that keeps it running. Everything that knows
-//! chitchat, which carries the gossip, is in one module.
+//! [`start`] makes a store and the [`Memberlist`] that keeps it running.
+//!
+//! From the wire up: packets travel over a `link`, sealed (`seal`), and `admission` decides which are
+//! taken; on them an `engine` gossips, the only layer that knows a protocol. What it hears is
+//! folded into the `view`, on which stands the `store`. The tasks of a `member` drive both.
 
 mod admission;
 mod clock;
@@ -25,18 +28,19 @@ mod link;
 mod member;
 mod metrics;
 mod names;
+mod phase;
 mod seal;
 #[cfg(feature = "testing")]
 pub mod simulated;
 mod status;
 mod store;
 mod view;
+mod watchdog;
 
 pub use config::MemberlistConfig;
 #[cfg(feature = "testing")]
 pub use engine::fuzzing;
-pub use member::resolve::{JoinMemberError, check_join_member};
-pub use member::{Inspector, Memberlist, StartError, start};
+pub use member::{Inspector, JoinMemberError, Memberlist, StartError, check_join_member, start};
 pub use seal::keyring::{KeyError, Keyring};
 pub use status::{EntryInfo, History, HistoryEntry, Member, MemberState};
 pub use store::MemberlistStore;

@@ -7,7 +7,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::seal::packet::Refusal;
+use crate::seal::refusal::Refusal;
 
 /// The reason of an entry that cannot be read, in a packet that can.
 pub(crate) const BAD_ENTRY: &str = "entry";
@@ -18,7 +18,7 @@ pub(crate) struct Reason {
     pub(crate) reason: &'static str,
 }
 
-/// What a tombstone gauge is about.
+/// The codec of the keys that a gauge of tombstones counts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Key {
     pub(crate) key: &'static str,
@@ -70,7 +70,17 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
-        let metrics = Self {
+        let metrics = Self::new();
+        metrics.register_gauges(registry);
+        metrics.register_traffic(registry);
+        metrics.register_entries(registry);
+        metrics.register_protection(registry);
+        metrics.register_families(registry);
+        metrics
+    }
+
+    fn new() -> Self {
+        Self {
             members: Gauge::default(),
             health_score: Gauge::default(),
             datagrams_received: Counter::default(),
@@ -102,160 +112,176 @@ impl Metrics {
             propagation: Histogram::new([
                 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0,
             ]),
-        };
+        }
+    }
+
+    fn register_gauges(&self, registry: &mut Registry) {
         let mut gauge = |name: &str, help: &str, gauge: &Gauge| {
             registry.register(format!("memberlist_client_{name}"), help, gauge.clone());
         };
         gauge(
             "cluster_members_count",
             "Members of the gossip cluster that are alive, this one included",
-            &metrics.members,
+            &self.members,
         );
         gauge(
             "cluster_node_health_score",
-            "How many gossip intervals late this member's own clockwork is, 0 to 8; 0 is healthy",
-            &metrics.health_score,
+            "How many gossip intervals late this member's background task is, 0 to 8; 0 is healthy",
+            &self.health_score,
         );
         gauge(
             "messages_in_broadcast_queue",
             "Packets that wait for a TCP connection",
-            &metrics.queued,
+            &self.queued,
         );
         gauge(
             "messages_in_broadcast_queue_bytes",
             "Bytes of the packets that wait for a TCP connection",
-            &metrics.queued_bytes,
+            &self.queued_bytes,
         );
         gauge(
             "kv_store_count",
             "Keys known to this member, deleted ones excluded",
-            &metrics.keys,
+            &self.keys,
         );
+    }
+
+    /// What is sent and received.
+    fn register_traffic(&self, registry: &mut Registry) {
         let mut counter = |name: &str, help: &str, counter: &Counter| {
             registry.register(format!("memberlist_client_{name}"), help, counter.clone());
         };
         counter(
             "received_broadcasts",
             "UDP packets received",
-            &metrics.datagrams_received,
+            &self.datagrams_received,
         );
         counter(
             "received_broadcasts_bytes",
             "Bytes of UDP packets received",
-            &metrics.datagram_bytes_received,
+            &self.datagram_bytes_received,
         );
         counter(
             "received_broadcasts_invalid",
             "Packets received, over UDP or TCP, that were refused",
-            &metrics.invalid,
+            &self.invalid,
         );
         counter(
             "received_broadcasts_dropped",
             "Packets dropped because a queue was full; gossip repeats them",
-            &metrics.dropped,
+            &self.dropped,
         );
-        counter(
-            "sent_broadcasts",
-            "UDP packets sent",
-            &metrics.datagrams_sent,
-        );
+        counter("sent_broadcasts", "UDP packets sent", &self.datagrams_sent);
         counter(
             "sent_broadcasts_bytes",
             "Bytes of UDP packets sent",
-            &metrics.datagram_bytes_sent,
+            &self.datagram_bytes_sent,
         );
         counter(
             "state_pushes",
             "Packets sent over TCP, which carries what is too large for UDP",
-            &metrics.stream_sent,
+            &self.stream_sent,
         );
         counter(
             "state_pushes_bytes",
             "Bytes of packets sent over TCP",
-            &metrics.stream_bytes_sent,
+            &self.stream_bytes_sent,
         );
         counter(
             "state_pulls",
             "Packets received over TCP",
-            &metrics.stream_received,
+            &self.stream_received,
         );
         counter(
             "state_pulls_bytes",
             "Bytes of packets received over TCP",
-            &metrics.stream_bytes_received,
+            &self.stream_bytes_received,
         );
-        counter(
-            "cas_attempt",
-            "Compare-and-swaps tried",
-            &metrics.cas_attempts,
-        );
+    }
+
+    /// What is done with entries.
+    fn register_entries(&self, registry: &mut Registry) {
+        let mut counter = |name: &str, help: &str, counter: &Counter| {
+            registry.register(format!("memberlist_client_{name}"), help, counter.clone());
+        };
+        counter("cas_attempt", "Compare-and-swaps tried", &self.cas_attempts);
         counter(
             "cas_success",
             "Compare-and-swaps that stored, deleted or kept",
-            &metrics.cas_successes,
+            &self.cas_successes,
         );
         counter(
             "cas_failure",
             "Compare-and-swaps that failed",
-            &metrics.cas_failures,
+            &self.cas_failures,
         );
         counter(
             "adopted_entries",
             "Entries of a dead or leaving member, or of two writers at once, that this member \
              publishes now",
-            &metrics.adopted,
+            &self.adopted,
         );
         counter(
             "superseded_entries_dropped",
             "Own copies dropped because another member publishes a newer value",
-            &metrics.superseded,
+            &self.superseded,
         );
+    }
+
+    /// What keeps gossip running, and what joiners and strangers cost.
+    fn register_protection(&self, registry: &mut Registry) {
+        let mut counter = |name: &str, help: &str, counter: &Counter| {
+            registry.register(format!("memberlist_client_{name}"), help, counter.clone());
+        };
         counter(
             "gossip_restarts",
             "Times that the gossip task had to be started again after a panic",
-            &metrics.restarts,
+            &self.restarts,
         );
         counter(
             "unproven_packets",
             "Packets that did not prove to come from the address that they name; each was answered \
              with a challenge at most, and is repeated if its sender receives that",
-            &metrics.unproven,
+            &self.unproven,
         );
         counter(
             "displaced_connections",
             "Incoming TCP connections that were closed to make room for newer ones",
-            &metrics.displaced,
+            &self.displaced,
         );
         counter(
             "snapshots",
             "Snapshots of all entries made for members that join; one serves all that join within \
              seconds",
-            &metrics.snapshots,
+            &self.snapshots,
         );
         counter(
             "snapshot_parts_sent",
             "Parts of snapshots sent to members that join",
-            &metrics.snapshot_parts,
+            &self.snapshot_parts,
         );
         counter(
             "snapshot_sent_bytes",
             "Bytes of the parts of snapshots sent to members that join",
-            &metrics.snapshot_bytes,
+            &self.snapshot_bytes,
         );
+    }
+
+    fn register_families(&self, registry: &mut Registry) {
         registry.register(
             "memberlist_client_kv_store_value_tombstones",
             "Deleted keys that are still remembered; key is the codec of their values",
-            metrics.tombstones.clone(),
+            self.tombstones.clone(),
         );
         registry.register(
             "memberlist_client_refused_packets",
             "Packets received that were refused, by reason",
-            metrics.refused.clone(),
+            self.refused.clone(),
         );
         registry.register(
             "memberlist_client_propagation_delay_seconds",
             "Time from the write of a value, by the writer's clock, to its arrival here",
-            metrics.propagation.clone(),
+            self.propagation.clone(),
         );
         // All from the start: an alert on a rate needs the zero before the first.
         for reason in Refusal::ALL
@@ -263,9 +289,8 @@ impl Metrics {
             .into_iter()
             .chain([BAD_ENTRY])
         {
-            drop(metrics.refused.get_or_create(&Reason { reason }));
+            drop(self.refused.get_or_create(&Reason { reason }));
         }
-        metrics
     }
 
     /// Counts a refused packet.

@@ -2,7 +2,7 @@
 
 use kv_core::is_treacherous;
 
-/// Whether a name is shown as what it is: whoever reads it sees every character, in their order, and
+/// Whether a name is shown as what it is: a reader sees every character, in their order, and
 /// no terminal obeys it.
 pub(crate) fn is_showable(name: &str) -> bool {
     !name.is_empty() && !name.chars().any(is_treacherous)

@@ -1,121 +1,22 @@
-//! A network in memory, with faults: many members in one process.
+//! Many members in one process, on a network in memory with faults.
 //!
 //! Which packets are lost, delayed and overtaken follows from a seed and from what was sent before;
-//! whom chitchat gossips with does not, since it draws from the operating system.
+//! which members gossip with each other does not, since the engine draws from the operating system.
 
-use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
-use kv_core::{Codec, Mergeable};
+use kv_core::{Codec, Value};
 use prometheus_client::registry::Registry;
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
-use tokio::sync::mpsc;
 
-use crate::admission::Admission;
-use crate::link::{Arrival, Link, Reception, Standing, Via};
-use crate::member::sealer;
+use crate::config::MemberlistConfig;
+use crate::link::Reception;
+pub use crate::link::simulated::{Faults, SimulatedNetwork, Stranger};
+use crate::member::{Memberlist, StartError, admission, start_on};
 use crate::metrics::Metrics;
-use crate::seal::packet::Refusal;
-use crate::{Memberlist, MemberlistConfig, MemberlistStore, StartError};
-
-/// What the network does to packets.
-#[derive(Debug, Clone, Copy)]
-pub struct Faults {
-    /// Share of packets that are lost, 0 to 1.
-    pub loss: f64,
-    /// Share of packets that arrive twice, 0 to 1.
-    pub duplication: f64,
-    /// The delay of each packet is drawn from this range: with one wider than zero, packets overtake
-    /// each other.
-    pub delay: (Duration, Duration),
-}
-
-impl Faults {
-    /// Every packet arrives at once, once.
-    pub const NONE: Self = Self {
-        loss: 0.0,
-        duplication: 0.0,
-        delay: (Duration::ZERO, Duration::ZERO),
-    };
-}
-
-/// A network. Clones are the same network.
-#[derive(Clone)]
-pub struct SimulatedNetwork {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    state: Mutex<State>,
-    packets: AtomicU64,
-    bytes: AtomicU64,
-}
-
-struct State {
-    random: StdRng,
-    faults: Faults,
-    inboxes: HashMap<SocketAddr, Arc<dyn Reception>>,
-    /// Groups that hear only each other; empty: all hear all.
-    groups: Vec<HashSet<SocketAddr>>,
-}
-
-/// Somebody on the network who is no member.
-pub struct Stranger {
-    network: SimulatedNetwork,
-    hears: mpsc::UnboundedReceiver<Vec<u8>>,
-    _link: Arc<dyn Link>,
-}
-
-struct Ear(mpsc::UnboundedSender<Vec<u8>>);
-
-impl Stranger {
-    /// Sends a packet that says on its outside to be `from` an address, as a datagram can.
-    pub fn send(&self, from: SocketAddr, to: SocketAddr, packet: &[u8]) {
-        self.network.carry(from, to, packet);
-    }
-
-    /// What has arrived.
-    pub fn heard(&mut self) -> Vec<Vec<u8>> {
-        std::iter::from_fn(|| self.hears.try_recv().ok()).collect()
-    }
-}
-
-impl Reception for Ear {
-    fn deliver(&self, arrival: Arrival) -> Standing {
-        let _ = self.0.send(arrival.packet);
-        Standing::Stranger
-    }
-
-    fn refuse(&self, _: SocketAddr, _: Refusal) {}
-}
-
-struct SimulatedLink {
-    address: SocketAddr,
-    inbox: Arc<dyn Reception>,
-    network: SimulatedNetwork,
-}
+use crate::store::MemberlistStore;
 
 impl SimulatedNetwork {
-    /// A network whose faults follow from `seed`.
-    pub fn new(seed: u64, faults: Faults) -> Self {
-        Self {
-            shared: Arc::new(Shared {
-                state: Mutex::new(State {
-                    random: StdRng::seed_from_u64(seed),
-                    faults,
-                    inboxes: HashMap::new(),
-                    groups: Vec::new(),
-                }),
-                packets: AtomicU64::new(0),
-                bytes: AtomicU64::new(0),
-            }),
-        }
-    }
-
     /// Starts a member on this network, at `address`.
     pub async fn start<V, C>(
         &self,
@@ -125,147 +26,13 @@ impl SimulatedNetwork {
         registry: &mut Registry,
     ) -> Result<(MemberlistStore<V>, Memberlist), StartError>
     where
-        V: Mergeable + Clone + PartialEq + Send + Sync + 'static,
+        V: Value,
         C: Codec<V>,
     {
         let metrics = Metrics::register(registry);
-        let admission = Arc::new(Admission::new(sealer(&config)?, metrics.clone()));
+        let admission = admission(&config, &metrics)?;
         let inbox: Arc<dyn Reception> = Arc::clone(&admission) as _;
         let link = self.connect(address, inbox);
-        crate::member::start_on(admission, link, config, codec, metrics).await
-    }
-
-    /// A link at this address.
-    pub(crate) fn connect(&self, address: SocketAddr, inbox: Arc<dyn Reception>) -> Arc<dyn Link> {
-        self.lock().inboxes.insert(address, Arc::clone(&inbox));
-        Arc::new(SimulatedLink {
-            address,
-            inbox,
-            network: self.clone(),
-        })
-    }
-
-    /// Somebody at this address who is no member, says whatever is told to, and hears what is sent
-    /// there.
-    pub fn stranger(&self, address: SocketAddr) -> Stranger {
-        let (heard, hears) = mpsc::unbounded_channel();
-        let link = self.connect(address, Arc::new(Ear(heard)));
-        Stranger {
-            network: self.clone(),
-            hears,
-            _link: link,
-        }
-    }
-
-    /// From now on, packets suffer this.
-    pub fn set_faults(&self, faults: Faults) {
-        self.lock().faults = faults;
-    }
-
-    /// From now on, members hear only members of their own group; those in no group hear nobody.
-    /// No groups: all hear all.
-    pub fn partition(&self, groups: Vec<HashSet<SocketAddr>>) {
-        self.lock().groups = groups;
-    }
-
-    /// Packets and bytes sent so far.
-    pub fn traffic(&self) -> (u64, u64) {
-        (
-            self.shared.packets.load(Ordering::Relaxed),
-            self.shared.bytes.load(Ordering::Relaxed),
-        )
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.shared
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn carry(&self, from: SocketAddr, to: SocketAddr, packet: &[u8]) {
-        self.shared.packets.fetch_add(1, Ordering::Relaxed);
-        self.shared
-            .bytes
-            .fetch_add(packet.len() as u64, Ordering::Relaxed);
-        let (inbox, delays) = {
-            let mut state = self.lock();
-            let Some(delays) = state.fate(from, to) else {
-                return;
-            };
-            let Some(inbox) = state.inboxes.get(&to).cloned() else {
-                return;
-            };
-            (inbox, delays)
-        };
-        for delay in delays {
-            let arrival = Arrival {
-                from,
-                stream: false,
-                packet: packet.to_vec(),
-            };
-            if delay.is_zero() {
-                inbox.deliver(arrival);
-            } else {
-                let inbox = Arc::clone(&inbox);
-                tokio::spawn(async move {
-                    tokio::time::sleep(delay).await;
-                    inbox.deliver(arrival);
-                });
-            }
-        }
-    }
-}
-
-impl State {
-    /// The delay of each copy of a packet that arrives; `None` if it cannot.
-    fn fate(&mut self, from: SocketAddr, to: SocketAddr) -> Option<Vec<Duration>> {
-        let together = |group: &HashSet<SocketAddr>| group.contains(&from) && group.contains(&to);
-        if !self.groups.is_empty() && !self.groups.iter().any(together) {
-            return None;
-        }
-        let Faults {
-            loss,
-            duplication,
-            delay: (least, most),
-        } = self.faults;
-        if self.random.random_bool(loss) {
-            return None;
-        }
-        let copies = 1 + usize::from(self.random.random_bool(duplication));
-        let delays = (0..copies).map(|_| {
-            if most > least {
-                self.random.random_range(least..most)
-            } else {
-                least
-            }
-        });
-        Some(delays.collect())
-    }
-}
-
-impl Link for SimulatedLink {
-    fn send(&self, to: SocketAddr, packet: Vec<u8>, _: Via) {
-        self.network.carry(self.address, to, &packet);
-    }
-
-    fn local_addr(&self) -> SocketAddr {
-        self.address
-    }
-
-    fn trouble(&self, to: SocketAddr) -> Option<String> {
-        let known = self.network.lock().inboxes.contains_key(&to);
-        (!known).then(|| "connection refused".to_owned())
-    }
-}
-
-impl Drop for SimulatedLink {
-    fn drop(&mut self) {
-        let mut state = self.network.lock();
-        let inbox = state.inboxes.get(&self.address);
-        // A member that was started meanwhile at the same address stays.
-        if inbox.is_some_and(|inbox| Arc::ptr_eq(inbox, &self.inbox)) {
-            state.inboxes.remove(&self.address);
-        }
+        start_on(admission, link, config, codec, metrics).await
     }
 }

@@ -1,72 +1,38 @@
 //! The store contract over the merged view.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt;
 use kv_core::{
-    CasOutcome, CasUpdate, MAX_KEY, Mergeable, Store, StoreError, UpdateFn, WatchScope, WatchStream,
+    CasOutcome, CasUpdate, MAX_KEY, Store, StoreError, UpdateFn, Value, WatchScope, WatchStream,
 };
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use crate::metrics::Metrics;
+use crate::phase::Phase;
 use crate::view::{CasRefused, View};
+use crate::watchdog::Watchdog;
 
 const NAME: &str = "memberlist";
 
 /// How long a call waits for this member to have caught up with its cluster.
-const PATIENCE: Duration = Duration::from_secs(5);
+const READY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A member whose clockwork has not ticked for this long has been stopped, or starved: its view may
-/// be as old.
-pub(crate) const OVERDUE: Duration = Duration::from_secs(1);
-
-/// Time between two looks whether it ticks again.
-const LOOK: Duration = Duration::from_millis(20);
-
-/// When a member's clockwork last ticked.
-#[derive(Debug)]
-pub(crate) struct Pulse(Mutex<Instant>);
-
-impl Pulse {
-    pub(crate) fn new() -> Self {
-        Self(Mutex::new(Instant::now()))
-    }
-
-    /// It ticks.
-    pub(crate) fn beat(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-    }
-
-    pub(crate) fn is_overdue(&self) -> bool {
-        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.elapsed() >= OVERDUE
-    }
-}
-
-/// Where a member is on its way.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// It does not yet, or not again, hold what its cluster holds; the text says what it waits for.
-    Joining(String),
-    /// It holds what its cluster holds, or is alone.
-    Ready,
-    /// It has left.
-    Gone,
-}
+/// Time between two looks whether a stalled member runs again.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A store of values that the members of a gossip cluster share.
 ///
 /// Calls read and change this member's merged view, and wait a few seconds at most for it to be
 /// complete when the member has just started. A write is acknowledged when it is in the view; gossip
 /// carries it to the others. Two members that write a key at the same time both succeed: the join of
-/// their values ([`Mergeable`]) is what all members end with.
+/// their values ([`kv_core::Mergeable`]) is what all members end with.
 pub struct MemberlistStore<V> {
     view: Arc<View<V>>,
     phase: watch::Receiver<Phase>,
-    pulse: Arc<Pulse>,
+    watchdog: Arc<Watchdog>,
     metrics: Metrics,
 }
 
@@ -75,26 +41,23 @@ impl<V> Clone for MemberlistStore<V> {
         Self {
             view: Arc::clone(&self.view),
             phase: self.phase.clone(),
-            pulse: Arc::clone(&self.pulse),
+            watchdog: Arc::clone(&self.watchdog),
             metrics: self.metrics.clone(),
         }
     }
 }
 
-impl<V> MemberlistStore<V>
-where
-    V: Mergeable + Clone + PartialEq + Send + Sync + 'static,
-{
+impl<V: Value> MemberlistStore<V> {
     pub(crate) fn new(
         view: Arc<View<V>>,
         phase: watch::Receiver<Phase>,
-        pulse: Arc<Pulse>,
+        watchdog: Arc<Watchdog>,
         metrics: Metrics,
     ) -> Self {
         Self {
             view,
             phase,
-            pulse,
+            watchdog,
             metrics,
         }
     }
@@ -103,18 +66,20 @@ where
         let mut phase = self.phase.clone();
         let settled = async {
             // A process that was stopped answers at once when it goes on, with what it knew before.
-            while self.pulse.is_overdue() && !matches!(*phase.borrow(), Phase::Gone) {
-                tokio::time::sleep(LOOK).await;
+            while self.watchdog.is_stalled() && !matches!(*phase.borrow(), Phase::Gone) {
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
             let settled = phase.wait_for(|phase| !matches!(phase, Phase::Joining(_)));
             settled.await.is_ok_and(|phase| *phase == Phase::Ready)
         };
-        let waited_for = match tokio::time::timeout(PATIENCE, settled).await {
+        let waited_for = match tokio::time::timeout(READY_TIMEOUT, settled).await {
             Ok(true) => return Ok(()),
             Ok(false) => "this member has left the gossip cluster".to_owned(),
             Err(_) => match &*self.phase.borrow() {
                 Phase::Joining(waiting) => waiting.clone(),
-                Phase::Ready => "this member's clockwork does not run: it has no CPU".to_owned(),
+                Phase::Ready => {
+                    "this member's background task does not run (starved of CPU?)".to_owned()
+                }
                 Phase::Gone => "this member has left the gossip cluster".to_owned(),
             },
         };
@@ -143,10 +108,7 @@ where
 }
 
 #[async_trait]
-impl<V> Store<V> for MemberlistStore<V>
-where
-    V: Mergeable + Clone + PartialEq + Send + Sync + 'static,
-{
+impl<V: Value> Store<V> for MemberlistStore<V> {
     fn name(&self) -> &'static str {
         NAME
     }
@@ -188,10 +150,7 @@ where
     }
 }
 
-impl<V> MemberlistStore<V>
-where
-    V: Mergeable + Clone + PartialEq + Send + Sync + 'static,
-{
+impl<V: Value> MemberlistStore<V> {
     async fn cas_when_ready(
         &self,
         key: &str,
@@ -241,27 +200,28 @@ mod tests {
     use prometheus_client::registry::Registry;
 
     use super::*;
+    use crate::watchdog::STALLED_AFTER;
 
     #[tokio::test(start_paused = true)]
-    async fn calls_wait_while_the_clockwork_stands_still_and_until_caught_up() {
+    async fn calls_wait_while_the_background_task_stands_still_and_until_caught_up() {
         let metrics = Metrics::register(&mut Registry::default());
         let view = Arc::new(View::new(Arc::new(CODEC), metrics.clone()));
         let (phase, phases) = watch::channel(Phase::Ready);
-        let pulse = Arc::new(Pulse::new());
+        let watchdog = Arc::new(Watchdog::new());
         let store: MemberlistStore<Counter> =
-            MemberlistStore::new(view, phases, Arc::clone(&pulse), metrics);
+            MemberlistStore::new(view, phases, Arc::clone(&watchdog), metrics);
         assert_eq!(store.get("key").await.unwrap(), None);
-        tokio::time::advance(OVERDUE).await;
+        tokio::time::advance(STALLED_AFTER).await;
         let get = store.get("key");
         tokio::pin!(get);
         let moment = Duration::from_millis(500);
         assert!(tokio::time::timeout(moment, &mut get).await.is_err());
         phase.send_replace(Phase::Joining("catching up".to_owned()));
-        pulse.beat();
+        watchdog.feed();
         assert!(tokio::time::timeout(moment, &mut get).await.is_err());
         phase.send_replace(Phase::Ready);
         assert_eq!(get.await.unwrap(), None);
-        tokio::time::advance(OVERDUE).await;
+        tokio::time::advance(STALLED_AFTER).await;
         let error = store.get("key").await.unwrap_err();
         assert!(error.to_string().contains("not run"), "{error}");
     }

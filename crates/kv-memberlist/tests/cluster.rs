@@ -135,7 +135,9 @@ async fn a_member_that_must_join_fails_if_it_cannot() {
     };
     for (config, attempts) in [(fast, "within 1 attempts"), (slow, "within 3 attempts")] {
         let mut node = start(&network, 0, config).await;
-        let why = within(60 * SECOND, "it fails", node.memberlist.failed()).await;
+        let why = within(60 * SECOND, "it fails", node.memberlist.failed())
+            .await
+            .to_string();
         assert!(why.contains(attempts), "{why}");
         assert!(why.contains("10.0.0.9:7946 (connection refused)"), "{why}");
     }

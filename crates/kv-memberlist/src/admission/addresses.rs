@@ -6,27 +6,30 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::pace::{Bucket, Pace};
+use super::pace::{Bucket, Pace, Rate};
 use crate::link::{Standing, Via};
 use crate::seal::packet::Cookie;
 
 /// Addresses that something is known of at most.
 const MAX_ADDRESSES: usize = 2_048;
 /// How long a proof is good for what is sent.
-const PROVEN: Duration = Duration::from_secs(300);
+const PROVEN_FOR: Duration = Duration::from_secs(300);
 /// How long an address that `join_members` gave is known as such; it is resolved much more often.
-const NAMED: Duration = Duration::from_secs(3600);
+const NAMED_FOR: Duration = Duration::from_secs(3600);
 /// For so long after a proof or a cookie from there, an address gets cookies, and nothing is taken
 /// from it without one. Afterwards an earlier version of this program may be there.
 const KNOWS_COOKIES: Duration = Duration::from_secs(60);
-/// Packets without a proof that are taken from one address a second, and at once.
-const UNPROVEN: (u32, u32) = (20, 40);
+/// Packets without a proof that are taken from one address.
+const UNPROVEN: Rate = Rate {
+    per_second: 20,
+    at_once: 40,
+};
 /// How long a message waits for the proof of the address that it is for.
-const HELD: Duration = Duration::from_secs(5);
+const HOLD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of all messages that wait so.
 const MAX_HELD: usize = 4 << 20;
 /// Ports below belong to services that may trust this host.
-const FREE_PORTS: u16 = 1024;
+const FIRST_FREE_PORT: u16 = 1024;
 
 pub(super) struct Addresses {
     known: HashMap<SocketAddr, Known>,
@@ -72,18 +75,20 @@ impl Known {
             cookie: None,
             sent: None,
             held: None,
-            unproven: Bucket::new(UNPROVEN.0, UNPROVEN.1),
+            unproven: Bucket::new(UNPROVEN),
             asked: Pace::new(),
         }
     }
 
     fn is_named(&self) -> bool {
-        is_recent(self.named, NAMED)
+        is_recent(self.named, NAMED_FOR)
     }
 
     /// Whether more may be sent there than what came from there.
     fn may_be_sent_to(&self) -> bool {
-        self.is_named() || is_recent(self.proven, PROVEN) || is_recent(self.connected, PROVEN)
+        self.is_named()
+            || is_recent(self.proven, PROVEN_FOR)
+            || is_recent(self.connected, PROVEN_FOR)
     }
 }
 
@@ -156,7 +161,7 @@ impl Addresses {
     fn take_held(&mut self, address: SocketAddr) -> Option<Held> {
         let held = self.known.get_mut(&address)?.held.take()?;
         self.held -= held.body.len();
-        (held.at.elapsed() < HELD).then_some(held)
+        (held.at.elapsed() < HOLD_TIMEOUT).then_some(held)
     }
 
     /// Whether a packet that proves nothing is taken all the same: from a member of an earlier
@@ -167,7 +172,8 @@ impl Addresses {
         connection: Option<SocketAddr>,
     ) -> bool {
         let from_its_host = connection.is_some_and(|other_end| {
-            other_end.ip().to_canonical() == from.ip().to_canonical() && from.port() >= FREE_PORTS
+            other_end.ip().to_canonical() == from.ip().to_canonical()
+                && from.port() >= FIRST_FREE_PORT
         });
         if from_its_host {
             self.at(from).connected = Some(Instant::now());
@@ -175,7 +181,7 @@ impl Addresses {
         let Some(known) = self.known.get_mut(&from) else {
             return false;
         };
-        (known.is_named() || is_recent(known.connected, PROVEN))
+        (known.is_named() || is_recent(known.connected, PROVEN_FOR))
             && !is_recent(known.proven, KNOWS_COOKIES)
             && known.unproven.take()
     }
@@ -220,7 +226,7 @@ impl Addresses {
 
     fn drop_late(&mut self) {
         for known in self.known.values_mut() {
-            if let Some(late) = known.held.take_if(|held| held.at.elapsed() >= HELD) {
+            if let Some(late) = known.held.take_if(|held| held.at.elapsed() >= HOLD_TIMEOUT) {
                 self.held -= late.body.len();
             }
         }
@@ -279,7 +285,7 @@ mod tests {
         assert_eq!(addresses.pass(address(1)), (true, Some([1; 8])));
         tokio::time::advance(KNOWS_COOKIES).await;
         assert_eq!(addresses.pass(address(1)), (true, None));
-        tokio::time::advance(PROVEN).await;
+        tokio::time::advance(PROVEN_FOR).await;
         assert_eq!(addresses.pass(address(1)), (false, None));
     }
 

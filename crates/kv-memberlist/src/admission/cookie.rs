@@ -1,4 +1,4 @@
-//! Cookies: what only whoever receives at an address can give back from there.
+//! Cookies: what only a host that receives at an address can give back from there.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;

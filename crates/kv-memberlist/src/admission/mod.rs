@@ -1,17 +1,17 @@
 //! Admission: whose packets are taken, in which order, and to which addresses is sent.
 //!
-//! With keys, whoever can make a packet is a member, and what it says of itself is true. Without,
-//! anyone can make a packet that names anyone's address as its sender's: an answer to it would go to
-//! a third party, and be larger than what came. So an address proves first that its packets are its
-//! own, as in DTLS or QUIC:
+//! With keys, a sender that can make a packet is a member, and what it says of itself is true. Without
+//! keys, any host can make a packet that names any address as its sender's: an answer to it would go
+//! to a third party, and be larger than what came. So an address proves first that its packets are
+//! its own, as in DTLS or QUIC:
 //!
 //! - A packet that proves nothing is answered with a *challenge*, no larger than it: a cookie, and a
 //!   quote of the packet. Nothing is remembered of it, nothing else is done with it.
-//! - Whoever did send the packet sends it again, with the cookie, and with one of its own for the
+//! - A host that did send the packet sends it again, with the cookie, and with one of its own for the
 //!   other side. From then on all packets between the two carry each other's cookies.
-//! - Before this member first sends to an address that it was only told of, it challenges it. Who
-//!   is challenged without having sent anything *answers* with the cookie alone, and one of its own,
-//!   as many bytes as came.
+//! - Before this member first sends to an address that it was only told of, it challenges it. A
+//!   member that is challenged without having sent anything *answers* with the cookie alone, and one
+//!   of its own, as many bytes as came.
 //! - Addresses that `join_members` name are sent to without a proof.
 //!
 //! Members of versions that know no cookies refuse challenges as malformed. Their packets are taken
@@ -26,20 +26,26 @@ mod queue;
 pub(crate) mod refusals;
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Mutex, MutexGuard, OnceLock, Weak};
+
+use kv_core::lock;
 
 use self::addresses::{Addresses, Held};
 use self::cookie::{Issuer, quote};
-use self::pace::Bucket;
+use self::pace::{Bucket, Rate};
+pub(crate) use self::queue::Arrived;
 use self::queue::Queue;
-pub(crate) use self::queue::Waiting;
-use crate::admission::refusals::Refusals;
+use self::refusals::Refusals;
 use crate::link::{Arrival, Link, Reception, Standing, Via};
 use crate::metrics::Metrics;
-use crate::seal::packet::{Content, Cookie, Cookies, Envelope, Refusal, Sealer};
+use crate::seal::packet::{Content, Cookie, Cookies, Envelope, Sealer};
+use crate::seal::refusal::Refusal;
 
-/// Addresses that are asked a second, and at once, because members told of them.
-const HEARSAY: (u32, u32) = (20, 100);
+/// Addresses that are asked because members told of them.
+const HEARSAY: Rate = Rate {
+    per_second: 20,
+    at_once: 100,
+};
 
 /// Decides on everything that arrives and that is sent.
 pub(crate) struct Admission {
@@ -47,6 +53,7 @@ pub(crate) struct Admission {
     refusals: Refusals,
     metrics: Metrics,
     way_out: OnceLock<WayOut>,
+    /// Lock order: the last one; nothing is sent, and nothing else is locked, while it is held.
     state: Mutex<State>,
     queue: Queue,
 }
@@ -81,7 +88,7 @@ impl Admission {
             state: Mutex::new(State {
                 issuer: Issuer::new(),
                 addresses: Addresses::new(),
-                hearsay: Bucket::new(HEARSAY.0, HEARSAY.1),
+                hearsay: Bucket::new(HEARSAY),
             }),
             queue: Queue::default(),
         }
@@ -94,7 +101,7 @@ impl Admission {
     }
 
     /// The next packet, and the other end that it came from. Can be dropped while it waits.
-    pub(crate) async fn next(&self) -> Waiting {
+    pub(crate) async fn next(&self) -> Arrived {
         self.queue.next().await
     }
 
@@ -148,7 +155,7 @@ impl Admission {
         self.state().addresses.set_members(members);
     }
 
-    /// Whether everybody whose packets are taken is a member.
+    /// Whether every sender whose packets are taken is a member.
     pub(crate) fn has_keys(&self) -> bool {
         self.sealer.has_keys()
     }
@@ -158,7 +165,7 @@ impl Admission {
         self.sealer.has_keys() || self.state().addresses.pass(address).0
     }
 
-    /// Somebody tells of a member at this address: asks there, from time to time.
+    /// A member tells of another one at this address: asks there, from time to time.
     pub(crate) fn hear_of(&self, address: SocketAddr) {
         let may = !self.has_proven(address) && self.state().hearsay.take();
         if may && !self.ask(address) {
@@ -201,7 +208,7 @@ impl Admission {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
@@ -234,7 +241,7 @@ impl Reception for Admission {
         }
         if envelope.is_message()
             && standing > Standing::Stranger
-            && !self.queue.push(standing, Waiting { from, envelope })
+            && !self.queue.push(standing, Arrived { from, envelope })
         {
             self.metrics.dropped.inc();
         }

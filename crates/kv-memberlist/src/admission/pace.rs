@@ -4,6 +4,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+/// How often something may be done.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rate {
+    pub(super) per_second: u32,
+    /// So many after a pause.
+    pub(super) at_once: u32,
+}
+
 /// So many a second, and some at once after a pause: a bucket of tokens.
 #[derive(Debug)]
 pub(super) struct Bucket {
@@ -14,11 +22,11 @@ pub(super) struct Bucket {
 }
 
 impl Bucket {
-    pub(super) fn new(per_second: u32, at_once: u32) -> Self {
+    pub(super) fn new(rate: Rate) -> Self {
         Self {
-            per_second: per_second.into(),
-            most: at_once.into(),
-            tokens: at_once.into(),
+            per_second: rate.per_second.into(),
+            most: rate.at_once.into(),
+            tokens: rate.at_once.into(),
             at: Instant::now(),
         }
     }
@@ -83,7 +91,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_bucket_fills_again() {
-        let mut bucket = Bucket::new(10, 3);
+        let mut bucket = Bucket::new(Rate {
+            per_second: 10,
+            at_once: 3,
+        });
         let take_all = |bucket: &mut Bucket| (0..100).filter(|_| bucket.take()).count();
         assert_eq!(take_all(&mut bucket), 3);
         tokio::time::advance(bucket.pause()).await;

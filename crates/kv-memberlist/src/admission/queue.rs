@@ -2,27 +2,44 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
+use kv_core::lock;
 use tokio::sync::Notify;
 
-use super::pace::Bucket;
+use super::pace::{Bucket, Rate};
 use crate::link::Standing;
 use crate::seal::packet::Envelope;
 
-/// Packets of members that wait at most, and their bytes.
-const MEMBERS: (usize, usize) = (1024, 16 << 20);
+/// Packets of members that wait at most.
+const MEMBERS: Bounds = Bounds {
+    packets: 1024,
+    bytes: 16 << 20,
+};
 /// The same of guests: of addresses that are none of a member.
-const GUESTS: (usize, usize) = (256, 1 << 20);
-/// Packets of all guests a second, and at once. Each may cost as much as looking through all that
-/// this member holds; who joins has two or three before it is a member.
-const GUESTS_PER_SECOND: (u32, u32) = (20, 100);
+const GUESTS: Bounds = Bounds {
+    packets: 256,
+    bytes: 1 << 20,
+};
+/// Packets of all guests. Each may cost as much as looking through all that this member holds; a
+/// joiner has two or three before it is a member.
+const GUEST_RATE: Rate = Rate {
+    per_second: 20,
+    at_once: 100,
+};
 /// While members have something to say, a guest is heard after so many of their packets.
 const MEMBERS_PER_GUEST: u32 = 8;
 
+/// What waits at most.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    packets: usize,
+    bytes: usize,
+}
+
 /// A packet, and the other end that it came from as the network says.
 #[derive(Debug)]
-pub(crate) struct Waiting {
+pub(crate) struct Arrived {
     pub(crate) from: SocketAddr,
     pub(crate) envelope: Envelope,
 }
@@ -41,21 +58,20 @@ struct Lanes {
     in_a_row: u32,
 }
 
-/// Who waits in it is served in turn, so that nobody waits for more than one packet of each other
-/// sender.
+/// Its senders are served in turn, so that none waits for more than one packet of each other one.
 struct Lane {
-    by_sender: HashMap<SocketAddr, VecDeque<Waiting>>,
+    by_sender: HashMap<SocketAddr, VecDeque<Arrived>>,
     turns: VecDeque<SocketAddr>,
     packets: usize,
     bytes: usize,
-    most: (usize, usize),
+    most: Bounds,
 }
 
 impl Queue {
     /// Whether it waits now; otherwise there is no room, or another packet had to give way.
-    pub(super) fn push(&self, standing: Standing, waiting: Waiting) -> bool {
+    pub(super) fn push(&self, standing: Standing, waiting: Arrived) -> bool {
         let room = {
-            let mut lanes = self.lock();
+            let mut lanes = lock(&self.lanes);
             let lane = match standing {
                 Standing::Member => &mut lanes.members,
                 Standing::Guest | Standing::Stranger => &mut lanes.guests,
@@ -67,11 +83,11 @@ impl Queue {
     }
 
     /// The next one. Can be dropped while it waits without losing a packet.
-    pub(super) async fn next(&self) -> Waiting {
+    pub(super) async fn next(&self) -> Arrived {
         loop {
             let filled = self.filled.notified();
             let pause = {
-                let mut lanes = self.lock();
+                let mut lanes = lock(&self.lanes);
                 if let Some(waiting) = lanes.pop() {
                     return waiting;
                 }
@@ -83,10 +99,6 @@ impl Queue {
             }
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, Lanes> {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Default for Lanes {
@@ -94,14 +106,14 @@ impl Default for Lanes {
         Self {
             members: Lane::new(MEMBERS),
             guests: Lane::new(GUESTS),
-            guest_rate: Bucket::new(GUESTS_PER_SECOND.0, GUESTS_PER_SECOND.1),
+            guest_rate: Bucket::new(GUEST_RATE),
             in_a_row: 0,
         }
     }
 }
 
 impl Lanes {
-    fn pop(&mut self) -> Option<Waiting> {
+    fn pop(&mut self) -> Option<Arrived> {
         let is_guests_turn = self.members.packets == 0 || self.in_a_row >= MEMBERS_PER_GUEST;
         if self.guests.packets > 0 && is_guests_turn && self.guest_rate.take() {
             self.in_a_row = 0;
@@ -113,7 +125,7 @@ impl Lanes {
 }
 
 impl Lane {
-    fn new(most: (usize, usize)) -> Self {
+    fn new(most: Bounds) -> Self {
         Self {
             by_sender: HashMap::new(),
             turns: VecDeque::new(),
@@ -123,8 +135,8 @@ impl Lane {
         }
     }
 
-    /// Whoever has the most waiting makes room.
-    fn push(&mut self, waiting: Waiting) -> bool {
+    /// The sender that has the most waiting makes room.
+    fn push(&mut self, waiting: Arrived) -> bool {
         let sender = waiting.envelope.reply_to;
         self.packets += 1;
         self.bytes += waiting.envelope.size();
@@ -134,7 +146,7 @@ impl Lane {
         }
         queue.push_back(waiting);
         let mut room = true;
-        while self.packets > self.most.0 || self.bytes > self.most.1 {
+        while self.packets > self.most.packets || self.bytes > self.most.bytes {
             room = false;
             let Some(longest) = self.longest() else {
                 break;
@@ -145,7 +157,7 @@ impl Lane {
     }
 
     fn longest(&self) -> Option<SocketAddr> {
-        let length = |(sender, queue): (&SocketAddr, &VecDeque<Waiting>)| (queue.len(), *sender);
+        let length = |(sender, queue): (&SocketAddr, &VecDeque<Arrived>)| (queue.len(), *sender);
         self.by_sender
             .iter()
             .map(length)
@@ -167,7 +179,7 @@ impl Lane {
         }
     }
 
-    fn pop(&mut self) -> Option<Waiting> {
+    fn pop(&mut self) -> Option<Arrived> {
         let sender = self.turns.pop_front()?;
         let queue = self.by_sender.get_mut(&sender)?;
         let waiting = queue.pop_front()?;
@@ -191,13 +203,14 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
+    use crate::seal::keyring::Keyring;
+    use crate::seal::packet::Sealer;
 
-    fn waiting(sender: u16, size: usize) -> Waiting {
+    fn waiting(sender: u16, size: usize) -> Arrived {
         let sender: SocketAddr = ([10, 0, 0, 1], sender).into();
-        let sealer =
-            crate::seal::packet::Sealer::new(crate::Keyring::default(), String::new(), true, false);
+        let sealer = Sealer::new(Keyring::default(), String::new(), true, false);
         let packet = sealer.seal(sender, &vec![7; size]);
-        Waiting {
+        Arrived {
             from: sender,
             envelope: sealer.unseal(packet).unwrap(),
         }
@@ -227,10 +240,10 @@ mod tests {
             assert!(queue.push(Standing::Member, waiting(2, 10)));
         }
         let full = |_: &usize| queue.push(Standing::Member, waiting(1, 10));
-        assert_eq!((0..5000).filter(full).count(), MEMBERS.0 - 5);
+        assert_eq!((0..5000).filter(full).count(), MEMBERS.packets - 5);
         assert!(!queue.push(Standing::Member, waiting(3, 10)));
         let served = senders(&queue);
-        assert_eq!(served.len(), MEMBERS.0);
+        assert_eq!(served.len(), MEMBERS.packets);
         assert_eq!(&served[..4], [2, 1, 3, 2]);
         assert_eq!(served.iter().filter(|&&sender| sender == 2).count(), 5);
     }
@@ -240,7 +253,7 @@ mod tests {
         let queue = Queue::default();
         let size = 100_000;
         let full = |_: &usize| queue.push(Standing::Member, waiting(1, size));
-        assert_eq!((0..500).filter(full).count(), MEMBERS.1 / (size + 13));
+        assert_eq!((0..500).filter(full).count(), MEMBERS.bytes / (size + 13));
     }
 
     #[tokio::test(start_paused = true)]
@@ -249,9 +262,9 @@ mod tests {
         for sender in 1..=200 {
             queue.push(Standing::Guest, waiting(sender, 10));
         }
-        assert_eq!(senders(&queue).len(), GUESTS_PER_SECOND.1 as usize);
+        assert_eq!(senders(&queue).len(), GUEST_RATE.at_once as usize);
         let began = tokio::time::Instant::now();
-        for _ in 0..GUESTS_PER_SECOND.0 {
+        for _ in 0..GUEST_RATE.per_second {
             queue.next().await;
         }
         let took = began.elapsed();

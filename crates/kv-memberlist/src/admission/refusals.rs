@@ -2,29 +2,27 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
-use tokio::time::Instant;
+use kv_core::LogThrottle;
 
 use crate::metrics::Metrics;
-use crate::seal::packet::Refusal;
+use crate::seal::refusal::Refusal;
 
-/// How often a refused packet of one reason is logged.
-const LOG_EVERY: Duration = Duration::from_secs(10);
-
-/// Whoever refuses packets tells this. Clones share what was logged last.
+/// Told of refused packets. Clones share what was logged last.
 #[derive(Clone)]
 pub(crate) struct Refusals {
     metrics: Metrics,
-    logged: Arc<Mutex<HashMap<&'static str, Instant>>>,
+    /// One for each reason.
+    throttles: Arc<HashMap<&'static str, LogThrottle>>,
 }
 
 impl Refusals {
     pub(crate) fn new(metrics: Metrics) -> Self {
+        let reasons = Refusal::ALL.map(Refusal::reason).into_iter();
         Self {
             metrics,
-            logged: Arc::default(),
+            throttles: Arc::new(reasons.map(|it| (it, LogThrottle::default())).collect()),
         }
     }
 
@@ -33,7 +31,8 @@ impl Refusals {
     pub(crate) fn refuse(&self, from: SocketAddr, refusal: Refusal) {
         let reason = refusal.reason();
         self.metrics.refuse(reason);
-        if self.is_to_be_logged(reason) {
+        let throttle = self.throttles.get(reason);
+        if throttle.is_some_and(|throttle| throttle.admit().is_some()) {
             tracing::warn!(
                 %from,
                 reason,
@@ -41,16 +40,5 @@ impl Refusals {
                  memberlist_client_refused_packets_total"
             );
         }
-    }
-
-    fn is_to_be_logged(&self, reason: &'static str) -> bool {
-        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
-        let quiet = logged
-            .get(reason)
-            .is_some_and(|last| last.elapsed() < LOG_EVERY);
-        if !quiet {
-            logged.insert(reason, Instant::now());
-        }
-        !quiet
     }
 }

@@ -8,7 +8,8 @@ use futures::FutureExt;
 use prometheus_client::registry::Registry;
 
 use super::*;
-use crate::Keyring;
+use crate::link::LastError;
+use crate::seal::keyring::Keyring;
 use crate::seal::packet::MAX_PACKET;
 
 type Sent = (SocketAddr, SocketAddr, Vec<u8>);
@@ -35,7 +36,7 @@ impl Link for End {
         self.address
     }
 
-    fn trouble(&self, _: SocketAddr) -> Option<String> {
+    fn last_error(&self, _: SocketAddr) -> Option<LastError> {
         None
     }
 }
@@ -219,7 +220,7 @@ async fn hearsay_is_followed_at_a_rate() {
         member.admission.hear_of(address(number));
         member.admission.hear_of(address(number));
     }
-    assert_eq!(wires.take().len(), HEARSAY.1 as usize);
+    assert_eq!(wires.take().len(), HEARSAY.at_once as usize);
 }
 
 #[tokio::test(start_paused = true)]

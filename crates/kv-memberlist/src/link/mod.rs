@@ -1,10 +1,14 @@
 //! What carries packets between members.
 
 pub(crate) mod net;
+#[cfg(feature = "testing")]
+pub(crate) mod simulated;
 
 use std::net::SocketAddr;
 
-use crate::seal::packet::Refusal;
+use tokio::time::Instant;
+
+use crate::seal::refusal::Refusal;
 
 /// How a packet travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,9 +34,9 @@ pub(crate) struct Arrival {
 /// Who sent a packet, for all that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Standing {
-    /// Anyone: what it sent is not taken.
+    /// Any host: what it sent is not taken.
     Stranger,
-    /// Somebody who may become a member.
+    /// A sender that may become a member.
     Guest,
     /// A member.
     Member,
@@ -47,7 +51,16 @@ pub(crate) trait Reception: Send + Sync + 'static {
     fn refuse(&self, from: SocketAddr, refusal: Refusal);
 }
 
-/// Sends packets. Whatever it cannot send at once or queue within its bounds, it drops and counts:
+/// Why a stream failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LastError {
+    pub(crate) text: String,
+    pub(crate) at: Instant,
+    /// Whether the other end refused the connection: nothing listens there.
+    pub(crate) is_refusal: bool,
+}
+
+/// Sends packets. What it cannot send at once or queue within its bounds, it drops and counts:
 /// gossip repeats itself. Dropping it closes it.
 pub(crate) trait Link: Send + Sync + 'static {
     /// Sends a sealed packet, or queues it; never waits.
@@ -57,5 +70,5 @@ pub(crate) trait Link: Send + Sync + 'static {
     fn local_addr(&self) -> SocketAddr;
 
     /// Why the last stream to this address failed; `None` if it did not, or none was tried.
-    fn trouble(&self, to: SocketAddr) -> Option<String>;
+    fn last_error(&self, to: SocketAddr) -> Option<LastError>;
 }

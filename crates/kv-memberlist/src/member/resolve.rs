@@ -8,7 +8,7 @@ use hickory_resolver::lookup::Lookup;
 use hickory_resolver::proto::rr::{Name, RData};
 
 /// How long one name may take.
-const TIMEOUT: Duration = Duration::from_secs(5);
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Addresses that are taken from all names together.
 const MAX_ADDRESSES: usize = 512;
@@ -24,6 +24,7 @@ pub(crate) enum JoinMember {
 
 /// Why an entry of `join_members` cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 #[error("join_members: got {entry:?}; {problem}")]
 pub struct JoinMemberError {
     /// The entry.
@@ -113,7 +114,7 @@ fn split(place: &str) -> Result<(String, Option<u16>), String> {
     Ok((host.to_owned(), port))
 }
 
-/// Resolves names anew each time.
+/// Resolves names again each time.
 pub(crate) struct Resolver {
     members: Vec<JoinMember>,
     /// Made when the first SRV name is asked for; `None` if the system's configuration is unusable.
@@ -136,10 +137,13 @@ impl Resolver {
     /// Resolves all names at once, each within its timeout.
     pub(crate) async fn resolve(&self) -> Resolved {
         let each = self.members.iter().map(|member| async move {
-            match tokio::time::timeout(TIMEOUT, self.resolve_one(member)).await {
+            match tokio::time::timeout(RESOLVE_TIMEOUT, self.resolve_one(member)).await {
                 Ok(Ok(addresses)) => Ok(addresses),
                 Ok(Err(error)) => Err(format!("{}: {error}", member.name())),
-                Err(_) => Err(format!("{}: no answer within {TIMEOUT:?}", member.name())),
+                Err(_) => Err(format!(
+                    "{}: no answer within {RESOLVE_TIMEOUT:?}",
+                    member.name()
+                )),
             }
         });
         let mut resolved = Resolved::default();

@@ -36,6 +36,7 @@ pub(crate) struct Key {
 
 /// Why there is no keyring. The number of a key counts from 1; no message holds a key.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum KeyError {
     /// More keys than a keyring holds.
     #[error(

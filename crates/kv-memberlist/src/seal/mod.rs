@@ -2,3 +2,5 @@
 
 pub(crate) mod keyring;
 pub(crate) mod packet;
+pub(crate) mod reader;
+pub(crate) mod refusal;

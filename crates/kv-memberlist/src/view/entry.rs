@@ -5,9 +5,9 @@ use std::hash::{BuildHasher, Hash, Hasher};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use kv_core::{Codec, CodecError, Mergeable};
+use kv_core::{Codec, CodecError, Mergeable, Value};
 
-/// Largest text of an entry, bytes. chitchat counts a key and its value in 16 bits.
+/// Largest text of an entry, bytes. On the wire a key and its text are counted in 16 bits.
 pub(crate) const MAX_TEXT: usize = 40_000;
 
 /// Stands for a deleted value that is the same as the value; no base64 text has it.
@@ -18,7 +18,7 @@ const SAME: &str = "=";
 /// Entries of a key are joined part by part by [`Entry::merge`], which is a join for any value type
 /// whose own merge is one. The key is absent while the value is no newer (in the values' own order)
 /// than the one that was deleted: so a deletion wins over what its writer had seen, and not over a
-/// newer value that somebody else wrote meanwhile.
+/// newer value that another member wrote meanwhile.
 ///
 /// Writes that had seen the entry they replace always win over it: where the values' merge alone
 /// would not say so (a value that it holds for older), they begin a later epoch.
@@ -48,7 +48,7 @@ pub(crate) enum BadEntry {
     Value(#[from] CodecError),
 }
 
-impl<V: Mergeable + Clone + PartialEq> Entry<V> {
+impl<V: Value> Entry<V> {
     /// The first entry of a key.
     pub(crate) fn new(value: V, now_ms: i64) -> Self {
         Self {
@@ -90,7 +90,7 @@ impl<V: Mergeable + Clone + PartialEq> Entry<V> {
     }
 }
 
-impl<V: Mergeable + Clone> Mergeable for Entry<V> {
+impl<V: Value> Mergeable for Entry<V> {
     /// Makes `self` the join of both; true if that changed more than the time.
     fn merge(&mut self, other: &Self) -> bool {
         let changed = match self.epoch.cmp(&other.epoch) {
@@ -119,6 +119,15 @@ impl<V: Mergeable + Clone> Mergeable for Entry<V> {
     }
 }
 
+/// An entry as an engine carries it: it may take the text for what it is, or translate what is in it
+/// for members that write entries in another way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EntryText {
+    pub(crate) key: String,
+    /// As [`Entry::encode`] writes it.
+    pub(crate) text: String,
+}
+
 /// An entry as members send it, and what tells two of them apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Encoded {
@@ -128,7 +137,7 @@ pub(crate) struct Encoded {
     pub(crate) size: usize,
 }
 
-impl<V: PartialEq + 'static> Entry<V> {
+impl<V: Value> Entry<V> {
     /// The text of the entry: epoch, time, codec, value and deleted value, separated by bars.
     pub(crate) fn encode(&self, codec: &dyn Codec<V>) -> Encoded {
         let bytes = codec.encode(&self.value);

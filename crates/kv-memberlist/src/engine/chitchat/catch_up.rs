@@ -2,37 +2,43 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use kv_core::Mergeable;
+use kv_core::lock;
 use rand::seq::IteratorRandom;
 use tokio::time::Instant;
 
-use crate::MemberState;
-use crate::engine::chitchat::snapshot::message::Message;
-use crate::engine::chitchat::snapshot::{Failure, Next};
-use crate::engine::chitchat::{Contacts, Missing, PeerId};
-use crate::member::Inner;
-use crate::member::join::SILENCE;
-use crate::store::Phase;
+use super::gossip::{Gossip, Missing};
+use super::liveness::Liveness;
+use super::snapshot::message::Message;
+use super::snapshot::receiving::{Failure, Next};
+use super::wire::Wire;
+use crate::engine::CatchUp;
+use crate::status::MemberState;
 
 /// Rounds of gossip after which members that all have just started agree that there is nothing to
 /// catch up with.
-const NOTHING_THERE: u32 = 5;
+const NOTHING_THERE_ROUNDS: u32 = 5;
 
-/// Time between two looks.
-const LOOK: Duration = Duration::from_millis(50);
+/// Time between two looks at what the others hold.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How long a member has to answer before another one is asked.
-const ANSWER: Duration = Duration::from_secs(1);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Time between two attempts to contact who was not heard, and between two lines in the log.
-const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+/// Time between two attempts to contact members that were not heard.
+const CONTACT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Time between two lines in the log.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long a joiner waits to hear from the members that it expects, if none that it heard is active.
+const EXPECTED_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a member that had been ready answers nothing.
-const BOUND: Duration = Duration::from_secs(10);
+const AFTER_STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Changes that a member lacks from which on it asks for a snapshot: about as many as one message of
 /// chitchat brings.
@@ -41,26 +47,24 @@ const MUCH: u64 = 1_000;
 /// How long a member is not asked for a snapshot after it has given one, and again would give the
 /// same; after it has refused, as it was catching up itself; and after it has not answered, as
 /// members of earlier versions do not.
-const ASK_AGAIN: Duration = Duration::from_secs(5);
-const REFUSED: Duration = Duration::from_secs(2);
-const SILENT: Duration = Duration::from_secs(30);
+const SPARED_AFTER_SNAPSHOT: Duration = Duration::from_secs(5);
+const SPARED_AFTER_REFUSAL: Duration = Duration::from_secs(2);
+const SPARED_AFTER_SILENCE: Duration = Duration::from_secs(30);
 
-/// How long catching up may take.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Patience {
-    /// As long as it takes: for a member that was never ready.
-    Endless,
-    /// Some seconds, for one that was.
-    Bounded,
+/// What catching up works with.
+pub(super) struct Parts<'a> {
+    pub(super) gossip: &'a Gossip,
+    pub(super) wire: &'a Wire,
+    pub(super) liveness: &'a Mutex<Liveness>,
+    /// How often this process did not run for a while.
+    pub(super) stalls: &'a AtomicU64,
 }
 
-struct CatchUp<'a, V> {
-    inner: &'a Inner<V>,
-    /// Who should be heard before this member believes that nobody is active.
-    expected: &'a [SocketAddr],
-    patience: Patience,
+struct Session<'a> {
+    parts: Parts<'a>,
+    why: CatchUp<'a>,
     began: Instant,
-    times_held_up: u64,
+    stalls_seen: u64,
     asked: Option<Asked>,
     /// Who is not to be asked for a snapshot, until when.
     spared: HashMap<SocketAddr, Instant>,
@@ -74,173 +78,158 @@ struct Asked {
     answers: u64,
 }
 
-/// What was seen at one look.
-struct Seen {
+/// A member that holds more than this one.
+#[derive(Clone)]
+struct Ahead {
+    member: SocketAddr,
+    missing: Missing,
+}
+
+/// What the others hold, at one look.
+struct Survey {
     /// Others that speak.
     others: Vec<SocketAddr>,
     /// Those of them that take part.
     active: Vec<SocketAddr>,
     /// Those of these whose digest is here.
     counted: usize,
-    /// Others that hold more than this member, and what.
-    behind: Vec<(SocketAddr, Missing)>,
+    ahead: Vec<Ahead>,
 }
 
-/// Returns when this member is ready: when it holds what the active ones held once they were known
-/// to be active, and what the others hold; or when it is clear that nobody has anything.
-pub(crate) async fn catch_up<V>(inner: &Inner<V>, expected: &[SocketAddr], patience: Patience)
-where
-    V: Mergeable + Clone + PartialEq + Send + Sync + 'static,
-{
-    let mut catch_up = CatchUp {
-        inner,
-        expected,
-        patience,
-        began: Instant::now(),
-        times_held_up: inner.times_held_up.load(Ordering::Relaxed),
+/// Returns when this member holds what the active ones held once they were known to be active, and
+/// what the others hold; or when it is clear that no member has anything.
+pub(super) async fn catch_up(
+    parts: Parts<'_>,
+    why: CatchUp<'_>,
+    progress: &(dyn Fn(String) + Send + Sync),
+) {
+    let wire = parts.wire;
+    let began = Instant::now();
+    let mut session = Session {
+        stalls_seen: parts.stalls.load(Ordering::Relaxed),
+        parts,
+        why,
+        began,
         asked: None,
         spared: HashMap::new(),
     };
-    let began = catch_up.began;
+    if matches!(why, CatchUp::AfterStall) {
+        session.begin_again().await;
+    }
     let (mut contacted, mut logged) = (began, began);
-    let receiving = inner.gossip.wire().receiving();
     loop {
-        catch_up.begin_again_if_held_up().await;
-        let seen = catch_up.look().await;
-        if catch_up.is_done(&seen) {
+        session.begin_again_if_stalled().await;
+        let survey = session.survey().await;
+        if session.is_done(&survey) {
             break;
         }
-        let progress = receiving.progress();
-        let text = seen.describe(progress.as_deref());
-        if logged.elapsed() >= AGAIN.1 {
+        let received = wire.receiving().progress();
+        let text = survey.describe(received.as_deref());
+        if logged.elapsed() >= LOG_INTERVAL {
             logged = Instant::now();
             let took_ms = crate::clock::millis(began.elapsed());
-            if progress.is_some() {
+            if received.is_some() {
                 tracing::info!(took_ms, "{text}");
             } else {
                 tracing::warn!(took_ms, "still {text}");
             }
         }
-        inner.set_phase(Phase::Joining(text));
-        if contacted.elapsed() >= AGAIN.0 {
+        progress(text);
+        if contacted.elapsed() >= CONTACT_INTERVAL {
             contacted = Instant::now();
-            catch_up.contact_unheard();
+            session.contact_unheard();
         }
-        catch_up.ask(seen);
+        session.ask(survey);
         tokio::select! {
-            () = tokio::time::sleep(LOOK) => {}
-            () = receiving.wants_more() => {}
+            () = tokio::time::sleep(POLL_INTERVAL) => {}
+            () = wire.receiving().wants_more() => {}
         }
     }
-    catch_up.contacts().caught_up();
-    inner.become_ready("joined").await;
-    tracing::info!(
-        took_ms = crate::clock::millis(began.elapsed()),
-        "this member holds what its cluster holds"
-    );
+    wire.contacts().caught_up();
 }
 
-/// Catches up whenever this process did not run for a while: a failover decided on what it knew
-/// before would be none.
-pub(crate) async fn recover<V>(inner: Arc<Inner<V>>) -> String
-where
-    V: Mergeable + Clone + PartialEq + Send + Sync + 'static,
-{
-    loop {
-        inner.held_up.notified().await;
-        // One that still joins catches up anyway, and one that leaves need not.
-        if inner.says() != MemberState::Active {
-            continue;
-        }
-        if inner.liveness().others().is_empty() {
-            inner.become_ready("nobody else is there").await;
-            continue;
-        }
-        // Digests that wait in a buffer since before do not know of this.
-        let version = inner.gossip.mark().await;
-        inner.gossip.wire().contacts().begin_again(version);
-        catch_up(&inner, &[], Patience::Bounded).await;
-    }
-}
-
-impl Seen {
-    fn describe(&self, progress: Option<&str>) -> String {
-        match progress {
-            Some(progress) => format!("catching up: {progress}"),
+impl Survey {
+    fn describe(&self, received: Option<&str>) -> String {
+        match received {
+            Some(received) => format!("catching up: {received}"),
             None => format!(
                 "catching up: {} of {} members that were heard are active, {} know more",
                 self.active.len(),
                 self.others.len(),
-                self.behind.len()
+                self.ahead.len()
             ),
         }
     }
 }
 
-impl<V> CatchUp<'_, V>
-where
-    V: Mergeable + Clone + PartialEq + Send + Sync + 'static,
-{
-    fn contacts(&self) -> MutexGuard<'_, Contacts> {
-        self.inner.gossip.wire().contacts()
-    }
-
-    async fn begin_again_if_held_up(&mut self) {
-        let times = self.inner.times_held_up.load(Ordering::Relaxed);
-        if times != self.times_held_up {
-            self.times_held_up = times;
-            self.began = Instant::now();
-            let version = self.inner.gossip.mark().await;
-            self.contacts().begin_again(version);
+impl Session<'_> {
+    async fn begin_again_if_stalled(&mut self) {
+        let stalls = self.parts.stalls.load(Ordering::Relaxed);
+        if stalls != self.stalls_seen {
+            self.stalls_seen = stalls;
+            self.begin_again().await;
         }
     }
 
-    async fn look(&self) -> Seen {
-        let others = self.inner.liveness().others();
-        let address = |(id, _): &(PeerId, MemberState)| id.gossip_advertise_addr;
-        let is_active = |(_, state): &&(PeerId, MemberState)| *state == MemberState::Active;
-        let active: Vec<SocketAddr> = others.iter().filter(is_active).map(address).collect();
-        let others: Vec<SocketAddr> = others.iter().map(address).collect();
-        let mut digests = self.contacts().digests(&active);
-        // What a member knew that is gone, nobody may be able to tell.
+    /// What others said before does not count: digests that wait in a buffer since then do not know
+    /// of what has happened meanwhile.
+    async fn begin_again(&mut self) {
+        self.began = Instant::now();
+        let version = self.parts.gossip.mark().await;
+        self.parts.wire.contacts().begin_again(version);
+    }
+
+    async fn survey(&self) -> Survey {
+        let members = lock(self.parts.liveness).members();
+        let others: Vec<_> = members.others().collect();
+        let active = others
+            .iter()
+            .filter(|member| member.state == MemberState::Active);
+        let active: Vec<SocketAddr> = active.map(|member| member.id.address).collect();
+        let others: Vec<SocketAddr> = others.iter().map(|member| member.id.address).collect();
+        let mut digests = self.parts.wire.contacts().digests(&active);
+        // What a member knew that is gone, none may be able to tell.
         digests.retain(|digest| others.contains(&digest.from));
         let counted = digests
             .iter()
             .filter(|digest| active.contains(&digest.from))
             .count();
-        let mut behind = Vec::new();
+        let mut ahead = Vec::new();
         for digest in &digests {
-            if let Some(missing) = self.inner.gossip.missing(digest).await {
-                behind.push((digest.from, missing));
+            if let Some(missing) = self.parts.gossip.missing(digest).await {
+                let member = digest.from;
+                ahead.push(Ahead { member, missing });
             }
         }
-        Seen {
+        Survey {
             others,
             active,
             counted,
-            behind,
+            ahead,
         }
     }
 
-    fn is_done(&self, seen: &Seen) -> bool {
-        if self.patience == Patience::Bounded && self.began.elapsed() >= BOUND {
+    fn is_done(&self, survey: &Survey) -> bool {
+        let is_after_stall = matches!(self.why, CatchUp::AfterStall);
+        if is_after_stall && self.began.elapsed() >= AFTER_STALL_TIMEOUT {
             tracing::warn!("catching up takes too long: going on with what is there");
             return true;
         }
-        if !seen.behind.is_empty() {
+        if !survey.ahead.is_empty() {
             return false;
         }
-        if !seen.active.is_empty() {
-            return seen.counted > 0;
+        if !survey.active.is_empty() {
+            return survey.counted > 0;
         }
-        let settled = self.began.elapsed() >= self.inner.config.gossip_interval * NOTHING_THERE;
-        settled && (self.unheard().is_empty() || self.began.elapsed() >= SILENCE)
+        let settled = self.parts.gossip.interval() * NOTHING_THERE_ROUNDS;
+        self.began.elapsed() >= settled
+            && (self.unheard().is_empty() || self.began.elapsed() >= EXPECTED_TIMEOUT)
     }
 
     /// Goes on with a snapshot that is being received, begins one if much is missing, or exchanges
     /// what there is with another member, which is faster than to wait for the next round.
-    fn ask(&mut self, seen: Seen) {
-        let wire = self.inner.gossip.wire();
+    fn ask(&mut self, survey: Survey) {
+        let wire = self.parts.wire;
         match wire.receiving().next() {
             Next::Wait => {}
             Next::Ask(member, ask) => {
@@ -248,27 +237,25 @@ where
             }
             Next::Done(member, entries) => {
                 tracing::info!(%member, entries, "received a snapshot");
-                // Whoever made it would give the same again, and others one as new as that.
-                for (other, _) in &seen.behind {
-                    self.spare(*other, ASK_AGAIN);
+                // The member that made it would give the same again, and others one as new as that.
+                for other in &survey.ahead {
+                    self.spare(other.member, SPARED_AFTER_SNAPSHOT);
                 }
-                self.exchange(seen);
+                self.exchange(survey);
             }
             Next::Failed(member, failure) => {
-                self.spare(
-                    member,
-                    match failure {
-                        Failure::Refused => REFUSED,
-                        Failure::Silent => SILENT,
-                    },
-                );
+                let time = match failure {
+                    Failure::Refused => SPARED_AFTER_REFUSAL,
+                    Failure::Silent => SPARED_AFTER_SILENCE,
+                };
+                self.spare(member, time);
             }
-            Next::Nothing => match self.choose(&seen) {
-                Some((member, missing)) => {
+            Next::Nothing => match self.choose(&survey) {
+                Some(Ahead { member, missing }) => {
                     wire.receiving().begin(member, missing.maps);
                     self.ask_for_first_part();
                 }
-                None => self.exchange(seen),
+                None => self.exchange(survey),
             },
         }
     }
@@ -277,24 +264,25 @@ where
         self.spared.insert(member, Instant::now() + time);
     }
 
-    /// Whom to ask for a snapshot: whoever is active first.
-    fn choose(&self, seen: &Seen) -> Option<(SocketAddr, Missing)> {
+    /// Whom to ask for a snapshot: active members first.
+    fn choose(&self, survey: &Survey) -> Option<Ahead> {
         let is_spared = |member| {
             let until = self.spared.get(member);
             until.is_some_and(|until| Instant::now() < *until)
         };
         let candidates = || {
-            let behind = seen.behind.iter();
-            behind.filter(|(member, missing)| missing.versions >= MUCH && !is_spared(member))
+            let ahead = survey.ahead.iter();
+            ahead.filter(|other| other.missing.versions >= MUCH && !is_spared(&other.member))
         };
-        let is_active = |(member, _): &&(SocketAddr, Missing)| seen.active.contains(member);
         let mut random = rand::rng();
-        let active = candidates().filter(is_active).choose(&mut random);
+        let active = candidates()
+            .filter(|other| survey.active.contains(&other.member))
+            .choose(&mut random);
         active.or_else(|| candidates().choose(&mut random)).cloned()
     }
 
     fn ask_for_first_part(&self) {
-        let wire = self.inner.gossip.wire();
+        let wire = self.parts.wire;
         if let Next::Ask(member, ask) = wire.receiving().next() {
             tracing::info!(%member, "much is missing: asking for a snapshot");
             wire.send_over_stream(member, &Message::Ask(ask).encode());
@@ -302,20 +290,17 @@ where
     }
 
     /// Begins an exchange, unless the last one has not been answered yet.
-    fn exchange(&mut self, seen: Seen) {
-        if let Some(asked) = &self.asked
-            && asked.at.elapsed() < ANSWER
-            && self.contacts().answers(asked.member) == asked.answers
-        {
+    fn exchange(&mut self, survey: Survey) {
+        if self.waits_for_answer() {
             return;
         }
-        let mut members = seen.others;
-        if seen.counted > 0 {
-            // Whoever is active has little that is missing, or gives no snapshot.
-            self.inner.gossip.wire().receiving().decide();
+        let mut members = survey.others;
+        if survey.counted > 0 {
+            // A member that is active has little that is missing, or gives no snapshot.
+            self.parts.wire.receiving().decide();
         }
-        if !seen.behind.is_empty() {
-            members = seen.behind.into_iter().map(|(member, _)| member).collect();
+        if !survey.ahead.is_empty() {
+            members = survey.ahead.into_iter().map(|other| other.member).collect();
         }
         let last = self.asked.as_ref().map(|asked| asked.member);
         if members.len() > 1 {
@@ -324,34 +309,48 @@ where
         let Some(member) = members.into_iter().choose(&mut rand::rng()) else {
             return;
         };
-        let answers = self.contacts().answers(member);
+        let (at, answers) = (Instant::now(), self.parts.wire.contacts().answers(member));
         self.asked = Some(Asked {
             member,
-            at: Instant::now(),
+            at,
             answers,
         });
-        self.inner.gossip.exchange(member);
+        self.parts.gossip.exchange(member);
+    }
+
+    /// Whether a member was asked that has not answered, and still may.
+    fn waits_for_answer(&self) -> bool {
+        self.asked.as_ref().is_some_and(|asked| {
+            asked.at.elapsed() < ANSWER_TIMEOUT
+                && self.parts.wire.contacts().answers(asked.member) == asked.answers
+        })
+    }
+
+    fn expected(&self) -> &[SocketAddr] {
+        match self.why {
+            CatchUp::Joining { expected } => expected,
+            CatchUp::AfterStall => &[],
+        }
     }
 
     /// Who should be there, was not heard, and did not refuse.
     fn unheard(&self) -> Vec<SocketAddr> {
-        let wire = self.inner.gossip.wire();
-        let contacts = wire.contacts();
+        let contacts = self.parts.wire.contacts();
         let is_unheard = |address: &SocketAddr| {
-            !contacts.has_heard(*address) && wire.trouble(*address).is_none()
+            !contacts.has_heard(*address) && self.parts.wire.last_error(*address).is_none()
         };
-        self.expected.iter().copied().filter(is_unheard).collect()
+        self.expected().iter().copied().filter(is_unheard).collect()
     }
 
     /// Also those that refused: they may have started since.
     fn contact_unheard(&self) {
         let unheard: Vec<SocketAddr> = {
-            let contacts = self.contacts();
+            let contacts = self.parts.wire.contacts();
             let is_unheard = |address: &SocketAddr| !contacts.has_heard(*address);
-            self.expected.iter().copied().filter(is_unheard).collect()
+            self.expected().iter().copied().filter(is_unheard).collect()
         };
         for address in unheard {
-            self.inner.gossip.contact(address);
+            self.parts.gossip.contact(address);
         }
     }
 }

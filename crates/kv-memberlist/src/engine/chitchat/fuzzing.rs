@@ -2,9 +2,9 @@
 
 use chitchat::{ChitchatMessage, Deserializable};
 
-use crate::Keyring;
-use crate::engine::chitchat::inspect::inspect;
-use crate::engine::chitchat::snapshot::message::{Message, read};
+use super::inspect::inspect;
+use super::snapshot::message::{Message, read};
+use crate::seal::keyring::Keyring;
 use crate::seal::packet::{MAX_BODY, Sealer};
 
 thread_local! {

@@ -1,71 +1,59 @@
 //! Who is alive: a member whose heartbeat grows.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::MemberState;
-use crate::engine::chitchat::{Peer, PeerId};
-use crate::store::OVERDUE;
+use super::gossip::Peer;
+use crate::engine::{MemberChange, MemberId, MemberRecord, Members};
+use crate::status::MemberState;
+use crate::watchdog::STALLED_AFTER;
 
 /// Rounds of gossip without a heartbeat after which a member is dead.
-const ROUNDS: u32 = 25;
+const DEAD_AFTER_ROUNDS: u32 = 25;
 
 /// However short the rounds are, a member is not dead before this. A process that the kernel or a
-/// garbage collection of memory holds up is not dead.
-const AT_LEAST: Duration = Duration::from_secs(2);
+/// garbage collection stalls is not dead.
+const DEAD_AFTER_AT_LEAST: Duration = Duration::from_secs(2);
 
 /// What this member saw of the others.
-pub(crate) struct Liveness {
+pub(super) struct Liveness {
     dead_after: Duration,
-    seen: HashMap<PeerId, Seen>,
-    looked_at: Instant,
+    seen: HashMap<MemberId, Seen>,
+    polled_at: Instant,
 }
 
 #[derive(Debug, Clone)]
-pub(crate) struct Seen {
+struct Seen {
     heartbeat: u64,
     grew_at: Instant,
     /// Whether its heartbeat ever grew: a remembered dead member is told of, but has never spoken.
     grew: bool,
-    pub(crate) state: MemberState,
-    pub(crate) is_self: bool,
-}
-
-/// A member that changed its state, or was heard for the first time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Change {
-    pub(crate) id: PeerId,
-    /// Whether its heartbeat ever grew. Otherwise others told of it, or somebody made it up.
-    pub(crate) heard: bool,
-    /// `None`: not known before.
-    pub(crate) from: Option<MemberState>,
-    /// `None`: forgotten.
-    pub(crate) to: Option<MemberState>,
+    state: MemberState,
+    is_self: bool,
 }
 
 impl Liveness {
-    pub(crate) fn new(gossip_interval: Duration) -> Self {
+    pub(super) fn new(gossip_interval: Duration) -> Self {
         Self {
-            dead_after: (gossip_interval * ROUNDS).max(AT_LEAST),
+            dead_after: (gossip_interval * DEAD_AFTER_ROUNDS).max(DEAD_AFTER_AT_LEAST),
             seen: HashMap::new(),
-            looked_at: Instant::now(),
+            polled_at: Instant::now(),
         }
     }
 
     /// Takes note of what gossip says now.
-    pub(crate) fn look(&mut self, peers: Vec<Peer>) -> Vec<Change> {
+    pub(super) fn poll(&mut self, peers: Vec<Peer>) -> Vec<MemberChange> {
         let now = Instant::now();
-        // A member that was itself held up, or stopped, has heard nobody: that says nothing of them.
-        let held_up = now.duration_since(self.looked_at);
-        let pardon = if held_up >= OVERDUE {
-            held_up
+        // A member that was itself stalled has heard no other one: that says nothing of them.
+        let stalled = now.duration_since(self.polled_at);
+        let pardon = if stalled >= STALLED_AFTER {
+            stalled
         } else {
             Duration::ZERO
         };
-        self.looked_at = now;
+        self.polled_at = now;
         let mut changes = Vec::new();
         let mut before = std::mem::take(&mut self.seen);
         for peer in peers {
@@ -74,7 +62,7 @@ impl Liveness {
             let was_heard = known.as_ref().is_some_and(|seen| seen.grew);
             let seen = self.judge(known, &peer, now, pardon);
             if was != Some(seen.state) || was_heard != seen.grew {
-                changes.push(Change {
+                changes.push(MemberChange {
                     id: peer.id.clone(),
                     heard: seen.grew,
                     from: was,
@@ -83,7 +71,7 @@ impl Liveness {
             }
             self.seen.insert(peer.id, seen);
         }
-        changes.extend(before.into_iter().map(|(id, seen)| Change {
+        changes.extend(before.into_iter().map(|(id, seen)| MemberChange {
             id,
             heard: seen.grew,
             from: Some(seen.state),
@@ -123,59 +111,26 @@ impl Liveness {
     }
 
     /// All members, those included that are gone.
-    pub(crate) fn members(&self) -> impl Iterator<Item = (&PeerId, &Seen)> {
-        self.seen.iter()
-    }
-
-    pub(crate) fn state(&self, id: &PeerId) -> Option<MemberState> {
-        self.seen.get(id).map(|seen| seen.state)
-    }
-
-    /// Whether what this member publishes can be relied on to stay.
-    pub(crate) fn holds(&self, id: &PeerId) -> bool {
-        self.state(id).is_some_and(MemberState::holds)
-    }
-
-    /// Members that speak, this one included.
-    pub(crate) fn alive(&self) -> usize {
-        self.seen.values().filter(|seen| is_alive(seen)).count()
-    }
-
-    /// The others that speak.
-    pub(crate) fn others(&self) -> Vec<(PeerId, MemberState)> {
-        self.seen
-            .iter()
-            .filter(|(_, seen)| !seen.is_self && is_alive(seen))
-            .map(|(id, seen)| (id.clone(), seen.state))
-            .collect()
-    }
-
-    /// Whether a member that is gone, and may come back with what it held, is still remembered.
-    pub(crate) fn remembers_gone(&self) -> bool {
-        self.seen.values().any(|seen| !is_alive(seen))
-    }
-
-    /// Addresses of the others that speak.
-    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
-        self.others()
-            .into_iter()
-            .map(|(id, _)| id.gossip_advertise_addr)
-            .collect()
+    pub(super) fn members(&self) -> Members {
+        Members(self.seen.iter().map(|(id, seen)| seen.record(id)).collect())
     }
 }
 
 impl Seen {
-    pub(crate) fn age(&self) -> Duration {
-        if self.is_self {
-            Duration::ZERO
-        } else {
-            self.grew_at.elapsed()
+    fn record(&self, id: &MemberId) -> MemberRecord {
+        let is_gone = matches!(self.state, MemberState::Dead | MemberState::Left);
+        MemberRecord {
+            id: id.clone(),
+            state: self.state,
+            is_alive: !is_gone && (self.grew || self.is_self),
+            heartbeat_age: if self.is_self {
+                Duration::ZERO
+            } else {
+                self.grew_at.elapsed()
+            },
+            is_self: self.is_self,
         }
     }
-}
-
-fn is_alive(seen: &Seen) -> bool {
-    !matches!(seen.state, MemberState::Dead | MemberState::Left) && (seen.grew || seen.is_self)
 }
 
 #[cfg(test)]
@@ -188,10 +143,10 @@ mod tests {
 
     fn peer(name: &str, heartbeat: u64) -> Peer {
         Peer {
-            id: PeerId {
-                node_id: Arc::from(name),
-                generation_id: 1,
-                gossip_advertise_addr: ([127, 0, 0, 1], 7946).into(),
+            id: MemberId {
+                name: Arc::from(name),
+                run: 1,
+                address: ([127, 0, 0, 1], 7946).into(),
             },
             heartbeat,
             state: Some(MemberState::Active),
@@ -200,7 +155,7 @@ mod tests {
     }
 
     fn states(liveness: &Liveness) -> Vec<MemberState> {
-        liveness.members().map(|(_, seen)| seen.state).collect()
+        liveness.members().iter().map(|seen| seen.state).collect()
     }
 
     #[tokio::test(start_paused = true)]
@@ -210,29 +165,29 @@ mod tests {
         for _ in 0..10 {
             tokio::time::advance(ROUND).await;
             heartbeat += 1;
-            liveness.look(vec![peer("a", heartbeat)]);
+            liveness.poll(vec![peer("a", heartbeat)]);
         }
         assert_eq!(states(&liveness), [MemberState::Active]);
         for round in 1..=25 {
-            assert_eq!(liveness.alive(), 1, "round {round}");
+            assert_eq!(liveness.members().alive(), 1, "round {round}");
             tokio::time::advance(ROUND).await;
-            liveness.look(vec![peer("a", heartbeat)]);
+            liveness.poll(vec![peer("a", heartbeat)]);
         }
         assert_eq!(states(&liveness), [MemberState::Dead]);
-        assert!(liveness.remembers_gone());
-        let changes = liveness.look(vec![peer("a", heartbeat + 1)]);
+        assert!(liveness.members().remembers_gone());
+        let changes = liveness.poll(vec![peer("a", heartbeat + 1)]);
         assert_eq!(changes.len(), 1);
         assert_eq!(states(&liveness), [MemberState::Active]);
-        assert_eq!(liveness.look(Vec::new())[0].to, None);
+        assert_eq!(liveness.poll(Vec::new())[0].to, None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_member_that_was_stopped_itself_declares_nobody_dead() {
         let mut liveness = Liveness::new(ROUND);
-        liveness.look(vec![peer("a", 1)]);
-        liveness.look(vec![peer("a", 2)]);
+        liveness.poll(vec![peer("a", 1)]);
+        liveness.poll(vec![peer("a", 2)]);
         tokio::time::advance(Duration::from_secs(60)).await;
-        liveness.look(vec![peer("a", 2)]);
+        liveness.poll(vec![peer("a", 2)]);
         assert_eq!(states(&liveness), [MemberState::Active]);
     }
 
@@ -240,33 +195,34 @@ mod tests {
     async fn who_is_only_told_of_is_not_alive() {
         let mut liveness = Liveness::new(ROUND);
         for _ in 0..5 {
-            liveness.look(vec![peer("gone", 77)]);
+            liveness.poll(vec![peer("gone", 77)]);
             tokio::time::advance(ROUND).await;
         }
-        assert_eq!(liveness.alive(), 0);
-        assert!(!liveness.holds(&peer("other", 1).id));
+        assert_eq!(liveness.members().alive(), 0);
+        assert!(!liveness.members().holding().contains(&peer("other", 1).id));
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_was_never_heard_says_so() {
         let mut liveness = Liveness::new(ROUND);
-        let heard = |changes: Vec<Change>| {
+        let heard = |changes: Vec<MemberChange>| {
             changes
                 .iter()
                 .map(|change| change.heard)
                 .collect::<Vec<_>>()
         };
         let peers = |heartbeat| vec![peer("made-up", 77), peer("real", heartbeat)];
-        assert_eq!(heard(liveness.look(peers(1))), [false, false]);
-        assert_eq!(heard(liveness.look(peers(2))), [true]);
+        assert_eq!(heard(liveness.poll(peers(1))), [false, false]);
+        assert_eq!(heard(liveness.poll(peers(2))), [true]);
         for heartbeat in 3..28 {
             tokio::time::advance(ROUND).await;
-            let changes = liveness.look(peers(heartbeat));
+            let changes = liveness.poll(peers(heartbeat));
             assert!(changes.iter().all(|change| !change.heard));
         }
-        assert_eq!(
-            liveness.state(&peer("made-up", 1).id),
-            Some(MemberState::Dead)
-        );
+        let members = liveness.members();
+        let made_up = members
+            .iter()
+            .find(|member| member.id == peer("made-up", 1).id);
+        assert_eq!(made_up.map(|member| member.state), Some(MemberState::Dead));
     }
 }

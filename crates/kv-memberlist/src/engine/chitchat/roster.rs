@@ -1,16 +1,17 @@
 //! Who may be in chitchat's table of members.
 //!
-//! chitchat remembers whomever a digest names, for minutes, and cannot be made to forget. So a
+//! chitchat remembers each member that a digest names, for minutes, and cannot be made to forget. So a
 //! member that was only heard of gets there as long as there are few such: it takes no place of one
 //! that has spoken for itself. Who is left out is asked, and gets in once it has answered.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use super::maps::PeerId;
-use crate::engine::chitchat::inspect::{MAX_DIGEST, MAX_MEMBERS, digest_size};
+use chitchat::ChitchatId;
+
+use super::inspect::{MAX_DIGEST, MAX_MEMBERS, digest_size};
 use crate::names::is_showable;
-use crate::seal::packet::Refusal;
+use crate::seal::refusal::Refusal;
 
 /// Members that were only heard of, at most.
 const MAX_HEARSAY: usize = 100;
@@ -22,16 +23,16 @@ const MAX_RUNS: usize = 4;
 /// The members that chitchat may remember.
 #[derive(Default)]
 pub(super) struct Roster {
-    own: Option<PeerId>,
+    own: Option<ChitchatId>,
     /// Whether each has spoken for itself.
-    known: HashMap<PeerId, bool>,
+    known: HashMap<ChitchatId, bool>,
     digest_size: usize,
 }
 
 /// What of a digest chitchat is not told.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct LeftOut {
-    pub(super) members: Vec<PeerId>,
+    pub(super) members: Vec<ChitchatId>,
     /// Whether some have names that cannot be shown.
     pub(super) names: bool,
     /// Where those are that may get in when they have answered.
@@ -40,12 +41,12 @@ pub(super) struct LeftOut {
 
 impl Roster {
     /// A run of this member begins.
-    pub(super) fn begin(&mut self, own: &PeerId) {
+    pub(super) fn begin(&mut self, own: &ChitchatId) {
         self.own = Some(own.clone());
     }
 
     /// These are the members that chitchat remembers.
-    pub(super) fn remembers<'a>(&mut self, members: impl Iterator<Item = &'a PeerId>) {
+    pub(super) fn remembers<'a>(&mut self, members: impl Iterator<Item = &'a ChitchatId>) {
         let mut before = std::mem::take(&mut self.known);
         self.known = members
             .map(|id| {
@@ -58,12 +59,12 @@ impl Roster {
     }
 
     /// Admits the members that the digest of a packet names. `has_proven` says of an address whether
-    /// packets that name it are its own, which `from` is known to be; if `all` are, nobody is only
+    /// packets that name it are its own, which `from` is known to be; if `all` are, no member is only
     /// heard of. An error if the sender itself has no place.
     pub(super) fn admit(
         &mut self,
         from: SocketAddr,
-        digest: &[(PeerId, u64)],
+        digest: &[(ChitchatId, u64)],
         all: bool,
         has_proven: impl Fn(SocketAddr) -> bool,
     ) -> Result<LeftOut, Refusal> {
@@ -93,8 +94,8 @@ impl Roster {
     }
 
     /// A member names itself.
-    fn speaks(&mut self, id: &PeerId, all: bool) -> Result<(), Refusal> {
-        let of_address = |(run, spoke): &(&PeerId, &bool)| {
+    fn speaks(&mut self, id: &ChitchatId, all: bool) -> Result<(), Refusal> {
+        let of_address = |(run, spoke): &(&ChitchatId, &bool)| {
             **spoke && *run != id && run.gossip_advertise_addr == id.gossip_advertise_addr
         };
         let counts = all || self.known.iter().filter(of_address).count() < MAX_RUNS;
@@ -113,9 +114,9 @@ impl Roster {
         known.any(|id| id.gossip_advertise_addr == address)
     }
 
-    /// Nobody else began at this member's address after it: whoever else says so may be believed to
+    /// No other member began at this member's address after it: one that says so may be believed to
     /// have heard it from this member.
-    fn is_forged_run(&self, id: &PeerId) -> bool {
+    fn is_forged_run(&self, id: &ChitchatId) -> bool {
         self.own.as_ref().is_some_and(|own| {
             id.gossip_advertise_addr == own.gossip_advertise_addr
                 && id.generation_id >= own.generation_id
@@ -123,14 +124,14 @@ impl Roster {
         })
     }
 
-    fn has_room(&self, id: &PeerId, spoke: bool) -> bool {
+    fn has_room(&self, id: &ChitchatId, spoke: bool) -> bool {
         let hearsay = || self.known.values().filter(|spoke| !**spoke).count();
         self.known.len() < MAX_MEMBERS
             && self.digest_size + digest_size([id]) <= MAX_DIGEST
             && (spoke || hearsay() < MAX_HEARSAY)
     }
 
-    fn insert(&mut self, id: &PeerId, spoke: bool) {
+    fn insert(&mut self, id: &ChitchatId, spoke: bool) {
         self.digest_size += digest_size([id]);
         self.known.insert(id.clone(), spoke);
     }
@@ -138,7 +139,7 @@ impl Roster {
 
 /// Whom a packet is from: of those that its digest names at its address, the one that began last. A
 /// member itself names none that began after it.
-fn speaker(from: SocketAddr, digest: &[(PeerId, u64)]) -> Option<&PeerId> {
+fn speaker(from: SocketAddr, digest: &[(ChitchatId, u64)]) -> Option<&ChitchatId> {
     let there = digest
         .iter()
         .map(|(id, _)| id)
@@ -157,11 +158,11 @@ mod tests {
         ([10, 0, high, low], 7946).into()
     }
 
-    fn run(number: usize, generation: u64) -> PeerId {
-        PeerId::new(format!("member-{number}"), generation, address(number))
+    fn run(number: usize, generation: u64) -> ChitchatId {
+        ChitchatId::new(format!("member-{number}"), generation, address(number))
     }
 
-    fn digest(members: impl IntoIterator<Item = PeerId>) -> Vec<(PeerId, u64)> {
+    fn digest(members: impl IntoIterator<Item = ChitchatId>) -> Vec<(ChitchatId, u64)> {
         members.into_iter().map(|id| (id, 1)).collect()
     }
 
@@ -172,7 +173,7 @@ mod tests {
         roster
     }
 
-    fn invented() -> Vec<(PeerId, u64)> {
+    fn invented() -> Vec<(ChitchatId, u64)> {
         digest((1000..1600).map(|number| run(number, 1)))
     }
 
@@ -198,7 +199,7 @@ mod tests {
             .unwrap();
         assert_eq!(left_out.members, [run(501, 1)]);
         // It is the same for what chitchat says afterwards.
-        let remembered: Vec<PeerId> = roster.known.keys().cloned().collect();
+        let remembered: Vec<ChitchatId> = roster.known.keys().cloned().collect();
         roster.remembers(remembered.iter());
         let left_out = roster.admit(address(1), &told, false, NOBODY).unwrap();
         assert_eq!(left_out.members, [run(501, 1)]);
@@ -262,7 +263,7 @@ mod tests {
             "c1\u{9b}31m",
             "two\nlines",
         ] {
-            let id = PeerId::new(name, 1, address(1));
+            let id = ChitchatId::new(name, 1, address(1));
             for all in [false, true] {
                 let mut roster = roster();
                 let named = digest([id.clone(), run(2, 1)]);

@@ -10,13 +10,23 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::places::{Place, Places};
-use super::{ERROR_PAUSE, FIRST_FRAME, FRAME_TIMEOUT, INCOMING_IDLE, MAX_DATAGRAM};
 use crate::link::{Arrival, Reception, Standing};
 use crate::metrics::Metrics;
-use crate::seal::packet::{MAX_PACKET, Refusal};
+use crate::seal::packet::MAX_PACKET;
+use crate::seal::refusal::Refusal;
 
 /// `MAX_PACKET`, as it stands before a packet.
 const MAX_PACKET_LENGTH: u32 = MAX_PACKET as u32;
+
+const MAX_DATAGRAM: usize = 65_535;
+/// How long a connection has to bring its first frame, or another one while it has brought none of a
+/// member.
+pub(super) const FIRST_FRAME_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const INCOMING_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a frame may take that has begun.
+pub(super) const FRAME_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause after an error that is not about one connection, such as too many open files.
+const ERROR_PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Clone)]
 pub(super) struct Incoming {
@@ -89,20 +99,19 @@ async fn receive_stream(
     place: &Place,
     incoming: &Incoming,
 ) {
-    // Whoever connects has something to say.
-    let mut patience = FIRST_FRAME;
+    let mut idle_timeout = FIRST_FRAME_TIMEOUT;
     loop {
-        match read_frame(&mut stream, patience).await {
+        match read_frame(&mut stream, idle_timeout).await {
             Ok(Some(packet)) => {
                 let size = packet.len() as u64;
                 incoming.metrics.stream_received.inc();
                 incoming.metrics.stream_bytes_received.inc_by(size);
                 let standing = incoming.pass_on(from, true, packet);
                 place.used(standing);
-                patience = if standing == Standing::Stranger {
-                    FIRST_FRAME
+                idle_timeout = if standing == Standing::Stranger {
+                    FIRST_FRAME_TIMEOUT
                 } else {
-                    INCOMING_IDLE
+                    INCOMING_IDLE_TIMEOUT
                 };
             }
             Ok(None) => return,
@@ -117,10 +126,10 @@ async fn receive_stream(
 /// Reads a frame; `None` if there is no other one.
 async fn read_frame(
     stream: &mut TcpStream,
-    patience: Duration,
+    idle_timeout: Duration,
 ) -> Result<Option<Vec<u8>>, Refusal> {
     let mut first = [0];
-    let read = timeout(patience, stream.read(&mut first)).await;
+    let read = timeout(idle_timeout, stream.read(&mut first)).await;
     if !matches!(read, Ok(Ok(1))) {
         return Ok(None);
     }

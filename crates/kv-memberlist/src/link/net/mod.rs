@@ -15,7 +15,6 @@ mod tests;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::runtime::Handle;
@@ -27,34 +26,12 @@ use incoming::{Incoming, accept, receive_datagrams};
 use outgoing::{Network, Outgoing};
 use places::{Bounds, Places};
 
-/// Bytes of a datagram at most. IPv6 guarantees that 1,280 get through unsplit, and its header and
-/// that of UDP have 48.
-pub(crate) const SAFE_DATAGRAM: usize = 1200;
-
-const MAX_DATAGRAM: usize = 65_535;
-/// Packets that wait for one connection.
-const QUEUE: usize = 32;
-/// Bytes that wait for all connections.
-const MAX_QUEUED: usize = 64 << 20;
-const MAX_OUTGOING: usize = 1024;
 /// Connections from others. A member opens one, as many may run on a host as have a place here.
 const MAX_INCOMING: Bounds = Bounds {
     members: 512,
     others: 64,
     per_host: 32,
 };
-const MAX_TROUBLES: usize = 1024;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Shorter than what the other end waits for: who closes a connection knows that it is closed.
-const OUTGOING_IDLE: Duration = Duration::from_secs(30);
-const FIRST_FRAME: Duration = Duration::from_secs(5);
-const INCOMING_IDLE: Duration = Duration::from_secs(60);
-const FRAME_TIMEOUT: Duration = Duration::from_secs(10);
-/// Pause after a connection could not be made.
-const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
-/// Pause after an error that is not about one connection, such as too many open files.
-const ERROR_PAUSE: Duration = Duration::from_millis(50);
 /// Ports tried until one is free for both protocols on all addresses.
 const PORT_ATTEMPTS: usize = 16;
 

@@ -5,8 +5,10 @@ use std::collections::hash_map::Entry;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use kv_core::lock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::runtime::Handle;
@@ -14,13 +16,27 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use super::{
-    CONNECT_TIMEOUT, MAX_OUTGOING, MAX_QUEUED, MAX_TROUBLES, OUTGOING_IDLE, QUEUE, RECONNECT_PAUSE,
-    SAFE_DATAGRAM, WRITE_TIMEOUT,
-};
-use crate::link::{Link, Via};
+use crate::link::{LastError, Link, Via};
 use crate::metrics::Metrics;
 use crate::seal::packet::MAX_PACKET;
+
+/// Bytes of a datagram at most. IPv6 guarantees that 1,280 get through unsplit, and its header and
+/// that of UDP have 48.
+pub(super) const SAFE_DATAGRAM: usize = 1200;
+/// Packets that wait for one connection.
+pub(super) const MAX_QUEUE: usize = 32;
+/// Bytes that wait for all connections.
+const MAX_QUEUED_BYTES: usize = 64 << 20;
+const MAX_OUTGOING: usize = 1024;
+/// Addresses whose last failure is remembered.
+const MAX_FAILURES: usize = 1024;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Shorter than what the other end waits for: the end that closes a connection knows that it is
+/// closed.
+pub(super) const OUTGOING_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pause after a connection could not be made.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 
 pub(super) struct Network {
     /// Never empty.
@@ -54,10 +70,14 @@ impl Link for Network {
         )
     }
 
-    fn trouble(&self, to: SocketAddr) -> Option<String> {
+    fn last_error(&self, to: SocketAddr) -> Option<LastError> {
         let to = SocketAddr::new(to.ip().to_canonical(), to.port());
-        let state = self.outgoing.lock();
-        state.troubles.get(&to).map(|trouble| trouble.text.clone())
+        let state = lock(&self.outgoing.state);
+        state.failures.get(&to).map(|failure| LastError {
+            text: failure.why.text.clone(),
+            at: failure.at,
+            is_refusal: failure.why.stage == Stage::Refused,
+        })
     }
 }
 
@@ -106,7 +126,7 @@ impl Network {
             queue,
             outgoing: Arc::clone(&self.outgoing),
         };
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tasks = lock(&self.tasks);
         while tasks.try_join_next().is_some() {}
         tasks.spawn_on(connection.run(), &self.runtime);
     }
@@ -125,14 +145,42 @@ pub(super) struct Outgoing {
 #[derive(Default)]
 struct OutgoingState {
     queues: HashMap<SocketAddr, mpsc::Sender<Frame>>,
-    troubles: HashMap<SocketAddr, Trouble>,
+    /// Of those addresses whose last connection failed.
+    failures: HashMap<SocketAddr, Failure>,
 }
 
-struct Trouble {
+struct Failure {
+    why: Why,
+    at: Instant,
+}
+
+/// Why a connection failed.
+struct Why {
     text: String,
-    since: Instant,
-    /// Whether there was no connection at all.
-    unconnected: bool,
+    stage: Stage,
+}
+
+/// How far a connection came that failed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The other end refused it.
+    Refused,
+    /// It could not be made for another reason.
+    Unconnected,
+    /// It broke, or what was sent was not read.
+    Connected,
+}
+
+impl Why {
+    fn unconnected(text: String) -> Self {
+        let stage = Stage::Unconnected;
+        Self { text, stage }
+    }
+
+    fn broken(text: String) -> Self {
+        let stage = Stage::Connected;
+        Self { text, stage }
+    }
 }
 
 /// A packet that waits, and is counted as long as it does.
@@ -164,14 +212,10 @@ impl Outgoing {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, OutgoingState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Queues a packet, or drops it; gives a new queue, which wants a connection.
     fn enqueue(&self, to: SocketAddr, packet: Vec<u8>) -> Option<mpsc::Receiver<Frame>> {
-        let mut state = self.lock();
-        let full = self.queued.load(Ordering::Relaxed) + packet.len() > MAX_QUEUED;
+        let mut state = lock(&self.state);
+        let full = self.queued.load(Ordering::Relaxed) + packet.len() > MAX_QUEUED_BYTES;
         if full || state.is_pausing(to) {
             self.metrics.dropped.inc();
             return None;
@@ -189,7 +233,7 @@ impl Outgoing {
                 None
             }
             Entry::Vacant(place) => {
-                let (sender, queue) = mpsc::channel(QUEUE);
+                let (sender, queue) = mpsc::channel(MAX_QUEUE);
                 let _ = place.insert(sender).try_send(self.frame(packet));
                 Some(queue)
             }
@@ -210,47 +254,28 @@ impl Outgoing {
 
 impl OutgoingState {
     fn is_pausing(&self, to: SocketAddr) -> bool {
-        self.troubles
-            .get(&to)
-            .is_some_and(|trouble| trouble.unconnected && trouble.since.elapsed() < RECONNECT_PAUSE)
+        self.failures.get(&to).is_some_and(|failure| {
+            failure.why.stage != Stage::Connected && failure.at.elapsed() < RECONNECT_PAUSE
+        })
     }
 
-    fn remember(&mut self, to: SocketAddr, trouble: Trouble) {
-        if self.troubles.len() >= MAX_TROUBLES && !self.troubles.contains_key(&to) {
-            let oldest = self
-                .troubles
-                .iter()
-                .min_by_key(|(_, trouble)| trouble.since);
+    fn remember(&mut self, to: SocketAddr, why: Why) {
+        if self.failures.len() >= MAX_FAILURES && !self.failures.contains_key(&to) {
+            let oldest = self.failures.iter().min_by_key(|(_, failure)| failure.at);
             if let Some(oldest) = oldest.map(|(&address, _)| address) {
-                self.troubles.remove(&oldest);
+                self.failures.remove(&oldest);
             }
         }
-        self.troubles.insert(to, trouble);
+        let at = Instant::now();
+        self.failures.insert(to, Failure { why, at });
     }
 }
 
-/// Why a connection ended.
+/// How a connection ended.
 enum End {
     /// Nothing was to be sent for long, or the link is gone.
     Idle,
-    /// What it was about, and whether there was no connection at all.
-    Failed { text: String, unconnected: bool },
-}
-
-impl End {
-    fn unconnected(text: String) -> Self {
-        End::Failed {
-            text,
-            unconnected: true,
-        }
-    }
-
-    fn broken(text: String) -> Self {
-        End::Failed {
-            text,
-            unconnected: false,
-        }
-    }
+    Failed(Why),
 }
 
 /// The connection to one address, or what becomes one as soon as there is a packet to send.
@@ -263,8 +288,8 @@ struct Connection {
 impl Connection {
     async fn run(mut self) {
         loop {
-            if let End::Failed { text, unconnected } = self.serve().await {
-                self.fail(text, unconnected);
+            if let End::Failed(why) = self.serve().await {
+                self.fail(why);
                 return;
             }
             if self.retire() {
@@ -284,15 +309,15 @@ impl Connection {
                 Some(stream) => stream,
                 None => match connect(&self.outgoing.own, self.to).await {
                     Ok(stream) => connected.insert(stream),
-                    Err(text) => {
+                    Err(why) => {
                         self.outgoing.metrics.dropped.inc();
-                        return End::unconnected(text);
+                        return End::Failed(why);
                     }
                 },
             };
             if let Err(text) = write_frame(stream, &frame.packet).await {
                 self.outgoing.metrics.dropped.inc();
-                return End::broken(text);
+                return End::Failed(Why::broken(text));
             }
             self.sent(&frame);
         }
@@ -300,7 +325,7 @@ impl Connection {
 
     /// The next packet; meanwhile, forgets a connection that the other end closes.
     async fn next(&mut self, connected: &mut Option<TcpStream>) -> Option<Frame> {
-        let deadline = Instant::now() + OUTGOING_IDLE;
+        let deadline = Instant::now() + OUTGOING_IDLE_TIMEOUT;
         loop {
             let wait = tokio::time::timeout_at(deadline, self.queue.recv());
             let Some(stream) = connected else {
@@ -320,12 +345,12 @@ impl Connection {
         let metrics = &self.outgoing.metrics;
         metrics.stream_sent.inc();
         metrics.stream_bytes_sent.inc_by(frame.packet.len() as u64);
-        self.outgoing.lock().troubles.remove(&self.to);
+        lock(&self.outgoing.state).failures.remove(&self.to);
     }
 
     /// Ends, unless a packet has come meanwhile.
     fn retire(&mut self) -> bool {
-        let mut state = self.outgoing.lock();
+        let mut state = lock(&self.outgoing.state);
         let done = self.queue.is_empty();
         if done {
             state.queues.remove(&self.to);
@@ -334,30 +359,37 @@ impl Connection {
     }
 
     /// Drops what is queued, and remembers why.
-    fn fail(&mut self, text: String, unconnected: bool) {
-        tracing::debug!(to = %self.to, error = text, "a connection of gossip failed");
-        let mut state = self.outgoing.lock();
+    fn fail(&mut self, why: Why) {
+        tracing::debug!(to = %self.to, error = why.text, "a connection of gossip failed");
+        let mut state = lock(&self.outgoing.state);
         state.queues.remove(&self.to);
-        let trouble = Trouble {
-            text,
-            since: Instant::now(),
-            unconnected,
-        };
-        state.remember(self.to, trouble);
+        state.remember(self.to, why);
         while self.queue.try_recv().is_ok() {
             self.outgoing.metrics.dropped.inc();
         }
     }
 }
 
-async fn connect(own: &[IpAddr], to: SocketAddr) -> Result<TcpStream, String> {
-    let socket = socket_from(own, to).map_err(|error| describe(&error))?;
-    let stream = timeout(CONNECT_TIMEOUT, socket.connect(to))
-        .await
-        .map_err(|_| format!("no connection within {} s", CONNECT_TIMEOUT.as_secs()))?
-        .map_err(|error| describe(&error))?;
+async fn connect(own: &[IpAddr], to: SocketAddr) -> Result<TcpStream, Why> {
+    let unconnected = |error: io::Error| Why::unconnected(describe(&error));
+    let socket = socket_from(own, to).map_err(unconnected)?;
+    let connected = timeout(CONNECT_TIMEOUT, socket.connect(to)).await;
+    let connected = connected.map_err(|_| {
+        Why::unconnected(format!(
+            "no connection within {} s",
+            CONNECT_TIMEOUT.as_secs()
+        ))
+    })?;
+    let stream = connected.map_err(|error| Why {
+        text: describe(&error),
+        stage: if error.kind() == ErrorKind::ConnectionRefused {
+            Stage::Refused
+        } else {
+            Stage::Unconnected
+        },
+    })?;
     // A packet is written in two parts, the second of which must not wait for an answer.
-    stream.set_nodelay(true).map_err(|error| describe(&error))?;
+    stream.set_nodelay(true).map_err(unconnected)?;
     Ok(stream)
 }
 

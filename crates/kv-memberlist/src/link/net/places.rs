@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use kv_core::lock;
 use tokio::sync::Notify;
 
 use crate::link::Standing;
@@ -20,8 +21,8 @@ pub(super) struct Bounds {
     pub(super) per_host: usize,
 }
 
-/// Who has a place. A newcomer always gets one: that of whoever has brought nothing of worth for
-/// longest, of its own host if that has too many.
+/// Who has a place. A newcomer always gets one: that of the connection that has brought nothing of
+/// worth for longest, of its own host if that has too many.
 pub(super) struct Places {
     bounds: Bounds,
     metrics: Metrics,
@@ -85,12 +86,12 @@ impl Places {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
 impl State {
-    /// Sends away, until fewer than `bound` of this kind are there, whoever was of use longest ago;
+    /// Sends away, until fewer than `bound` of this kind are there, those that were of use longest ago;
     /// how many.
     fn make_room(&mut self, bound: usize, kind: impl Fn(&Taken) -> bool) -> u64 {
         let mut gone = 0;
@@ -146,7 +147,7 @@ impl Drop for Place {
     }
 }
 
-/// Whoever has one IPv6 address has 2^64.
+/// A host that has one IPv6 address has 2^64.
 fn host(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -9,11 +10,14 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::incoming::{FIRST_FRAME_TIMEOUT, FRAME_TIMEOUT, INCOMING_IDLE_TIMEOUT};
+use super::outgoing::{MAX_QUEUE, OUTGOING_IDLE_TIMEOUT, SAFE_DATAGRAM};
 use super::*;
 use crate::admission::refusals::Refusals;
 use crate::link::{Arrival, Link, Reception, Standing, Via};
 use crate::metrics::Reason;
-use crate::seal::packet::{MAX_PACKET, Refusal};
+use crate::seal::packet::MAX_PACKET;
+use crate::seal::refusal::Refusal;
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -167,12 +171,14 @@ async fn a_packet_that_is_too_large_is_dropped() {
 }
 
 #[tokio::test]
-async fn trouble_is_remembered_until_it_is_over() {
+async fn the_last_error_is_remembered_until_it_is_over() {
     let (first, nowhere) = (member().await, nowhere().await);
-    assert_eq!(first.link.trouble(nowhere), None);
+    assert_eq!(first.link.last_error(nowhere), None);
     first.send(nowhere, 5, Via::Stream);
-    until(|| first.link.trouble(nowhere).is_some()).await;
-    assert_eq!(first.link.trouble(nowhere).unwrap(), "connection refused");
+    until(|| first.link.last_error(nowhere).is_some()).await;
+    let error = first.link.last_error(nowhere).unwrap();
+    assert_eq!(error.text, "connection refused");
+    assert!(error.is_refusal);
     until(|| first.metrics.queued.get() == 0).await;
     assert_eq!(first.metrics.dropped.get(), 1);
     let mut opened = bind_all(&[LOCALHOST], nowhere.port()).await.unwrap();
@@ -183,7 +189,7 @@ async fn trouble_is_remembered_until_it_is_over() {
     })
     .await;
     assert!(opened.arrivals.recv().await.is_some());
-    assert_eq!(first.link.trouble(nowhere), None);
+    assert_eq!(first.link.last_error(nowhere), None);
     assert!(first.metrics.dropped.get() > 1);
 }
 
@@ -200,7 +206,7 @@ async fn a_peer_that_starts_again_is_connected_to_again() {
         opened.arrivals.try_recv().is_ok()
     })
     .await;
-    until(|| first.link.trouble(address).is_none()).await;
+    until(|| first.link.last_error(address).is_none()).await;
 }
 
 /// Waits until a port is free, and listens on it.
@@ -265,7 +271,7 @@ async fn a_peer_that_does_not_read_takes_little_memory() {
         first.send(address, MAX_PACKET, Via::Stream);
         tokio::task::yield_now().await;
         // One is being written.
-        assert!(first.metrics.queued.get() <= QUEUE as i64 + 1);
+        assert!(first.metrics.queued.get() <= MAX_QUEUE as i64 + 1);
     }
     let (sent, dropped) = (&first.metrics.stream_sent, &first.metrics.dropped);
     assert!(dropped.get() > count / 2);
@@ -292,9 +298,10 @@ async fn a_peer_that_does_not_read_is_given_up() {
     })
     .await;
     tokio::time::pause();
-    until(|| first.link.trouble(address).is_some()).await;
-    let trouble = first.link.trouble(address).unwrap();
-    assert_eq!(trouble, "nothing was read within 5 s");
+    until(|| first.link.last_error(address).is_some()).await;
+    let error = first.link.last_error(address).unwrap();
+    assert_eq!(error.text, "nothing was read within 5 s");
+    assert!(!error.is_refusal);
     assert_eq!(first.metrics.queued.get(), 0);
     assert_eq!(first.metrics.queued_bytes.get(), 0);
 }
@@ -313,11 +320,11 @@ async fn a_connection_that_is_not_used_is_closed() {
     tokio::time::pause();
     let since = Instant::now();
     assert_eq!(peer.read(&mut frame).await.unwrap(), 0);
-    assert!(since.elapsed() >= OUTGOING_IDLE - Duration::from_secs(1));
+    assert!(since.elapsed() >= OUTGOING_IDLE_TIMEOUT - Duration::from_secs(1));
     tokio::time::resume();
     first.send(address, 1, Via::Stream);
     listener.accept().await.unwrap();
-    assert_eq!(first.link.trouble(address), None);
+    assert_eq!(first.link.last_error(address), None);
 }
 
 #[tokio::test]
@@ -325,8 +332,8 @@ async fn a_frame_that_stalls_closes_its_connection() {
     let second = member().await;
     for (bytes, limit, frames) in [
         (&[0, 0, 0, 9, 7][..], FRAME_TIMEOUT, 0),
-        (&[], FIRST_FRAME, 0),
-        (&[0, 0, 0, 1, 7], INCOMING_IDLE, 1),
+        (&[], FIRST_FRAME_TIMEOUT, 0),
+        (&[0, 0, 0, 1, 7], INCOMING_IDLE_TIMEOUT, 1),
     ] {
         let mut stream = TcpStream::connect(second.address()).await.unwrap();
         stream.write_all(bytes).await.unwrap();

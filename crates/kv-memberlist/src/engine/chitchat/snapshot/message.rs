@@ -9,7 +9,8 @@
 //!
 //! Numbers are little-endian.
 
-use crate::seal::packet::{Reader, Refusal};
+use crate::seal::reader::Reader;
+use crate::seal::refusal::Refusal;
 
 /// As in chitchat's messages: its magic number and version.
 const START: [u8; 3] = [0x53, 0xb0, 0];
@@ -18,6 +19,10 @@ const FIRST_KIND: u8 = 16;
 const ASK: u8 = FIRST_KIND;
 const PART: u8 = FIRST_KIND + 1;
 const WORD: u8 = FIRST_KIND + 2;
+
+/// Parts that are asked for at once. With [`super::parts::MAX_PART`], about 0.9 MiB at most before
+/// compression.
+pub(super) const BATCH: u32 = 8;
 
 /// Which parts are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,21 +9,10 @@
 //! and a member that serves keeps nothing of those that it serves.
 //!
 //! Meanwhile the joiner tells the others that it lacks nothing of what it is being sent
-//! ([`UNTOLD`]), so that nobody prepares the same for it.
+//! ([`super::inspect::UNTOLD`]), so that none of them prepares the same for it.
 
-pub(crate) mod message;
-mod parts;
-mod receiving;
-mod serving;
-
-pub(crate) use parts::Maps;
-pub(crate) use receiving::{Failure, Next, Receiving};
-pub(crate) use serving::{Serving, serve};
-
-/// Parts that are asked for at once. With [`parts::MAX_PART`], about 0.9 MiB at most before
-/// compression.
-const BATCH: u32 = 8;
-
-/// Stands for the version of a map in the digest of a joiner that is sent that map by somebody else.
-/// No map gets here, and chitchat offers nothing to whoever has it.
-pub(crate) const UNTOLD: u64 = crate::engine::chitchat::inspect::MAX_COUNTER - 1;
+pub(super) mod asks;
+pub(super) mod message;
+pub(super) mod parts;
+pub(super) mod receiving;
+pub(super) mod serve;

@@ -2,18 +2,19 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
+use chitchat::ChitchatId;
+use kv_core::lock;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::message::{Ask, Head, Word};
-use super::{BATCH, UNTOLD};
-use crate::engine::chitchat::PeerId;
+use super::message::{Ask, BATCH, Head, Word};
+use crate::engine::chitchat::inspect::{UNTOLD, overwrite_versions};
 
 /// How long a joiner waits for the next part before it asks again.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PART_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How often it asks for the same before it gives the member up. One that answers nothing at all may
 /// be of a version that knows no snapshots.
@@ -27,16 +28,16 @@ const DECISION: Duration = Duration::from_secs(2);
 pub(crate) struct Receiving {
     session: Mutex<Option<Session>>,
     undecided: Mutex<Undecided>,
-    /// Wakes whoever asks for more.
+    /// Wakes the task that asks for more.
     wants_more: Notify,
 }
 
 /// A member that has just started, and has heard first of others, does not know yet whether much or
-/// little is missing. Until it does, nobody is to send it anything.
+/// little is missing. Until it does, no member is to send it anything.
 #[derive(Clone, Copy, Default)]
 enum Undecided {
     #[default]
-    /// It has heard nobody.
+    /// It has heard no other member.
     Alone,
     Until(Instant),
     Decided,
@@ -45,7 +46,7 @@ enum Undecided {
 struct Session {
     from: SocketAddr,
     /// Maps of which this member says meanwhile that it lacks nothing.
-    untold: HashSet<PeerId>,
+    untold: HashSet<ChitchatId>,
     /// What the parts are of; `None` before the first one.
     head: Option<Head>,
     /// The first part that has not arrived.
@@ -84,23 +85,13 @@ pub(crate) enum Failure {
 }
 
 impl Receiving {
-    fn lock(&self) -> MutexGuard<'_, Option<Session>> {
-        self.session.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// From now on, others may send what this member lacks.
     pub(crate) fn decide(&self) {
-        *self.undecided() = Undecided::Decided;
-    }
-
-    fn undecided(&self) -> MutexGuard<'_, Undecided> {
-        self.undecided
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.undecided) = Undecided::Decided;
     }
 
     fn is_undecided(&self) -> bool {
-        let mut undecided = self.undecided();
+        let mut undecided = lock(&self.undecided);
         let now = Instant::now();
         if matches!(*undecided, Undecided::Alone) {
             *undecided = Undecided::Until(now + DECISION);
@@ -109,9 +100,9 @@ impl Receiving {
     }
 
     /// Begins to receive a snapshot, which brings these maps.
-    pub(crate) fn begin(&self, from: SocketAddr, maps: HashSet<PeerId>) {
+    pub(crate) fn begin(&self, from: SocketAddr, maps: HashSet<ChitchatId>) {
         self.decide();
-        *self.lock() = Some(Session {
+        *lock(&self.session) = Some(Session {
             from,
             untold: maps,
             head: None,
@@ -129,12 +120,12 @@ impl Receiving {
     /// Nothing is to be received any more.
     pub(crate) fn end(&self) {
         self.decide();
-        *self.lock() = None;
+        *lock(&self.session) = None;
     }
 
     /// What is to be done now; an ask is counted as asked.
     pub(crate) fn next(&self) -> Next {
-        let mut session = self.lock();
+        let mut session = lock(&self.session);
         let Some(current) = session.as_mut() else {
             return Next::Nothing;
         };
@@ -145,9 +136,9 @@ impl Receiving {
         next
     }
 
-    /// Takes a part that has arrived; ignores one that nobody asked for.
+    /// Takes a part that has arrived; ignores one that was not asked for.
     pub(crate) fn take(&self, from: SocketAddr, head: Head, message: &[u8]) {
-        if let Some(session) = self.lock().as_mut()
+        if let Some(session) = lock(&self.session).as_mut()
             && session.from == from
         {
             session.take(head, message);
@@ -156,7 +147,7 @@ impl Receiving {
 
     /// The member says something else than what it was asked for.
     pub(crate) fn hear(&self, from: SocketAddr, word: Word) {
-        if let Some(session) = self.lock().as_mut()
+        if let Some(session) = lock(&self.session).as_mut()
             && session.from == from
         {
             session.refused |= word == Word::NotActive;
@@ -172,7 +163,7 @@ impl Receiving {
 
     /// The next message that chitchat is to see, and from whom.
     pub(crate) fn message(&self) -> Option<(SocketAddr, Vec<u8>)> {
-        let mut session = self.lock();
+        let mut session = lock(&self.session);
         let session = session.as_mut()?;
         let message = session.ready.pop_front()?;
         if session.wants_more() {
@@ -183,7 +174,7 @@ impl Receiving {
 
     /// How far it is, for people.
     pub(crate) fn progress(&self) -> Option<String> {
-        let session = self.lock();
+        let session = lock(&self.session);
         let session = session.as_ref()?;
         let from = session.from;
         Some(match session.head {
@@ -198,15 +189,13 @@ impl Receiving {
 
     /// Changes a digest that is about to be sent: of the maps that this member is being sent, or has
     /// not decided how to get, it lacks nothing.
-    pub(crate) fn hide_gaps(&self, own: &PeerId, body: &mut [u8]) {
-        if let Some(session) = self.lock().as_ref() {
-            crate::engine::chitchat::inspect::overwrite_versions(body, |member| {
+    pub(crate) fn hide_gaps(&self, own: &ChitchatId, body: &mut [u8]) {
+        if let Some(session) = lock(&self.session).as_ref() {
+            overwrite_versions(body, |member| {
                 session.untold.contains(member).then_some(UNTOLD)
             });
         } else if self.is_undecided() {
-            crate::engine::chitchat::inspect::overwrite_versions(body, |member| {
-                (member != own).then_some(UNTOLD)
-            });
+            overwrite_versions(body, |member| (member != own).then_some(UNTOLD));
         }
     }
 }
@@ -226,7 +215,7 @@ impl Session {
             self.heard_at = Instant::now();
         }
         let has_all = self.wants_more();
-        let is_late = self.heard_at.elapsed() >= PATIENCE;
+        let is_late = self.heard_at.elapsed() >= PART_TIMEOUT;
         let attempts = if self.answers { ATTEMPTS } else { 1 };
         if self.refused {
             return Next::Failed(self.from, Failure::Refused);
@@ -258,7 +247,7 @@ impl Session {
                         number: known.number,
                         ..head
                     }) => {}
-            // The first one; or the member does not have the other one any more, and begins anew.
+            // The first one; or the member does not have the other one any more, and begins again.
             _ if head.number == 0 => {
                 (self.head, self.next, self.asked_to) = (Some(head), 0, BATCH);
                 self.early.clear();

@@ -1,0 +1,201 @@
+//! A running member: the handle that keeps it running, and what shows it to admin pages.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+
+use kv_core::{TaskFailed, Tasks, Value};
+use tokio::sync::watch;
+
+use super::leave::{LeaveTimeouts, leave};
+use crate::engine::{Engine, MemberId, MemberRecord};
+use crate::phase::{Phase, Phases};
+use crate::status::{EntryInfo, History, Member};
+use crate::view::{RawValue, View};
+
+/// What stands for a task of a member in errors.
+pub(super) const TASK: &str = "a task of gossip";
+
+/// A running member. Dropping it stops it at once, as if it had crashed; [`Memberlist::leave`] hands
+/// over first.
+pub struct Memberlist {
+    member: Arc<dyn Inspect>,
+    tasks: Tasks,
+    phase: watch::Receiver<Phase>,
+}
+
+/// Shows a member to admin pages, and does not keep it alive. Clones show the same member.
+#[derive(Clone)]
+pub struct Inspector {
+    member: Weak<dyn Inspect>,
+    address: SocketAddr,
+    phase: watch::Receiver<Phase>,
+}
+
+/// A member whatever the type of its values.
+#[async_trait::async_trait]
+trait Inspect: Send + Sync {
+    fn address(&self) -> SocketAddr;
+    async fn members(&self) -> Vec<Member>;
+    fn other_members(&self) -> usize;
+    fn entries(&self) -> Vec<EntryInfo>;
+    fn raw(&self, key: &str) -> Option<RawValue>;
+    fn history(&self) -> Option<History>;
+    async fn leave(&self);
+    fn close(&self);
+}
+
+/// What is shown of a member, and what it takes to leave.
+pub(super) struct Shown<V> {
+    pub(super) engine: Arc<dyn Engine>,
+    pub(super) view: Arc<View<V>>,
+    pub(super) phases: Phases,
+    pub(super) leave_timeouts: LeaveTimeouts,
+}
+
+impl Memberlist {
+    pub(super) fn new<V: Value>(shown: Shown<V>, tasks: Tasks) -> Self {
+        Self {
+            phase: shown.phases.subscribe(),
+            member: Arc::new(shown),
+            tasks,
+        }
+    }
+
+    /// Waits until this member holds what its cluster holds, or is alone and knows it. Waits for
+    /// ever if it has left.
+    pub fn ready(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut phase = self.phase.clone();
+        async move {
+            let ready = phase.wait_for(|phase| *phase == Phase::Ready);
+            if ready.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// For admin pages.
+    pub fn inspector(&self) -> Inspector {
+        Inspector {
+            member: Arc::downgrade(&self.member),
+            address: self.member.address(),
+            phase: self.phase.clone(),
+        }
+    }
+
+    /// Waits for a task to fail: a bug, or a cluster that could not be joined although it must be.
+    pub async fn failed(&mut self) -> TaskFailed {
+        self.tasks.failed().await
+    }
+
+    /// Hands this member's entries over to the others, tells them that it has left, and stops. Takes
+    /// `leave_timeout` at most.
+    pub async fn leave(mut self) {
+        self.member.leave().await;
+        let tasks = std::mem::replace(&mut self.tasks, Tasks::new(TASK));
+        tasks.abort().await;
+        self.member.close();
+    }
+}
+
+impl Drop for Memberlist {
+    fn drop(&mut self) {
+        self.member.close();
+    }
+}
+
+impl Inspector {
+    /// What the member waits for before it is ready; `None` if it is.
+    pub fn waiting_for(&self) -> Option<String> {
+        match &*self.phase.borrow() {
+            Phase::Joining(waiting) => Some(waiting.clone()),
+            Phase::Ready => None,
+            Phase::Gone => Some("it has left".to_owned()),
+        }
+    }
+
+    /// Where other members reach this one.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// All members that are known, by name; those that are gone until they are forgotten.
+    pub async fn members(&self) -> Vec<Member> {
+        match self.member.upgrade() {
+            Some(member) => member.members().await,
+            None => Vec::new(),
+        }
+    }
+
+    /// How many other members are alive, as far as this one knows.
+    pub fn other_members(&self) -> usize {
+        let member = self.member.upgrade();
+        member.map_or(0, |member| member.other_members())
+    }
+
+    /// All entries, by key; tombstones included.
+    pub fn entries(&self) -> Vec<EntryInfo> {
+        let member = self.member.upgrade();
+        member.map(|member| member.entries()).unwrap_or_default()
+    }
+
+    /// The encoded value of a key.
+    pub fn raw(&self, key: &str) -> Option<RawValue> {
+        self.member.upgrade()?.raw(key)
+    }
+
+    /// The last messages; `None` unless `message_history_buffer_bytes` is set.
+    pub fn history(&self) -> Option<History> {
+        self.member.upgrade()?.history()
+    }
+}
+
+#[async_trait::async_trait]
+impl<V: Value> Inspect for Shown<V> {
+    fn address(&self) -> SocketAddr {
+        self.engine.advertised()
+    }
+
+    async fn members(&self) -> Vec<Member> {
+        let counts = self.engine.copy_counts().await;
+        let count = |id: &MemberId| {
+            let found = counts.iter().find(|(known, _)| known == id);
+            found.map_or(0, |(_, count)| *count)
+        };
+        let mut records: Vec<_> = self.engine.members().0;
+        records.sort_by(|a, b| (&a.id.name, a.id.run).cmp(&(&b.id.name, b.id.run)));
+        let member = |record: &MemberRecord| Member {
+            name: record.id.name.to_string(),
+            address: record.id.address,
+            state: record.state,
+            heartbeat_age: record.heartbeat_age,
+            entries: count(&record.id),
+            is_self: record.is_self,
+        };
+        records.iter().map(member).collect()
+    }
+
+    fn other_members(&self) -> usize {
+        self.engine.members().others().count()
+    }
+
+    fn entries(&self) -> Vec<EntryInfo> {
+        self.view.infos()
+    }
+
+    fn raw(&self, key: &str) -> Option<RawValue> {
+        self.view.raw(key)
+    }
+
+    fn history(&self) -> Option<History> {
+        self.engine.history()
+    }
+
+    async fn leave(&self) {
+        leave(&*self.engine, &self.view, &self.phases, self.leave_timeouts).await;
+    }
+
+    fn close(&self) {
+        self.phases.set(Phase::Gone);
+        self.view.close();
+    }
+}

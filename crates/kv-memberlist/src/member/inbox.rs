@@ -1,0 +1,46 @@
+//! Folds what other members publish into the view.
+
+use std::sync::Arc;
+
+use kv_core::Value;
+use tokio::sync::watch;
+
+use crate::engine::EntrySink;
+use crate::metrics::{BAD_ENTRY, Metrics};
+use crate::phase::Phase;
+use crate::view::View;
+
+/// What an engine is given of a member.
+pub(super) struct Inbox<V> {
+    pub(super) view: Arc<View<V>>,
+    pub(super) metrics: Metrics,
+    pub(super) phase: watch::Receiver<Phase>,
+}
+
+impl<V: Value> EntrySink for Inbox<V> {
+    fn receive(&self, key: &str, text: &str) -> bool {
+        match self.view.apply(key, text) {
+            Ok(Some(updated_ms)) => {
+                // What a joiner is told was not written just now.
+                if *self.phase.borrow() == Phase::Ready {
+                    let delay = crate::clock::now_ms().saturating_sub(updated_ms).max(0);
+                    self.metrics.propagation.observe(delay as f64 / 1000.0);
+                }
+                true
+            }
+            Ok(None) => false,
+            Err(error) => {
+                self.metrics.refuse(BAD_ENTRY);
+                tracing::debug!(
+                    key,
+                    "a member publishes an entry that cannot be read: {error}"
+                );
+                false
+            }
+        }
+    }
+
+    fn publish_again(&self) {
+        self.view.publish_all_again();
+    }
+}

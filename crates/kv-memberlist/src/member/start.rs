@@ -1,0 +1,221 @@
+//! Starting a member.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use kv_core::{Codec, Tasks, Value};
+use prometheus_client::registry::Registry;
+use settings::Report;
+use tokio::sync::Notify;
+
+use super::address::{advertised, default_port};
+use super::error::StartError;
+use super::handle::{Memberlist, Shown, TASK};
+use super::inbox::Inbox;
+use super::join::join;
+use super::leave::LeaveTimeouts;
+use super::look_after::{LookAfter, look_after};
+use super::name::name;
+use super::publish::publish;
+use super::readiness::Readiness;
+use super::recover::recover;
+use super::resolve::{JoinMember, Resolver};
+use super::sweep::Sweeper;
+use crate::admission::Admission;
+use crate::config::MemberlistConfig;
+use crate::engine::{Engine, EntrySink, gossip};
+use crate::link::{Link, Reception, net};
+use crate::metrics::Metrics;
+use crate::phase::Phases;
+use crate::seal::keyring::KeyError;
+use crate::seal::packet::Sealer;
+use crate::store::MemberlistStore;
+use crate::view::View;
+use crate::watchdog::Watchdog;
+
+/// Starts a member on the network: its store, and the handle that keeps it running. Listens when
+/// this returns; the store's calls wait until the member has joined.
+pub async fn start<V, C>(
+    config: MemberlistConfig,
+    codec: C,
+    registry: &mut Registry,
+) -> Result<(MemberlistStore<V>, Memberlist), StartError>
+where
+    V: Value,
+    C: Codec<V>,
+{
+    let metrics = Metrics::register(registry);
+    let everywhere = [IpAddr::V4(Ipv4Addr::UNSPECIFIED)];
+    let addresses = if config.bind_addr.is_empty() {
+        &everywhere[..]
+    } else {
+        &config.bind_addr
+    };
+    let admission = admission(&config, &metrics)?;
+    let reception = Arc::clone(&admission) as Arc<dyn Reception>;
+    let link = net::bind(addresses, config.bind_port, metrics.clone(), reception)
+        .await
+        .map_err(StartError::Bind)?;
+    start_on(admission, link, config, codec, metrics).await
+}
+
+/// What admits the packets of a member.
+pub(crate) fn admission(
+    config: &MemberlistConfig,
+    metrics: &Metrics,
+) -> Result<Arc<Admission>, KeyError> {
+    let sealer = Sealer::new(
+        config.keyring()?,
+        config.cluster_label.clone(),
+        !config.cluster_label_verification_disabled,
+        config.compression_enabled,
+    );
+    Ok(Arc::new(Admission::new(sealer, metrics.clone())))
+}
+
+/// As [`start`], on any link.
+pub(crate) async fn start_on<V, C>(
+    admission: Arc<Admission>,
+    link: Arc<dyn Link>,
+    config: MemberlistConfig,
+    codec: C,
+    metrics: Metrics,
+) -> Result<(MemberlistStore<V>, Memberlist), StartError>
+where
+    V: Value,
+    C: Codec<V>,
+{
+    let mut report = Report::default();
+    config.check(&mut report);
+    report.into_result()?;
+    let bound = link.local_addr();
+    let resolver = resolver(&config, default_port(&config, bound))?;
+    let advertised = advertised(&config, bound);
+    let name = name(&config);
+    if config.encryption_keys.is_empty() {
+        tracing::warn!(
+            "gossip is not encrypted: any host that reaches {bound} (UDP and TCP) can read and \
+             change the elections. Set encryption_keys, or keep the port to the members"
+        );
+    }
+    admission.open(Arc::downgrade(&link), advertised);
+    let member = Unstarted::new(name.clone(), config, codec, metrics);
+    let parts = gossip::Parts {
+        name: name.clone(),
+        advertised,
+        gossip_interval: member.config.gossip_interval,
+        remember: member.config.left_ingesters_timeout,
+        history_bytes: usize::try_from(member.config.message_history_buffer_bytes)
+            .unwrap_or(usize::MAX),
+        admission,
+        link,
+        sink: member.sink(),
+        phase: member.phases.subscribe(),
+        metrics: member.metrics.clone(),
+    };
+    let mut tasks = Tasks::new(TASK);
+    let engine = gossip::start(parts, &mut tasks)
+        .await
+        .map_err(|error| StartError::Gossip(format!("{error:#}").into()))?;
+    let join = member.config.join_members.join(", ");
+    tracing::info!(%name, %bound, %advertised, join, "gossip started");
+    Ok(member.start(engine, resolver, tasks))
+}
+
+fn resolver(config: &MemberlistConfig, default_port: u16) -> Result<Resolver, StartError> {
+    let members = config.join_members.iter();
+    let members = members
+        .map(|entry| JoinMember::parse(entry, default_port))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Resolver::new(members))
+}
+
+/// A member that has no engine yet.
+pub(super) struct Unstarted<V> {
+    name: String,
+    config: Arc<MemberlistConfig>,
+    view: Arc<View<V>>,
+    phases: Phases,
+    metrics: Metrics,
+}
+
+impl<V: Value> Unstarted<V> {
+    pub(super) fn new(
+        name: String,
+        config: MemberlistConfig,
+        codec: impl Codec<V>,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            name,
+            config: Arc::new(config),
+            view: Arc::new(View::new(Arc::new(codec), metrics.clone())),
+            phases: Phases::new(),
+            metrics,
+        }
+    }
+
+    /// What an engine tells of entries.
+    pub(super) fn sink(&self) -> Arc<dyn EntrySink> {
+        Arc::new(Inbox {
+            view: Arc::clone(&self.view),
+            metrics: self.metrics.clone(),
+            phase: self.phases.subscribe(),
+        })
+    }
+
+    /// Starts the tasks of the member, besides those that its engine has started.
+    pub(super) fn start(
+        self,
+        engine: Arc<dyn Engine>,
+        resolver: Resolver,
+        mut tasks: Tasks,
+    ) -> (MemberlistStore<V>, Memberlist) {
+        let Self {
+            name,
+            config,
+            view,
+            phases,
+            metrics,
+        } = self;
+        let interval = config.gossip_interval;
+        let watchdog = Arc::new(Watchdog::new());
+        let stalled = Arc::new(Notify::new());
+        let readiness = Readiness {
+            engine: Arc::clone(&engine),
+            phases: phases.clone(),
+            name: name.clone(),
+        };
+        let sweeper = Sweeper {
+            engine: Arc::clone(&engine),
+            view: Arc::clone(&view),
+            name: name.clone(),
+            keep: config.obsolete_entries_timeout,
+            keep_for_gone: config.left_ingesters_timeout,
+        };
+        tasks.spawn(publish(Arc::clone(&engine), Arc::clone(&view), interval));
+        tasks.spawn(look_after(LookAfter {
+            engine: Arc::clone(&engine),
+            sweeper,
+            phases: phases.clone(),
+            watchdog: Arc::clone(&watchdog),
+            stalled: Arc::clone(&stalled),
+            gossip_interval: interval,
+            name,
+            metrics: metrics.clone(),
+        }));
+        tasks.spawn_fallible(join(readiness.clone(), resolver, Arc::clone(&config)));
+        tasks.spawn(recover(readiness, stalled));
+        let store = MemberlistStore::new(Arc::clone(&view), phases.subscribe(), watchdog, metrics);
+        let shown = Shown {
+            engine,
+            view,
+            phases,
+            leave_timeouts: LeaveTimeouts {
+                all: config.leave_timeout,
+                gossip_interval: interval,
+            },
+        };
+        (store, Memberlist::new(shown, tasks))
+    }
+}

@@ -1,0 +1,57 @@
+//! Where a member is on its way: joining, ready, gone.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+/// Where a member is on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// It does not yet, or not again, hold what its cluster holds; the text says what it waits for.
+    Joining(String),
+    /// It holds what its cluster holds, or is alone.
+    Ready,
+    /// It has left.
+    Gone,
+}
+
+/// Changes the phase of a member, which many wait for. Clones change the same one.
+#[derive(Clone)]
+pub(crate) struct Phases(Arc<watch::Sender<Phase>>);
+
+impl Phases {
+    pub(crate) fn new() -> Self {
+        let (phase, _) = watch::channel(Phase::Joining("starting".to_owned()));
+        Self(Arc::new(phase))
+    }
+
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Phase> {
+        self.0.subscribe()
+    }
+
+    /// Goes on to this phase; a member that has left does not come back.
+    pub(crate) fn set(&self, phase: Phase) {
+        self.0.send_if_modified(|current| {
+            let differs = *current != phase && *current != Phase::Gone;
+            if differs {
+                *current = phase;
+            }
+            differs
+        });
+    }
+
+    /// This process did not run for a while: what it knows is old, and calls have to wait. A member
+    /// that still joins does so anyway.
+    pub(crate) fn fall_behind(&self) {
+        self.0.send_if_modified(|current| {
+            let was_ready = *current == Phase::Ready;
+            if was_ready {
+                tracing::warn!(
+                    "this process was stopped, or had no CPU: learning what has happened meanwhile"
+                );
+                *current = Phase::Joining("catching up after not having run".to_owned());
+            }
+            was_ready
+        });
+    }
+}

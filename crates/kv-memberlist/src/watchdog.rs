@@ -1,0 +1,31 @@
+//! Notices that this process did not run: a view that is not kept up to date must not be believed.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use kv_core::lock;
+use tokio::time::Instant;
+
+/// A member whose background task has not run for this long was stopped, or starved: its view may be
+/// as old.
+pub(crate) const STALLED_AFTER: Duration = Duration::from_secs(1);
+
+/// When a member's background task last ran.
+#[derive(Debug)]
+pub(crate) struct Watchdog(Mutex<Instant>);
+
+impl Watchdog {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(Instant::now()))
+    }
+
+    /// The background task runs.
+    pub(crate) fn feed(&self) {
+        *lock(&self.0) = Instant::now();
+    }
+
+    /// Whether it has not run for too long.
+    pub(crate) fn is_stalled(&self) -> bool {
+        lock(&self.0).elapsed() >= STALLED_AFTER
+    }
+}
