@@ -35,7 +35,6 @@ mod listener;
 pub mod logging;
 mod memory;
 mod metrics;
-pub mod migration;
 mod multi;
 mod pages;
 mod push;

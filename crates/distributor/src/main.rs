@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use distributor::config::{Invocation, Loaded};
 use distributor::console::{EXIT_USAGE, complain, print};
 use distributor::signals::{Asked, Signals, ignore};
-use distributor::{REVISION, VERSION, config, demo, descriptors, logging, migration, reference};
+use distributor::{REVISION, VERSION, config, demo, descriptors, logging, reference};
 
 /// What the first argument may be.
 const COMMANDS: [&str; 4] = ["run", "demo", "migration", "docs"];
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     match arguments.first().and_then(|first| first.to_str()) {
         Some("docs") => return print_docs(arguments.get(1).and_then(|which| which.to_str())),
         Some("demo") => return demo::run(arguments.into_iter().skip(1)),
-        Some("migration") => return migration::run(arguments.into_iter().skip(1)),
+        Some("migration") => return migration_status::run(arguments.into_iter().skip(1)),
         Some("run") => drop(arguments.remove(0)),
         Some(word) if !word.starts_with('-') => return unknown_command(word),
         _ => {}

@@ -2,22 +2,25 @@
 
 use std::time::Duration;
 
-use super::{Findings, Severity, list_of};
-use crate::migration::seen::{Comparison, Details, NEW_STORE, Seen, Step};
+use admin_api::{BackfillState, Reason};
+
+use super::findings::{Findings, Severity, list_of};
+use crate::snapshot::{Comparison, Details, DistributorState};
+use crate::steps::{NEW_STORE, Step};
 
 /// A comparison that is older says nothing about now; one is made every 10 s.
 const OLD: Duration = Duration::from_secs(15);
 
 /// What a distributor with a multi store says about it.
-pub(super) fn mirroring(
+pub(crate) fn mirroring(
     target: &str,
     step: Step,
-    before: Option<&Seen>,
-    seen: &Seen,
+    before: Option<&DistributorState>,
+    state: &DistributorState,
     findings: &mut Findings,
 ) {
-    let Some(details) = &seen.details else {
-        // Nobody here can say whether the secondary is complete.
+    let Some(details) = &state.details else {
+        // There is no way to tell whether the secondary is complete.
         let severity = match step.0 {
             2 => Severity::Stop,
             _ => Severity::Warn,
@@ -29,10 +32,10 @@ pub(super) fn mirroring(
             "a distributor of Grafana Mimir copies nothing: wait until every cluster was written after mirroring \
              was enabled, compare the keys of both stores, and take step 3 at your own judgement",
         );
-        rising(target, step, before, seen, None, findings);
+        rising(target, step, before, state, None, findings);
         return;
     };
-    if seen.is_overridden() && step == Step(0) {
+    if state.is_overridden() && step == Step(0) {
         findings.stop(
             Some(target),
             "has a multi_kv_config in its runtime configuration, which would take effect with the first restart to step 1",
@@ -53,7 +56,7 @@ pub(super) fn mirroring(
         target,
         step,
         before,
-        seen,
+        state,
         details.last_error.as_deref(),
         findings,
     );
@@ -109,17 +112,17 @@ fn behind(
 fn rising(
     target: &str,
     step: Step,
-    before: Option<&Seen>,
-    seen: &Seen,
+    before: Option<&DistributorState>,
+    state: &DistributorState,
     last: Option<&str>,
     findings: &mut Findings,
 ) {
-    // A counter that is lower has begun anew.
+    // A counter that is lower has begun again.
     let base = before
         .map(|before| before.errors)
-        .filter(|errors| *errors <= seen.errors)
+        .filter(|errors| *errors <= state.errors)
         .unwrap_or(0);
-    let more = seen.errors - base;
+    let more = state.errors - base;
     let last = last
         .map(|last| format!("; the last: {last}"))
         .unwrap_or_default();
@@ -135,13 +138,13 @@ fn rising(
             format!("look at {store}: until it takes the writes again, the two stores grow apart"),
             findings,
         );
-    } else if seen.errors > 0 {
+    } else if state.errors > 0 {
         findings.add(
             Severity::Note,
             Some(target),
             format!(
                 "{} writes to the secondary failed earlier, none now{last}",
-                seen.errors
+                state.errors
             ),
             "nothing, as long as the stores do not differ: what was left out is copied",
         );
@@ -155,11 +158,11 @@ fn differences(
     comparison: &Comparison,
     findings: &mut Findings,
 ) {
-    let keys = |reasons: &[&str], total: u64| -> String {
+    let keys = |reasons: &[Reason], total: u64| -> String {
         let keys: Vec<&String> = comparison
             .named
             .iter()
-            .filter(|difference| reasons.contains(&difference.reason.as_str()))
+            .filter(|difference| reasons.contains(&difference.reason))
             .map(|difference| &difference.key)
             .collect();
         match keys.is_empty() {
@@ -179,12 +182,12 @@ fn differences(
                 comparison.behind(),
                 comparison.missing,
                 comparison.older,
-                keys(&["missing", "older"], comparison.behind())
+                keys(&[Reason::Missing, Reason::Older], comparison.behind())
             ),
             "wait: they are copied; if the number does not fall, /distributor/multi_kv and the log say why",
             findings,
         );
-    } else if details.backfill != "complete" {
+    } else if details.backfill != Some(BackfillState::Complete) {
         behind(
             target,
             step,
@@ -199,7 +202,7 @@ fn differences(
     let newer: Vec<_> = comparison
         .named
         .iter()
-        .filter(|difference| difference.reason == "newer")
+        .filter(|difference| difference.reason == Reason::Newer)
         .collect();
     let all_are_harmless = newer.len() as u64 == comparison.newer
         && newer.iter().all(|difference| difference.same_replica);
@@ -210,7 +213,7 @@ fn differences(
             format!(
                 "its secondary has {} newer elections of other replicas{}",
                 comparison.newer,
-                keys(&["newer"], comparison.newer)
+                keys(&[Reason::Newer], comparison.newer)
             ),
             "find who writes there: a distributor that is none of the targets, and uses it as its primary",
             findings,
@@ -233,7 +236,7 @@ fn differences(
             format!(
                 "its secondary has {} keys that the primary has not{}",
                 comparison.extra,
-                keys(&["extra"], comparison.extra)
+                keys(&[Reason::Extra], comparison.extra)
             ),
             match step.reads_old() {
                 true => "a switch would bring these clusters back; they are cleaned up within an hour",

@@ -4,43 +4,50 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
+use admin_api::{HaTracker, Memberlist, MultiKv, MultiStore};
 use futures::stream::{self, StreamExt};
 use scrape_client::{ANY, Answer, JSON, Sample, get, samples_named, sum};
 use serde::Deserialize;
 
-use super::seen::{Cluster, Comparison, Details, Difference, Gossip, Look, Member, Seen, Stores};
+use crate::snapshot::{
+    Cluster, Comparison, Details, Difference, DistributorState, Gossip, Member, Snapshot,
+};
+use crate::steps::Stores;
 
 /// A distributor whose store does not answer takes its time to say so.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PAGE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Distributors that are asked at the same time: pages of many clusters are large.
-const AT_ONCE: usize = 16;
+const CONCURRENT_TARGETS: usize = 16;
 
 /// The address of a distributor; or a name that leads to none, and why.
-pub(super) type Target = Result<String, (String, String)>;
+pub(crate) type Target = Result<String, (String, String)>;
 
-/// Looks at these distributors.
-pub(super) async fn look(client: &reqwest::Client, targets: Vec<Target>) -> Look {
+/// Asks these distributors for their pages and metrics.
+pub(crate) async fn fetch(client: &reqwest::Client, targets: Vec<Target>) -> Snapshot {
     let all = targets.into_iter().map(|target| async move {
         match target {
             Ok(target) => {
-                let seen = ask(client, &target).await;
-                (target, seen)
+                let state = ask(client, &target).await;
+                (target, state)
             }
             Err((name, error)) => (name, Err(error)),
         }
     });
-    Look {
-        targets: stream::iter(all).buffered(AT_ONCE).collect().await,
+    Snapshot {
+        targets: stream::iter(all)
+            .buffered(CONCURRENT_TARGETS)
+            .collect()
+            .await,
         at: SystemTime::now(),
     }
 }
 
-async fn ask(client: &reqwest::Client, target: &str) -> Result<Seen, String> {
+async fn ask(client: &reqwest::Client, target: &str) -> Result<DistributorState, String> {
     let page = |path: &str, accept: &'static str| {
         let url = format!("{target}{path}");
         async move {
-            let answer = get(client, &url, accept, PATIENCE).await;
+            let answer = get(client, &url, accept, PAGE_TIMEOUT).await;
             answer.map_err(|error| error.to_string())
         }
     };
@@ -57,16 +64,16 @@ async fn ask(client: &reqwest::Client, target: &str) -> Result<Seen, String> {
     }
     let metrics = metrics.body;
     let ready = ready?;
-    let multi = json::<MultiPage>("/distributor/multi_kv", &multi?)?;
+    let multi = multi_page(&multi?)?;
     let is_ours = multi.is_some();
-    let members = json::<MembersPage>("/memberlist", &members?);
-    let elected = json::<ElectedPage>("/distributor/ha_tracker", &elected?);
+    let members = json::<Memberlist>("/memberlist", &members?);
+    let elected = json::<HaTracker>("/distributor/ha_tracker", &elected?);
     // Mimir has these pages as well, and one of them is different.
     let (members, elected) = match is_ours {
         true => (members?, elected?),
         false => (members.unwrap_or(None), elected.unwrap_or(None)),
     };
-    Ok(Seen {
+    Ok(DistributorState {
         stores: stores(multi.as_ref(), &metrics)?,
         version: version(&metrics),
         is_runtime_broken: samples_named(&metrics, "cortex_runtime_config_last_reload_successful")
@@ -83,24 +90,37 @@ async fn ask(client: &reqwest::Client, target: &str) -> Result<Seen, String> {
     })
 }
 
+/// The page of the multi store; `None` if there is none.
+fn multi_page(answer: &Answer) -> Result<Option<MultiKv>, String> {
+    const PATH: &str = "/distributor/multi_kv";
+    let page = json::<MultiKv>(PATH, answer)?;
+    // What it says of the two stores was not understood: without it nothing can be called safe.
+    let is_partial =
+        |page: &MultiKv| page.store.as_deref() == Some("multi") && page.multi.is_none();
+    match page {
+        Some(page) if is_partial(&page) => Err(unexpected(PATH)),
+        page => Ok(page),
+    }
+}
+
+fn unexpected(path: &str) -> String {
+    format!("{path} is not as expected: is it a distributor, of a version like this one?")
+}
+
 /// A page; `None` if there is none.
 fn json<T: for<'de> Deserialize<'de>>(path: &str, answer: &Answer) -> Result<Option<T>, String> {
     match answer.status {
         200 => serde_json::from_str(&answer.body)
             .map(Some)
             // The parser's message would not help an operator.
-            .map_err(|_| {
-                format!(
-                    "{path} is not as expected: is it a distributor, of a version like this one?"
-                )
-            }),
+            .map_err(|_| unexpected(path)),
         404 => Ok(None),
         _ => Err(format!("{path} answers {}", answer.status_text())),
     }
 }
 
 /// By its page, or else by the metrics that Mimir has, too.
-fn stores(page: Option<&MultiPage>, metrics: &str) -> Result<Stores, String> {
+fn stores(page: Option<&MultiKv>, metrics: &str) -> Result<Stores, String> {
     let is_set = |wanted: f64| {
         samples_named(metrics, "cortex_multikv_primary_store")
             .find(|sample| sample.value == wanted)
@@ -134,94 +154,42 @@ fn version(metrics: &str) -> String {
         .map_or_else(|| "?".to_owned(), Cow::into_owned)
 }
 
-/// `/distributor/multi_kv`
-#[derive(Deserialize)]
-struct MultiPage {
-    store: Option<String>,
-    refused: Option<String>,
-    #[serde(rename = "override")]
-    wanted: Option<Override>,
-    #[serde(default)]
-    mirror: MirrorPart,
-    #[serde(default)]
-    backfill: BackfillPart,
-    comparison: Option<ComparisonPart>,
-    comparison_error: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Override {
-    primary: Option<String>,
-    mirror_enabled: Option<bool>,
-}
-
-#[derive(Deserialize, Default)]
-struct MirrorPart {
-    pending_keys: u64,
-    last_error: Option<LastError>,
-}
-
-#[derive(Deserialize)]
-struct LastError {
-    key: String,
-    error: String,
-}
-
-#[derive(Deserialize, Default)]
-struct BackfillPart {
-    state: String,
-    pending_keys: u64,
-}
-
-#[derive(Deserialize)]
-struct ComparisonPart {
-    missing: u64,
-    older: u64,
-    newer: u64,
-    extra: u64,
-    undecodable: u64,
-    age_ms: u64,
-    differences: Vec<DifferencePart>,
-}
-
-#[derive(Deserialize)]
-struct DifferencePart {
-    key: String,
-    reason: String,
-    primary: Option<DescPart>,
-    secondary: Option<DescPart>,
-}
-
-#[derive(Deserialize)]
-struct DescPart {
-    replica: String,
-}
-
-fn details(page: MultiPage) -> Details {
-    let comparison = match (page.comparison, page.comparison_error) {
-        (Some(found), _) => Some(Ok(comparison(found))),
-        (None, Some(error)) => Some(Err(error)),
-        (None, None) => None,
+/// What the page says about mirroring.
+fn details(page: MultiKv) -> Details {
+    let overrides =
+        |wanted: admin_api::Override| wanted.primary.is_some() || wanted.mirror_enabled.is_some();
+    let is_overridden = page.overridden.is_some_and(overrides);
+    let Some(multi) = page.multi else {
+        return Details {
+            is_overridden,
+            ..Details::default()
+        };
     };
+    let MultiStore {
+        backfill,
+        mirror,
+        refused,
+        ..
+    } = multi;
+    let last_error = mirror.last_error;
     Details {
-        pending_keys: page.mirror.pending_keys,
-        last_error: page
-            .mirror
-            .last_error
-            .map(|last| format!("{}: {}", last.key, last.error)),
-        refused: page.refused,
-        is_overridden: page
-            .wanted
-            .is_some_and(|wanted| wanted.primary.is_some() || wanted.mirror_enabled.is_some()),
-        backfill: page.backfill.state,
-        backfill_pending_keys: page.backfill.pending_keys,
-        comparison,
+        pending_keys: mirror.pending_keys,
+        last_error: last_error.map(|last| format!("{}: {}", last.key, last.error)),
+        refused,
+        is_overridden,
+        backfill: Some(backfill.state),
+        backfill_pending_keys: backfill.pending_keys,
+        comparison: match (multi.comparison, multi.comparison_error) {
+            (Some(found), _) => Some(Ok(comparison(found))),
+            (None, Some(error)) => Some(Err(error)),
+            (None, None) => None,
+        },
     }
 }
 
-fn comparison(found: ComparisonPart) -> Comparison {
+fn comparison(found: admin_api::Comparison) -> Comparison {
     let named = found.differences.into_iter().map(|difference| {
-        let replica = |desc: Option<DescPart>| desc.map(|desc| desc.replica);
+        let replica = |desc: Option<admin_api::ReplicaDesc>| desc.map(|desc| desc.replica);
         Difference {
             same_replica: replica(difference.primary) == replica(difference.secondary),
             key: difference.key,
@@ -239,30 +207,7 @@ fn comparison(found: ComparisonPart) -> Comparison {
     }
 }
 
-/// `/memberlist`
-#[derive(Deserialize)]
-struct MembersPage {
-    enabled: bool,
-    members: Vec<MemberPart>,
-    store: Vec<EntryPart>,
-}
-
-#[derive(Deserialize)]
-struct MemberPart {
-    name: String,
-    address: String,
-    state: String,
-    #[serde(rename = "self")]
-    is_self: bool,
-}
-
-#[derive(Deserialize)]
-struct EntryPart {
-    key: String,
-    deleted: bool,
-}
-
-fn gossip(page: MembersPage) -> Option<Gossip> {
+fn gossip(page: Memberlist) -> Option<Gossip> {
     if !page.enabled {
         return None;
     }
@@ -287,21 +232,7 @@ fn gossip(page: MembersPage) -> Option<Gossip> {
     })
 }
 
-/// `/distributor/ha_tracker`, which Mimir has as well.
-#[derive(Deserialize)]
-struct ElectedPage {
-    elected: Vec<ElectedPart>,
-}
-
-#[derive(Deserialize)]
-struct ElectedPart {
-    #[serde(rename = "userID")]
-    tenant: String,
-    cluster: String,
-    replica: String,
-}
-
-fn elections(page: ElectedPage) -> BTreeMap<Cluster, String> {
+fn elections(page: HaTracker) -> BTreeMap<Cluster, String> {
     page.elected
         .into_iter()
         .map(|row| ((row.tenant, row.cluster), row.replica))
@@ -336,9 +267,9 @@ mod tests {
 
     #[test]
     fn a_page_without_a_store_has_no_tracker() {
-        let page: MultiPage = serde_json::from_str(r#"{"store": null}"#).unwrap();
+        let page: MultiKv = serde_json::from_str(r#"{"store": null}"#).unwrap();
         assert_eq!(stores(Some(&page), ""), Ok(Stores::NoTracker));
-        let page: MultiPage = serde_json::from_str(r#"{"store": "etcd"}"#).unwrap();
+        let page: MultiKv = serde_json::from_str(r#"{"store": "etcd"}"#).unwrap();
         assert_eq!(
             stores(Some(&page), ""),
             Ok(Stores::Alone("etcd".to_owned()))
@@ -352,10 +283,23 @@ mod tests {
             headers: HeaderMap::new(),
             body: body.to_owned(),
         };
-        let page = json::<MultiPage>("/p", &answer(404, "no"));
+        let page = json::<MultiKv>("/p", &answer(404, "no"));
         assert!(page.unwrap().is_none());
-        let page = json::<MembersPage>("/p", &answer(200, "{\"Members\": {}}"));
+        let page = json::<Memberlist>("/p", &answer(200, "{\"Members\": {}}"));
         assert!(page.is_err());
-        assert!(json::<MultiPage>("/p", &answer(403, "")).is_err());
+        assert!(json::<MultiKv>("/p", &answer(403, "")).is_err());
+    }
+
+    #[test]
+    fn a_multi_store_that_is_not_understood_is_a_mistake() {
+        let answer = |body: &str| Answer {
+            status: 200,
+            headers: HeaderMap::new(),
+            body: body.to_owned(),
+        };
+        let partial = r#"{"store": "multi", "override": null, "primary": "consul"}"#;
+        assert!(multi_page(&answer(partial)).is_err());
+        let alone = multi_page(&answer(r#"{"store": "consul", "override": null}"#));
+        assert!(alone.unwrap().unwrap().multi.is_none());
     }
 }

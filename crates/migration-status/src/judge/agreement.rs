@@ -2,19 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Findings, list};
-use crate::migration::seen::{Cluster, Gossip, Look, Seen};
+use super::findings::{Findings, list};
+use crate::snapshot::{Cluster, DistributorState, Gossip, Snapshot};
 
 /// What two members need to see each other.
 const REACHABLE: &str = "check memberlist.join_members, cluster_label and encryption_keys on both sides, and that \
                          port 7946 is open for UDP and TCP";
 
 /// Clusters for which distributors name different replicas.
-fn disagreements(look: &Look) -> BTreeSet<(&str, &str)> {
+fn disagreements(snapshot: &Snapshot) -> BTreeSet<(&str, &str)> {
     let mut named = BTreeMap::<(&str, &str), &str>::new();
     let mut differ = BTreeSet::new();
-    for (_, seen) in look.seen() {
-        for ((tenant, cluster), replica) in seen.elected.iter().flatten() {
+    for (_, state) in snapshot.answered() {
+        for ((tenant, cluster), replica) in state.elected.iter().flatten() {
             let key = (tenant.as_str(), cluster.as_str());
             if named.entry(key).or_insert(replica) != replica {
                 differ.insert(key);
@@ -24,13 +24,15 @@ fn disagreements(look: &Look) -> BTreeSet<(&str, &str)> {
     differ
 }
 
-/// All clusters that anybody tracks.
-fn tracked(look: &Look) -> BTreeSet<&Cluster> {
-    let elected = look.seen().filter_map(|(_, seen)| seen.elected.as_ref());
+/// All clusters that any distributor tracks.
+fn tracked(snapshot: &Snapshot) -> BTreeSet<&Cluster> {
+    let elected = snapshot
+        .answered()
+        .filter_map(|(_, state)| state.elected.as_ref());
     elected.flat_map(BTreeMap::keys).collect()
 }
 
-pub(super) fn elections(before: &Look, now: &Look, findings: &mut Findings) {
+pub(crate) fn elections(before: &Snapshot, now: &Snapshot, findings: &mut Findings) {
     let (was, is) = (disagreements(before), disagreements(now));
     let lasting: Vec<String> = was
         .intersection(&is)
@@ -50,8 +52,11 @@ pub(super) fn elections(before: &Look, now: &Look, findings: &mut Findings) {
     // Not known to some that are ready, for longer than news take.
     let known_before = tracked(before);
     let known = tracked(now);
-    for (target, seen) in now.seen().filter(|(_, seen)| seen.not_ready.is_none()) {
-        let (Some(elected), Some(was)) = (&seen.elected, before.of(target)) else {
+    for (target, state) in now
+        .answered()
+        .filter(|(_, state)| state.not_ready.is_none())
+    {
+        let (Some(elected), Some(was)) = (&state.elected, before.of(target)) else {
             continue;
         };
         let was = was.elected.as_ref();
@@ -77,10 +82,10 @@ pub(super) fn elections(before: &Look, now: &Look, findings: &mut Findings) {
     }
 }
 
-pub(super) fn gossip(before: &Look, now: &Look, findings: &mut Findings) {
+pub(crate) fn gossip(before: &Snapshot, now: &Snapshot, findings: &mut Findings) {
     let gossiping: Vec<_> = now
-        .seen()
-        .filter_map(|(target, seen)| Some((target, seen, seen.gossip.as_ref()?)))
+        .answered()
+        .filter_map(|(target, state)| Some((target, state, state.gossip.as_ref()?)))
         .collect();
     let mut own_names = BTreeSet::new();
     for (target, _, gossip) in &gossiping {
@@ -125,16 +130,16 @@ pub(super) fn gossip(before: &Look, now: &Look, findings: &mut Findings) {
     let strangers: Vec<String> = strangers
         .into_iter()
         .filter(|(name, _)| {
-            let knows = |seen: &Seen| {
-                let members = seen.gossip.iter().flat_map(Gossip::active);
+            let knows = |state: &DistributorState| {
+                let members = state.gossip.iter().flat_map(Gossip::active);
                 members.into_iter().any(|member| member.name == *name)
             };
-            before.seen().any(|(_, seen)| knows(seen))
+            before.answered().any(|(_, state)| knows(state))
         })
         .map(|(name, address)| format!("{name} ({address})"))
         .collect();
     // Those that do not answer may be among them.
-    let silent = now.targets.len() - now.seen().count();
+    let silent = now.targets.len() - now.answered().count();
     if strangers.len() > silent {
         findings.stop(
             None,
@@ -153,15 +158,19 @@ pub(super) fn gossip(before: &Look, now: &Look, findings: &mut Findings) {
 }
 
 /// What gossip has must be the same everywhere.
-fn same_keys(before: &Look, gossiping: &[(&str, &Seen, &Gossip)], findings: &mut Findings) {
+fn same_keys(
+    before: &Snapshot,
+    gossiping: &[(&str, &DistributorState, &Gossip)],
+    findings: &mut Findings,
+) {
     let known_before: BTreeSet<&String> = before
-        .seen()
-        .filter_map(|(_, seen)| seen.gossip.as_ref())
+        .answered()
+        .filter_map(|(_, state)| state.gossip.as_ref())
         .flat_map(|gossip| &gossip.keys)
         .collect();
-    for (target, seen, gossip) in gossiping {
-        let was = before.of(target).and_then(|seen| seen.gossip.as_ref());
-        let Some(was) = was.filter(|_| seen.not_ready.is_none()) else {
+    for (target, state, gossip) in gossiping {
+        let was = before.of(target).and_then(|state| state.gossip.as_ref());
+        let Some(was) = was.filter(|_| state.not_ready.is_none()) else {
             continue;
         };
         let everywhere_else = |key: &&&String| {

@@ -1,12 +1,11 @@
 //! One screen: the distributors, where they are, what is wrong, what comes next.
 
 use std::fmt::Write as _;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use serde_json::{Value, json};
-
-use super::judge::{Finding, Place, Severity, Verdict, clean, list};
-use super::seen::{Comparison, Look, NEW_STORE, Seen, Step, Stores, short};
+use crate::judge::{Finding, Place, Severity, Verdict, clean, list};
+use crate::snapshot::{DistributorState, Snapshot, short};
+use crate::steps::{NEW_STORE, Step, Stores};
 
 /// Columns of the screen, where text is wrapped.
 const WIDTH: usize = 100;
@@ -15,7 +14,7 @@ const MAX_FINDINGS: usize = 12;
 
 /// Whether to use colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Style {
+pub(crate) enum Style {
     Plain,
     Coloured,
 }
@@ -43,7 +42,7 @@ impl Style {
 }
 
 /// The whole screen.
-pub(super) fn render(before: &Look, now: &Look, verdict: &Verdict, style: Style) -> String {
+pub(crate) fn render(before: &Snapshot, now: &Snapshot, verdict: &Verdict, style: Style) -> String {
     let mut text = String::new();
     let old = clean(verdict.old.as_deref().unwrap_or("the old store"));
     let old = old.as_str();
@@ -92,7 +91,7 @@ fn name(step: Step) -> &'static str {
     }
 }
 
-fn table(text: &mut String, before: &Look, now: &Look, style: Style) {
+fn table(text: &mut String, before: &Snapshot, now: &Snapshot, style: Style) {
     let width = now
         .targets
         .iter()
@@ -114,23 +113,23 @@ fn table(text: &mut String, before: &Look, now: &Look, style: Style) {
     );
     let _ = writeln!(text, "{}", style.bold(&header));
     let since = now.at.duration_since(before.at).unwrap_or_default();
-    for (target, seen) in &now.targets {
+    for (target, state) in &now.targets {
         let shown: String = short(target).chars().take(width).collect();
-        match seen {
+        match state {
             Err(error) => {
                 let line = clean(&format!("{shown:<width$}    -  {error}"));
                 let _ = writeln!(text, "{}", style.severity(Severity::Stop, &line));
             }
-            Ok(seen) => {
-                let row = clean(&row(before.of(target), seen, since));
+            Ok(state) => {
+                let row = clean(&row(before.of(target), state, since));
                 let _ = writeln!(text, "{shown:<width$} {row}");
             }
         }
     }
 }
 
-fn row(before: Option<&Seen>, seen: &Seen, since: Duration) -> String {
-    let (reads, mirrors) = match &seen.stores {
+fn row(before: Option<&DistributorState>, state: &DistributorState, since: Duration) -> String {
+    let (reads, mirrors) = match &state.stores {
         Stores::NoTracker => ("-", "-"),
         Stores::Alone(store) => (store.as_str(), "-"),
         Stores::Multi {
@@ -142,14 +141,14 @@ fn row(before: Option<&Seen>, seen: &Seen, since: Duration) -> String {
             if *mirror_enabled { secondary } else { "-" },
         ),
     };
-    let step = seen.stores.step();
+    let step = state.stores.step();
     let mirrors_now = step.is_some_and(|(step, _)| step.mirrors());
     let rate = before
-        .filter(|before| before.writes <= seen.writes && !since.is_zero() && mirrors_now)
-        .map(|before| (seen.writes - before.writes) as f64 / since.as_secs_f64());
+        .filter(|before| before.writes <= state.writes && !since.is_zero() && mirrors_now)
+        .map(|before| (state.writes - before.writes) as f64 / since.as_secs_f64());
     let optional = |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
-    let errors = mirrors_now.then_some(seen.errors);
-    let comparison = seen
+    let errors = mirrors_now.then_some(state.errors);
+    let comparison = state
         .details
         .as_ref()
         .and_then(|details| details.comparison.as_ref());
@@ -158,11 +157,11 @@ fn row(before: Option<&Seen>, seen: &Seen, since: Duration) -> String {
             .as_ref()
             .map_or("?".to_owned(), |compared| compared.behind().to_string())
     });
-    let members = seen
+    let members = state
         .gossip
         .as_ref()
         .map(|gossip| gossip.active().count() as u64);
-    let clusters = seen.elected.as_ref().map(|elected| elected.len() as u64);
+    let clusters = state.elected.as_ref().map(|elected| elected.len() as u64);
     format!(
         "{:>4}  {reads:<10} {mirrors:>10} {:>8} {:>7} {:>7} {:>7} {:>8}",
         step.map_or("?".to_owned(), |(step, _)| step.0.to_string()),
@@ -289,54 +288,4 @@ fn wrap(text: &str, width: usize, indent: &str) -> String {
         column += length;
     }
     wrapped
-}
-
-fn comparison(seen: &Seen) -> Option<&Comparison> {
-    seen.details.as_ref()?.comparison.as_ref()?.as_ref().ok()
-}
-
-/// The same for programs.
-pub(super) fn to_json(now: &Look, verdict: &Verdict) -> Value {
-    let unix = now
-        .at
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    let targets = now.targets.iter().map(|(target, seen)| match seen {
-        Err(error) => json!({ "target": target, "error": error }),
-        Ok(seen) => json!({
-            "target": target,
-            "step": seen.stores.step().map(|(step, _)| step.0),
-            "ready": seen.not_ready.is_none(),
-            "not_ready_because": seen.not_ready,
-            "multi_kv_config": seen.is_overridden(),
-            "behind": comparison(seen).map(Comparison::behind),
-            "comparison_age_seconds": comparison(seen).map(|found| found.age.as_secs()),
-            "version": seen.version,
-            "mirror_writes_total": seen.writes,
-            "mirror_write_errors_total": seen.errors,
-            "members": seen.gossip.as_ref().map(|gossip| gossip.active().count()),
-            "clusters": seen.elected.as_ref().map(std::collections::BTreeMap::len),
-        }),
-    });
-    let findings = verdict.findings.iter().map(|finding| {
-        json!({
-            "severity": finding.severity.as_str(),
-            "target": finding.target,
-            "what": finding.what,
-            "to_do": finding.to_do,
-        })
-    });
-    let step = match verdict.place {
-        Place::At(step) => Some(step.0),
-        Place::Between(..) | Place::Scattered => None,
-    };
-    json!({
-        "at": unix.as_secs(),
-        "step": step,
-        "safe": verdict.is_safe(),
-        "next": verdict.next().map(|step| step.0),
-        "old_store": verdict.old,
-        "targets": targets.collect::<Vec<_>>(),
-        "findings": findings.collect::<Vec<_>>(),
-    })
 }

@@ -1,21 +1,19 @@
-//! What one look at a fleet has seen: plain data.
+//! The steps of a migration to memberlist, and the stores that make a distributor be on one.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::time::{Duration, SystemTime};
 
 /// The store to end on.
-pub(super) const NEW_STORE: &str = "memberlist";
+pub(crate) const NEW_STORE: &str = "memberlist";
 
 /// One of the steps of `docs/migrate-to-memberlist.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Step(pub(super) u8);
+pub(crate) struct Step(pub(crate) u8);
 
 impl Step {
-    pub(super) const LAST: Self = Self(5);
+    pub(crate) const LAST: Self = Self(5);
 
     /// What it is, in the words of the guide.
-    pub(super) fn title(self) -> &'static str {
+    pub(crate) fn title(self) -> &'static str {
         match self.0 {
             0 => "the old store alone",
             1 => "multi store, mirroring off",
@@ -28,7 +26,7 @@ impl Step {
 
     /// What makes it, in lines of YAML: settings of `distributor.ha_tracker`, or of the runtime
     /// configuration if that is how the fleet is led and the step can be taken so.
-    pub(super) fn settings(self, old: &str, at_run_time: bool) -> String {
+    pub(crate) fn settings(self, old: &str, at_run_time: bool) -> String {
         let overridden = |primary: &str, mirror_enabled: bool| {
             format!("multi_kv_config:\n  primary: {primary}\n  mirror_enabled: {mirror_enabled}")
         };
@@ -55,18 +53,18 @@ impl Step {
     }
 
     /// Whether the old store decides.
-    pub(super) fn reads_old(self) -> bool {
+    pub(crate) fn reads_old(self) -> bool {
         self.0 < 3
     }
 
-    pub(super) fn mirrors(self) -> bool {
+    pub(crate) fn mirrors(self) -> bool {
         matches!(self.0, 2 | 3)
     }
 }
 
 /// Where a distributor keeps its elections.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Stores {
+pub(crate) enum Stores {
     /// It deduplicates nothing.
     NoTracker,
     /// In one store.
@@ -82,7 +80,7 @@ pub(super) enum Stores {
 impl Stores {
     /// The step, and the name of the old store where it is known; `None` if this is no step of a
     /// migration to memberlist.
-    pub(super) fn step(&self) -> Option<(Step, Option<&str>)> {
+    pub(crate) fn step(&self) -> Option<(Step, Option<&str>)> {
         match self {
             Self::NoTracker => None,
             Self::Alone(store) if store == NEW_STORE => Some((Step::LAST, None)),
@@ -121,137 +119,6 @@ impl fmt::Display for Stores {
                 )
             }
         }
-    }
-}
-
-/// A difference between the two stores of a distributor.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Difference {
-    pub(super) key: String,
-    /// `missing`, `older`, `newer` or `extra`.
-    pub(super) reason: String,
-    /// Both stores name the same replica.
-    pub(super) same_replica: bool,
-}
-
-/// What a distributor found when it compared its two stores.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Comparison {
-    pub(super) missing: u64,
-    pub(super) older: u64,
-    pub(super) newer: u64,
-    pub(super) extra: u64,
-    pub(super) undecodable: u64,
-    /// How old it is.
-    pub(super) age: Duration,
-    /// Some of them.
-    pub(super) named: Vec<Difference>,
-}
-
-impl Comparison {
-    /// What a switch to the secondary would lose.
-    pub(super) fn behind(&self) -> u64 {
-        self.missing + self.older
-    }
-}
-
-/// What it says about mirroring, as far as its page tells.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Details {
-    pub(super) pending_keys: u64,
-    pub(super) last_error: Option<String>,
-    /// Why `multi_kv_config` is not in effect.
-    pub(super) refused: Option<String>,
-    /// `multi_kv_config` changes something.
-    pub(super) is_overridden: bool,
-    /// `off`, `running` or `complete`.
-    pub(super) backfill: String,
-    pub(super) backfill_pending_keys: u64,
-    /// What differs between the stores, or why that is not known.
-    pub(super) comparison: Option<Result<Comparison, String>>,
-}
-
-/// A member of the gossip cluster, as another sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Member {
-    pub(super) name: String,
-    pub(super) address: String,
-    pub(super) state: String,
-}
-
-/// What it says about gossip.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Gossip {
-    pub(super) own_name: String,
-    pub(super) members: Vec<Member>,
-    pub(super) keys: BTreeSet<String>,
-}
-
-impl Gossip {
-    pub(super) fn active(&self) -> impl Iterator<Item = &Member> {
-        self.members
-            .iter()
-            .filter(|member| member.state == "active")
-    }
-}
-
-/// Tenant and cluster.
-pub(super) type Cluster = (String, String);
-
-/// One distributor.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Seen {
-    pub(super) stores: Stores,
-    pub(super) version: String,
-    /// Its runtime configuration could not be loaded.
-    pub(super) is_runtime_broken: bool,
-    /// What `/ready` says if it is not.
-    pub(super) not_ready: Option<String>,
-    /// Writes to the secondary since it started.
-    pub(super) writes: u64,
-    /// Failed ones.
-    pub(super) errors: u64,
-    /// `None` of a distributor that has no such page, such as one of Mimir.
-    pub(super) details: Option<Details>,
-    pub(super) gossip: Option<Gossip>,
-    /// The elected replicas; `None` as for `details`.
-    pub(super) elected: Option<BTreeMap<Cluster, String>>,
-}
-
-/// A target without what nearly all have.
-pub(super) fn short(target: &str) -> &str {
-    target.strip_prefix("http://").unwrap_or(target)
-}
-
-impl Seen {
-    /// `multi_kv_config` changes something, or would with a multi store.
-    pub(super) fn is_overridden(&self) -> bool {
-        self.details
-            .as_ref()
-            .is_some_and(|details| details.is_overridden)
-    }
-}
-
-/// All of them, at one time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Look {
-    pub(super) at: SystemTime,
-    /// Address, and what was seen there or why nothing was.
-    pub(super) targets: Vec<(String, Result<Seen, String>)>,
-}
-
-impl Look {
-    /// Those that answered.
-    pub(super) fn seen(&self) -> impl Iterator<Item = (&str, &Seen)> {
-        self.targets
-            .iter()
-            .filter_map(|(target, seen)| Some((target.as_str(), seen.as_ref().ok()?)))
-    }
-
-    pub(super) fn of(&self, target: &str) -> Option<&Seen> {
-        self.seen()
-            .find(|(known, _)| *known == target)
-            .map(|(_, seen)| seen)
     }
 }
 

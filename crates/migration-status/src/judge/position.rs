@@ -2,23 +2,25 @@
 
 use std::collections::BTreeMap;
 
-use super::{Findings, Place, list};
-use crate::migration::seen::{Look, Step};
+use super::findings::{Findings, list};
+use super::verdict::Place;
+use crate::snapshot::Snapshot;
+use crate::steps::Step;
 
-pub(super) fn whereabouts(
-    now: &Look,
+pub(crate) fn position(
+    now: &Snapshot,
     findings: &mut Findings,
 ) -> (Place, Option<String>, Option<Step>) {
     let mut repair = None;
     let mut by_step = BTreeMap::<Step, Vec<&str>>::new();
     let mut old_stores = BTreeMap::<&str, Vec<&str>>::new();
     let mut is_elsewhere = false;
-    for (target, seen) in now.seen() {
-        let Some((step, old)) = seen.stores.step() else {
+    for (target, state) in now.answered() {
+        let Some((step, old)) = state.stores.step() else {
             is_elsewhere = true;
             findings.stop(
                 Some(target),
-                format!("{}, which is no step of this migration", seen.stores),
+                format!("{}, which is no step of this migration", state.stores),
                 "give it the configuration of the others; all steps are in docs/migrate-to-memberlist.md",
             );
             continue;
@@ -29,11 +31,11 @@ pub(super) fn whereabouts(
         }
     }
     let foreign: Vec<&str> = now
-        .seen()
-        .filter(|(_, seen)| seen.details.is_none())
+        .answered()
+        .filter(|(_, state)| state.details.is_none())
         .map(|(target, _)| target)
         .collect();
-    if !foreign.is_empty() && foreign.len() < now.seen().count() {
+    if !foreign.is_empty() && foreign.len() < now.answered().count() {
         findings.stop(
             None,
             format!("some are no distributors of ours, and gossip in another way: {}", list(&foreign)),

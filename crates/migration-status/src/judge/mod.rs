@@ -1,0 +1,132 @@
+//! What two snapshots of a fleet mean: which step it is on, and whether the next one is safe. Pure.
+//!
+//! What changes by itself all the time (who is elected, which keys gossip has) counts only if both
+//! snapshots show it.
+
+mod agreement;
+mod findings;
+mod mirroring;
+mod position;
+mod verdict;
+
+use std::collections::BTreeSet;
+
+use crate::snapshot::{DistributorState, Snapshot};
+use crate::steps::Step;
+use agreement::{elections, gossip};
+use findings::Findings;
+pub(crate) use findings::{Finding, Severity, clean, list};
+use mirroring::mirroring;
+use position::position;
+pub(crate) use verdict::{Place, Verdict};
+
+/// Judges `now`, `before` being an earlier snapshot of the same targets, of which there should be
+/// `expected`.
+pub(crate) fn judge(before: &Snapshot, now: &Snapshot, expected: Option<usize>) -> Verdict {
+    let mut findings = Findings::default();
+    if let Some(expected) = expected
+        && expected != now.targets.len()
+    {
+        findings.stop(
+            None,
+            format!(
+                "there are {} targets instead of {expected}",
+                now.targets.len()
+            ),
+            "name every distributor of the fleet in --targets, or correct --expect",
+        );
+    }
+    availability(now, &mut findings);
+    let (place, old, repair) = position(now, &mut findings);
+    elections(before, now, &mut findings);
+    gossip(before, now, &mut findings);
+    for (target, state) in now.answered() {
+        if let Some((step, _)) = state.stores.step() {
+            mirroring(target, step, before.of(target), state, &mut findings);
+        }
+    }
+    remarks(now, &place, &mut findings);
+    findings.0.sort_by_key(|finding| finding.severity);
+    Verdict {
+        place,
+        old,
+        findings: findings.0,
+        repair,
+        is_overridden: now.answered().any(|(_, state)| state.is_overridden()),
+    }
+}
+
+fn availability(now: &Snapshot, findings: &mut Findings) {
+    for (target, state) in &now.targets {
+        match state {
+            Err(error) => findings.stop(
+                Some(target),
+                format!("does not answer: {error}"),
+                "check the address (that of its HTTP server, with https:// if it has TLS), start it, or wait for \
+                 it; leave it out of --targets only if it is gone for good",
+            ),
+            Ok(DistributorState {
+                not_ready: Some(why),
+                ..
+            }) => findings.stop(
+                Some(target),
+                format!("is not ready: {why}"),
+                "wait; if it stays so, its log says why",
+            ),
+            Ok(state) if state.is_runtime_broken => findings.stop(
+                Some(target),
+                "could not load its runtime configuration: what was loaded before is in effect",
+                "correct the file; its log names the mistake",
+            ),
+            Ok(_) => {}
+        }
+    }
+}
+
+/// What is worth knowing, and stops no step.
+fn remarks(now: &Snapshot, place: &Place, findings: &mut Findings) {
+    if now.targets.len() == 1 {
+        findings.add(
+            Severity::Warn,
+            None,
+            "there is one target only",
+            "name all distributors of the fleet: whether they agree cannot be told from one",
+        );
+    }
+    let overridden: Vec<&str> = now
+        .answered()
+        .filter(|(_, state)| state.is_overridden())
+        .map(|(target, _)| target)
+        .collect();
+    if !overridden.is_empty() && *place == Place::At(Step::LAST) {
+        findings.add(
+            Severity::Note,
+            None,
+            format!("multi_kv_config is still in the runtime configuration of {}", list(&overridden)),
+            "take it away when you will not go back: it would take effect at once with store: multi",
+        );
+    } else if !overridden.is_empty() && matches!(place, Place::At(step) if *step > Step(0)) {
+        findings.add(
+            Severity::Note,
+            None,
+            format!(
+                "multi_kv_config of the runtime configuration makes this step on {}",
+                list(&overridden)
+            ),
+            "keep it until step 5 is rolled out: without it they return to what is configured",
+        );
+    }
+    let versions: BTreeSet<&str> = now
+        .answered()
+        .map(|(_, state)| state.version.as_str())
+        .collect();
+    if versions.len() > 1 {
+        let versions: Vec<&str> = versions.into_iter().collect();
+        findings.add(
+            Severity::Note,
+            None,
+            format!("they run different versions: {}", list(&versions)),
+            "finish the upgrade before the migration, if there is one",
+        );
+    }
+}
