@@ -63,7 +63,9 @@ pub struct Condition {
 pub enum Severity {
     /// Samples are refused, lost or doubled now, or would not fail over.
     Critical,
-    /// Something is wrong that has not cost samples yet, or costs those of single senders.
+    /// Something is wrong that has not cost samples yet, or costs those of single senders. What a
+    /// newer version says besides is read as this.
+    #[serde(other)]
     Warning,
 }
 

@@ -1,7 +1,9 @@
 //! `/distributor/ha_tracker`, of which Grafana Mimir has a page with some of the fields; and the
 //! stored values that other pages show.
 
-use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// `/distributor/ha_tracker`. `Rows` serialises as a list: there may be very many.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +42,8 @@ pub struct Elected {
     pub other_replicas: Vec<OtherReplica>,
     /// The elected replica.
     pub replica: String,
-    /// How the cluster is; `None` on Mimir's page.
+    /// How the cluster is; `None` on Mimir's page, and of states of a newer version.
+    #[serde(default, deserialize_with = "known_state")]
     pub state: Option<ClusterState>,
     /// Until the entry is written again, ns; negative if that is due.
     #[serde(default)]
@@ -48,6 +51,12 @@ pub struct Elected {
     /// The tenant.
     #[serde(rename = "userID")]
     pub tenant: String,
+}
+
+fn known_state<'de, D: Deserializer<'de>>(input: D) -> Result<Option<ClusterState>, D::Error> {
+    let text = Option::<Cow<'de, str>>::deserialize(input)?;
+    let is_named = |state: &ClusterState| Some(state.as_str()) == text.as_deref();
+    Ok(ClusterState::ALL.into_iter().find(is_named))
 }
 
 /// A replica that is not elected.
@@ -135,4 +144,22 @@ pub enum StoredValue {
         /// What is wrong with them.
         error: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_read_as_far_as_they_are_known() {
+        let state = |text: &str| {
+            let row = format!(r#"{{"userID":"t","cluster":"c","replica":"r"{text}}}"#);
+            serde_json::from_str::<Elected>(&row).unwrap().state
+        };
+        let known = state(r#","state":"failover-due""#);
+        assert_eq!(known, Some(ClusterState::FailoverDue));
+        assert_eq!(state(r#","state":"moving""#), None);
+        assert_eq!(state(r#","state":null"#), None);
+        assert_eq!(state(""), None);
+    }
 }

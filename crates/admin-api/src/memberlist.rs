@@ -65,6 +65,9 @@ pub enum MemberState {
     Left,
     /// It has been silent for too long.
     Dead,
+    /// Of a newer version: written by none, read from any text that is not one of the above.
+    #[serde(other)]
+    Unknown,
 }
 
 /// An entry of the store, without its value.

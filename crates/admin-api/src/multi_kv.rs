@@ -116,6 +116,9 @@ pub enum BackfillState {
     Running,
     /// The secondary has all that the primary has.
     Complete,
+    /// Of a newer version: written by none, read from any text that is not one of the above.
+    #[serde(other)]
+    Unknown,
 }
 
 /// A comparison of the two stores. Keys are counted by [`Reason`].
@@ -174,6 +177,9 @@ pub enum Reason {
     Newer,
     /// Only the secondary has a value.
     Extra,
+    /// Of a newer version: written by none, read from any text that is not one of the above.
+    #[serde(other)]
+    Unknown,
 }
 
 #[cfg(test)]
@@ -258,5 +264,15 @@ mod tests {
         let text = serde_json::to_string(&page).unwrap();
         assert_eq!(serde_json::from_str::<MultiKv>(&text).unwrap(), page);
         assert!(text.contains(r#""reason":"missing""#), "{text}");
+    }
+
+    #[test]
+    fn what_a_newer_version_says_can_be_read() {
+        let newer = r#"{"key": "k", "primary": null, "reason": "forked", "secondary": null}"#;
+        let difference: Difference = serde_json::from_str(newer).unwrap();
+        assert_eq!(difference.reason, Reason::Unknown);
+        let newer = r#"{"pending_keys": 1, "state": "paused"}"#;
+        let backfill: Backfill = serde_json::from_str(newer).unwrap();
+        assert_eq!(backfill.state, BackfillState::Unknown);
     }
 }
