@@ -47,7 +47,7 @@ pub use render::{Mode, render_json, render_yaml};
 pub use runtime::{MultiKvOverride, RuntimeConfig, RuntimeSnapshot, TenantLimits};
 pub use settings::{REDACTED, Secret, SecretUrl, format_duration, parse_duration};
 pub use sources::collect::nearest;
-pub use store_model::{KvStoreConfig, MultiSettings, StoreKind, etcd_tls};
+pub use store_model::{KvStoreConfig, MultiSettings, StoreKind};
 
 use errors::Findings;
 use schema::all_settings;

@@ -6,8 +6,6 @@ use kv_multi::MultiConfig;
 use serde::{Deserialize, Serialize};
 use settings::Report;
 
-use super::model::ClientTls;
-
 /// `distributor.ha_tracker.kvstore.*`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -125,15 +123,4 @@ fn check_part(report: &mut Report<'_>, setting: &'static str, value: &str, which
         }
         _ => {}
     }
-}
-
-/// The files of TLS towards etcd, if TLS is on.
-pub fn etcd_tls(etcd: &EtcdConfig) -> Option<ClientTls> {
-    etcd.tls_enabled.then(|| ClientTls {
-        ca_file: etcd.tls_ca_path.clone(),
-        cert_file: etcd.tls_cert_path.clone(),
-        key_file: etcd.tls_key_path.clone(),
-        server_name: etcd.tls_server_name.clone(),
-        insecure_skip_verify: etcd.tls_insecure_skip_verify,
-    })
 }

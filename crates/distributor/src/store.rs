@@ -8,11 +8,9 @@ use kv_core::{InMemoryStore, KvMetrics, MetricsStore, PrefixStore, Store, StoreR
 use kv_memberlist::{Memberlist, MemberlistConfig};
 use kv_multi::{MultiHandle, MultiStore, Part};
 use prometheus_client::registry::Registry;
-
 #[cfg(any(feature = "consul", feature = "etcd"))]
-use crate::config::ClientTls;
-#[cfg(feature = "etcd")]
-use crate::config::etcd_tls;
+use tls_files::ClientFiles;
+
 use crate::config::{Config, KvStoreConfig, StoreKind};
 
 /// The `kv_name` label of the tracker's store.
@@ -199,20 +197,29 @@ async fn memberlist(
 
 #[cfg(feature = "consul")]
 fn consul(config: &KvStoreConfig) -> Result<Arc<dyn Store<ReplicaDesc>>, StoreConfigError> {
-    let tls = config.consul.has_tls().then(ClientTls::default);
+    let tls = config.consul.has_tls().then(ClientFiles::default);
     let store = kv_consul::open(&config.consul, client_config(tls)?, ha_tracker::CODEC)?;
     Ok(Arc::new(store))
 }
 
 #[cfg(feature = "etcd")]
 fn etcd(config: &KvStoreConfig) -> Result<Arc<dyn Store<ReplicaDesc>>, StoreConfigError> {
-    let tls = etcd_tls(&config.etcd);
-    let store = kv_etcd::open(&config.etcd, client_config(tls)?, ha_tracker::CODEC)?;
+    let etcd = &config.etcd;
+    let tls = etcd.tls_enabled.then(|| ClientFiles {
+        ca_file: etcd.tls_ca_path.as_deref(),
+        cert_file: etcd.tls_cert_path.as_deref(),
+        key_file: etcd.tls_key_path.as_deref(),
+        server_name: etcd.tls_server_name.as_deref(),
+        accepts_any: etcd.tls_insecure_skip_verify,
+    });
+    let store = kv_etcd::open(etcd, client_config(tls)?, ha_tracker::CODEC)?;
     Ok(Arc::new(store))
 }
 
 #[cfg(any(feature = "consul", feature = "etcd"))]
-fn client_config(tls: Option<ClientTls>) -> Result<Option<rustls::ClientConfig>, StoreConfigError> {
-    let config = tls.map(|tls| crate::tls::client_config(&tls));
+fn client_config(
+    files: Option<ClientFiles<'_>>,
+) -> Result<Option<rustls::ClientConfig>, StoreConfigError> {
+    let config = files.map(|files| tls_files::client_config(&files));
     config.transpose().map_err(StoreConfigError::Tls)
 }
