@@ -110,6 +110,10 @@ settings! {
         /// change elections. Not a setting of Mimir.
         #[setting(flag = "encryption-keys", kind = Kind::List, default = "", secret)]
         pub encryption_keys: Vec<Secret>,
+        /// Refuse to start without encryption_keys, so that a list that is empty by mistake does not
+        /// open the gossip to whoever reaches the port. Not a setting of Mimir.
+        #[setting(flag = "encryption-required", kind = Kind::Bool, default = "false")]
+        pub encryption_required: bool,
         /// Must be false: gossip is encrypted by encryption_keys here, not by TLS.
         #[setting(flag = "tls-enabled", kind = Kind::Bool, default = "false")]
         pub tls_enabled: bool,
@@ -171,6 +175,13 @@ impl MemberlistConfig {
 
     fn check_keys(&self, report: &mut Report<'_>) {
         let keys = self.encryption_keys.len();
+        if self.encryption_required && keys == 0 && report.accepted(&["encryption_keys"]) {
+            let problem = format!(
+                "got true, but there are no {}; add one, or remove this",
+                report.path("encryption_keys")
+            );
+            report.bad("encryption_required", problem);
+        }
         if keys > MAX_KEYS {
             let problem = format!("got {keys} keys; must be at most {MAX_KEYS}");
             report.bad("encryption_keys", problem);
@@ -234,6 +245,27 @@ mod tests {
             let row = rows.find(|row| row.path == setting).unwrap();
             assert!(row.help.contains(&bounds), "{}: {bounds}", row.help);
         }
+    }
+
+    #[test]
+    fn keys_can_be_required() {
+        let with = |keys: &[&str]| {
+            let config = MemberlistConfig {
+                encryption_required: true,
+                encryption_keys: keys.iter().copied().map(Secret::new).collect(),
+                ..MemberlistConfig::default()
+            };
+            let mut report = Report::default();
+            config.check(&mut report);
+            report
+                .into_result()
+                .map_err(|mistakes| mistakes.to_string())
+        };
+        assert_eq!(with(&["/etc/gossip.key"]), Ok(()));
+        assert_eq!(
+            with(&[]).unwrap_err(),
+            "encryption_required: got true, but there are no encryption_keys; add one, or remove this"
+        );
     }
 
     #[test]

@@ -163,6 +163,7 @@ fn defaults_are_those_of_mimir() {
           "cluster_label_verification_disabled": false,
           "compression_enabled": true,
           "encryption_keys": [],
+          "encryption_required": false,
           "gossip_interval": "200ms",
           "gossip_nodes": 3,
           "join_members": [],

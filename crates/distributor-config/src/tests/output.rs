@@ -140,6 +140,7 @@ fn full_yaml() {
           message_history_buffer_bytes: 0
           compression_enabled: true
           encryption_keys: []
+          encryption_required: false
           tls_enabled: false
     "#]]
     .assert_eq(&render_yaml(&from_yaml(CHANGED), Mode::Full));
