@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
+use serde::de::DeserializeOwned;
+
 use crate::{Answer, LONG, Metrics, Port, Process, Recipe, Sender, get};
 use peers::comes_true;
 use peers::target_folder;
@@ -177,6 +179,16 @@ impl Distributor {
     /// When there is no answer.
     pub async fn get_json(&self, path_and_query: &str) -> Result<serde_json::Value, String> {
         let answer = get(&self.url(path_and_query), Some("application/json")).await?;
+        serde_json::from_str(&answer.body).map_err(|e| format!("{e}: {}", answer.body))
+    }
+
+    /// A page by its type in `admin_api`, for tests that use what it says. Those that are about the page
+    /// itself read it by [`Distributor::get_json`], without the types that wrote it.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is another page.
+    pub async fn page<T: DeserializeOwned>(&self, path: &str) -> Result<T, String> {
+        let answer = get(&self.url(path), Some("application/json")).await?;
         serde_json::from_str(&answer.body).map_err(|e| format!("{e}: {}", answer.body))
     }
 

@@ -6,6 +6,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener as StdListener, UdpSocket as StdSocket};
 use std::sync::Arc;
 
+use admin_api::{MemberState, Memberlist};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::watch;
@@ -53,8 +54,8 @@ pub struct MembersPage {
 pub struct MemberRow {
     /// Where it says that it is.
     pub address: String,
-    /// `joining`, `active`, `leaving`, `left` or `dead`.
-    pub state: String,
+    /// How it is.
+    pub state: MemberState,
 }
 
 impl GossipMesh {
@@ -233,10 +234,11 @@ impl GossipMesh {
             let active: BTreeMap<&str, String> = page
                 .members
                 .iter()
-                .filter(|(_, row)| row.state == "active")
+                .filter(|(_, row)| row.state == MemberState::Active)
                 .map(|(name, row)| (name.as_str(), row.address.clone()))
                 .collect();
-            let gone = |row: &MemberRow| ["left", "dead"].contains(&row.state.as_str());
+            let gone =
+                |row: &MemberRow| [MemberState::Left, MemberState::Dead].contains(&row.state);
             let others_gone = page
                 .members
                 .iter()
@@ -269,37 +271,34 @@ impl MembersPage {
     /// # Errors
     /// When there is no answer, or it says that gossip is not used.
     pub async fn of(distributor: &Distributor) -> Result<Self, String> {
-        let page = distributor.get_json("/memberlist").await?;
-        let rows = |of: &str| page[of].as_array().cloned().unwrap_or_default();
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let page: Memberlist = distributor.page("/memberlist").await?;
         let mut own_names = Vec::new();
         let mut members = BTreeMap::new();
-        for row in rows("members") {
-            if row["self"] == true {
-                own_names.push(text(&row["name"]));
+        for row in &page.members {
+            if row.is_self {
+                own_names.push(row.name.clone());
             }
             let member = MemberRow {
-                address: text(&row["address"]),
-                state: text(&row["state"]),
+                address: row.address.clone(),
+                state: row.state,
             };
-            if members.insert(text(&row["name"]), member).is_some() {
-                return Err(format!("a member is there twice: {page}"));
+            if members.insert(row.name.clone(), member).is_some() {
+                return Err(format!("a member is there twice: {page:?}"));
             }
         }
         let [own_name] = own_names.as_slice() else {
-            return Err(format!("not one member is the asked one: {page}"));
+            return Err(format!("not one member is the asked one: {page:?}"));
         };
-        let store = rows("store");
-        let alive = store.iter().filter(|row| row["deleted"] == false);
+        let alive = page.store.iter().filter(|entry| !entry.deleted);
         Ok(Self {
             own_name: own_name.clone(),
             members,
-            keys: alive.map(|row| text(&row["key"])).collect(),
+            keys: alive.map(|entry| entry.key.clone()).collect(),
         })
     }
 
     /// How many members of a state it shows.
-    pub fn count(&self, state: &str) -> usize {
+    pub fn count(&self, state: MemberState) -> usize {
         self.members
             .values()
             .filter(|row| row.state == state)

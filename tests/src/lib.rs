@@ -28,6 +28,7 @@ mod prometheus;
 mod python;
 mod target;
 
+pub use admin_api::{Elected, HaTracker, MemberState, MultiKv};
 pub use distributor::Distributor;
 pub use example::example;
 pub use exposition::{Exemplar as TargetExemplar, Histogram as TargetHistogram};

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use common::pairs::{Desc, REPLICAS, pair_series, send_to_any};
 use common::{assert_text, elected, ha_config, now_ms};
-use e2e::{Answer, Consul, Distributor, Etcd, LONG, Series, Sink, Version, wait_for};
+use e2e::{Answer, Consul, Distributor, Etcd, HaTracker, LONG, Series, Sink, Version, wait_for};
 use futures::future::join_all;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -174,14 +174,13 @@ impl Fleet {
         let pages = self
             .distributors
             .iter()
-            .map(|distributor| distributor.get_json("/distributor/ha_tracker"));
+            .map(|distributor| distributor.page::<HaTracker>("/distributor/ha_tracker"));
         for page in join_all(pages).await {
             let page = page.unwrap();
             for (cluster, replica) in &self.elected {
-                let rows = page["elected"].as_array().unwrap();
-                let row = rows.iter().find(|row| row["cluster"] == *cluster);
-                let row = row.unwrap_or_else(|| panic!("{cluster} is unknown: {page}"));
-                assert_eq!(row["replica"], REPLICAS[*replica], "{cluster}");
+                let row = page.elected.iter().find(|row| row.cluster == *cluster);
+                let row = row.unwrap_or_else(|| panic!("{cluster} is unknown: {page:?}"));
+                assert_eq!(row.replica, REPLICAS[*replica], "{cluster}");
             }
         }
     }
@@ -275,9 +274,9 @@ async fn one_election_for_all(mut server: Server) {
     fleet.round().await;
     wait_for("all to know all clusters", LONG, || async {
         for distributor in &fleet.distributors {
-            let page = distributor.get_json("/distributor/ha_tracker").await?;
-            if page["elected"].as_array().map_or(0, Vec::len) < CLUSTERS.len() {
-                return Err(page.to_string());
+            let page: HaTracker = distributor.page("/distributor/ha_tracker").await?;
+            if page.elected.len() < CLUSTERS.len() {
+                return Err(format!("{page:?}"));
             }
         }
         Ok(())

@@ -10,7 +10,9 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::{Attack, Outcome, Size, Victim};
-use crate::{Distributor, LONG, MembersPage, SHORT, Series, Version, now_ms, wait_for};
+use crate::{
+    Distributor, LONG, MemberState, MembersPage, SHORT, Series, Version, now_ms, wait_for,
+};
 
 pub(super) const ATTACKS: &[Attack] = &[
     Attack {
@@ -321,7 +323,7 @@ async fn invented_members(size: Size) -> Outcome {
                     let real = page
                         .members
                         .iter()
-                        .filter(|(name, row)| is_real(name) && row.state == "active");
+                        .filter(|(name, row)| is_real(name) && row.state == MemberState::Active);
                     match real.count() {
                         3 => Ok(()),
                         count => Err(format!("{count} of 3")),

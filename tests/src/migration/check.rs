@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use admin_api::{BackfillState, Elected, HaTracker, MemberState, MultiKv, MultiStore};
 use futures::future::try_join_all;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::fleet::{Fleet, SIZE};
 use super::plan::Step;
@@ -100,21 +101,16 @@ pub(crate) async fn agreement(fleet: &Fleet) -> Result<Elections, String> {
 }
 
 async fn elections(distributor: &Distributor) -> Result<Elections, String> {
-    let page = distributor.get_json("/distributor/ha_tracker").await?;
-    let rows = page["elected"].as_array().cloned().unwrap_or_default();
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let election = |row: &Value| {
-        let cluster = Cluster {
-            tenant: text(&row["userID"]),
-            name: text(&row["cluster"]),
-        };
+    let page: HaTracker = distributor.page("/distributor/ha_tracker").await?;
+    let election = |row: Elected| {
+        let cluster = Cluster::new(&row.tenant, &row.cluster);
         let election = Election {
-            replica: text(&row["replica"]),
-            at: text(&row["lastElectionTime"]),
+            replica: row.replica,
+            at: row.last_election_time,
         };
         (cluster, election)
     };
-    Ok(rows.iter().map(election).collect())
+    Ok(page.elected.into_iter().map(election).collect())
 }
 
 /// How often clusters were elected anew after their first time, by the metric of each distributor.
@@ -140,7 +136,7 @@ async fn see_each_other(fleet: &Fleet) -> Result<(), String> {
     for (number, page) in gossiping.iter().zip(&pages) {
         let is_active = |name: &String| {
             let row = page.members.get(name);
-            row.is_some_and(|row| row.state == "active")
+            row.is_some_and(|row| row.state == MemberState::Active)
         };
         let mut names = pages.iter().map(|other| &other.own_name);
         if let Some(missing) = names.find(|name| !is_active(name)) {
@@ -181,11 +177,11 @@ pub(crate) async fn keys_in_gossip(fleet: &Fleet) -> Result<(), String> {
 pub(crate) async fn secondary_is_complete(fleet: &Fleet) -> Result<(), String> {
     comes_true("the secondary to be complete", LONG, || async {
         for (number, page) in pages(fleet).await?.iter().enumerate() {
-            let comparison = &page["comparison"];
-            let behind = [&comparison["missing"], &comparison["older"]];
-            let is_complete = page["backfill"]["state"] == "complete";
-            if behind != [0, 0] || !is_complete {
-                return Err(format!("d{number} says {page}"));
+            let comparison = page.comparison.as_ref();
+            let behind = comparison.map(|found| [found.missing, found.older]);
+            let is_complete = page.backfill.state == BackfillState::Complete;
+            if behind != Some([0, 0]) || !is_complete {
+                return Err(format!("d{number} says {page:?}"));
             }
         }
         Ok(())
@@ -221,18 +217,22 @@ pub(crate) async fn mirrors(fleet: &Fleet) -> Result<(), String> {
         return Ok(());
     }
     let failures = pages(fleet).await?;
-    let failures = failures.iter().map(|page| &page["mirror"]["last_error"]);
+    let failures = failures.iter().map(|page| &page.mirror.last_error);
     Err(format!(
         "{} writes failed meanwhile; the last ones: {:?}",
         now.1 - errors,
-        failures.map(Value::to_string).collect::<Vec<_>>()
+        failures.collect::<Vec<_>>()
     ))
 }
 
 /// What each distributor says about the two stores.
-async fn pages(fleet: &Fleet) -> Result<Vec<Value>, String> {
-    let all = fleet.mesh.distributors.iter();
-    try_join_all(all.map(|distributor| distributor.get_json("/distributor/multi_kv"))).await
+async fn pages(fleet: &Fleet) -> Result<Vec<MultiStore>, String> {
+    let all = fleet.mesh.distributors.iter().map(|distributor| async {
+        let page: MultiKv = distributor.page("/distributor/multi_kv").await?;
+        page.multi
+            .ok_or_else(|| format!("not a multi store: {:?}", page.store))
+    });
+    try_join_all(all).await
 }
 
 /// Writes to the secondary fail, and are counted.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use e2e::{GossipMesh, LONG, Sink, wait_for};
+use e2e::{GossipMesh, LONG, MemberState, Sink, wait_for};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -29,10 +29,10 @@ async fn wait_gone(
     fleet: &Fleet,
     running: &[usize],
     within: Duration,
-    state: &str,
+    state: MemberState,
     names: &[String],
 ) {
-    wait_for(&format!("{names:?} to be {state}"), within, || async {
+    wait_for(&format!("{names:?} to be {state:?}"), within, || async {
         for number in running {
             let page = fleet.mesh.page(*number).await?;
             for name in names {
@@ -100,7 +100,14 @@ async fn one_election_for_five_whatever_happens_to_them() {
         let name = own_name(&fleet, number).await;
         fleet.mesh.stop(number).await;
         // Whoever leaves tells everybody before it goes.
-        wait_gone(&fleet, &without(&[number]), AT_ONCE, "left", &[name]).await;
+        wait_gone(
+            &fleet,
+            &without(&[number]),
+            AT_ONCE,
+            MemberState::Left,
+            &[name],
+        )
+        .await;
         fleet.mesh.restart(number).await;
         assert_eq!(fleet.all_right(&ALL, &clusters).await, elected);
     }
@@ -118,7 +125,7 @@ async fn one_election_for_five_whatever_happens_to_them() {
         }
         assert_eq!(fleet.all_right(&rest, &clusters).await, elected);
         println!("all see {} dead after {:?}", killed.len(), began.elapsed());
-        wait_gone(&fleet, &rest, AT_ONCE, "dead", &names).await;
+        wait_gone(&fleet, &rest, AT_ONCE, MemberState::Dead, &names).await;
         for number in killed {
             fleet.mesh.relaunch(*number);
         }
@@ -133,7 +140,14 @@ async fn one_election_for_five_whatever_happens_to_them() {
     fleet.mesh.distributors[3].process.sigstop();
     let rest = without(&[3]);
     fleet.settled(&rest).await;
-    wait_gone(&fleet, &rest, AT_ONCE, "dead", std::slice::from_ref(&name)).await;
+    wait_gone(
+        &fleet,
+        &rest,
+        AT_ONCE,
+        MemberState::Dead,
+        std::slice::from_ref(&name),
+    )
+    .await;
     fleet.mesh.distributors[3].process.sigcont();
     let back = Instant::now();
     assert_eq!(fleet.all_right(&ALL, &clusters).await, elected);

@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use e2e::{
-    Account, Cluster, Distributor, GossipMesh, LONG, Ledger, Load, MembersPage, SHORT, Sink,
-    wait_for,
+    Account, Cluster, Distributor, GossipMesh, HaTracker, LONG, Ledger, Load, MembersPage, SHORT,
+    Sink, wait_for,
 };
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -120,13 +120,9 @@ impl Fleet {
         let mut all = BTreeMap::new();
         for number in among {
             let distributor = &self.mesh.distributors[*number];
-            let page = distributor.get_json("/distributor/ha_tracker").await?;
-            let rows = page["elected"].as_array().cloned().unwrap_or_default();
-            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-            let elected: Elected = rows
-                .iter()
-                .map(|row| (text(&row["cluster"]), text(&row["replica"])))
-                .collect();
+            let page: HaTracker = distributor.page("/distributor/ha_tracker").await?;
+            let rows = page.elected.into_iter();
+            let elected: Elected = rows.map(|row| (row.cluster, row.replica)).collect();
             let known: BTreeSet<String> = elected.keys().cloned().collect();
             if known != *clusters {
                 return Err(format!("d{number} tracks {known:?}"));

@@ -1,6 +1,6 @@
 //! Finding the others, or not.
 
-use e2e::{Distributor, LONG, MembersPage, Port, SHORT, Sink, Version, wait_for};
+use e2e::{Distributor, LONG, MemberState, MembersPage, Port, SHORT, Sink, Version, wait_for};
 use serde_json::{Value, json};
 
 use crate::common::pairs::pair_series;
@@ -51,7 +51,7 @@ async fn one_that_finds_nobody_says_so_and_goes_on_alone_until_somebody_comes() 
     for distributor in [&alone, &second] {
         wait_for("both to know each other", LONG, || async {
             let page = MembersPage::of(distributor).await?;
-            if page.count("active") == 2 && page.keys.len() == 1 {
+            if page.count(MemberState::Active) == 2 && page.keys.len() == 1 {
                 return Ok(());
             }
             Err(format!("{page:?}"))

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use e2e::{GossipMesh, LONG, Sink, wait_for};
+use e2e::{GossipMesh, LONG, MemberState, Sink, wait_for};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -61,7 +61,11 @@ async fn each_side_of_a_partition_elects_and_the_later_election_wins() {
     wait_elected(&fleet, &LEFT, &elections(&[("old", 0), ("new", 0)])).await;
     for side in [&LEFT[..], &RIGHT] {
         for page in fleet.settled(side).await {
-            assert_eq!(page.count("dead"), ALL.len() - side.len(), "{page:?}");
+            assert_eq!(
+                page.count(MemberState::Dead),
+                ALL.len() - side.len(),
+                "{page:?}"
+            );
         }
     }
     // Both sides accept: of each cluster, everything from the later of the two elections on.

@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use e2e::{
-    Distributor, Labels, Metrics, Prometheus, PrometheusConfig, PrometheusVersion, RemoteWrite,
-    SHORT, Sink, Target, TargetExemplar, TargetHistogram, Version, wait_for,
+    Distributor, HaTracker, Labels, Metrics, Prometheus, PrometheusConfig, PrometheusVersion,
+    RemoteWrite, SHORT, Sink, Target, TargetExemplar, TargetHistogram, Version, wait_for,
 };
 
 use crate::history::{Run, check, points, runs};
@@ -185,16 +185,15 @@ impl Pair {
     /// # Errors
     /// When there is none, or the page is not what it should be.
     pub(crate) async fn elected(&self) -> Result<usize, String> {
-        let page = self.distributor.get_json("/distributor/ha_tracker").await?;
-        let elected = page["elected"].as_array().ok_or("no list")?;
-        let [one] = elected.as_slice() else {
-            return Err(format!("not one cluster: {page}"));
+        let page: HaTracker = self.distributor.page("/distributor/ha_tracker").await?;
+        let [one] = page.elected.as_slice() else {
+            return Err(format!("not one cluster: {page:?}"));
         };
-        if one["userID"] != self.setup.tenant() || one["cluster"] != CLUSTER {
-            return Err(format!("another cluster: {page}"));
+        if one.tenant != self.setup.tenant() || one.cluster != CLUSTER {
+            return Err(format!("another cluster: {page:?}"));
         }
-        let index = REPLICAS.iter().position(|name| one["replica"] == **name);
-        index.ok_or_else(|| format!("nobody that is known: {page}"))
+        let index = REPLICAS.iter().position(|name| one.replica == **name);
+        index.ok_or_else(|| format!("an unknown replica: {page:?}"))
     }
 
     /// Waits for an election.
