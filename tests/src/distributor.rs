@@ -219,7 +219,7 @@ fn build() -> PathBuf {
             "build",
             "--quiet",
             "--package",
-            "distributor",
+            "distributor-cli",
             "--bin",
             "distributor",
         ])

@@ -7,7 +7,7 @@ use crate::workspace::{Workspace, run as run_command};
 
 /// `attack [--short] [--list] [NAME...]`. The program checks the arguments.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
-    for package in ["e2e", "distributor"] {
+    for package in ["e2e", "distributor-cli"] {
         run_command(&mut workspace.cargo(&[
             "build",
             "--quiet",

@@ -59,7 +59,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
             "--release",
             "--quiet",
             "--package",
-            "distributor",
+            "distributor-cli",
         ]))?;
     }
     let mut command = workspace.cargo(&[

@@ -9,9 +9,9 @@ use crate::workspace::{Workspace, run as run_command};
 /// `migrate --from consul|etcd [--runtime] [--chaos] [--failover] [--rollback-at STEP] [--quick]
 /// [--keep]`. The program checks the arguments.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
-    for package in ["e2e", "distributor"] {
+    for package in ["e2e", "distributor-cli"] {
         let mut build = workspace.cargo(&["build", "--quiet", "--bins", "--package", package]);
-        if package == "distributor" {
+        if package == "distributor-cli" {
             build.arg("--release");
         }
         run_command(&mut build)?;

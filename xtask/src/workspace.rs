@@ -49,7 +49,7 @@ impl Workspace {
     /// The distributor, which is built first unless [`Workspace::built`].
     pub(crate) fn distributor(&self) -> Result<Command> {
         if !self.built {
-            let mut build = self.cargo(&["build", "--quiet", "--package", "distributor"]);
+            let mut build = self.cargo(&["build", "--quiet", "--package", "distributor-cli"]);
             stdout_of(&mut build).context("building the distributor")?;
         }
         Ok(Command::new(self.target.join("debug/distributor")))

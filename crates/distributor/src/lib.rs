@@ -23,7 +23,6 @@ pub mod config {
 }
 
 mod app;
-pub mod demo;
 pub mod descriptors;
 mod downstream;
 mod ended;
@@ -44,7 +43,6 @@ mod store;
 mod tls;
 
 pub use app::{Checked, Running, StartError, check, start, start_with_store};
-pub use command_output as console;
 pub use downstream::{DownstreamError, DownstreamTrouble, Downstreams};
 pub use push::{
     Cause, Held, Message, PushAnswer, PushBody, PushRequest, Pusher, Refusal, Written,

@@ -6,43 +6,43 @@ use std::time::Duration;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 
-use super::board::Board;
-use super::plain::Lines;
-use super::view;
+use crate::dashboard::Dashboard;
+use crate::live_view;
+use crate::plain_view::PlainView;
 
 /// What shows the board.
-pub(super) enum Screen {
+pub(crate) enum Display {
     /// The live view in the alternate screen.
     Live(Live),
     /// Lines on standard output.
-    Plain(Lines<Stdout>),
+    Plain(PlainView<Stdout>),
 }
 
-impl Screen {
+impl Display {
     /// The live view if standard output is a terminal that can do it, unless lines are wanted.
-    pub(super) fn open(is_plain: bool) -> Self {
+    pub(crate) fn open(is_plain: bool) -> Self {
         if !is_plain
             && io::stdout().is_terminal()
             && let Ok(live) = Live::open()
         {
             return Self::Live(live);
         }
-        Self::Plain(Lines::new(io::stdout()))
+        Self::Plain(PlainView::new(io::stdout()))
     }
 
-    /// Shows what is new. An error means that nobody can see it any more.
-    pub(super) fn show(&mut self, board: &Board) -> io::Result<()> {
+    /// Shows what is new. An error means that the terminal or the reader is gone.
+    pub(crate) fn show(&mut self, dashboard: &Dashboard) -> io::Result<()> {
         match self {
             Self::Live(live) => live
                 .terminal
-                .draw(|frame| view::draw(frame, board))
+                .draw(|frame| live_view::draw(frame, dashboard))
                 .map(drop),
-            Self::Plain(lines) => lines.show(board),
+            Self::Plain(lines) => lines.show(dashboard),
         }
     }
 
     /// Whether the user wants it to end. Does not wait.
-    pub(super) fn is_quit_wanted(&mut self) -> io::Result<bool> {
+    pub(crate) fn is_quit_wanted(&mut self) -> io::Result<bool> {
         match self {
             Self::Live(_) => is_quit_pressed(),
             Self::Plain(_) => Ok(false),
@@ -51,7 +51,7 @@ impl Screen {
 }
 
 /// A terminal in raw mode on its alternate screen, given back when this is dropped, and by a panic.
-pub(super) struct Live {
+pub(crate) struct Live {
     terminal: DefaultTerminal,
 }
 

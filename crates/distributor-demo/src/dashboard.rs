@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use remote_write_testkit::{Counts, Gap, ReplicaCounts};
 
-use super::observe::Observation;
-use super::script::{Phase, Script};
+use crate::observer::Observation;
+use crate::script::{Phase, Script};
 
 /// Rates kept for the graphs: one per [`RATE_STEP`].
 const HISTORY: usize = 240;
@@ -19,69 +19,69 @@ const RATE_STEPS: usize = 2;
 
 /// One row of the event log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Event {
+pub(crate) struct Event {
     /// Since the start.
-    pub(super) at: Duration,
-    pub(super) kind: Kind,
-    pub(super) text: String,
+    pub(crate) at: Duration,
+    pub(crate) kind: Kind,
+    pub(crate) text: String,
 }
 
 /// What an event is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// The script did something.
     Step,
     /// The distributor elected a replica.
     Election,
     /// Something that should not be.
-    Trouble,
+    Problem,
 }
 
 /// One sender.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SenderRow {
-    pub(super) name: &'static str,
+pub(crate) struct SenderRow {
+    pub(crate) name: &'static str,
     /// `1.0` or `2.0`.
-    pub(super) protocol: &'static str,
-    pub(super) is_running: bool,
-    pub(super) counts: ReplicaCounts,
+    pub(crate) protocol: &'static str,
+    pub(crate) is_running: bool,
+    pub(crate) counts: ReplicaCounts,
 }
 
 /// What the sink says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct SinkRow {
-    pub(super) counts: Counts,
-    pub(super) gaps: Vec<Gap>,
+pub(crate) struct SinkRow {
+    pub(crate) counts: Counts,
+    pub(crate) gaps: Vec<Gap>,
     /// How long ago the latest sample was scraped.
-    pub(super) silence: Duration,
+    pub(crate) silence: Duration,
 }
 
 /// Everything there is to show.
 #[derive(Debug, Clone)]
-pub(super) struct Board {
-    pub(super) script: Script,
-    pub(super) phase: Phase,
+pub(crate) struct Dashboard {
+    pub(crate) script: Script,
+    pub(crate) phase: Phase,
     /// Since the start.
-    pub(super) elapsed: Duration,
+    pub(crate) elapsed: Duration,
     /// The HA tracker page.
-    pub(super) page: String,
-    pub(super) senders: Vec<SenderRow>,
-    pub(super) seen: Observation,
+    pub(crate) page: String,
+    pub(crate) senders: Vec<SenderRow>,
+    pub(crate) seen: Observation,
     /// Changes of the elected replica that all distributors agreed on.
-    pub(super) failovers: u64,
-    pub(super) sink: SinkRow,
-    pub(super) accepted: Rate,
-    pub(super) deduplicated: Rate,
+    pub(crate) failovers: u64,
+    pub(crate) sink: SinkRow,
+    pub(crate) accepted: Rate,
+    pub(crate) deduplicated: Rate,
     /// The latest ones, oldest first.
-    pub(super) events: VecDeque<Event>,
+    pub(crate) events: VecDeque<Event>,
     /// Events ever logged.
-    pub(super) logged: usize,
+    pub(crate) logged: usize,
     next_step: Duration,
 }
 
-impl Board {
+impl Dashboard {
     /// An empty one. `page` is the URL of the HA tracker page.
-    pub(super) fn new(script: Script, page: String) -> Self {
+    pub(crate) fn new(script: Script, page: String) -> Self {
         Self {
             script,
             phase: Phase::BothSend,
@@ -100,7 +100,7 @@ impl Board {
     }
 
     /// Takes the totals of `seen` into the graphs, if it is time for another point.
-    pub(super) fn step_rates(&mut self) {
+    pub(crate) fn step_rates(&mut self) {
         if self.elapsed < self.next_step {
             return;
         }
@@ -113,7 +113,7 @@ impl Board {
     }
 
     /// Adds an event of now.
-    pub(super) fn log(&mut self, kind: Kind, text: String) {
+    pub(crate) fn log(&mut self, kind: Kind, text: String) {
         if self.events.len() == EVENTS {
             self.events.pop_front();
         }
@@ -123,7 +123,7 @@ impl Board {
     }
 
     /// The name of the elected replica.
-    pub(super) fn elected(&self) -> Option<&str> {
+    pub(crate) fn elected(&self) -> Option<&str> {
         self.seen
             .elected
             .as_ref()
@@ -131,17 +131,17 @@ impl Board {
     }
 
     /// Whether the sink has been without samples for longer than a scrape and its way take.
-    pub(super) fn is_gap_open(&self) -> bool {
+    pub(crate) fn is_gap_open(&self) -> bool {
         self.sink.counts.stored > 0 && self.sink.silence > 3 * self.script.scrape_interval
     }
 }
 
 /// A counter's rate per second, and how it was.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Rate {
+pub(crate) struct Rate {
     totals: VecDeque<(Duration, u64)>,
     /// Oldest first.
-    pub(super) history: VecDeque<u64>,
+    pub(crate) history: VecDeque<u64>,
 }
 
 impl Rate {
@@ -165,19 +165,19 @@ impl Rate {
     }
 
     /// The latest, per second.
-    pub(super) fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         self.history.back().copied().unwrap_or(0)
     }
 }
 
 /// Minutes and seconds.
-pub(super) fn clock(time: Duration) -> String {
+pub(crate) fn clock(time: Duration) -> String {
     let seconds = time.as_secs();
     format!("{:02}:{:02}", seconds / 60, seconds % 60)
 }
 
 /// With a comma between thousands.
-pub(super) fn thousands(number: u64) -> String {
+pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -215,11 +215,14 @@ mod tests {
 
     #[test]
     fn the_event_log_is_bounded() {
-        let mut board = Board::new(Script::QUICK, String::new());
+        let mut dashboard = Dashboard::new(Script::QUICK, String::new());
         for number in 0..3 * EVENTS {
-            board.log(Kind::Step, number.to_string());
+            dashboard.log(Kind::Step, number.to_string());
         }
-        assert_eq!(board.events.len(), EVENTS);
-        assert_eq!(board.events[EVENTS - 1].text, (3 * EVENTS - 1).to_string());
+        assert_eq!(dashboard.events.len(), EVENTS);
+        assert_eq!(
+            dashboard.events[EVENTS - 1].text,
+            (3 * EVENTS - 1).to_string()
+        );
     }
 }

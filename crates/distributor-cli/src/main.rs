@@ -4,15 +4,15 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use command_output::{EXIT_USAGE, complain, print};
 use distributor::config::{Invocation, Loaded};
-use distributor::console::{EXIT_USAGE, complain, print};
 use distributor::signals::{Asked, Signals, ignore};
-use distributor::{REVISION, VERSION, config, demo, descriptors, logging, reference};
+use distributor::{REVISION, VERSION, config, descriptors, logging, reference};
 
 /// What the first argument may be.
 const COMMANDS: [&str; 4] = ["run", "demo", "migration", "docs"];
 
-/// Of the binary alone; whoever links the library chooses for themselves. It gives memory back that
+/// Of the binary alone; a program that links the library chooses its own. It gives memory back that
 /// a burst or an attack has left: the system's kept more than a gigabyte of small pieces.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     let mut arguments: Vec<_> = std::env::args_os().skip(1).collect();
     match arguments.first().and_then(|first| first.to_str()) {
         Some("docs") => return print_docs(arguments.get(1).and_then(|which| which.to_str())),
-        Some("demo") => return demo::run(arguments.into_iter().skip(1)),
+        Some("demo") => return distributor_demo::run(arguments.into_iter().skip(1)),
         Some("migration") => return migration_status::run(arguments.into_iter().skip(1)),
         Some("run") => drop(arguments.remove(0)),
         Some(word) if !word.starts_with('-') => return unknown_command(word),
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         }
     };
     let exit_code = runtime.block_on(invoke(arguments));
-    // Whoever reads from something that never answers is not waited for.
+    // A read from something that never answers is not waited for.
     runtime.shutdown_background();
     exit_code
 }

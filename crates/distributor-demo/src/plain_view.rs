@@ -3,19 +3,19 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use super::board::{Board, Kind, clock, thousands};
+use crate::dashboard::{Dashboard, Kind, clock, thousands};
 
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Writes lines, each flushed.
-pub(super) struct Lines<W> {
+pub(crate) struct PlainView<W> {
     out: W,
     next: Duration,
     events: usize,
 }
 
-impl<W: Write> Lines<W> {
-    pub(super) fn new(out: W) -> Self {
+impl<W: Write> PlainView<W> {
+    pub(crate) fn new(out: W) -> Self {
         Self {
             out,
             next: Duration::ZERO,
@@ -24,52 +24,52 @@ impl<W: Write> Lines<W> {
     }
 
     /// Writes the events that are new, and one line if a second has passed since the last one.
-    pub(super) fn show(&mut self, board: &Board) -> io::Result<()> {
+    pub(crate) fn show(&mut self, dashboard: &Dashboard) -> io::Result<()> {
         if self.next.is_zero() {
             writeln!(
                 self.out,
                 "HA distributor demo; who is elected: {}\n",
-                board.page
+                dashboard.page
             )?;
         }
-        let new = (board.logged - self.events).min(board.events.len());
-        self.events = board.logged;
-        for event in board.events.range(board.events.len() - new..) {
+        let new = (dashboard.logged - self.events).min(dashboard.events.len());
+        self.events = dashboard.logged;
+        for event in dashboard.events.range(dashboard.events.len() - new..) {
             let kind = match event.kind {
                 Kind::Step => "--",
                 Kind::Election => "**",
-                Kind::Trouble => "!!",
+                Kind::Problem => "!!",
             };
             writeln!(self.out, "{} {kind} {}", clock(event.at), event.text)?;
         }
-        if board.elapsed >= self.next {
-            while self.next <= board.elapsed {
+        if dashboard.elapsed >= self.next {
+            while self.next <= dashboard.elapsed {
                 self.next += EVERY;
             }
-            writeln!(self.out, "{}", status(board))?;
+            writeln!(self.out, "{}", status(dashboard))?;
         }
         self.out.flush()
     }
 }
 
-fn status(board: &Board) -> String {
-    let counts = board.sink.counts;
-    let gap = if board.is_gap_open() {
-        format!(" (open: {:.1} s)", board.sink.silence.as_secs_f64())
+fn status(dashboard: &Dashboard) -> String {
+    let counts = dashboard.sink.counts;
+    let gap = if dashboard.is_gap_open() {
+        format!(" (open: {:.1} s)", dashboard.sink.silence.as_secs_f64())
     } else {
         String::new()
     };
     format!(
         "{}    elected {} | accepted {}/s | deduplicated {}/s | failovers {} | sink: stored {}, \
          doubled {}, gaps {}{gap}",
-        clock(board.elapsed),
-        board.elected().unwrap_or("nobody"),
-        board.accepted.now(),
-        board.deduplicated.now(),
-        board.failovers,
+        clock(dashboard.elapsed),
+        dashboard.elected().unwrap_or("nobody"),
+        dashboard.accepted.now(),
+        dashboard.deduplicated.now(),
+        dashboard.failovers,
         thousands(counts.stored),
         counts.doubled(),
-        board.sink.gaps.len(),
+        dashboard.sink.gaps.len(),
     )
 }
 
@@ -78,23 +78,23 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::demo::script::Script;
+    use crate::script::Script;
 
     #[test]
     fn one_line_a_second_and_one_per_event() {
-        let mut board = Board::new(Script::FULL, "http://…/ha_tracker".to_owned());
+        let mut dashboard = Dashboard::new(Script::FULL, "http://…/ha_tracker".to_owned());
         let mut out = Vec::new();
-        let mut lines = Lines::new(&mut out);
+        let mut lines = PlainView::new(&mut out);
         for tenths in 0..=15 {
-            board.elapsed = Duration::from_millis(100 * tenths);
-            lines.show(&board).unwrap();
+            dashboard.elapsed = Duration::from_millis(100 * tenths);
+            lines.show(&dashboard).unwrap();
         }
-        board.log(Kind::Election, "prometheus-0 is elected".to_owned());
-        lines.show(&board).unwrap();
-        board.sink.counts.stored = 1600;
-        board.sink.silence = Duration::from_millis(2340);
-        board.elapsed = Duration::from_secs(2);
-        lines.show(&board).unwrap();
+        dashboard.log(Kind::Election, "prometheus-0 is elected".to_owned());
+        lines.show(&dashboard).unwrap();
+        dashboard.sink.counts.stored = 1600;
+        dashboard.sink.silence = Duration::from_millis(2340);
+        dashboard.elapsed = Duration::from_secs(2);
+        lines.show(&dashboard).unwrap();
         expect![[r#"
             HA distributor demo; who is elected: http://…/ha_tracker
 

@@ -2,12 +2,18 @@
 
 use std::time::Duration;
 
+/// Distributors that take part.
+pub(crate) const DISTRIBUTORS: usize = 3;
+/// Label that names the HA pair.
+pub(crate) const CLUSTER_LABEL: &str = "cluster";
+/// Label that names the replica.
+pub(crate) const REPLICA_LABEL: &str = "__replica__";
 /// Series of one scrape.
-pub(super) const SERIES: usize = 200;
+pub(crate) const SERIES: usize = 200;
 
 /// The phases, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     /// Both replicas send; one is elected.
     BothSend,
     /// One of the distributors was killed; the others go on.
@@ -24,7 +30,7 @@ pub(super) enum Phase {
 
 impl Phase {
     /// All of them.
-    pub(super) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::BothSend,
         Self::Killed,
         Self::Stopped,
@@ -34,7 +40,7 @@ impl Phase {
     ];
 
     /// Two or three words.
-    pub(super) fn title(self) -> &'static str {
+    pub(crate) fn title(self) -> &'static str {
         match self {
             Self::BothSend => "both send",
             Self::Killed => "one killed",
@@ -48,15 +54,15 @@ impl Phase {
 
 /// How long everything takes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Script {
+pub(crate) struct Script {
     /// Of both senders.
-    pub(super) scrape_interval: Duration,
-    pub(super) update_timeout: Duration,
+    pub(crate) scrape_interval: Duration,
+    pub(crate) update_timeout: Duration,
     /// At least the update timeout and 1 s: the configuration's rule.
-    pub(super) failover_timeout: Duration,
+    pub(crate) failover_timeout: Duration,
     /// The second sender begins so much later than the first: by then all distributors know whom
     /// they elected.
-    pub(super) second_sender: Duration,
+    pub(crate) second_sender: Duration,
     both_send: Duration,
     killed: Duration,
     failed_over: Duration,
@@ -64,11 +70,11 @@ pub(super) struct Script {
 }
 
 /// A phase that waits for the distributor is given up after its expected time and this much.
-const PATIENCE: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(10);
 
 impl Script {
     /// For people.
-    pub(super) const FULL: Self = Self {
+    pub(crate) const FULL: Self = Self {
         scrape_interval: Duration::from_millis(250),
         update_timeout: Duration::from_secs(1),
         failover_timeout: Duration::from_secs(4),
@@ -80,7 +86,7 @@ impl Script {
     };
 
     /// `--quick`.
-    pub(super) const QUICK: Self = Self {
+    pub(crate) const QUICK: Self = Self {
         scrape_interval: Duration::from_millis(250),
         update_timeout: Duration::from_millis(500),
         failover_timeout: Duration::from_millis(2000),
@@ -92,7 +98,7 @@ impl Script {
     };
 
     /// About how long all of it takes.
-    pub(super) fn total(&self) -> Duration {
+    pub(crate) fn total(&self) -> Duration {
         self.both_send + self.killed + self.failover_timeout + self.failed_over + self.returned
     }
 
@@ -101,17 +107,17 @@ impl Script {
     ///
     /// # Errors
     /// What the distributor did not do in time.
-    pub(super) fn is_over(
+    pub(crate) fn is_over(
         &self,
         phase: Phase,
         since: Duration,
         is_done: bool,
     ) -> Result<bool, &'static str> {
         let (least, most, missing) = match phase {
-            Phase::BothSend => (self.both_send, PATIENCE, "no replica was elected"),
+            Phase::BothSend => (self.both_send, GRACE, "no replica was elected"),
             Phase::Stopped => (
                 Duration::ZERO,
-                self.failover_timeout + PATIENCE,
+                self.failover_timeout + GRACE,
                 "there was no failover",
             ),
             Phase::Killed => return Ok(since >= self.killed),

@@ -1,32 +1,16 @@
-//! `distributor demo`: three real distributors between two senders of an HA pair and a sink that
-//! checks every sample, in one process on loopback. One distributor is killed, then a sender fails
-//! over.
-//!
-//! Everything between them goes over HTTP, and between the distributors over gossip; the numbers come
-//! from where they arise: the distributors' pages, the answers that the senders got, the sink's own
-//! count.
-
-mod board;
-mod observe;
-mod plain;
-mod screen;
-mod script;
-mod stage;
-mod summary;
-mod view;
+//! The command: its arguments, the runtime, the signals.
 
 use std::ffi::OsString;
-use std::io;
 use std::process::ExitCode;
 
-use crate::StartError;
-use crate::config::ConfigErrors;
-use crate::console::{EXIT_USAGE, complain, print};
-use crate::signals::{Asked, Signals};
-use screen::Screen;
-use script::Script;
-use stage::Stage;
-use summary::{Ending, INTERRUPTED, Summary};
+use command_output::{EXIT_USAGE, complain, print};
+use distributor::signals::{Asked, Signals};
+
+use crate::display::Display;
+use crate::error::DemoError;
+use crate::runner::Runner;
+use crate::script::Script;
+use crate::summary::{Ending, INTERRUPTED, Summary};
 
 const USAGE: &str = "\
 Usage: distributor demo [--quick] [--plain]
@@ -63,21 +47,6 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Options, Strin
     Ok(options)
 }
 
-/// Why the demo cannot begin.
-#[derive(Debug, thiserror::Error)]
-enum DemoError {
-    #[error("its configuration has mistakes: {0}")]
-    Config(ConfigErrors),
-    #[error(transparent)]
-    Start(#[from] StartError),
-    #[error("the sink cannot listen: {0}")]
-    Sink(io::Error),
-    #[error("no HTTP client: {0}")]
-    Client(#[from] reqwest::Error),
-    #[error(transparent)]
-    Io(#[from] io::Error),
-}
-
 /// Runs the demo with the arguments after the word `demo`, on standard output. For the binary: it
 /// makes its own runtime and takes the process's signals.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -94,10 +63,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
-    let played = runtime
+    let ended = runtime
         .map_err(DemoError::Io)
-        .and_then(|runtime| runtime.block_on(play(&options)));
-    match played {
+        .and_then(|runtime| runtime.block_on(run_demo(&options)));
+    match ended {
         Ok(Some(summary)) => print(&format!("\n{}", summary.text()), summary.exit_code()),
         Ok(None) => ExitCode::from(INTERRUPTED),
         Err(error) => {
@@ -108,24 +77,24 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 /// Nothing when it was interrupted before there was anything to tell, or twice.
-async fn play(options: &Options) -> Result<Option<Summary>, DemoError> {
+async fn run_demo(options: &Options) -> Result<Option<Summary>, DemoError> {
     let script = if options.quick {
         Script::QUICK
     } else {
         Script::FULL
     };
     let mut signals = Signals::listen()?;
-    let mut stage = tokio::select! {
-        stage = Stage::set(script) => stage?,
+    let mut runner = tokio::select! {
+        runner = Runner::start(script) => runner?,
         () = interrupted(&mut signals) => return Ok(None),
     };
-    let mut screen = Screen::open(options.plain);
+    let mut display = Display::open(options.plain);
     let ending = tokio::select! {
-        ending = stage.play(&mut screen) => ending,
+        ending = runner.run(&mut display) => ending,
         () = interrupted(&mut signals) => Ending::Interrupted,
     };
     tokio::select! {
-        summary = stage.end(&mut screen, ending) => Ok(Some(summary)),
+        summary = runner.end(&mut display, ending) => Ok(Some(summary)),
         () = interrupted(&mut signals) => Ok(None),
     }
 }

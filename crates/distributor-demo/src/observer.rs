@@ -3,15 +3,15 @@
 use std::net::SocketAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
+use admin_api::HaTracker;
 use futures::future::join_all;
 use scrape_client::{ANY, JSON, get_page, sum};
-use serde::Deserialize;
 
 /// The distributors are in this process.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Reads one tenant's cluster from the distributors' pages.
-pub(super) struct Observer {
+pub(crate) struct Observer {
     client: reqwest::Client,
     /// What each said last; of one that is gone, its last totals.
     distributors: Vec<(SocketAddr, DistributorRow)>,
@@ -19,53 +19,41 @@ pub(super) struct Observer {
 
 /// One distributor.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct DistributorRow {
-    pub(super) is_running: bool,
+pub(crate) struct DistributorRow {
+    pub(crate) is_running: bool,
     /// The election as it knows it, once there is one.
-    pub(super) elected: Option<Elected>,
+    pub(crate) elected: Option<Elected>,
     /// Members of the gossip cluster that it knows to be alive.
-    pub(super) members: u64,
+    pub(crate) members: u64,
     /// Samples accepted since the start.
-    pub(super) accepted: u64,
+    pub(crate) accepted: u64,
     /// Samples deduplicated since the start.
-    pub(super) deduplicated: u64,
+    pub(crate) deduplicated: u64,
 }
 
 /// What the pages said, at one time.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Observation {
-    pub(super) distributors: Vec<DistributorRow>,
+pub(crate) struct Observation {
+    pub(crate) distributors: Vec<DistributorRow>,
     /// What all that run agree on; `None` while they do not.
-    pub(super) elected: Option<Elected>,
+    pub(crate) elected: Option<Elected>,
     /// Samples accepted since the start.
-    pub(super) accepted: u64,
+    pub(crate) accepted: u64,
     /// Samples deduplicated since the start.
-    pub(super) deduplicated: u64,
+    pub(crate) deduplicated: u64,
 }
 
 /// Who is elected.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Elected {
-    pub(super) replica: String,
+pub(crate) struct Elected {
+    pub(crate) replica: String,
     /// Since when, Unix ms.
-    pub(super) since_ms: i64,
-}
-
-#[derive(Deserialize)]
-struct Page {
-    elected: Vec<Row>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Row {
-    replica: String,
-    last_election_time: String,
+    pub(crate) since_ms: i64,
 }
 
 impl Observer {
     /// Of the distributors at `addresses`, which must have no more than this one tenant and cluster.
-    pub(super) fn new(client: reqwest::Client, addresses: &[SocketAddr]) -> Self {
+    pub(crate) fn new(client: reqwest::Client, addresses: &[SocketAddr]) -> Self {
         let distributors = addresses.iter().map(|address| {
             let row = DistributorRow {
                 is_running: true,
@@ -80,7 +68,7 @@ impl Observer {
     }
 
     /// Distributor number `index` is not to be asked any more.
-    pub(super) fn forget(&mut self, index: usize) {
+    pub(crate) fn forget(&mut self, index: usize) {
         if let Some((_, row)) = self.distributors.get_mut(index) {
             row.is_running = false;
         }
@@ -90,7 +78,7 @@ impl Observer {
     ///
     /// # Errors
     /// What failed, for people.
-    pub(super) async fn observe(&mut self) -> Result<Observation, String> {
+    pub(crate) async fn observe(&mut self) -> Result<Observation, String> {
         let client = &self.client;
         let asked = self.distributors.iter().map(|(address, row)| async move {
             if row.is_running {
@@ -141,12 +129,12 @@ fn agreement(rows: &[DistributorRow]) -> Option<Elected> {
 }
 
 /// The page that people can look at meanwhile.
-pub(super) fn page_url(address: SocketAddr) -> String {
+pub(crate) fn page_url(address: SocketAddr) -> String {
     format!("http://{address}/distributor/ha_tracker")
 }
 
 fn parse_page(text: &str) -> Result<Option<Elected>, String> {
-    let page: Page =
+    let page: HaTracker =
         serde_json::from_str(text).map_err(|error| format!("the HA tracker page: {error}"))?;
     let Some(row) = page.elected.into_iter().next() else {
         return Ok(None);

@@ -6,15 +6,15 @@ use ratatui::style::{Color, Modifier, Style, Stylize};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, BorderType, Borders, Paragraph, Sparkline};
 
-use super::board::{Board, Kind, Rate, SenderRow, clock, thousands};
-use super::script::Phase;
+use crate::dashboard::{Dashboard, Kind, Rate, SenderRow, clock, thousands};
+use crate::script::Phase;
 
 const GOOD: Color = Color::Green;
 const WAITING: Color = Color::Yellow;
 const BAD: Color = Color::Red;
 
 /// Draws everything. 80 x 24 is enough; of less, the events are cut first.
-pub(super) fn draw(frame: &mut Frame<'_>, board: &Board) {
+pub(crate) fn draw(frame: &mut Frame<'_>, dashboard: &Dashboard) {
     let [head, steps, senders, distributors, sink, events, foot] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(1),
@@ -25,16 +25,16 @@ pub(super) fn draw(frame: &mut Frame<'_>, board: &Board) {
         Constraint::Length(1),
     ])
     .areas(frame.area());
-    draw_head(frame, head, board);
-    frame.render_widget(step_line(board.phase), steps);
+    draw_head(frame, head, dashboard);
+    frame.render_widget(step_line(dashboard.phase), steps);
     let halves = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]);
-    for (row, area) in board.senders.iter().zip(&*halves.split(senders)) {
-        draw_sender(frame, *area, row, board);
+    for (row, area) in dashboard.senders.iter().zip(&*halves.split(senders)) {
+        draw_sender(frame, *area, row, dashboard);
     }
-    draw_distributors(frame, distributors, board);
-    draw_sink(frame, sink, board);
-    draw_events(frame, events, board);
-    draw_foot(frame, foot, board);
+    draw_distributors(frame, distributors, dashboard);
+    draw_sink(frame, sink, dashboard);
+    draw_events(frame, events, dashboard);
+    draw_foot(frame, foot, dashboard);
 }
 
 fn framed(title: impl Into<String>) -> Block<'static> {
@@ -45,11 +45,11 @@ fn framed(title: impl Into<String>) -> Block<'static> {
         .title(Span::from(title).not_dim().reset().bold())
 }
 
-fn draw_head(frame: &mut Frame<'_>, area: Rect, board: &Board) {
+fn draw_head(frame: &mut Frame<'_>, area: Rect, dashboard: &Dashboard) {
     let time = format!(
         "{} of about {} ",
-        clock(board.elapsed),
-        clock(board.script.total())
+        clock(dashboard.elapsed),
+        clock(dashboard.script.total())
     );
     frame.render_widget(Line::from(" HA distributor demo").bold(), area);
     frame.render_widget(Line::from(time).alignment(Alignment::Right), area);
@@ -73,8 +73,8 @@ fn step_line(current: Phase) -> Line<'static> {
     Line::from(spans)
 }
 
-fn draw_sender(frame: &mut Frame<'_>, area: Rect, row: &SenderRow, board: &Board) {
-    let is_elected = board.elected() == Some(row.name);
+fn draw_sender(frame: &mut Frame<'_>, area: Rect, row: &SenderRow, dashboard: &Dashboard) {
+    let is_elected = dashboard.elected() == Some(row.name);
     let (state, color) = match (row.is_running, is_elected) {
         (true, true) => (" ELECTED ", GOOD),
         (true, false) => (" standby ", WAITING),
@@ -104,7 +104,7 @@ fn draw_sender(frame: &mut Frame<'_>, area: Rect, row: &SenderRow, board: &Board
     frame.render_widget(Paragraph::new(lines).block(block), area);
 }
 
-fn draw_distributors(frame: &mut Frame<'_>, area: Rect, board: &Board) {
+fn draw_distributors(frame: &mut Frame<'_>, area: Rect, dashboard: &Dashboard) {
     let block = framed("distributors: elections by gossip");
     let inner = block.inner(area);
     frame.render_widget(block, area);
@@ -114,8 +114,8 @@ fn draw_distributors(frame: &mut Frame<'_>, area: Rect, board: &Board) {
         Constraint::Min(0),
     ])
     .areas(inner);
-    frame.render_widget(distributors_line(board), each);
-    let elected = match board.elected() {
+    frame.render_widget(distributors_line(dashboard), each);
+    let elected = match dashboard.elected() {
         Some(name) => name.to_owned().fg(GOOD).bold(),
         None => "nobody".fg(WAITING),
     };
@@ -123,18 +123,22 @@ fn draw_distributors(frame: &mut Frame<'_>, area: Rect, board: &Board) {
         " elected ".into(),
         elected,
         "    failovers ".into(),
-        board.failovers.to_string().bold(),
-        format!("    failover timeout {:?}", board.script.failover_timeout).dark_gray(),
+        dashboard.failovers.to_string().bold(),
+        format!(
+            "    failover timeout {:?}",
+            dashboard.script.failover_timeout
+        )
+        .dark_gray(),
     ]);
     frame.render_widget(line, first);
     let [left, right] =
         Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).areas(graphs);
     let highest = |rate: &Rate| rate.history.iter().copied().max().unwrap_or(0);
     // One scale for both, with some air above.
-    let top = highest(&board.accepted).max(highest(&board.deduplicated));
+    let top = highest(&dashboard.accepted).max(highest(&dashboard.deduplicated));
     let top = (top + top / 4).max(1);
-    draw_rate(frame, left, "accepted/s", &board.accepted, top, GOOD);
-    let deduplicated = &board.deduplicated;
+    draw_rate(frame, left, "accepted/s", &dashboard.accepted, top, GOOD);
+    let deduplicated = &dashboard.deduplicated;
     draw_rate(
         frame,
         right,
@@ -145,9 +149,9 @@ fn draw_distributors(frame: &mut Frame<'_>, area: Rect, board: &Board) {
     );
 }
 
-fn distributors_line(board: &Board) -> Line<'static> {
+fn distributors_line(dashboard: &Dashboard) -> Line<'static> {
     let mut spans = Vec::new();
-    for (number, row) in board.seen.distributors.iter().enumerate() {
+    for (number, row) in dashboard.seen.distributors.iter().enumerate() {
         spans.push(Span::from(format!(" #{number} ")));
         spans.push(if !row.is_running {
             Span::from("killed".to_owned()).fg(BAD).bold()
@@ -159,7 +163,11 @@ fn distributors_line(board: &Board) -> Line<'static> {
         });
         spans.push("  ".into());
     }
-    let members = board.seen.distributors.iter().filter(|row| row.is_running);
+    let members = dashboard
+        .seen
+        .distributors
+        .iter()
+        .filter(|row| row.is_running);
     if let Some(members) = members.map(|row| row.members).min() {
         spans.push(format!(" {members} alive").dark_gray());
     }
@@ -195,8 +203,8 @@ fn draw_rate(
     frame.render_widget(sparkline, graph);
 }
 
-fn draw_sink(frame: &mut Frame<'_>, area: Rect, board: &Board) {
-    let sink = &board.sink;
+fn draw_sink(frame: &mut Frame<'_>, area: Rect, dashboard: &Dashboard) {
+    let sink = &dashboard.sink;
     let doubled = thousands(sink.counts.doubled());
     let doubled = if sink.counts.doubled() == 0 {
         doubled.fg(GOOD).bold()
@@ -221,7 +229,7 @@ fn draw_sink(frame: &mut Frame<'_>, area: Rect, board: &Board) {
     if !lengths.is_empty() {
         second.push(format!(" ({})", lengths.join("; ")).into());
     }
-    if board.is_gap_open() {
+    if dashboard.is_gap_open() {
         second.push(
             "    no samples now: waiting for the failover"
                 .fg(WAITING)
@@ -233,10 +241,10 @@ fn draw_sink(frame: &mut Frame<'_>, area: Rect, board: &Board) {
     frame.render_widget(Paragraph::new(lines).block(block), area);
 }
 
-fn draw_events(frame: &mut Frame<'_>, area: Rect, board: &Board) {
+fn draw_events(frame: &mut Frame<'_>, area: Rect, dashboard: &Dashboard) {
     let rows = usize::from(area.height.saturating_sub(1));
-    let skip = board.events.len().saturating_sub(rows);
-    let lines: Vec<Line<'_>> = board
+    let skip = dashboard.events.len().saturating_sub(rows);
+    let lines: Vec<Line<'_>> = dashboard
         .events
         .iter()
         .skip(skip)
@@ -244,7 +252,7 @@ fn draw_events(frame: &mut Frame<'_>, area: Rect, board: &Board) {
             let text = match event.kind {
                 Kind::Step => event.text.as_str().into(),
                 Kind::Election => event.text.as_str().fg(GOOD).bold(),
-                Kind::Trouble => event.text.as_str().fg(BAD),
+                Kind::Problem => event.text.as_str().fg(BAD),
             };
             Line::from(vec![format!(" {} ", clock(event.at)).dark_gray(), text])
         })
@@ -255,9 +263,9 @@ fn draw_events(frame: &mut Frame<'_>, area: Rect, board: &Board) {
     );
 }
 
-fn draw_foot(frame: &mut Frame<'_>, area: Rect, board: &Board) {
+fn draw_foot(frame: &mut Frame<'_>, area: Rect, dashboard: &Dashboard) {
     frame.render_widget(
-        Line::from(vec![" ".into(), board.page.as_str().underlined()]),
+        Line::from(vec![" ".into(), dashboard.page.as_str().underlined()]),
         area,
     );
     frame.render_widget(Line::from("q quits ").alignment(Alignment::Right), area);
@@ -273,14 +281,14 @@ mod tests {
     use remote_write_testkit::{Counts, Gap, ReplicaCounts};
 
     use super::*;
-    use crate::demo::board::SinkRow;
-    use crate::demo::observe::{DistributorRow, Elected, Observation};
-    use crate::demo::script::Script;
+    use crate::dashboard::SinkRow;
+    use crate::observer::{DistributorRow, Elected, Observation};
+    use crate::script::Script;
 
-    fn board() -> Board {
+    fn dashboard() -> Dashboard {
         let page = "http://127.0.0.1:40123/distributor/ha_tracker".to_owned();
-        let mut board = Board::new(Script::FULL, page);
-        board.senders = [("prometheus-0", "1.0", 8000), ("prometheus-1", "2.0", 200)]
+        let mut dashboard = Dashboard::new(Script::FULL, page);
+        dashboard.senders = [("prometheus-0", "1.0", 8000), ("prometheus-1", "2.0", 200)]
             .map(|(name, protocol, accepted)| SenderRow {
                 name,
                 protocol,
@@ -293,14 +301,14 @@ mod tests {
                 },
             })
             .to_vec();
-        board.phase = Phase::FailedOver;
+        dashboard.phase = Phase::FailedOver;
         for second in 0..15 {
-            board.elapsed = Duration::from_secs(second);
-            board.seen.accepted = 800 * second.min(10);
-            board.seen.deduplicated = 800 * second;
-            board.step_rates();
+            dashboard.elapsed = Duration::from_secs(second);
+            dashboard.seen.accepted = 800 * second.min(10);
+            dashboard.seen.deduplicated = 800 * second;
+            dashboard.step_rates();
         }
-        board.log(Kind::Election, "prometheus-1 is elected".to_owned());
+        dashboard.log(Kind::Election, "prometheus-1 is elected".to_owned());
         let elected = Some(Elected {
             replica: "prometheus-1".to_owned(),
             since_ms: 0,
@@ -311,13 +319,13 @@ mod tests {
             members: 2,
             ..DistributorRow::default()
         });
-        board.failovers = 1;
-        board.seen = Observation {
+        dashboard.failovers = 1;
+        dashboard.seen = Observation {
             elected,
             distributors: distributors.into(),
-            ..board.seen
+            ..dashboard.seen
         };
-        board.sink = SinkRow {
+        dashboard.sink = SinkRow {
             counts: Counts {
                 stored: 8200,
                 ..Default::default()
@@ -329,12 +337,12 @@ mod tests {
             }],
             silence: Duration::from_millis(200),
         };
-        board
+        dashboard
     }
 
-    fn rendered(board: &Board, width: u16, height: u16) -> String {
+    fn rendered(dashboard: &Dashboard, width: u16, height: u16) -> String {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-        terminal.draw(|frame| draw(frame, board)).unwrap();
+        terminal.draw(|frame| draw(frame, dashboard)).unwrap();
         terminal.backend().to_string()
     }
 
@@ -366,13 +374,13 @@ mod tests {
             "                                                                                "
             " http://127.0.0.1:40123/distributor/ha_tracker                          q quits "
         "#]]
-        .assert_eq(&rendered(&board(), 80, 24));
+        .assert_eq(&rendered(&dashboard(), 80, 24));
     }
 
     #[test]
     fn any_size_is_drawn() {
         for (width, height) in [(1, 1), (10, 5), (40, 12), (300, 100)] {
-            rendered(&board(), width, height);
+            rendered(&dashboard(), width, height);
         }
     }
 }

@@ -1,33 +1,52 @@
 //! How the demo ended: the table, the verdict, the exit status.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
+use std::time::Duration;
 
 use remote_write_testkit::{Counts, Gap};
 
-use super::board::{SenderRow, thousands};
-use super::script::SERIES;
+use crate::dashboard::{SenderRow, thousands};
+use crate::script::SERIES;
+
+/// A failover, as measured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failover {
+    /// The elected sender that was stopped.
+    pub(crate) stopped: &'static str,
+    /// From there to the election of the other.
+    pub(crate) took: Duration,
+}
+
+impl fmt::Display for Failover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.took.as_secs_f64();
+        write!(f, "{seconds:.1} s after {} stopped", self.stopped)
+    }
+}
 
 /// Everything that counts in the end.
 #[derive(Debug, Clone)]
-pub(super) struct Summary {
-    pub(super) senders: Vec<SenderRow>,
+pub(crate) struct Summary {
+    pub(crate) senders: Vec<SenderRow>,
     /// Changes of the elected replica.
-    pub(super) failovers: u64,
+    pub(crate) failovers: u64,
+    /// The last of them.
+    pub(crate) failover: Option<Failover>,
     /// The replica elected in the end.
-    pub(super) elected: Option<String>,
-    pub(super) counts: Counts,
-    pub(super) gaps: Vec<Gap>,
+    pub(crate) elected: Option<String>,
+    pub(crate) counts: Counts,
+    pub(crate) gaps: Vec<Gap>,
     /// Samples acknowledged as stored that the sink does not have.
-    pub(super) lost: u64,
-    pub(super) ending: Ending,
+    pub(crate) lost: u64,
+    pub(crate) ending: Ending,
 }
 
 /// Status when the user or a signal ended it: 128 and the number of SIGINT, as of shells.
-pub(super) const INTERRUPTED: u8 = 130;
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// How far it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(crate) enum Ending {
     /// To its end.
     Complete,
     /// The user or a signal ended it.
@@ -38,7 +57,7 @@ pub(super) enum Ending {
 
 impl Summary {
     /// What is wrong; empty if all is right.
-    pub(super) fn faults(&self) -> Vec<String> {
+    pub(crate) fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         let mut fault = |is_wrong: bool, text: String| {
             if is_wrong {
@@ -84,7 +103,7 @@ impl Summary {
     }
 
     /// 0 only if it ran to its end and nothing is wrong; 130 if that can not be told.
-    pub(super) fn exit_code(&self) -> u8 {
+    pub(crate) fn exit_code(&self) -> u8 {
         if !self.faults().is_empty() {
             1
         } else if self.ending == Ending::Interrupted {
@@ -95,7 +114,7 @@ impl Summary {
     }
 
     /// The table and the verdict.
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         let mut line = |title: &str, values: &[String], note: &str| {
             let cells: String = values.iter().map(|value| format!("{value:>16}")).collect();
@@ -141,9 +160,10 @@ impl Summary {
             let note = "no answer from the killed distributor: sent again, the same";
             line("  came twice", &one(self.counts.repeated), note);
         }
-        let elected = match &self.elected {
-            Some(elected) => format!("{elected} is elected now"),
-            None => String::new(),
+        let elected = match (&self.elected, &self.failover) {
+            (Some(elected), None) => format!("{elected} is elected now"),
+            (Some(elected), Some(failover)) => format!("{elected} is elected now, {failover}"),
+            (None, _) => String::new(),
         };
         line("failovers", &one(self.failovers), &elected);
         line(
@@ -168,9 +188,9 @@ impl Summary {
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
+    use remote_write_testkit::ReplicaCounts;
 
     use super::*;
-    use remote_write_testkit::ReplicaCounts;
 
     fn good() -> Summary {
         let row = |name, protocol, [sent, accepted, deduplicated]: [u64; 3]| SenderRow {
@@ -190,6 +210,7 @@ mod tests {
                 row("prometheus-1", "2.0", [24_000, 11_200, 12_800]),
             ],
             failovers: 1,
+            failover: None,
             elected: Some("prometheus-1".to_owned()),
             counts: Counts {
                 stored: 19_200,
@@ -225,6 +246,18 @@ mod tests {
             OK: every accepted sample is stored, and stored once.
         "#]]
         .assert_eq(&good().text());
+    }
+
+    #[test]
+    fn a_failover_is_told_as_measured() {
+        let mut summary = good();
+        summary.failover = Some(Failover {
+            stopped: "prometheus-0",
+            took: Duration::from_millis(4120),
+        });
+        let text = summary.text();
+        let expected = "prometheus-1 is elected now, 4.1 s after prometheus-0 stopped\n";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]
