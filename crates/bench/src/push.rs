@@ -1,13 +1,15 @@
 //! The whole push path without the network: tenant, limits, tracker, scan, answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use bytes::Bytes;
-use distributor::config::{self, Config, Invocation, RuntimeConfig};
-use distributor::{Downstreams, PushAnswer, PushBody, PushRequest, Pusher};
 use ha_tracker::{HaLimits, HaTracker, TrackerConfig, TrackerHandle};
 use http::HeaderMap;
+use ingest::{
+    Downstreams, IngestConfig, Outcome, PushAnswer, PushBody, PushRequest, Pusher, TenantLimits,
+};
 use kv_core::InMemoryStore;
 use prometheus_client::registry::Registry;
 use remote_write::{Version, compress_into, decompress_into};
@@ -84,13 +86,6 @@ impl PushPath {
             .build()?;
         let (pusher, tracker) = runtime.block_on(async {
             let mut registry = Registry::default();
-            let config = configuration()?;
-            let limits = RuntimeConfig::start(
-                config.runtime_config.clone(),
-                config.limits.clone(),
-                &mut registry,
-            )
-            .await?;
             let (tracker, handle) = HaTracker::start(
                 Arc::new(InMemoryStore::default()),
                 Arc::new(HaLimits::default()),
@@ -98,59 +93,58 @@ impl PushPath {
                 &mut registry,
             );
             tracker.ready().await;
-            let pusher = Pusher::new(
-                &config,
-                limits.reader(),
-                Some(tracker),
-                Downstreams::default(),
-                &mut registry,
-            );
-            anyhow::Ok((pusher, handle))
-        })?;
+            let downstreams = Downstreams::default();
+            let pusher = Pusher::new(&CONFIG, Some(tracker), downstreams, &mut registry);
+            (pusher, handle)
+        });
         let path = Self {
             pusher,
             runtime,
             _tracker: tracker,
         };
-        let elected = path.push(Version::V1, &body(Version::V1, 1, Shape::usual(1).pairs));
-        anyhow::ensure!(elected.status == 200, "{elected:?}");
+        let elected = path.push(Version::V1, &body(Version::V1, 1, Shape::usual(1).pairs))?;
+        anyhow::ensure!(elected.status() == 200, "{elected:?}");
         Ok(path)
     }
 
-    fn push(&self, version: Version, body: &Bytes) -> PushAnswer {
+    fn push(&self, version: Version, body: &Bytes) -> Result<PushAnswer> {
+        let limits = TenantLimits {
+            accept_ha_samples: true,
+            ..TenantLimits::default()
+        };
         let request = PushRequest {
             tenant: "tenant-1",
             client: None,
             version,
+            limits,
             body: PushBody::Snappy(body.clone()),
             headers: HeaderMap::new(),
             held: self.pusher.hold(),
+            in_flight: self.pusher.enter()?,
         };
-        self.runtime.block_on(self.pusher.push(request))
+        Ok(self.runtime.block_on(self.pusher.push(request)))
     }
 
     fn allocations(&self, version: Version, series: usize) -> Result<u64> {
         let body = body(version, series, LOSING);
-        self.push(version, &body);
+        self.push(version, &body)?;
         let mut answer = None;
         let counted = allocation_counter::measure(|| answer = Some(self.push(version, &body)));
-        let answer = answer.context("nothing was measured")?;
-        anyhow::ensure!(answer.status == 202, "{answer:?}");
+        let answer = answer.context("nothing was measured")??;
+        let is_deduplicated = matches!(answer.outcome, Outcome::Deduplicated { .. });
+        anyhow::ensure!(is_deduplicated, "{answer:?}");
         Ok(counted.count_total)
     }
 }
 
-fn configuration() -> Result<Config> {
-    let flags = [
-        "-distributor.ha-tracker.enable",
-        "-distributor.ha-tracker.enable-for-all-users",
-        "-distributor.ha-tracker.store=inmemory",
-    ];
-    match config::load(flags.map(Into::into), [])? {
-        Invocation::Run(loaded) => Ok(loaded.config),
-        other => bail!("{other:?}"),
-    }
-}
+/// The defaults of a distributor.
+const CONFIG: IngestConfig = IngestConfig {
+    max_recv_msg_size: 100 << 20,
+    remote_timeout: Duration::from_secs(20),
+    max_inflight_push_requests: 2000,
+    max_inflight_push_requests_bytes: None,
+    max_ingestion_rate: 0.0,
+};
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ha_tracker::{HaLimits, HaTracker, ReplicaDesc, TrackerConfig, TrackerHandle};
+use ingest::{DownstreamError, Pusher};
 use kv_core::{Store, TaskFailed};
 use kv_memberlist::{Inspector, Memberlist};
 use kv_multi::MultiHandle;
@@ -17,12 +18,12 @@ use crate::config::{Config, ConfigErrors, RuntimeConfig, StoreKind, TenantLimits
 use crate::ended::ended_quietly;
 use crate::grpc_server::GrpcServer;
 use crate::health::Health;
+use crate::intake::{Intake, downstreams, ingest_config};
 use crate::listener::{ConnectionMetrics, ServeError, Server};
 use crate::multi::Multi;
 use crate::pages::Desk;
-use crate::push::Pusher;
 use crate::store::{Backend, StoreConfigError};
-use crate::{DownstreamError, Downstreams, grpc_server, http_server, listener, metrics, store};
+use crate::{grpc_server, http_server, listener, metrics, store};
 
 /// Time between two looks for refusals that the log is to be told of, and for memory that is not
 /// needed any more.
@@ -59,7 +60,7 @@ pub(crate) struct Shared {
     pub(crate) tracker: Option<Arc<HaTracker>>,
     pub(crate) gossip: Option<Inspector>,
     pub(crate) multi: Option<Arc<Multi>>,
-    pub(crate) pusher: Pusher,
+    pub(crate) intake: Arc<Intake>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) exposition: metrics::Exposition,
     pub(crate) desk: Desk,
@@ -114,7 +115,7 @@ pub struct Running {
     housekeeping: JoinHandle<()>,
 }
 
-pub(crate) struct RuntimeLimits(pub(crate) TenantLimits);
+struct RuntimeLimits(TenantLimits);
 
 impl ha_tracker::TenantLimits for RuntimeLimits {
     fn ha_limits(&self, tenant: &str) -> HaLimits {
@@ -145,8 +146,7 @@ pub async fn check(config: &Config) -> Checked {
             mistake(error.to_string());
         }
     }
-    let downstream = &config.distributor.downstream;
-    if let Err(error) = Downstreams::new(downstream, &mut Registry::default()) {
+    if let Err(error) = downstreams(config, &mut Registry::default()) {
         mistake(error.to_string());
     }
     match RuntimeConfig::check(config.runtime_config.clone(), config.limits.clone()).await {
@@ -191,7 +191,7 @@ async fn compose(
     )
     .await
     .map_err(StartError::RuntimeConfig)?;
-    let downstreams = Downstreams::new(&config.distributor.downstream, &mut registry)?;
+    let downstreams = downstreams(&config, &mut registry)?;
     if downstreams.is_empty() {
         tracing::warn!(
             "no downstream is configured (distributor.downstream): accepted samples are counted \
@@ -223,13 +223,12 @@ async fn compose(
         }
         None => (None, None),
     };
-    let pusher = Pusher::new(
-        &config,
-        runtime.reader(),
+    let pusher = Arc::new(Pusher::new(
+        &ingest_config(&config),
         tracker.clone(),
         downstreams,
         &mut registry,
-    );
+    ));
     let requests = metrics::RequestMetrics::register(&mut registry);
     let connections = ConnectionMetrics::register(&mut registry);
     let registry = Arc::new(registry);
@@ -238,7 +237,7 @@ async fn compose(
         tracker,
         gossip: gossip.as_ref().map(Memberlist::inspector),
         multi,
-        pusher,
+        intake: Arc::new(Intake::new(pusher, &config, runtime.reader())),
         exposition: metrics::Exposition::new(Arc::clone(&registry)),
         registry,
         desk: Desk::default(),
@@ -278,14 +277,14 @@ async fn keep_house(shared: Arc<Shared>) {
     let forget_idle = async {
         loop {
             tokio::time::sleep(FORGET_IDLE_EVERY).await;
-            shared.pusher.forget_idle_tenants();
+            shared.intake.pusher.forget_idle_tenants();
         }
     };
     let often = async {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            shared.pusher.tell_refusals();
-            shared.pusher.give_back_memory();
+            shared.intake.pusher.tell_refusals();
+            shared.intake.pusher.give_back_memory();
         }
     };
     tokio::join!(forget_idle, often, Health::watch(&shared));

@@ -24,30 +24,23 @@ pub mod config {
 
 mod app;
 pub mod descriptors;
-mod downstream;
 mod ended;
 mod grpc_server;
 mod health;
 mod http_server;
+mod intake;
 mod lending;
 mod listener;
 pub mod logging;
-mod memory;
 mod metrics;
 mod multi;
 mod pages;
-mod push;
 pub mod reference;
 pub mod signals;
 mod store;
 mod tls;
 
 pub use app::{Checked, Running, StartError, check, start, start_with_store};
-pub use downstream::{DownstreamError, DownstreamTrouble, Downstreams};
-pub use push::{
-    Cause, Held, Message, PushAnswer, PushBody, PushRequest, Pusher, Refusal, Written,
-    validate_tenant,
-};
 pub use store::StoreConfigError;
 
 /// Version of this build.

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use ingest::{PushBody, Sender};
 use remote_write::Version;
 
 use crate::config::{self, Invocation};
-use crate::push::{PushBody, PushRequest};
+use crate::intake::Received;
 use crate::{Running, metrics};
 
 /// A 1.0 request with the series `{__replica__="r", cluster="c"}` and one sample.
@@ -62,6 +63,8 @@ async fn scrape_one_of_everything(runtime_file: &str) -> Result<String, Referenc
 
 async fn push_and_scrape(running: &Running) -> Result<String, ReferenceError> {
     let shared = running.shared();
+    let mut sender = Sender::default();
+    sender.tenant.push_str("tenant");
     // The second cluster is one too many, and discarded.
     for cluster in [b'c', b'd'] {
         let mut raw = REQUEST.to_vec();
@@ -71,15 +74,15 @@ async fn push_and_scrape(running: &Running) -> Result<String, ReferenceError> {
         }
         let mut body = Vec::new();
         remote_write::compress_into(&raw, &mut body);
-        let request = PushRequest {
-            tenant: "tenant",
-            client: None,
+        let pusher = &shared.intake.pusher;
+        let received = Received {
             version: Version::V1,
             body: PushBody::Snappy(Bytes::from(body)),
             headers: HeaderMap::new(),
-            held: shared.pusher.hold(),
+            held: pusher.hold(),
+            in_flight: pusher.enter()?,
         };
-        shared.pusher.push(request).await;
+        shared.intake.push(&sender, received).await;
     }
     shared.requests.observe(
         "GET",

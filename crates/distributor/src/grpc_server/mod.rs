@@ -3,6 +3,7 @@
 mod deadline;
 mod encoding;
 mod push;
+mod refused;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +29,6 @@ use crate::config::ServerConfig;
 use crate::http_server::text;
 use crate::listener::{ConnectionMetrics, Listen, Listener, ServeError, Server, connection_limit};
 use crate::metrics;
-use crate::push::validate_tenant;
 
 /// Time for those who read streams to hear that these end.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -103,7 +103,7 @@ impl GrpcServer {
         let no_push = async {
             // Those who read are told that it ends, and go.
             tokio::time::sleep(FAREWELL).await;
-            while shared.pusher.is_busy() {
+            while shared.intake.pusher.is_busy() {
                 tokio::time::sleep(LOOK).await;
             }
         };
@@ -113,11 +113,11 @@ impl GrpcServer {
 }
 
 fn router(shared: Arc<Shared>, draining: &CancellationToken, mut routes: Routes) -> Router {
-    routes = routes.add_service(push::Distributor::new(Arc::clone(&shared)));
+    routes = routes.add_service(push::Distributor::new(Arc::clone(&shared.intake)));
     if let Some(tracker) = &shared.tracker {
         let rule = {
-            let shared = Arc::clone(&shared);
-            move |tenant: &str| may_be_tracked(&shared, tenant)
+            let intake = Arc::clone(&shared.intake);
+            move |tenant: &str| intake.may_be_tracked(tenant)
         };
         routes = routes.add_service(ha_tracker::grpc::service(
             Arc::clone(tracker),
@@ -146,21 +146,6 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
     tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-}
-
-/// Whose clusters there can be: those whose samples are deduplicated.
-fn may_be_tracked(shared: &Shared, tenant: &str) -> Result<(), String> {
-    validate_tenant(tenant)?;
-    if !shared.config.multitenancy_enabled && tenant != shared.config.no_auth_tenant {
-        return Err(format!(
-            "multitenancy is off; there is {:?} only",
-            shared.config.no_auth_tenant
-        ));
-    }
-    match shared.limits.limits(tenant).accept_ha_samples {
-        true => Ok(()),
-        false => Err("its accept_ha_samples is false".to_owned()),
-    }
 }
 
 /// Health, as the standard service tells it.

@@ -1,29 +1,30 @@
 //! `distributor.Distributor/Push`: remote write 1.0 without its snappy, over gRPC.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use axum::extract::ConnectInfo;
 use bytes::{Buf, Bytes};
 use futures::future::BoxFuture;
 use futures::stream;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue};
 use http_body::Frame;
 use http_body_util::StreamBody;
+use ingest::{
+    Arrival, Compression, Held, Message, Outcome, PushAnswer, PushBody, Pusher, Rejection, Sender,
+    message_too_large,
+};
 use remote_write::Version;
+use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::{Body as HttpBody, Service, StdError};
-use tonic::metadata::MetadataValue;
 use tonic::server::NamedService;
-use tonic::{Code, Status};
 
-use crate::app::Shared;
-use crate::http_server::push::tenant;
-use crate::push::{
-    Arrival, Cause, Held, Message, PushAnswer, PushBody, PushRequest, Sender, retry_after_seconds,
-};
-
-use super::encoding::{Encoding, too_large};
+use super::encoding;
+use super::refused::{Refused, status_of};
+use crate::intake::{Intake, Received};
 
 /// Bytes before each message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
@@ -36,12 +37,12 @@ pub(super) const PATH: &str = "/distributor.Distributor/Push";
 /// The service. Its requests are not decoded, so it is not generated.
 #[derive(Clone)]
 pub(super) struct Distributor {
-    shared: Arc<Shared>,
+    intake: Arc<Intake>,
 }
 
 impl Distributor {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(super) fn new(intake: Arc<Intake>) -> Self {
+        Self { intake }
     }
 }
 
@@ -64,10 +65,10 @@ where
     }
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        let shared = Arc::clone(&self.shared);
+        let intake = Arc::clone(&self.intake);
         Box::pin(async move {
             let answer = match request.uri().path() {
-                PATH => push(&shared, request).await,
+                PATH => push(&intake, request).await,
                 other => Err(Status::unimplemented(format!("there is no method {other}"))),
             };
             Ok(answer.unwrap_or_else(Status::into_http))
@@ -75,53 +76,33 @@ where
     }
 }
 
-async fn push<B>(shared: &Shared, request: http::Request<B>) -> Result<http::Response<Body>, Status>
+async fn push<B>(intake: &Intake, request: http::Request<B>) -> Result<http::Response<Body>, Status>
 where
     B: HttpBody + Send + 'static,
     B::Data: Send,
     B::Error: Into<StdError> + Send + 'static,
 {
     let (parts, body) = request.into_parts();
-    let mut sender = Sender::of(&parts);
-    match accept(shared, &mut sender, parts.headers, body).await {
+    let address = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    let mut sender = Sender::new(address.map(|ConnectInfo(address)| *address), &parts.headers);
+    match accept(intake, &mut sender, parts.headers, body).await {
         Ok(answer) => {
-            shared.pusher.note(&sender, &answer);
-            match answer.status {
-                StatusCode::OK | StatusCode::NO_CONTENT => Ok(success()),
-                _ => Err(refusal(answer)),
+            intake.pusher.note(&sender, &answer);
+            match answer.outcome {
+                Outcome::Stored => Ok(success()),
+                _ => Err(status_of(answer)),
             }
         }
-        Err(Refused::Answer(answer)) => {
-            shared.pusher.note(&sender, &answer);
-            Err(refusal(answer))
-        }
-        Err(Refused::Call(status)) => {
-            shared.pusher.note(&sender, &as_answer(&status));
+        Err(refused) => {
+            let (answer, status) = refused.into_parts();
+            intake.pusher.note(&sender, &answer);
             Err(status)
         }
     }
 }
 
-/// Why there is nothing to push.
-enum Refused {
-    Answer(PushAnswer),
-    Call(Status),
-}
-
-impl From<PushAnswer> for Refused {
-    fn from(answer: PushAnswer) -> Self {
-        Self::Answer(answer)
-    }
-}
-
-impl From<Status> for Refused {
-    fn from(status: Status) -> Self {
-        Self::Call(status)
-    }
-}
-
 async fn accept<B>(
-    shared: &Shared,
+    intake: &Intake,
     sender: &mut Sender,
     headers: HeaderMap,
     body: B,
@@ -131,32 +112,32 @@ where
     B::Data: Send,
     B::Error: Into<StdError> + Send + 'static,
 {
-    sender.tenant.push_str(tenant(shared, &headers)?);
-    let encoding = Encoding::of(&headers)?;
-    let arrival = shared.pusher.arrive(sender)?;
-    let mut held = shared.pusher.hold();
-    let (prefix, message) = read(shared, encoding, body, arrival, &mut held).await?;
-    let _in_flight = shared.pusher.enter()?;
-    let message = match prefix.encoding {
-        Some(encoding) => encoding.decode(shared, message, &mut held).await?,
+    sender.tenant.push_str(intake.tenant(&headers)?);
+    let compression = encoding::compression(&headers)?;
+    let pusher = &intake.pusher;
+    let arrival = pusher.arrive(sender)?;
+    let mut held = pusher.hold();
+    let (prefix, message) = read(pusher, compression, body, arrival, &mut held).await?;
+    let in_flight = pusher.enter()?;
+    let message = match prefix.compression {
+        Some(compression) => pusher.expand(compression, message, &mut held).await?,
         None => message,
     };
-    let request = PushRequest {
-        tenant: &sender.tenant,
-        client: sender.client(),
+    let received = Received {
         version: Version::V1,
         body: PushBody::Plain(message),
         headers,
         held,
+        in_flight,
     };
-    Ok(shared.pusher.push(request).await)
+    Ok(intake.push(sender, received).await)
 }
 
 /// The one message of a unary call, as it was sent. Memory grows with the bytes that arrive, not
 /// with what was declared.
 async fn read<B>(
-    shared: &Shared,
-    encoding: Option<Encoding>,
+    pusher: &Pusher,
+    compression: Option<Compression>,
     body: B,
     mut arrival: Arrival<'_>,
     held: &mut Held<'_>,
@@ -166,29 +147,25 @@ where
     B::Data: Send,
     B::Error: Into<StdError> + Send + 'static,
 {
-    let limit = shared.config.distributor.max_recv_msg_size;
+    let limit = pusher.max_recv_msg_size();
     let mut body = std::pin::pin!(body);
     let mut head = Vec::with_capacity(PREFIX);
     let mut prefix = None;
-    let mut message = shared.pusher.message();
+    let mut message = pusher.message();
     while let Some(frame) = arrival.frame(&mut body).await? {
-        let frame = frame.map_err(|error| {
-            let error: StdError = error.into();
-            Status::cancelled(format!("the request ended early: {error}"))
-        })?;
+        let frame = frame.map_err(|error| ended_early(&error.into()))?;
         let Ok(mut data) = frame.into_data() else {
             continue;
         };
         while prefix.is_none() && data.has_remaining() {
             head.push(data.get_u8());
             if let Some(bytes) = head.first_chunk() {
-                prefix = Some(Prefix::read(*bytes, encoding, limit)?);
+                prefix = Some(Prefix::read(*bytes, compression, limit)?);
             }
         }
         let length = prefix.map_or(0, |prefix| prefix.length);
         if message.bytes().len() + data.remaining() > length {
-            let problem = "the call has more than one message";
-            return Err(Status::invalid_argument(problem).into());
+            return Err(Rejection::malformed("the call has more than one message").into());
         }
         while data.has_remaining() {
             let chunk = data.chunk();
@@ -201,15 +178,21 @@ where
         Some(prefix) if message.bytes().len() == prefix.length => Ok((prefix, message)),
         _ => {
             let problem = "the request ended in the middle of its message";
-            Err(Status::invalid_argument(problem).into())
+            Err(Rejection::malformed(problem).into())
         }
     }
+}
+
+fn ended_early(error: &StdError) -> Refused {
+    let problem = format!("the request ended early: {error}");
+    let status = Status::cancelled(&problem);
+    Refused::with_status(Rejection::body_not_received(problem), status)
 }
 
 /// What the five bytes before a message say.
 #[derive(Clone, Copy)]
 struct Prefix {
-    encoding: Option<Encoding>,
+    compression: Option<Compression>,
     /// Bytes of the message as it is sent.
     length: usize,
 }
@@ -217,32 +200,39 @@ struct Prefix {
 impl Prefix {
     fn read(
         [compressed, length @ ..]: [u8; PREFIX],
-        encoding: Option<Encoding>,
+        compression: Option<Compression>,
         limit: u64,
-    ) -> Result<Self, Status> {
-        let encoding = match (compressed, encoding) {
+    ) -> Result<Self, Refused> {
+        let compression = match (compressed, compression) {
             (0, _) => None,
-            (1, Some(encoding)) => Some(encoding),
+            (1, Some(compression)) => Some(compression),
             (1, None) => {
-                return Err(Status::internal(
-                    "the message is compressed, but no grpc-encoding says how; fix the client",
+                return Err(bad_prefix(
+                    "the message is compressed, but no grpc-encoding says how; fix the client"
+                        .to_owned(),
                 ));
             }
             (other, _) => {
-                return Err(Status::internal(format!(
+                return Err(bad_prefix(format!(
                     "the message's flag is {other}, neither 0 nor 1 (compressed); fix the client"
                 )));
             }
         };
         let length = u32::from_be_bytes(length);
         if u64::from(length) > limit {
-            return Err(too_large(length, limit));
+            return Err(message_too_large(length, limit).into());
         }
         Ok(Self {
-            encoding,
+            compression,
             length: length as usize,
         })
     }
+}
+
+/// The client's implementation of gRPC is wrong, not what it sends with it.
+fn bad_prefix(problem: String) -> Refused {
+    let status = Status::internal(&problem);
+    Refused::with_status(Rejection::malformed(problem), status)
 }
 
 /// A message without content, and the status.
@@ -260,39 +250,4 @@ fn success() -> http::Response<Body> {
         HeaderValue::from_static("application/grpc"),
     );
     response
-}
-
-/// The same for the log, where a status says what it does over HTTP.
-fn as_answer(status: &Status) -> PushAnswer {
-    let message = status.message();
-    match status.code() {
-        Code::OutOfRange => PushAnswer::new(StatusCode::PAYLOAD_TOO_LARGE, message),
-        Code::Unimplemented => PushAnswer::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message),
-        Code::Unavailable => PushAnswer::unavailable(message),
-        Code::Cancelled => PushAnswer::unavailable(message).because(Cause::BodyNotReceived),
-        _ => PushAnswer::bad_request(message),
-    }
-}
-
-/// The same text as over HTTP. That all was deduplicated is an error here, since it is one between
-/// Mimir's components.
-pub(super) fn refusal(answer: PushAnswer) -> Status {
-    let code = match answer.status {
-        StatusCode::ACCEPTED => Code::AlreadyExists,
-        StatusCode::UNAUTHORIZED => Code::Unauthenticated,
-        StatusCode::PAYLOAD_TOO_LARGE => Code::OutOfRange,
-        StatusCode::TOO_MANY_REQUESTS => Code::ResourceExhausted,
-        StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Code::InvalidArgument,
-        StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => {
-            Code::Unavailable
-        }
-        status if status.is_server_error() => Code::Internal,
-        _ => Code::FailedPrecondition,
-    };
-    let mut status = Status::new(code, answer.message);
-    if let Some(wait) = answer.retry_after {
-        let seconds = MetadataValue::from(retry_after_seconds(wait));
-        status.metadata_mut().insert("retry-after", seconds);
-    }
-    status
 }

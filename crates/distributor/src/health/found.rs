@@ -67,7 +67,7 @@ pub(super) fn all(shared: &Shared) -> Vec<Found> {
     found.extend(store(shared));
     found.extend(clocks(shared));
     found.extend(gossip(shared));
-    let refusals = shared.pusher.refusals();
+    let refusals = shared.intake.pusher.refusals();
     found.extend(senders::found(&refusals, Clock::System.now_ms()));
     found.extend(deduplication(shared));
     found.extend(downstreams(shared));
@@ -203,7 +203,7 @@ fn downstreams(shared: &Shared) -> Vec<Found> {
             .told(),
         );
     }
-    found.extend(shared.pusher.downstream_troubles().into_iter().map(|trouble| {
+    found.extend(shared.intake.pusher.downstream_troubles().into_iter().map(|trouble| {
         Found::new(
             Severity::Critical,
             Component::Downstream(trouble.name),

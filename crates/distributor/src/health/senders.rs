@@ -1,10 +1,10 @@
 //! What is wrong with what senders send, of all tenants together.
 
 use admin_api::Severity;
+use ingest::{Cause, Refusal};
 
 use super::Component;
 use super::found::{Found, without_end};
-use crate::push::{Cause, Refusal};
 
 /// What has not happened for this long is over, ms: a sender that is told 4xx goes on with its next
 /// batch within seconds, and most scrape at least once a minute.

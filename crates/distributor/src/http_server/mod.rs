@@ -42,7 +42,11 @@ pub(crate) fn bind(
 }
 
 fn router(shared: Arc<Shared>) -> Router {
-    let push = || post(push::push).fallback(push::method_not_allowed);
+    let push = || {
+        post(push::push)
+            .fallback(push::method_not_allowed)
+            .with_state(Arc::clone(&shared.intake))
+    };
     Router::new()
         .route("/api/v1/push", push())
         .route("/api/v1/write", push())

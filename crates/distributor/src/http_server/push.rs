@@ -1,50 +1,47 @@
 //! `POST /api/v1/push`: remote write over HTTP.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::http::header::{ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
 use http_body_util::BodyExt;
+use ingest::{
+    Arrival, Cause, Held, Message, Outcome, PushAnswer, PushBody, Rejection, Sender,
+    WRITTEN_EXEMPLARS, WRITTEN_HISTOGRAMS, WRITTEN_SAMPLES,
+};
 use remote_write::{UnsupportedMediaType, Version};
 
 use super::text;
-use crate::app::Shared;
-use crate::downstream::{WRITTEN_EXEMPLARS, WRITTEN_HISTOGRAMS, WRITTEN_SAMPLES};
-use crate::push::{
-    Arrival, Cause, Held, Message, PushAnswer, PushBody, PushRequest, Sender, retry_after_seconds,
-    validate_tenant,
-};
+use crate::intake::{Intake, Received};
 
-pub(crate) const TENANT: HeaderName = HeaderName::from_static("x-scope-orgid");
 /// Of a body that will be refused anyway, this much is read, so that a sender that is still writing
 /// gets to read the answer.
 const DRAIN: usize = 1 << 20;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-pub(super) async fn push(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Response {
+pub(super) async fn push(State(intake): State<Arc<Intake>>, request: Request<Body>) -> Response {
     let (parts, mut body) = request.into_parts();
-    let mut sender = Sender::of(&parts);
+    let address = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    let mut sender = Sender::new(address.map(|ConnectInfo(address)| *address), &parts.headers);
     let content_type = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     let version = remote_write::version_of_content_type(content_type);
-    let is_v2 = matches!(version, Ok(Version::V2));
-    let answer = match accept(&shared, &mut sender, version, parts.headers, &mut body).await {
+    let known_version = version.as_ref().ok().copied();
+    let answer = match accept(&intake, &mut sender, version, parts.headers, &mut body).await {
         Ok(answer) => answer,
-        Err(mut refused) => {
+        Err(rejection) => {
             drain(body).await;
-            if is_v2 {
-                refused.written.get_or_insert_default();
-            }
-            refused
+            PushAnswer::from(rejection).counted_for(known_version.unwrap_or(Version::V1))
         }
     };
-    shared.pusher.note(&sender, &answer);
-    respond(answer)
+    intake.pusher.note(&sender, &answer);
+    respond(answer, known_version)
 }
 
 pub(super) async fn method_not_allowed() -> Response {
@@ -60,16 +57,17 @@ pub(super) async fn method_not_allowed() -> Response {
 
 /// An error means that the body has not been read to its end.
 async fn accept(
-    shared: &Shared,
+    intake: &Intake,
     sender: &mut Sender,
     version: Result<Version, UnsupportedMediaType>,
     headers: HeaderMap,
     body: &mut Body,
-) -> Result<PushAnswer, PushAnswer> {
+) -> Result<PushAnswer, Rejection> {
     let bytes_of = |name| headers.get(name).map(HeaderValue::as_bytes);
-    let unsupported =
-        |error| PushAnswer::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("{error}"));
-    let tenant = tenant(shared, &headers);
+    let unsupported = |error: UnsupportedMediaType| {
+        Rejection::refused(Cause::UnsupportedMediaType, error.to_string())
+    };
+    let tenant = intake.tenant(&headers);
     // Known to the log as well if the request is refused for something else.
     if let Ok(name) = &tenant {
         sender.tenant.push_str(name);
@@ -77,60 +75,24 @@ async fn accept(
     let version = version.map_err(unsupported)?;
     remote_write::check_content_encoding(bytes_of(CONTENT_ENCODING)).map_err(unsupported)?;
     tenant?;
-    let arrival = shared.pusher.arrive(sender)?;
+    let pusher = &intake.pusher;
+    let arrival = pusher.arrive(sender)?;
     let declared = headers
         .get(CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok())
         .and_then(|length| length.parse().ok());
-    let limit = shared.config.distributor.max_recv_msg_size;
-    let mut held = shared.pusher.hold();
-    let message = shared.pusher.message();
-    let body = read(body, arrival, message, declared, limit, &mut held).await?;
-    let _in_flight = shared.pusher.enter()?;
-    Ok(shared
-        .pusher
-        .push(PushRequest {
-            tenant: &sender.tenant,
-            client: sender.client(),
-            version,
-            body: PushBody::Snappy(body),
-            headers,
-            held,
-        })
-        .await)
-}
-
-/// The tenant of a request, by its header or metadata [`TENANT`].
-pub(crate) fn tenant<'a>(
-    shared: &'a Shared,
-    headers: &'a HeaderMap,
-) -> Result<&'a str, PushAnswer> {
-    if !shared.config.multitenancy_enabled {
-        return Ok(&shared.config.no_auth_tenant);
-    }
-    let mut given = headers.get_all(TENANT).iter();
-    let Some(header) = given.next().filter(|header| !header.is_empty()) else {
-        return Err(PushAnswer::new(
-            StatusCode::UNAUTHORIZED,
-            "no org id: the header X-Scope-OrgID that names the tenant is missing; set it in the \
-             sender, or turn multitenancy off (multitenancy_enabled: false)",
-        ));
+    let limit = pusher.max_recv_msg_size();
+    let mut held = pusher.hold();
+    let body = read(body, arrival, pusher.message(), declared, limit, &mut held).await?;
+    let in_flight = pusher.enter()?;
+    let received = Received {
+        version,
+        body: PushBody::Snappy(body),
+        headers,
+        held,
+        in_flight,
     };
-    let invalid = |problem: String| {
-        PushAnswer::bad_request(format!("{problem}; fix the sender")).because(Cause::InvalidTenant)
-    };
-    let name = header.to_str().map_err(|_| {
-        invalid("the header X-Scope-OrgID contains other than visible ASCII characters".to_owned())
-    })?;
-    validate_tenant(name).map_err(|problem| invalid(format!("header X-Scope-OrgID: {problem}")))?;
-    if given.next().is_some() {
-        return Err(invalid(
-            "the header X-Scope-OrgID is there more than once: a request belongs to one tenant, \
-             and a proxy on the way may have taken another one than this instance would"
-                .to_owned(),
-        ));
-    }
-    Ok(name)
+    Ok(intake.push(sender, received).await)
 }
 
 /// Reads the body; memory grows with the bytes that arrive, not with what was declared.
@@ -141,10 +103,10 @@ async fn read(
     declared: Option<u64>,
     limit: u64,
     held: &mut Held<'_>,
-) -> Result<Bytes, PushAnswer> {
+) -> Result<Bytes, Rejection> {
     let too_large = |size: u64, how: &str| {
-        PushAnswer::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
+        Rejection::refused(
+            Cause::TooLarge,
             format!(
                 "the request body has {how}{size} bytes, more than the limit of {limit} bytes \
                  (distributor.max_recv_msg_size); send smaller batches (max_samples_per_send) or \
@@ -184,7 +146,7 @@ async fn read(
 
 /// What a body that cannot be read further is answered with: sent again, one that was cut off may
 /// come whole, and one that is wrong stays wrong.
-fn broken(error: &axum::Error) -> PushAnswer {
+fn broken(error: &axum::Error) -> Rejection {
     let is_malformed = std::iter::successors(Some(error as &dyn std::error::Error), |error| {
         error.source()
     })
@@ -196,12 +158,13 @@ fn broken(error: &axum::Error) -> PushAnswer {
         )
     });
     match is_malformed {
-        true => PushAnswer::bad_request(format!(
+        true => Rejection::malformed(format!(
             "the request body is not framed as HTTP has it: {error}; fix the sender, or the proxy \
              before this instance"
         )),
-        false => PushAnswer::unavailable(format!("the request body ended early: {error}; retry"))
-            .because(Cause::BodyNotReceived),
+        false => {
+            Rejection::body_not_received(format!("the request body ended early: {error}; retry"))
+        }
     }
 }
 
@@ -215,18 +178,18 @@ async fn drain(mut body: Body) {
             }
         }
     };
-    // Whoever is slower than that has to live with a closed connection.
+    // A sender that is slower than that has to live with a closed connection.
     let _ = tokio::time::timeout(DRAIN_TIMEOUT, reading).await;
 }
 
-fn respond(answer: PushAnswer) -> Response {
-    let PushAnswer {
-        status,
-        message,
-        written,
-        retry_after,
-        cause: _,
-    } = answer;
+/// The answer as HTTP has it. Senders of 2.0 get no content where others get an empty one.
+fn respond(answer: PushAnswer, version: Option<Version>) -> Response {
+    let status = match (&answer.outcome, version) {
+        (Outcome::Stored, Some(Version::V2)) => StatusCode::NO_CONTENT,
+        _ => answer.status(),
+    };
+    let (written, retry_after) = (answer.written, answer.retry_after_seconds());
+    let message = answer.into_message();
     let mut response = if message.is_empty() {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = status;
@@ -240,8 +203,8 @@ fn respond(answer: PushAnswer) -> Response {
         headers.insert(WRITTEN_HISTOGRAMS, written.histograms.into());
         headers.insert(WRITTEN_EXEMPLARS, written.exemplars.into());
     }
-    if let Some(wait) = retry_after {
-        headers.insert(RETRY_AFTER, retry_after_seconds(wait).into());
+    if let Some(seconds) = retry_after {
+        headers.insert(RETRY_AFTER, seconds.into());
     }
     response
 }

@@ -1,0 +1,323 @@
+//! What a push request is answered with, in the terms of the push path. Each protocol renders it.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use remote_write::{Counts, Version};
+
+use crate::cause::Cause;
+
+/// How long a sender should wait before it tries again, where nothing better is known.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Longest wait that a sender is asked for, whatever the downstream or a rate limit would like: a
+/// replica that waits looks silent to the HA tracker, and must not lose its election by it.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// The answer to a push request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PushAnswer {
+    /// What became of the request.
+    pub outcome: Outcome,
+    /// What senders of 2.0 are told was written; `None` for those of 1.0, and where the downstream
+    /// confirms nothing.
+    pub written: Option<Written>,
+}
+
+/// What became of a push request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// All of it that was not deduplicated is stored.
+    Stored,
+    /// Nothing of it was to be stored: other replicas are elected.
+    Deduplicated {
+        /// Which replica is elected instead, and what a failover waits for; for people.
+        message: String,
+    },
+    /// This instance did not take it, or not all of it.
+    Rejected(Rejection),
+    /// A downstream did not store it.
+    Downstream(DownstreamAnswer),
+}
+
+/// Why this instance does not take a request, or a part of it. Messages are for people.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// It would be refused again: the sender should drop it.
+    #[error("{message}")]
+    Refused {
+        /// What is wrong with it.
+        cause: Cause,
+        /// One line.
+        message: String,
+    },
+    /// The tenant sends more than its rate limit.
+    #[error("{message}")]
+    Limited {
+        /// When to try again.
+        wait: Duration,
+        /// One line.
+        message: String,
+    },
+    /// It may succeed later: the sender should try again.
+    #[error("{message}")]
+    Unavailable {
+        /// When to try again.
+        wait: Duration,
+        /// What the sender did wrong; `None` if nothing.
+        cause: Option<Cause>,
+        /// One line.
+        message: String,
+    },
+}
+
+/// What a downstream answered that did not store a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DownstreamAnswer {
+    /// Its status: 429 or 5xx if the sender should try again, another 4xx if it should not.
+    pub status: StatusCode,
+    /// When to try again; `None` if not.
+    pub wait: Option<Duration>,
+    /// One line for people, with what the downstream said.
+    pub message: String,
+}
+
+/// The `X-Prometheus-Remote-Write-*-Written` counts of remote write 2.0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Written {
+    /// Float samples.
+    pub samples: u64,
+    /// Native histograms.
+    pub histograms: u64,
+    /// Exemplars.
+    pub exemplars: u64,
+}
+
+impl From<Counts> for Written {
+    fn from(counts: Counts) -> Self {
+        Self {
+            samples: counts.samples,
+            histograms: counts.histograms,
+            exemplars: counts.exemplars,
+        }
+    }
+}
+
+impl Written {
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            samples: self.samples.saturating_add(other.samples),
+            histograms: self.histograms.saturating_add(other.histograms),
+            exemplars: self.exemplars.saturating_add(other.exemplars),
+        }
+    }
+
+    pub(crate) fn at_most(self, other: Self) -> Self {
+        Self {
+            samples: self.samples.min(other.samples),
+            histograms: self.histograms.min(other.histograms),
+            exemplars: self.exemplars.min(other.exemplars),
+        }
+    }
+}
+
+impl Rejection {
+    /// For good, since the request is not what it should be.
+    pub fn malformed(message: impl Into<String>) -> Self {
+        Self::refused(Cause::Malformed, message)
+    }
+
+    /// For good.
+    pub fn refused(cause: Cause, message: impl Into<String>) -> Self {
+        Self::Refused {
+            cause,
+            message: message.into(),
+        }
+    }
+
+    /// For now, through no fault of the sender's.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::Unavailable {
+            wait: RETRY_AFTER,
+            cause: None,
+            message: message.into(),
+        }
+    }
+
+    /// For now, since not all of its body came.
+    pub fn body_not_received(message: impl Into<String>) -> Self {
+        Self::Unavailable {
+            wait: RETRY_AFTER,
+            cause: Some(Cause::BodyNotReceived),
+            message: message.into(),
+        }
+    }
+
+    /// What the sender did wrong; `None` if nothing.
+    pub fn cause(&self) -> Option<Cause> {
+        match self {
+            Self::Refused { cause, .. } => Some(*cause),
+            Self::Limited { .. } => Some(Cause::RateLimited),
+            Self::Unavailable { cause, .. } => *cause,
+        }
+    }
+
+    /// One line for people.
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Refused { message, .. }
+            | Self::Limited { message, .. }
+            | Self::Unavailable { message, .. } => message,
+        }
+    }
+
+    fn into_message(self) -> String {
+        match self {
+            Self::Refused { message, .. }
+            | Self::Limited { message, .. }
+            | Self::Unavailable { message, .. } => message,
+        }
+    }
+
+    /// Its status over HTTP, as [`PushAnswer::status`].
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::Refused { cause, .. } => match cause {
+                Cause::NoTenant => StatusCode::UNAUTHORIZED,
+                Cause::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+                Cause::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                _ => StatusCode::BAD_REQUEST,
+            },
+            Self::Limited { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn wait(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { .. } => None,
+            Self::Limited { wait, .. } | Self::Unavailable { wait, .. } => Some(*wait),
+        }
+    }
+}
+
+impl From<Rejection> for PushAnswer {
+    fn from(rejection: Rejection) -> Self {
+        Self::of(Outcome::Rejected(rejection))
+    }
+}
+
+impl PushAnswer {
+    /// Nothing is known to be written.
+    pub(crate) fn of(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            written: None,
+        }
+    }
+
+    /// The status that remote write has for it, whose protocol is HTTP; 200 also where 2.0 has 204. The
+    /// log names it for requests of every protocol.
+    pub fn status(&self) -> StatusCode {
+        self.outcome.status()
+    }
+
+    /// One line for people; empty on plain success.
+    pub fn message(&self) -> &str {
+        match &self.outcome {
+            Outcome::Stored => "",
+            Outcome::Deduplicated { message } => message,
+            Outcome::Rejected(rejection) => rejection.message(),
+            Outcome::Downstream(answer) => &answer.message,
+        }
+    }
+
+    /// As [`PushAnswer::message`].
+    pub fn into_message(self) -> String {
+        match self.outcome {
+            Outcome::Stored => String::new(),
+            Outcome::Deduplicated { message } => message,
+            Outcome::Rejected(rejection) => rejection.into_message(),
+            Outcome::Downstream(answer) => answer.message,
+        }
+    }
+
+    /// What the sender did wrong; `None` if nothing.
+    pub fn cause(&self) -> Option<Cause> {
+        match &self.outcome {
+            Outcome::Stored | Outcome::Deduplicated { .. } => None,
+            Outcome::Rejected(rejection) => rejection.cause(),
+            Outcome::Downstream(answer) => answer
+                .status
+                .is_client_error()
+                .then_some(Cause::DownstreamRefused),
+        }
+    }
+
+    /// When the sender is asked to try again, whole seconds, rounded up; `None` if it is not.
+    pub fn retry_after_seconds(&self) -> Option<u64> {
+        let wait = self.wait()?.min(MAX_RETRY_AFTER);
+        Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
+    }
+
+    /// The same, as it was asked for.
+    pub(crate) fn wait(&self) -> Option<Duration> {
+        match &self.outcome {
+            Outcome::Stored | Outcome::Deduplicated { .. } => None,
+            Outcome::Rejected(rejection) => rejection.wait(),
+            Outcome::Downstream(answer) => answer.wait,
+        }
+    }
+
+    /// With counts as senders of this version get them: a failure has some as well.
+    #[must_use]
+    pub fn counted_for(self, version: Version) -> Self {
+        let written = match version {
+            Version::V1 => None,
+            Version::V2 if self.status().is_success() => self.written,
+            Version::V2 => Some(self.written.unwrap_or_default()),
+        };
+        Self { written, ..self }
+    }
+}
+
+impl Outcome {
+    /// As [`PushAnswer::status`].
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::Stored => StatusCode::OK,
+            Self::Deduplicated { .. } => StatusCode::ACCEPTED,
+            Self::Rejected(rejection) => rejection.status(),
+            Self::Downstream(answer) => answer.status,
+        }
+    }
+
+    /// Whether the sender is to send the request again.
+    pub(crate) fn is_retryable(&self) -> bool {
+        let status = self.status();
+        status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
+    }
+
+    /// The same, if it is one to try again, after this time.
+    #[must_use]
+    pub(crate) fn after(self, wait: Duration) -> Self {
+        match self {
+            Self::Rejected(Rejection::Unavailable { cause, message, .. }) => {
+                Self::Rejected(Rejection::Unavailable {
+                    wait,
+                    cause,
+                    message,
+                })
+            }
+            Self::Rejected(Rejection::Limited { message, .. }) => {
+                Self::Rejected(Rejection::Limited { wait, message })
+            }
+            Self::Downstream(answer) if answer.wait.is_some() => {
+                Self::Downstream(DownstreamAnswer {
+                    wait: Some(wait),
+                    ..answer
+                })
+            }
+            other => other,
+        }
+    }
+}

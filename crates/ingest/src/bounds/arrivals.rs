@@ -1,0 +1,385 @@
+//! Bodies that are on their way: a request takes no place among those in flight before its body is
+//! there, and only so many bodies are waited for.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use ahash::RandomState;
+use bytes::Buf;
+use futures::future::poll_immediate;
+use http_body::{Body, Frame};
+use http_body_util::BodyExt;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use crate::answer::Rejection;
+
+/// Bodies waited for at once, over all connections. Each costs a few kilobytes besides what of it
+/// has arrived, which the memory limit counts.
+const MAX: usize = 4096;
+/// The same of one connection. With HTTP/1.1 there is one; with HTTP/2 a proxy may bring those of
+/// many senders, which come as fast as the network, so that few are waited for at a time.
+const MAX_OF_CONNECTION: usize = 128;
+/// How long nothing of a body may come: longer than a lost packet takes to be sent again, several
+/// times.
+const STALL: Duration = Duration::from_secs(10);
+/// What a body must bring on average besides, bytes per second.
+const SLOWEST: u64 = 1024;
+/// How long a body may take however fast it comes.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// All bodies that are waited for.
+#[derive(Debug)]
+pub(crate) struct Arrivals {
+    waiting: Mutex<Waiting>,
+    start: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    gauge: Gauge,
+    bodies: HashMap<u64, Arc<Slot>, RandomState>,
+    /// How many of `bodies` each connection has.
+    connections: HashMap<Option<SocketAddr>, usize, RandomState>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Slot {
+    connection: Option<SocketAddr>,
+    /// When something of the body came last, ms after [`Arrivals::start`].
+    progress_ms: AtomicU64,
+    gives_way: Notify,
+}
+
+/// One body that is received.
+#[derive(Debug)]
+pub struct Arrival<'a> {
+    all: &'a Arrivals,
+    connection: Option<SocketAddr>,
+    begun: Instant,
+    last: Instant,
+    bytes: u64,
+    /// Its place, once it was waited for.
+    slot: Option<(u64, Arc<Slot>)>,
+}
+
+impl Arrivals {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let gauge = Gauge::default();
+        registry.register(
+            "cortex_distributor_awaited_push_bodies",
+            "Push requests whose bodies are waited for; they are not among those in flight",
+            gauge.clone(),
+        );
+        let waiting = Waiting {
+            gauge,
+            ..Waiting::default()
+        };
+        Self {
+            waiting: Mutex::new(waiting),
+            start: Instant::now(),
+        }
+    }
+
+    /// Of a request that came over this connection.
+    pub(crate) fn begin(&self, connection: Option<SocketAddr>) -> Arrival<'_> {
+        let now = Instant::now();
+        Arrival {
+            all: self,
+            connection,
+            begun: now,
+            last: now,
+            bytes: 0,
+            slot: None,
+        }
+    }
+
+    /// Bodies that are waited for.
+    pub(crate) fn count(&self) -> usize {
+        self.waiting().bodies.len()
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        kv_core::lock(&self.waiting)
+    }
+
+    fn ms(&self, now: Instant) -> u64 {
+        u64::try_from(now.duration_since(self.start).as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Waiting {
+    /// Takes a place. Where there is none, the body that has brought nothing for longest gives its
+    /// own: one of the same connection, if that has too many.
+    fn enter(&mut self, connection: Option<SocketAddr>, now_ms: u64) -> (u64, Arc<Slot>) {
+        let of_connection = self.connections.get(&connection).copied();
+        if of_connection.unwrap_or_default() >= MAX_OF_CONNECTION {
+            self.make_room(|slot| slot.connection == connection);
+        } else if self.bodies.len() >= MAX {
+            self.make_room(|_| true);
+        }
+        let slot = Arc::new(Slot {
+            connection,
+            progress_ms: AtomicU64::new(now_ms),
+            gives_way: Notify::new(),
+        });
+        let number = self.next;
+        self.next += 1;
+        self.bodies.insert(number, Arc::clone(&slot));
+        *self.connections.entry(connection).or_default() += 1;
+        self.gauge.inc();
+        (number, slot)
+    }
+
+    fn make_room(&mut self, may_go: impl Fn(&Slot) -> bool) {
+        let slowest = self
+            .bodies
+            .iter()
+            .filter(|(_, slot)| may_go(slot))
+            .min_by_key(|(number, slot)| (slot.progress_ms.load(Ordering::Relaxed), **number));
+        if let Some((&number, slot)) = slowest {
+            slot.gives_way.notify_one();
+            self.leave(number);
+        }
+    }
+
+    /// Nothing if it gave way before.
+    fn leave(&mut self, number: u64) {
+        let Some(slot) = self.bodies.remove(&number) else {
+            return;
+        };
+        self.gauge.dec();
+        if let Some(count) = self.connections.get_mut(&slot.connection) {
+            *count -= 1;
+            if *count == 0 {
+                self.connections.remove(&slot.connection);
+            }
+        }
+    }
+}
+
+impl Arrival<'_> {
+    /// The next part of the body, `None` at its end.
+    ///
+    /// # Errors
+    /// It was waited for in vain: nothing came, or too slowly, or other bodies took its place.
+    pub async fn frame<B>(
+        &mut self,
+        body: &mut B,
+    ) -> Result<Option<Result<Frame<B::Data>, B::Error>>, Rejection>
+    where
+        B: Body + Unpin,
+    {
+        let mut next = body.frame();
+        // Most bodies are there with their heads: those take no place, hence no lock.
+        let frame = match poll_immediate(&mut next).await {
+            Some(frame) => frame,
+            None => self.wait(next).await?,
+        };
+        if let Some(Ok(frame)) = &frame {
+            self.bytes += frame.data_ref().map_or(0, |data| data.remaining() as u64);
+            self.last = Instant::now();
+            if let Some((_, slot)) = &self.slot {
+                let now_ms = self.all.ms(self.last);
+                slot.progress_ms.store(now_ms, Ordering::Relaxed);
+            }
+        }
+        Ok(frame)
+    }
+
+    async fn wait<T>(&mut self, next: impl Future<Output = T>) -> Result<T, Rejection> {
+        let (until, too_slow) = self.until();
+        let slot = match &self.slot {
+            Some((_, slot)) => slot,
+            None => {
+                let now_ms = self.all.ms(self.last);
+                let slot = self.all.waiting().enter(self.connection, now_ms);
+                &self.slot.insert(slot).1
+            }
+        };
+        tokio::select! {
+            biased;
+            next = next => Ok(next),
+            () = slot.gives_way.notified() => Err(self.refuse(&format!(
+                "gave way to others, since nothing of it came for longest: this instance waits for \
+                 at most {MAX} bodies, {MAX_OF_CONNECTION} of one connection"
+            ))),
+            () = sleep_until(until) => Err(self.refuse(&too_slow)),
+        }
+    }
+
+    /// How long the next part is waited for, and what is wrong if it has not come by then.
+    fn until(&self) -> (Instant, String) {
+        let slowest = self.begun + STALL + Duration::from_secs(self.bytes / SLOWEST);
+        let stall = self.last + STALL;
+        let longest = self.begun + LONGEST;
+        let until = slowest.min(stall).min(longest);
+        let problem = if until == longest {
+            format!("did not arrive within {LONGEST:?}")
+        } else if until == stall {
+            format!("brought nothing for {STALL:?}")
+        } else {
+            format!("came with less than {SLOWEST} bytes per second")
+        };
+        (until, problem)
+    }
+
+    fn refuse(&self, problem: &str) -> Rejection {
+        Rejection::body_not_received(format!(
+            "the request body {problem} ({} bytes of it are here); retry",
+            self.bytes
+        ))
+    }
+}
+
+impl Drop for Arrival<'_> {
+    fn drop(&mut self) {
+        if let Some((number, _)) = self.slot.take() {
+            self.all.waiting().leave(number);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::task::Poll;
+
+    use bytes::Bytes;
+    use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
+    use futures::poll;
+    use http_body_util::StreamBody;
+
+    use super::*;
+
+    type Part = Result<Frame<Bytes>, Infallible>;
+
+    /// A body, and what sends it.
+    fn body() -> (UnboundedSender<Part>, StreamBody<UnboundedReceiver<Part>>) {
+        let (sender, receiver) = unbounded();
+        (sender, StreamBody::new(receiver))
+    }
+
+    /// Nobody reads it any more, perhaps.
+    fn send(sender: &UnboundedSender<Part>, bytes: usize) {
+        let part = Frame::data(Bytes::from(vec![0; bytes]));
+        let _ = sender.unbounded_send(Ok(part));
+    }
+
+    async fn read(
+        arrivals: &Arrivals,
+        body: StreamBody<UnboundedReceiver<Part>>,
+    ) -> Result<u64, String> {
+        let mut body = body;
+        let mut arrival = arrivals.begin(None);
+        while let Some(frame) = arrival.frame(&mut body).await.map_err(|a| a.to_string())? {
+            assert!(frame.is_ok());
+        }
+        Ok(arrival.bytes)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_is_there_takes_no_place() {
+        let arrivals = Arrivals::register(&mut Registry::default());
+        let (sender, body) = body();
+        send(&sender, 10);
+        send(&sender, 10);
+        drop(sender);
+        assert_eq!(read(&arrivals, body).await, Ok(20));
+        assert_eq!(arrivals.waiting().next, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_brings_nothing_is_given_up_before_what_brings_something() {
+        let arrivals = Arrivals::register(&mut Registry::default());
+        let (_silent, silent_body) = body();
+        let (trickle, trickle_body) = body();
+        let (slow, slow_body) = body();
+        let drip = async {
+            for _ in 0..100 {
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                send(&trickle, 1);
+                send(&slow, 4096);
+            }
+        };
+        let begun = Instant::now();
+        let ended = async |body| {
+            let error = read(&arrivals, body).await.unwrap_err();
+            (begun.elapsed().as_secs(), error)
+        };
+        let reading =
+            futures::future::join3(ended(silent_body), ended(trickle_body), ended(slow_body));
+        let ((silent, trickled, slowed), ()) = futures::future::join(reading, drip).await;
+        assert_eq!(silent.0, 10);
+        assert!(silent.1.contains("brought nothing for 10s"), "{silent:?}");
+        assert_eq!(trickled.0, 10);
+        assert!(trickled.1.contains("1024 bytes per second"), "{trickled:?}");
+        assert_eq!(slowed.0, 60);
+        assert!(slowed.1.contains("within 60s"), "{slowed:?}");
+        assert_eq!(arrivals.count(), 0);
+        assert!(arrivals.waiting().connections.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_connection_takes_no_places_of_others() {
+        let arrivals = Arrivals::register(&mut Registry::default());
+        let connection = |port| Some(SocketAddr::from(([127, 0, 0, 1], port)));
+        let mut waiting = Vec::new();
+        for number in 0..=MAX_OF_CONNECTION {
+            let (sender, mut body) = body();
+            let arrivals = &arrivals;
+            let from = connection(if number == 0 { 1 } else { 2 });
+            let mut one = Box::pin(async move {
+                let mut arrival = arrivals.begin(from);
+                arrival.frame(&mut body).await.map(drop)
+            });
+            assert!(poll!(&mut one).is_pending());
+            tokio::time::advance(Duration::from_millis(1)).await;
+            waiting.push((sender, one));
+        }
+        assert_eq!(arrivals.count(), MAX_OF_CONNECTION + 1);
+        // One more of the second connection: its oldest goes, not that of the first.
+        let (_sender, mut body) = body();
+        let mut more = Box::pin(async {
+            let mut arrival = arrivals.begin(connection(2));
+            arrival.frame(&mut body).await.map(drop)
+        });
+        assert!(poll!(&mut more).is_pending());
+        assert_eq!(arrivals.count(), MAX_OF_CONNECTION + 1);
+        assert!(poll!(&mut waiting[0].1).is_pending());
+        assert!(poll!(&mut waiting[2].1).is_pending());
+        let Poll::Ready(Err(refused)) = poll!(&mut waiting[1].1) else {
+            panic!("it did not give way");
+        };
+        assert!(refused.message().contains("gave way"), "{refused:?}");
+        assert_eq!(refused.status().as_u16(), 503);
+        drop((waiting, more));
+        assert_eq!(arrivals.count(), 0);
+        assert!(arrivals.waiting().connections.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_brings_something_stays() {
+        let arrivals = Arrivals::register(&mut Registry::default());
+        let mut slots: Vec<_> = (0..MAX as u64)
+            .map(|number| {
+                let port = u16::try_from(number % 1000).unwrap();
+                let connection = Some(SocketAddr::from(([127, 0, 0, 1], port)));
+                arrivals.waiting().enter(connection, number)
+            })
+            .collect();
+        slots[0].1.progress_ms.store(1_000_000, Ordering::Relaxed);
+        let newest = arrivals.waiting().enter(None, MAX as u64);
+        slots.push(newest);
+        assert_eq!(arrivals.count(), MAX);
+        let is_here = |slot: &(u64, Arc<Slot>)| arrivals.waiting().bodies.contains_key(&slot.0);
+        assert!(is_here(&slots[0]) && !is_here(&slots[1]) && is_here(&slots[2]));
+        assert!(is_here(&slots[MAX]));
+    }
+}

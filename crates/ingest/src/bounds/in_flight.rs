@@ -1,0 +1,101 @@
+//! Push requests in flight, of which only so many may be.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus_client::metrics::gauge::Gauge;
+
+/// Something of which only so much may be in flight.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    current: AtomicU64,
+    /// 0 = no limit.
+    limit: u64,
+    gauge: Gauge,
+}
+
+/// The place of a request in flight, free again when dropped.
+#[derive(Debug)]
+pub struct InFlightRequest<'a>(&'a InFlight, u64);
+
+impl InFlight {
+    /// Shows in `gauge` how much there is.
+    pub(crate) fn new(limit: u64, gauge: Gauge) -> Self {
+        Self {
+            current: AtomicU64::new(0),
+            limit,
+            gauge,
+        }
+    }
+
+    /// Adds `amount` unless that would exceed the limit. One that alone exceeds it is let through
+    /// when nothing else is in flight, else it could never succeed.
+    pub(crate) fn enter(&self, amount: u64) -> Option<InFlightRequest<'_>> {
+        // In one step: adding first and taking back would refuse others that fit meanwhile.
+        let entered = self
+            .current
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |before| {
+                let after = before.saturating_add(amount);
+                let fits = self.limit == 0 || before == 0 || after <= self.limit;
+                fits.then_some(after)
+            });
+        entered.ok()?;
+        self.gauge.inc_by(amount.cast_signed());
+        Some(InFlightRequest(self, amount))
+    }
+
+    /// Whether nothing more would be let in now.
+    pub(crate) fn is_full(&self) -> bool {
+        self.limit > 0 && self.current() >= self.limit
+    }
+
+    pub(crate) fn current(&self) -> u64 {
+        self.current.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// What the gauge shows.
+    #[cfg(test)]
+    pub(crate) fn shown(&self) -> i64 {
+        self.gauge.get()
+    }
+}
+
+impl Drop for InFlightRequest<'_> {
+    fn drop(&mut self) {
+        let Self(all, amount) = self;
+        all.current.fetch_sub(*amount, Ordering::Relaxed);
+        all.gauge.dec_by(amount.cast_signed());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_flight_is_bounded_and_given_back() {
+        let bytes = InFlight::new(100, Gauge::default());
+        let first = bytes.enter(60).unwrap();
+        assert!(bytes.enter(60).is_none());
+        assert_eq!(bytes.current(), 60);
+        drop(first);
+        let alone = bytes.enter(1000).expect("alone, it may exceed the limit");
+        assert!(bytes.enter(1).is_none());
+        drop(alone);
+        assert_eq!(bytes.current(), 0);
+        assert_eq!(bytes.shown(), 0);
+    }
+
+    #[test]
+    fn what_fits_gets_in_while_others_are_refused() {
+        let bytes = InFlight::new(100, Gauge::default());
+        let _base = bytes.enter(50).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..100_000).for_each(|_| assert!(bytes.enter(1000).is_none())));
+            scope.spawn(|| (0..100_000).for_each(|_| assert!(bytes.enter(50).is_some())));
+        });
+    }
+}

@@ -1,0 +1,100 @@
+//! Work that takes long enough to hold up others of the same thread.
+
+use std::thread::available_parallelism;
+
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
+
+use crate::answer::Rejection;
+
+/// Requests that decode to more than this are worked on where they do not hold up other requests
+/// of the same thread, bytes.
+pub(crate) const LONG_WORK: usize = 2 << 20;
+
+/// Bounds how many pieces of long work there are at once. More would take the processor from
+/// everything else that the process does: small requests, gossip, `/ready`.
+#[derive(Debug)]
+pub(crate) struct LongWork {
+    turns: Semaphore,
+}
+
+/// The right to do [`LongWork::run`]'s work now.
+#[derive(Debug)]
+pub(crate) struct Turn<'a> {
+    /// None for short work.
+    _permit: Option<SemaphorePermit<'a>>,
+    is_long: bool,
+}
+
+impl LongWork {
+    /// On half of the processors.
+    pub(crate) fn new() -> Self {
+        let processors = available_parallelism().map_or(1, usize::from);
+        Self {
+            turns: Semaphore::new(processors.div_ceil(2)),
+        }
+    }
+
+    /// Waits for a turn to work on so many bytes; first come, first served.
+    pub(crate) async fn turn(
+        &self,
+        bytes: usize,
+        deadline: Instant,
+    ) -> Result<Turn<'_>, Rejection> {
+        if bytes <= LONG_WORK {
+            return Ok(Turn {
+                _permit: None,
+                is_long: false,
+            });
+        }
+        match tokio::time::timeout_at(deadline, self.turns.acquire()).await {
+            Ok(Ok(permit)) => Ok(Turn {
+                _permit: Some(permit),
+                is_long: true,
+            }),
+            _ => Err(Rejection::unavailable(
+                "this instance is busy with other large push requests; retry later, or send \
+                 smaller batches (max_samples_per_send)",
+            )),
+        }
+    }
+}
+
+impl Turn<'_> {
+    /// Does the work; if it is long, so that other requests of this thread go on elsewhere.
+    pub(crate) fn run<R>(&self, work: impl FnOnce() -> R) -> R {
+        if !self.is_long {
+            return work();
+        }
+        match Handle::try_current().map(|handle| handle.runtime_flavor()) {
+            Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+            _ => work(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn long_work_waits_for_its_turn_and_short_work_does_not() {
+        let work = LongWork::new();
+        let deadline = Instant::now() + Duration::from_secs(1);
+        let mut turns = Vec::new();
+        while work.turns.available_permits() > 0 {
+            turns.push(work.turn(LONG_WORK + 1, deadline).await.unwrap());
+        }
+        assert!(!turns.is_empty());
+        let short = work.turn(LONG_WORK, deadline).await.unwrap();
+        assert_eq!(short.run(|| 7), 7);
+        let refused = work.turn(LONG_WORK + 1, deadline).await.unwrap_err();
+        assert_eq!(refused.status(), http::StatusCode::SERVICE_UNAVAILABLE);
+        turns.pop();
+        let later = Instant::now() + Duration::from_secs(1);
+        assert_eq!(work.turn(LONG_WORK + 1, later).await.unwrap().run(|| 8), 8);
+    }
+}

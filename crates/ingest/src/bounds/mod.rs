@@ -1,0 +1,18 @@
+//! How much there may be at once: bodies on their way, requests, memory, long work, samples.
+
+mod arrivals;
+mod budget;
+mod in_flight;
+mod long_work;
+mod memory;
+mod rate;
+
+pub use arrivals::Arrival;
+pub(crate) use arrivals::Arrivals;
+pub(crate) use budget::Budget;
+pub use budget::Held;
+pub(crate) use in_flight::InFlight;
+pub use in_flight::InFlightRequest;
+pub(crate) use long_work::{LongWork, Turn};
+pub(crate) use memory::push_limit;
+pub(crate) use rate::{Charge, TokenBucket};

@@ -1,0 +1,388 @@
+//! Memory that requests reuse, so that a request of usual size allocates nothing for its bytes.
+
+use std::fmt;
+use std::io::{self, Read};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bytes::Bytes;
+use remote_write::{DecompressError, Scratch};
+
+use crate::answer::Rejection;
+use crate::bounds::Held;
+use crate::cause::Cause;
+
+/// Idle buffers of each kind that are kept.
+const MAX_IDLE: usize = 64;
+/// A buffer that has grown beyond this is given back to the system, bytes.
+const MAX_KEPT_BYTES: usize = 4 << 20;
+
+/// A pool of buffers; clones share it. Memory kept idle is at most 64 × 4 MiB of each kind.
+#[derive(Clone, Default)]
+pub(crate) struct BufferPool {
+    inner: Arc<Idle>,
+}
+
+#[derive(Default)]
+struct Idle {
+    bytes: Shelf<Vec<u8>>,
+    scratches: Shelf<Scratch>,
+}
+
+/// Idle memory of one kind. What was put there last is taken first, so that what lies at the bottom
+/// is not needed.
+struct Shelf<T>(Mutex<Stack<T>>);
+
+struct Stack<T> {
+    items: Vec<T>,
+    /// The fewest items since [`Shelf::give_back_unneeded`].
+    fewest: usize,
+}
+
+impl<T> Default for Shelf<T> {
+    fn default() -> Self {
+        Self(Mutex::new(Stack {
+            items: Vec::new(),
+            fewest: 0,
+        }))
+    }
+}
+
+/// A buffer that returns to its pool when dropped. Its content is what an earlier user left: the
+/// length too, so that it need not be zeroed again.
+struct PooledBuffer {
+    bytes: Vec<u8>,
+    pool: Arc<Idle>,
+}
+
+/// Memory for a body before more than its first bytes have arrived, whatever its declared length.
+const FIRST_RESERVATION: usize = 256 << 10;
+
+/// A protobuf message, or a compressed one, in memory of the pool that is counted as it grows.
+pub struct Message {
+    buffer: PooledBuffer,
+    length: usize,
+    /// Of what the request holds. What a buffer had more than that when it came from the pool is
+    /// bounded by the pool.
+    counted: usize,
+}
+
+/// Scan memory that returns to its pool when dropped.
+pub(crate) struct PooledScratch {
+    pub(crate) scratch: Scratch,
+    pool: Arc<Idle>,
+}
+
+impl BufferPool {
+    fn buffer(&self) -> PooledBuffer {
+        let bytes = self.inner.bytes.pop().unwrap_or_default();
+        PooledBuffer {
+            bytes,
+            pool: Arc::clone(&self.inner),
+        }
+    }
+
+    /// Gives back to the system what was not needed since the last call.
+    pub(crate) fn give_back_unneeded(&self) {
+        self.inner.bytes.give_back_unneeded();
+        self.inner.scratches.give_back_unneeded();
+    }
+
+    /// An empty one.
+    pub(crate) fn message(&self) -> Message {
+        Message {
+            buffer: self.buffer(),
+            length: 0,
+            counted: 0,
+        }
+    }
+
+    pub(crate) fn scratch(&self) -> PooledScratch {
+        let scratch = self.inner.scratches.pop().unwrap_or_default();
+        PooledScratch {
+            scratch,
+            pool: Arc::clone(&self.inner),
+        }
+    }
+}
+
+impl Message {
+    /// What there is of it.
+    pub fn bytes(&self) -> &[u8] {
+        self.buffer.bytes.get(..self.length).unwrap_or_default()
+    }
+
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        self.buffer.bytes.get_mut(..self.length).unwrap_or_default()
+    }
+
+    /// Part of what the request holds, bytes.
+    pub(crate) fn counted(&self) -> u64 {
+        self.counted as u64
+    }
+
+    /// Makes room for the message to have `needed` bytes, which are less than `most`.
+    fn make_room(
+        &mut self,
+        needed: usize,
+        most: usize,
+        held: &mut Held<'_>,
+    ) -> Result<(), Rejection> {
+        if needed <= self.counted {
+            return Ok(());
+        }
+        if needed <= self.buffer.bytes.capacity() {
+            held.grow((needed - self.counted) as u64)?;
+            self.counted = needed;
+            return Ok(());
+        }
+        // In proportion to what is there, so that it is not copied often.
+        let capacity = needed
+            .saturating_mul(2)
+            .max(FIRST_RESERVATION)
+            .min(most)
+            .max(needed);
+        held.grow(capacity as u64)?;
+        let mut grown = Vec::with_capacity(capacity);
+        grown.extend_from_slice(self.bytes());
+        self.buffer.bytes = grown;
+        held.shrink(self.counted as u64);
+        self.counted = capacity;
+        Ok(())
+    }
+
+    /// Appends a part of a message that is to have `most` bytes.
+    ///
+    /// # Errors
+    /// Its memory would exceed what requests may hold.
+    pub fn append(
+        &mut self,
+        more: &[u8],
+        most: usize,
+        held: &mut Held<'_>,
+    ) -> Result<(), Rejection> {
+        self.make_room(self.length + more.len(), most, held)?;
+        let room = self.buffer.bytes.len().saturating_sub(self.length);
+        let (over_old, beyond) = more.split_at(more.len().min(room));
+        let end = self.length + over_old.len();
+        if let Some(old) = self.buffer.bytes.get_mut(self.length..end) {
+            old.copy_from_slice(over_old);
+        }
+        self.buffer.bytes.extend_from_slice(beyond);
+        self.length += more.len();
+        Ok(())
+    }
+
+    /// Makes room for so many bytes more, and lets them be read with [`Message::append_from`].
+    pub(crate) fn reserve(&mut self, more: usize, held: &mut Held<'_>) -> Result<(), Rejection> {
+        let end = self.length + more;
+        self.make_room(end, end, held)
+    }
+
+    /// Appends what can be read, at most so many bytes, which have been reserved; how many there
+    /// were. Fewer mean the end.
+    pub(crate) fn append_from(&mut self, source: &mut impl Read, most: usize) -> io::Result<usize> {
+        let begin = self.length;
+        let end = begin + most;
+        if self.buffer.bytes.len() < end {
+            self.buffer.bytes.resize(end, 0);
+        }
+        while self.length < end {
+            let room = self.buffer.bytes.get_mut(self.length..end);
+            match source.read(room.unwrap_or_default()) {
+                Ok(0) => break,
+                Ok(read) => self.length += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(self.length - begin)
+    }
+
+    /// Replaces an empty message by the content of a snappy block.
+    pub(crate) fn decompress(
+        &mut self,
+        block: &[u8],
+        limit: u64,
+        held: &mut Held<'_>,
+    ) -> Result<(), Rejection> {
+        let size = remote_write::plausible_size(block).min(limit);
+        self.reserve(size as usize, held)?;
+        self.length = remote_write::decompress_reusing(block, limit, &mut self.buffer.bytes)
+            .map_err(|error| refuse_block(&error))?;
+        Ok(())
+    }
+
+    /// Replaces an empty message by a snappy block of this content.
+    pub(crate) fn compress(&mut self, raw: &[u8], held: &mut Held<'_>) -> Result<(), Rejection> {
+        self.reserve(snap::raw::max_compress_len(raw.len()), held)?;
+        self.length = remote_write::compress_reusing(raw, &mut self.buffer.bytes);
+        // It may wait for the downstream, and is much smaller than it could have been.
+        if self.buffer.bytes.capacity() > MAX_KEPT_BYTES {
+            self.buffer.bytes.truncate(self.length);
+            self.buffer.bytes.shrink_to_fit();
+            self.counted = self.counted.min(self.buffer.bytes.capacity());
+        }
+        Ok(())
+    }
+
+    /// Shareable without a copy; the memory returns to the pool with the last reference.
+    pub fn freeze(self) -> Bytes {
+        let mut frozen = Bytes::from_owner(self.buffer);
+        frozen.truncate(self.length);
+        frozen
+    }
+}
+
+fn refuse_block(error: &DecompressError) -> Rejection {
+    match error {
+        DecompressError::TooLarge { .. } => Rejection::refused(
+            Cause::TooLarge,
+            format!(
+                "{error} (distributor.max_recv_msg_size); send smaller batches \
+                 (max_samples_per_send) or raise the limit"
+            ),
+        ),
+        _ => Rejection::malformed(format!("{error}; fix the sender")),
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} bytes", self.length)
+    }
+}
+
+impl AsRef<[u8]> for PooledBuffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for PooledBuffer {
+    fn drop(&mut self) {
+        if self.bytes.capacity() <= MAX_KEPT_BYTES {
+            self.pool.bytes.push(std::mem::take(&mut self.bytes));
+        }
+    }
+}
+
+impl Drop for PooledScratch {
+    fn drop(&mut self) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.trim(MAX_KEPT_BYTES);
+        self.pool.scratches.push(scratch);
+    }
+}
+
+impl<T> Shelf<T> {
+    fn lock(&self) -> MutexGuard<'_, Stack<T>> {
+        kv_core::lock(&self.0)
+    }
+
+    fn pop(&self) -> Option<T> {
+        let mut stack = self.lock();
+        let item = stack.items.pop();
+        stack.fewest = stack.fewest.min(stack.items.len());
+        item
+    }
+
+    fn push(&self, item: T) {
+        let mut stack = self.lock();
+        if stack.items.len() < MAX_IDLE {
+            stack.items.push(item);
+        }
+    }
+
+    fn give_back_unneeded(&self) {
+        let mut stack = self.lock();
+        let unneeded = stack.fewest.min(stack.items.len());
+        let unneeded: Vec<T> = stack.items.drain(..unneeded).collect();
+        stack.fewest = stack.items.len();
+        drop(stack);
+        // After the lock: it is up to 256 MiB.
+        drop(unneeded);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bounds::Budget;
+
+    #[test]
+    fn frozen_memory_returns_to_the_pool_with_its_last_reference() {
+        let pool = BufferPool::default();
+        let budget = Budget::new(0);
+        let mut message = pool.message();
+        message.append(b"abcdef", 6, &mut budget.hold()).unwrap();
+        message.length = 3;
+        let first = message.freeze();
+        let second = first.clone();
+        drop(first);
+        assert_eq!(&second[..], b"abc");
+        assert!(pool.inner.bytes.lock().items.is_empty());
+        drop(second);
+        assert_eq!(pool.buffer().bytes, b"abcdef");
+    }
+
+    #[test]
+    fn a_message_overwrites_what_an_earlier_one_left() {
+        let pool = BufferPool::default();
+        let budget = Budget::new(0);
+        let mut text = Vec::new();
+        for number in 0..100u8 {
+            text.extend([number; 3]);
+        }
+        // Pieces that end before, at and after the end of what the buffer had.
+        for pieces in [300, 7, 100, 1, 299, 150] {
+            for length in [300, 10, 200, 0, 250, 300] {
+                let mut held = budget.hold();
+                let mut appended = pool.message();
+                for piece in text[..length].chunks(pieces) {
+                    appended.append(piece, length, &mut held).unwrap();
+                }
+                assert_eq!(appended.counted(), held.bytes());
+                assert_eq!(appended.bytes(), &text[..length]);
+                drop(appended);
+                let mut read = pool.message();
+                let mut source = &text[..length];
+                loop {
+                    read.reserve(pieces, &mut held).unwrap();
+                    if read.append_from(&mut source, pieces).unwrap() < pieces {
+                        break;
+                    }
+                }
+                assert_eq!(read.bytes(), &text[..length]);
+            }
+        }
+        assert_eq!(pool.inner.bytes.lock().items.len(), 1);
+    }
+
+    #[test]
+    fn memory_of_unusual_requests_is_not_kept() {
+        let pool = BufferPool::default();
+        let mut buffer = pool.buffer();
+        buffer.bytes.reserve(MAX_KEPT_BYTES + 1);
+        drop(buffer);
+        assert_eq!(pool.buffer().bytes.capacity(), 0);
+        let many: Vec<_> = (0..2 * MAX_IDLE).map(|_| pool.buffer()).collect();
+        drop(many);
+        assert_eq!(pool.inner.bytes.lock().items.len(), MAX_IDLE);
+    }
+    #[test]
+    fn memory_that_is_not_needed_any_more_is_given_back() {
+        let pool = BufferPool::default();
+        let idle = || pool.inner.bytes.lock().items.len();
+        let burst: Vec<_> = (0..10).map(|_| pool.buffer()).collect();
+        drop(burst);
+        // Needed since the beginning: all ten.
+        pool.give_back_unneeded();
+        assert_eq!(idle(), 10);
+        let few: Vec<_> = (0..3).map(|_| pool.buffer()).collect();
+        drop(few);
+        pool.give_back_unneeded();
+        assert_eq!(idle(), 3);
+        pool.give_back_unneeded();
+        assert_eq!(idle(), 0);
+    }
+}

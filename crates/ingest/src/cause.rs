@@ -1,0 +1,72 @@
+//! What can be wrong with what a sender sends.
+
+use std::time::Duration;
+
+/// Why a request was refused, in whole or in part, or what is suspicious about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cause {
+    /// The body is not what its headers say.
+    Malformed,
+    /// A tenant that cannot be one, or two of them.
+    InvalidTenant,
+    /// None, while multitenancy is on.
+    NoTenant,
+    /// More than `distributor.max_recv_msg_size`.
+    TooLarge,
+    /// A content type or encoding that is not supported.
+    UnsupportedMediaType,
+    /// The body ended early, or came too slowly.
+    BodyNotReceived,
+    /// More than `limits.ingestion_rate`.
+    RateLimited,
+    /// A new cluster beyond `limits.ha_max_clusters`.
+    TooManyHaClusters,
+    /// A cluster or replica label that is too long.
+    LabelValueTooLong,
+    /// A cluster that the store cannot keep.
+    HaClusterNotStorable,
+    /// A cluster or replica label that is not UTF-8.
+    HaLabelNotUtf8,
+    /// A downstream refused the samples: 4xx.
+    DownstreamRefused,
+    /// Samples with neither HA label, while `limits.accept_ha_samples` is on: not deduplicated.
+    NoHaLabels,
+    /// Samples with one of the two HA labels: not deduplicated.
+    OneHaLabel,
+}
+
+impl Cause {
+    /// The `cause` in the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::InvalidTenant => "invalid_tenant",
+            Self::NoTenant => "no_tenant",
+            Self::TooLarge => "too_large",
+            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::BodyNotReceived => "body_not_received",
+            Self::RateLimited => "rate_limited",
+            Self::TooManyHaClusters => "too_many_ha_clusters",
+            Self::LabelValueTooLong => "label_value_too_long",
+            Self::HaClusterNotStorable => "ha_cluster_not_storable",
+            Self::HaLabelNotUtf8 => "ha_label_not_utf8",
+            Self::DownstreamRefused => "downstream_refused",
+            Self::NoHaLabels => "no_ha_labels",
+            Self::OneHaLabel => "one_ha_label",
+        }
+    }
+
+    /// Whether samples are counted, which were stored, rather than requests, which were refused.
+    pub fn counts_samples(self) -> bool {
+        matches!(self, Self::NoHaLabels | Self::OneHaLabel)
+    }
+
+    /// Time between two lines about one tenant. A tenant may mix senders with and without HA labels
+    /// on purpose, and for ever: of that there are fewer.
+    pub(crate) fn line_every(self) -> Duration {
+        match self.counts_samples() {
+            true => Duration::from_secs(10 * 60),
+            false => Duration::from_secs(60),
+        }
+    }
+}

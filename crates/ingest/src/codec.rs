@@ -1,0 +1,128 @@
+//! From the body of a request to its scan, and to the block that goes on.
+
+use bytes::Bytes;
+use remote_write::{Scan, Scratch};
+use tokio::time::Instant;
+
+use crate::answer::Rejection;
+use crate::bounds::{Held, LongWork, Turn};
+use crate::buffers::{BufferPool, Message};
+use crate::judge;
+use crate::request::PushBody;
+
+/// Decompresses, scans and compresses, in memory of a pool, and large bodies in turn.
+pub(crate) struct Codec {
+    buffers: BufferPool,
+    long_work: LongWork,
+    /// Of a body, compressed and decoded each, bytes.
+    limit: u64,
+}
+
+/// The content of a request, once it is scanned.
+pub(crate) struct Content {
+    pub(crate) message: Message,
+    /// What was decoded, which is what goes on if nothing of it changes.
+    block: Option<Bytes>,
+}
+
+impl Codec {
+    /// For bodies of at most so many bytes, compressed and decoded each.
+    pub(crate) fn new(limit: u64) -> Self {
+        Self {
+            buffers: BufferPool::default(),
+            long_work: LongWork::new(),
+            limit,
+        }
+    }
+
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// An empty message.
+    pub(crate) fn message(&self) -> Message {
+        self.buffers.message()
+    }
+
+    /// Gives back to the system what was not needed since the last call.
+    pub(crate) fn give_back_unneeded(&self) {
+        self.buffers.give_back_unneeded();
+    }
+
+    /// Waits for a turn to work on so many bytes of a body that has arrived.
+    pub(crate) async fn turn(
+        &self,
+        bytes: usize,
+        deadline: Instant,
+    ) -> Result<Turn<'_>, Rejection> {
+        self.long_work.turn(bytes, deadline).await
+    }
+
+    /// Decodes a body, and scans it with `scan`, which may edit the message in place.
+    pub(crate) async fn scan(
+        &self,
+        body: PushBody,
+        held: &mut Held<'_>,
+        deadline: Instant,
+        scan: impl FnOnce(&mut [u8], &mut Scratch) -> Result<Scan, Rejection>,
+    ) -> Result<(Scan, Content), Rejection> {
+        let size = body.plausible_size().min(self.limit);
+        // Before memory is taken: who waits for a turn holds no more than what arrived.
+        let turn = self.turn(size as usize, deadline).await?;
+        turn.run(|| {
+            let mut content = self.decode(body, held)?;
+            let mut memory = self.buffers.scratch();
+            let scan = scan(content.message.bytes_mut(), &mut memory.scratch)?;
+            // Nothing of it goes anywhere before it is counted.
+            held.grow(noted_bytes(&scan))?;
+            Ok((scan, content))
+        })
+    }
+
+    fn decode(&self, body: PushBody, held: &mut Held<'_>) -> Result<Content, Rejection> {
+        let uncounted = body.len().saturating_sub(held.bytes());
+        held.grow(uncounted)?;
+        match body {
+            PushBody::Snappy(block) => {
+                let mut message = self.buffers.message();
+                message.decompress(&block, self.limit, held)?;
+                Ok(Content {
+                    message,
+                    block: Some(block),
+                })
+            }
+            PushBody::Plain(message) => Ok(Content {
+                message,
+                block: None,
+            }),
+        }
+    }
+
+    /// What is left of a request as a snappy block, which is then all that is held of it.
+    pub(crate) async fn block(
+        &self,
+        content: Content,
+        scan: &Scan,
+        held: &mut Held<'_>,
+        deadline: Instant,
+    ) -> Result<Bytes, Rejection> {
+        let Content { message, block } = content;
+        if let Some(block) = block.filter(|_| !scan.modified) {
+            drop(message);
+            held.shrink_to(block.len() as u64 + noted_bytes(scan));
+            return Ok(block);
+        }
+        let turn = self.turn(scan.length, deadline).await?;
+        let mut block = self.buffers.message();
+        let edited = message.bytes().get(..scan.length).unwrap_or_default();
+        turn.run(|| block.compress(edited, held))?;
+        drop(message);
+        held.shrink_to(block.counted() + noted_bytes(scan));
+        Ok(block.freeze())
+    }
+}
+
+/// What is noted of a request until it is answered, bytes.
+fn noted_bytes(scan: &Scan) -> u64 {
+    (scan.allocated_bytes() + scan.groups.len() * judge::BYTES_PER_GROUP) as u64
+}

@@ -1,0 +1,378 @@
+//! One downstream: its connection pool, its headers, and what its answers mean.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{self, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::auth::Authorization;
+use super::body::{self, Drain};
+use super::connections::Connections;
+use super::error::DownstreamError;
+use super::forward::Forward;
+use super::trouble::{DownstreamTrouble, Trouble};
+use crate::answer::{DownstreamAnswer, Outcome, PushAnswer, RETRY_AFTER, Rejection, Written};
+use crate::config::DownstreamConfig;
+
+/// Headers of the sender that the downstream gets as they came.
+const PASSED_ON: [HeaderName; 5] = [
+    HeaderName::from_static("x-prometheus-remote-write-version"),
+    HeaderName::from_static("retry-attempt"),
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+    HeaderName::from_static("baggage"),
+];
+
+const OUR_USER_AGENT: &str = concat!("ha-distributor/", env!("CARGO_PKG_VERSION"));
+
+/// The names of the counts in a 2.0 answer.
+pub const WRITTEN_SAMPLES: HeaderName =
+    HeaderName::from_static("x-prometheus-remote-write-samples-written");
+/// Of native histograms.
+pub const WRITTEN_HISTOGRAMS: HeaderName =
+    HeaderName::from_static("x-prometheus-remote-write-histograms-written");
+/// Of exemplars.
+pub const WRITTEN_EXEMPLARS: HeaderName =
+    HeaderName::from_static("x-prometheus-remote-write-exemplars-written");
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Labels {
+    name: Arc<str>,
+    status_code: u32,
+}
+
+/// `cortex_distributor_downstream_request_duration_seconds`.
+#[derive(Clone)]
+pub(super) struct DownstreamMetrics {
+    durations: Family<Labels, Histogram, fn() -> Histogram>,
+}
+
+impl DownstreamMetrics {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let durations =
+            Family::<Labels, Histogram, fn() -> Histogram>::new_with_constructor(|| {
+                Histogram::new([
+                    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+                    25.0,
+                ])
+            });
+        registry.register(
+            "cortex_distributor_downstream_request_duration_seconds",
+            "Time until the downstream answered, by its status code (0: it did not)",
+            durations.clone(),
+        );
+        Self { durations }
+    }
+}
+
+pub(super) struct Downstream {
+    name: Arc<str>,
+    url: String,
+    connections: Connections,
+    drain: Drain,
+    authorization: Authorization,
+    headers: HeaderMap,
+    tenant_header: Option<HeaderName>,
+    timeout: Duration,
+    in_flight: Semaphore,
+    metrics: DownstreamMetrics,
+    trouble: Trouble,
+}
+
+impl Downstream {
+    pub(super) fn new(
+        config: &DownstreamConfig,
+        metrics: DownstreamMetrics,
+    ) -> Result<Self, DownstreamError> {
+        let fail = |what: &str, source: Box<dyn std::error::Error + Send + Sync>| {
+            DownstreamError::new(&config.name, what, source)
+        };
+        let mut headers = HeaderMap::new();
+        for (name, value) in &config.headers {
+            let parsed = name
+                .parse::<HeaderName>()
+                .map_err(|error| fail(name, error.into()))?;
+            let mut value =
+                HeaderValue::from_str(value).map_err(|error| fail(name, error.into()))?;
+            value.set_sensitive(true);
+            headers.insert(parsed, value);
+        }
+        let tenant_header =
+            match config.tenant_header.as_str() {
+                "" => None,
+                name => Some(name.parse().map_err(|error: header::InvalidHeaderName| {
+                    fail("tenant_header", error.into())
+                })?),
+            };
+        let max_concurrency = usize::try_from(config.max_concurrency)
+            .unwrap_or(usize::MAX)
+            .clamp(1, Semaphore::MAX_PERMITS);
+        let connections =
+            Connections::new(config.tls.clone(), max_concurrency, config.remote_timeout)
+                .map_err(|error| fail("client", error.into()))?;
+        let name: Arc<str> = config.name.as_str().into();
+        Ok(Self {
+            name,
+            url: config.url.clone(),
+            connections,
+            drain: Drain::new(),
+            authorization: Authorization::new(&config.credentials)
+                .map_err(|error| fail("authentication", error.into()))?,
+            headers,
+            tenant_header,
+            timeout: config.remote_timeout,
+            in_flight: Semaphore::new(max_concurrency),
+            metrics,
+            trouble: Trouble::default(),
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn free(&self) -> u64 {
+        self.in_flight.available_permits() as u64
+    }
+
+    /// Sends once, within the timeout, waiting for a free slot included. Never retries: the sender
+    /// does.
+    pub(super) async fn send(&self, forward: &Forward<'_>) -> PushAnswer {
+        let start = Instant::now();
+        let deadline = forward.deadline.min(start + self.timeout);
+        let answer = match tokio::time::timeout_at(deadline, self.send_once(forward)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(format!(
+                "no answer within {:?}",
+                deadline.saturating_duration_since(start)
+            )),
+        };
+        let status_code = answer
+            .as_ref()
+            .map_or(0, |(status, _)| u32::from(status.as_u16()));
+        let labels = Labels {
+            name: Arc::clone(&self.name),
+            status_code,
+        };
+        self.metrics
+            .durations
+            .get_or_create(&labels)
+            .observe(start.elapsed().as_secs_f64());
+        let answer = match answer {
+            Ok((_, answer)) => answer,
+            Err(what) => Rejection::unavailable(format!(
+                "downstream {:?} failed: {what}; retry later",
+                self.name
+            ))
+            .into(),
+        };
+        // A refusal of the data is an answer as well.
+        if answer.status().is_server_error() {
+            self.trouble.failed(&self.name, answer.message());
+        } else {
+            self.trouble.answered();
+        }
+        answer
+    }
+
+    pub(super) fn trouble(&self) -> Option<DownstreamTrouble> {
+        self.trouble.now()
+    }
+
+    async fn send_once(&self, forward: &Forward<'_>) -> Result<(StatusCode, PushAnswer), String> {
+        let _slot = self
+            .in_flight
+            .acquire()
+            .await
+            .map_err(|closed| closed.to_string())?;
+        let headers = self.request_headers(forward).await?;
+        let request = |client: &reqwest::Client| {
+            let request = client.post(&self.url).headers(headers);
+            request.body(forward.body.clone())
+        };
+        let sent = self.connections.send(request).await;
+        let mut response = sent.map_err(|error| describe(&error))?;
+        let status = response.status();
+        let answer = if status.is_success() {
+            let answer = self.interpret(status, response.headers(), &[]);
+            self.drain.drain(response);
+            answer
+        } else {
+            let message = body::message(&mut response).await;
+            self.interpret(status, response.headers(), &message)
+        };
+        Ok((status, answer))
+    }
+
+    async fn request_headers(&self, forward: &Forward<'_>) -> Result<HeaderMap, String> {
+        let mut headers = HeaderMap::with_capacity(PASSED_ON.len() + self.headers.len() + 6);
+        for name in &PASSED_ON {
+            if let Some(value) = forward.headers.get(name) {
+                headers.insert(name, value.clone());
+            }
+        }
+        headers
+            .entry(&PASSED_ON[0])
+            .or_insert(HeaderValue::from_static(forward.version.header()));
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static(forward.version.content_type()),
+        );
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));
+        headers.insert(USER_AGENT, user_agent(forward.headers.get(USER_AGENT)));
+        if let Some(name) = &self.tenant_header {
+            let tenant = HeaderValue::from_str(forward.tenant).map_err(|e| e.to_string())?;
+            headers.insert(name, tenant);
+        }
+        if let Some(value) = self.authorization.header().await? {
+            headers.insert(header::AUTHORIZATION, value);
+        }
+        for (name, value) in &self.headers {
+            headers.insert(name, value.clone());
+        }
+        Ok(headers)
+    }
+
+    fn interpret(&self, status: StatusCode, headers: &HeaderMap, message: &[u8]) -> PushAnswer {
+        let outcome = match status.is_success() {
+            true => Outcome::Stored,
+            false => {
+                let wait = headers.get(header::RETRY_AFTER).and_then(retry_after);
+                self.not_stored(status, wait.unwrap_or(RETRY_AFTER), &one_line(message))
+            }
+        };
+        PushAnswer {
+            outcome,
+            written: written(headers),
+        }
+    }
+
+    /// What a status means that is no success; `wait` is when the sender is to try again, if it is.
+    fn not_stored(&self, status: StatusCode, wait: Duration, said: &str) -> Outcome {
+        let name = &self.name;
+        let number = status.as_u16();
+        let answered = |wait, message| {
+            Outcome::Downstream(DownstreamAnswer {
+                status,
+                wait,
+                message,
+            })
+        };
+        let unavailable = |message| {
+            Outcome::Rejected(Rejection::Unavailable {
+                wait,
+                cause: None,
+                message,
+            })
+        };
+        match number {
+            429 => answered(
+                Some(wait),
+                format!("downstream {name:?} answered 429: {said}"),
+            ),
+            500..=599 => answered(
+                Some(wait),
+                format!("downstream {name:?} answered {number}: {said}; retry later"),
+            ),
+            // About the way to the downstream, not about the data: a wrong address or credential
+            // can be mended, and a sender that is told 4xx would drop the samples.
+            300..=399 | 401 | 403 | 404 | 405 | 407 | 408 | 421 => unavailable(format!(
+                "downstream {name:?} answered {number}: {said}; check its URL and credentials \
+                 (distributor.downstream), the samples are not lost: retry later"
+            )),
+            400..=499 => answered(
+                None,
+                format!("downstream {name:?} answered {number}: {said}"),
+            ),
+            _ => unavailable(format!(
+                "downstream {name:?} answered with the unexpected status {number}; retry later"
+            )),
+        }
+    }
+}
+
+/// Ours, with the sender's appended.
+fn user_agent(original: Option<&HeaderValue>) -> HeaderValue {
+    let ours = HeaderValue::from_static(OUR_USER_AGENT);
+    let Some(original) = original else {
+        return ours;
+    };
+    let both = [OUR_USER_AGENT.as_bytes(), b" ", original.as_bytes()].concat();
+    HeaderValue::from_bytes(&both).unwrap_or(ours)
+}
+
+fn written(headers: &HeaderMap) -> Option<Written> {
+    let count = |name: &HeaderName| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
+    let counts = [&WRITTEN_SAMPLES, &WRITTEN_HISTOGRAMS, &WRITTEN_EXEMPLARS].map(count);
+    if counts.iter().all(Option::is_none) {
+        return None;
+    }
+    let [samples, histograms, exemplars] = counts.map(Option::unwrap_or_default);
+    Some(Written {
+        samples,
+        histograms,
+        exemplars,
+    })
+}
+
+/// Seconds; the form with a date, which no remote-write backend sends, counts as not given.
+fn retry_after(value: &HeaderValue) -> Option<Duration> {
+    let seconds = value.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+fn one_line(message: &[u8]) -> String {
+    let text = String::from_utf8_lossy(message);
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The whole chain of causes, without the URL, which may hold a password.
+fn describe(error: &reqwest::Error) -> String {
+    let mut text = String::new();
+    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    if text.is_empty() {
+        "the request failed".to_owned()
+    } else {
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_senders_user_agent_is_appended() {
+        let original = HeaderValue::from_static("Prometheus/3.5.0");
+        let expected = concat!(
+            "ha-distributor/",
+            env!("CARGO_PKG_VERSION"),
+            " Prometheus/3.5.0"
+        );
+        assert_eq!(user_agent(Some(&original)), expected);
+    }
+
+    #[test]
+    fn messages_become_one_line() {
+        assert_eq!(one_line(b"  two\n lines\t\xff "), "two lines \u{fffd}");
+    }
+
+    #[test]
+    fn waits_are_whole_seconds() {
+        let parse = |text| retry_after(&HeaderValue::from_static(text));
+        assert_eq!(parse("7"), Some(Duration::from_secs(7)));
+        assert_eq!(parse("-1"), None);
+        assert_eq!(parse("Wed, 21 Oct 2015 07:28:00 GMT"), None);
+    }
+}

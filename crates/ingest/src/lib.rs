@@ -1,0 +1,77 @@
+//! The push path: bytes in, one scan, the tracker's answers, bytes out to the downstreams.
+//!
+//! A server makes a [`PushRequest`] of what it receives, and what its protocol sends of the
+//! [`PushAnswer`]. In between, [`Pusher::push`] decompresses the body, scans it once, asks the
+//! [`HaTracker`](ha_tracker::HaTracker) about each HA cluster in it, removes what its replicas that are
+//! not elected sent, and forwards the rest to all [`Downstreams`]. The answer comes after theirs:
+//! nothing that was acknowledged is only in this process's memory.
+//!
+//! It knows HTTP as the protocol of remote write, hence of the downstreams, but no server; and its
+//! configuration as plain data ([`IngestConfig`], [`TenantLimits`], [`DownstreamConfig`]), not where
+//! that comes from.
+//!
+//! ```
+//! use ingest::{Downstreams, IngestConfig, PushBody, PushRequest, Pusher, TenantLimits};
+//! use remote_write::Version;
+//!
+//! # async fn push(body: bytes::Bytes) -> Result<(), ingest::Rejection> {
+//! let config = IngestConfig {
+//!     max_recv_msg_size: 100 << 20,
+//!     remote_timeout: std::time::Duration::from_secs(20),
+//!     max_inflight_push_requests: 0,
+//!     max_inflight_push_requests_bytes: None,
+//!     max_ingestion_rate: 0.0,
+//! };
+//! let mut registry = prometheus_client::registry::Registry::default();
+//! let pusher = Pusher::new(&config, None, Downstreams::default(), &mut registry);
+//! let answer = pusher
+//!     .push(PushRequest {
+//!         tenant: "team-a",
+//!         client: None,
+//!         version: Version::V1,
+//!         limits: TenantLimits::default(),
+//!         body: PushBody::Snappy(body),
+//!         headers: http::HeaderMap::new(),
+//!         held: pusher.hold(),
+//!         in_flight: pusher.enter()?,
+//!     })
+//!     .await;
+//! println!("{}: {}", answer.status(), answer.message());
+//! # Ok(())
+//! # }
+//! ```
+
+mod answer;
+mod bounds;
+mod buffers;
+mod cause;
+mod codec;
+mod config;
+mod counters;
+mod downstream;
+mod expand;
+mod instance;
+mod judge;
+mod pusher;
+mod refusals;
+mod request;
+mod sender;
+mod tenancy;
+mod tenants;
+mod unlabelled;
+
+pub use answer::{DownstreamAnswer, Outcome, PushAnswer, Rejection, Written};
+pub use bounds::{Arrival, Held, InFlightRequest};
+pub use buffers::Message;
+pub use cause::Cause;
+pub use config::{Credentials, DownstreamConfig, IngestConfig, TenantLimits};
+pub use downstream::{
+    DownstreamError, DownstreamTrouble, Downstreams, WRITTEN_EXEMPLARS, WRITTEN_HISTOGRAMS,
+    WRITTEN_SAMPLES,
+};
+pub use expand::{Compression, message_too_large};
+pub use pusher::Pusher;
+pub use refusals::Refusal;
+pub use request::{PushBody, PushRequest};
+pub use sender::Sender;
+pub use tenancy::{TENANT, Tenancy};

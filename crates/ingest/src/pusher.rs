@@ -1,0 +1,456 @@
+//! [`Pusher`]: what a push request passes, step by step.
+
+#[cfg(test)]
+mod hang_ups;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ha_tracker::HaTracker;
+use http::HeaderMap;
+use kv_core::LogThrottle;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use remote_write::{HaLabelNames, Scan, Verdict, Version, scan_in_place};
+use tokio::time::Instant;
+
+use crate::answer::{Outcome, PushAnswer, Rejection, Written};
+use crate::bounds::{
+    Arrival, Arrivals, Budget, Charge, Held, InFlight, InFlightRequest, TokenBucket, push_limit,
+};
+use crate::buffers::Message;
+use crate::codec::{Codec, Content};
+use crate::config::{IngestConfig, TenantLimits};
+use crate::counters::add;
+use crate::downstream::{DownstreamTrouble, Downstreams, Forward};
+use crate::expand::{Compression, expand};
+use crate::instance::InstanceCollector;
+use crate::judge::{self, Judged};
+use crate::refusals::{Occurrence, Refusal, Refusals};
+use crate::request::{PushBody, PushRequest};
+use crate::sender::Sender;
+use crate::tenants::{Discarded, Tenant, TenantCollector, Tenants};
+use crate::unlabelled::Source;
+
+/// Everything a push needs, shared by all requests.
+pub struct Pusher {
+    tracker: Option<Arc<HaTracker>>,
+    downstreams: Downstreams,
+    tenants: Arc<Tenants>,
+    codec: Codec,
+    arrivals: Arrivals,
+    requests: InFlight,
+    memory: Arc<Budget>,
+    instance_rate: TokenBucket,
+    max_ingestion_rate: f64,
+    remote_timeout: Duration,
+    complaints: LogThrottle,
+    refusals: Refusals,
+}
+
+/// What stays of a request while it is worked on.
+#[derive(Clone, Copy)]
+struct Job<'a> {
+    tenant: &'a str,
+    client: Option<IpAddr>,
+    version: Version,
+    limits: TenantLimits<'a>,
+    /// If the tenant's samples are deduplicated.
+    tracker: Option<&'a Arc<HaTracker>>,
+    deadline: Instant,
+}
+
+impl Pusher {
+    /// Builds the push path. Without a tracker every sample passes with its labels untouched.
+    pub fn new(
+        config: &IngestConfig,
+        tracker: Option<Arc<HaTracker>>,
+        downstreams: Downstreams,
+        registry: &mut Registry,
+    ) -> Self {
+        let tenants = Arc::new(Tenants::new());
+        registry.register_collector(Box::new(TenantCollector(Arc::clone(&tenants))));
+        let inflight = Gauge::default();
+        registry.register(
+            "cortex_distributor_inflight_push_requests",
+            "Current number of inflight push requests in distributor",
+            inflight.clone(),
+        );
+        let most_bytes = push_limit(config.max_inflight_push_requests_bytes);
+        let memory = Arc::new(Budget::new(most_bytes));
+        registry.register_collector(Box::new(InstanceCollector {
+            memory: Arc::clone(&memory),
+            limits: [
+                (
+                    "max_inflight_push_requests",
+                    config.max_inflight_push_requests as f64,
+                ),
+                ("max_inflight_push_requests_bytes", most_bytes as f64),
+                ("max_ingestion_rate", config.max_ingestion_rate),
+            ],
+        }));
+        Self {
+            tracker,
+            downstreams,
+            tenants,
+            codec: Codec::new(config.max_recv_msg_size),
+            arrivals: Arrivals::register(registry),
+            requests: InFlight::new(config.max_inflight_push_requests, inflight),
+            memory,
+            instance_rate: TokenBucket::default(),
+            max_ingestion_rate: config.max_ingestion_rate,
+            remote_timeout: config.remote_timeout,
+            complaints: LogThrottle::default(),
+            refusals: Refusals::default(),
+        }
+    }
+
+    /// Largest body of a request, compressed and decoded each, bytes.
+    pub fn max_recv_msg_size(&self) -> u64 {
+        self.codec.limit()
+    }
+
+    /// To be called before a request's body is read.
+    ///
+    /// # Errors
+    /// There are too many requests in flight: the body need not come.
+    pub fn arrive(&self, sender: &Sender) -> Result<Arrival<'_>, Rejection> {
+        match self.requests.is_full() {
+            true => Err(self.too_many_requests()),
+            false => Ok(self.arrivals.begin(sender.address)),
+        }
+    }
+
+    /// To be called when a request's body is there; its place goes into the [`PushRequest`].
+    ///
+    /// # Errors
+    /// There are too many requests in flight.
+    pub fn enter(&self) -> Result<InFlightRequest<'_>, Rejection> {
+        self.requests
+            .enter(1)
+            .ok_or_else(|| self.too_many_requests())
+    }
+
+    fn too_many_requests(&self) -> Rejection {
+        Rejection::unavailable(format!(
+            "this instance has {} push requests in flight, its limit \
+             (distributor.instance_limits.max_inflight_push_requests); retry later",
+            self.requests.limit(),
+        ))
+    }
+
+    /// Whether push requests are in flight, or on their way.
+    pub fn is_busy(&self) -> bool {
+        self.requests.current() > 0 || self.arrivals.count() > 0
+    }
+
+    /// An empty one, for a body that arrives in parts.
+    pub fn message(&self) -> Message {
+        self.codec.message()
+    }
+
+    /// What one request holds, from its first byte to its answer: nothing yet.
+    pub fn hold(&self) -> Held<'_> {
+        self.memory.hold()
+    }
+
+    /// A message, decompressed: off the threads that answer others, as soon as it is large.
+    ///
+    /// # Errors
+    /// It is not what it should be, is too large, or there is no memory or no time for it now.
+    pub async fn expand(
+        &self,
+        compression: Compression,
+        message: Message,
+        held: &mut Held<'_>,
+    ) -> Result<Message, Rejection> {
+        expand(&self.codec, self.remote_timeout, compression, message, held).await
+    }
+
+    /// Gives back the memory that requests have not needed lately; to be called every few seconds.
+    pub fn give_back_memory(&self) {
+        self.codec.give_back_unneeded();
+    }
+
+    /// Forgets what is known of tenants that have been idle; to be called now and then.
+    pub fn forget_idle_tenants(&self) {
+        self.tenants.forget_idle();
+    }
+
+    /// What tenants were refused lately, and what is suspicious about their samples. Bounded: 500
+    /// tenants that have sent something valid, and as many others.
+    pub fn refusals(&self) -> Vec<Refusal> {
+        self.refusals.list()
+    }
+
+    /// The downstreams that fail.
+    pub fn downstream_troubles(&self) -> Vec<DownstreamTrouble> {
+        self.downstreams.troubles()
+    }
+
+    /// Writes lines about refusals that are due; to be called every few seconds.
+    pub fn tell_refusals(&self) {
+        self.refusals.tick();
+    }
+
+    /// Writes what was wrong with a request into the log, as far as it is not there yet; to be called
+    /// with each answer.
+    pub fn note(&self, sender: &Sender, answer: &PushAnswer) {
+        let status = answer.status();
+        if let Some(cause) = answer.cause() {
+            let occurrence = Occurrence {
+                tenant: &sender.tenant,
+                cause,
+                count: 1,
+                status: status.as_u16(),
+                message: answer.message(),
+                client: sender.client(),
+            };
+            self.refusals
+                .note(self.tenants.is_known(&sender.tenant), &occurrence);
+        } else if status.is_server_error()
+            && let Some(suppressed) = self.complaints.admit()
+        {
+            tracing::warn!(
+                tenant = sender.tenant,
+                trace_id = sender.trace_id(),
+                status = status.as_u16(),
+                suppressed,
+                "push requests fail: {}",
+                answer.message()
+            );
+        }
+    }
+
+    /// Deduplicates and forwards one request.
+    pub async fn push(&self, request: PushRequest<'_>) -> PushAnswer {
+        let version = request.version;
+        let answer = self.push_or_reject(request).await;
+        answer.unwrap_or_else(PushAnswer::from).counted_for(version)
+    }
+
+    /// An error means that nothing of the request was forwarded.
+    async fn push_or_reject(&self, request: PushRequest<'_>) -> Result<PushAnswer, Rejection> {
+        let deadline = Instant::now() + self.remote_timeout;
+        let PushRequest {
+            tenant: name,
+            client,
+            version,
+            limits,
+            body,
+            headers,
+            mut held,
+            // Until the end.
+            in_flight: _in_flight,
+        } = request;
+        let known = self.tenants.known(name);
+        if let Some(tenant) = &known {
+            tenant.count_request(version);
+        }
+        let tracker = self.tracker.as_ref();
+        if tracker.is_some_and(|tracker| !tracker.is_ready()) {
+            return Err(Rejection::unavailable(
+                "starting: the HA tracker has not read its store yet; retry later",
+            ));
+        }
+        let job = Job {
+            tenant: name,
+            client,
+            version,
+            limits,
+            tracker: tracker.filter(|_| limits.accept_ha_samples),
+            deadline,
+        };
+        let (mut scan, mut content) = self.scan(job, body, &mut held).await?;
+        let total = scan.total();
+        let tenant = known.unwrap_or_else(|| self.admit(job, &scan));
+        let samples_in = total.samples + total.histograms;
+        add(&tenant.samples_in, samples_in);
+        let judged = judge_content(job, &tenant, &mut scan, &mut content).await?;
+        let dropped = scan.dropped();
+        let kept = samples_in - dropped.samples - dropped.histograms;
+        let charge = self.charge(job, &tenant, kept)?;
+        let all_dropped = scan.kept_series() == 0 && total.series > 0;
+        let deduplicated = Written::from(judged.deduplicated);
+        if scan.length == 0 || (all_dropped && scan.metadata == 0) {
+            charge.keep();
+            return Ok(PushAnswer {
+                outcome: self.settle(job, &tenant, judged, &scan, all_dropped),
+                written: Some(deduplicated),
+            });
+        }
+        add(&tenant.received_requests, 1);
+        add(&tenant.received_samples, kept);
+        let answer = self.forward(job, content, &scan, &headers, &mut held).await;
+        // A downstream that confirms nothing is not made to seem as if it did.
+        let written = match answer.written {
+            Some(stored) => Some(stored.plus(deduplicated)),
+            None => Some(deduplicated).filter(|counts| *counts != Written::default()),
+        };
+        let outcome = match answer.outcome {
+            Outcome::Stored => {
+                charge.keep();
+                self.settle(job, &tenant, judged, &scan, all_dropped)
+            }
+            outcome => {
+                if !outcome.is_retryable() {
+                    charge.keep();
+                    judged.count(job.tracker, name, &tenant, &scan);
+                }
+                outcome
+            }
+        };
+        Ok(PushAnswer { outcome, written })
+    }
+
+    /// The counters of a tenant that was not known: what sends nothing gets none that stay.
+    fn admit(&self, job: Job<'_>, scan: &Scan) -> Arc<Tenant> {
+        let is_something = scan.total().series > 0 || scan.metadata > 0;
+        let tenant = match is_something {
+            true => self.tenants.admit(job.tenant),
+            false => Arc::default(),
+        };
+        tenant.count_request(job.version);
+        tenant
+    }
+
+    /// Charges what is about to be forwarded to the rate limits of tenant and instance, until the
+    /// charge is dropped or kept.
+    fn charge<'a>(
+        &'a self,
+        job: Job<'_>,
+        tenant: &'a Tenant,
+        samples: u64,
+    ) -> Result<Charge<'a>, Rejection> {
+        let Job {
+            tenant: name,
+            limits,
+            ..
+        } = job;
+        let of_tenant = tenant
+            .rate
+            .charge(samples, limits.ingestion_rate, limits.ingestion_burst_size)
+            .map_err(|wait| {
+                tenant.discard(Discarded::RateLimited, samples);
+                Rejection::Limited {
+                    wait,
+                    message: format!(
+                        "tenant {name:?} sends more than {} samples/s, its limit \
+                         (limits.ingestion_rate); retry later",
+                        limits.ingestion_rate,
+                    ),
+                }
+            })?;
+        let of_instance = self
+            .instance_rate
+            .charge(samples, self.max_ingestion_rate, 0)
+            .map_err(|wait| Rejection::Unavailable {
+                wait,
+                cause: None,
+                message: format!(
+                    "this instance receives more than {} samples/s, its limit \
+                     (distributor.instance_limits.max_ingestion_rate); retry later",
+                    self.max_ingestion_rate,
+                ),
+            })?;
+        Ok(of_tenant.and(of_instance))
+    }
+
+    async fn scan(
+        &self,
+        job: Job<'_>,
+        body: PushBody,
+        held: &mut Held<'_>,
+    ) -> Result<(Scan, Content), Rejection> {
+        let names = job.tracker.map(|_| HaLabelNames {
+            cluster: job.limits.ha_cluster_label,
+            replica: job.limits.ha_replica_label,
+        });
+        self.codec
+            .scan(body, held, job.deadline, |message, scratch| {
+                let mut verdict = |cluster: &str, replica: &str| match job.tracker {
+                    Some(tracker) => judge::peek(tracker, job.tenant, cluster, replica),
+                    None => Verdict::Keep,
+                };
+                scan_in_place(job.version, message, names, scratch, &mut verdict).map_err(|error| {
+                    Rejection::malformed(format!(
+                        "the body is not a valid remote write {} request: {error}; fix the sender",
+                        job.version.header(),
+                    ))
+                })
+            })
+            .await
+    }
+
+    async fn forward(
+        &self,
+        job: Job<'_>,
+        content: Content,
+        scan: &Scan,
+        headers: &HeaderMap,
+        held: &mut Held<'_>,
+    ) -> PushAnswer {
+        if self.downstreams.is_empty() {
+            let kept = judge::minus(scan.total(), scan.dropped());
+            return PushAnswer {
+                outcome: Outcome::Stored,
+                written: Some(kept.into()),
+            };
+        }
+        let body = match self.codec.block(content, scan, held, job.deadline).await {
+            Ok(body) => body,
+            Err(rejection) => return rejection.into(),
+        };
+        let forward = Forward {
+            body,
+            version: job.version,
+            tenant: job.tenant,
+            headers,
+            deadline: job.deadline,
+        };
+        self.downstreams.send(&forward).await
+    }
+
+    /// What became of a request of which everything that was accepted has been stored.
+    fn settle(
+        &self,
+        job: Job<'_>,
+        tenant: &Tenant,
+        judged: Judged,
+        scan: &Scan,
+        all_dropped: bool,
+    ) -> Outcome {
+        judged.count(job.tracker, job.tenant, tenant, scan);
+        if job.tracker.is_some() {
+            let source = Source {
+                tenant: job.tenant,
+                client: job.client,
+                now_s: self.tenants.now_s(),
+            };
+            tenant
+                .untold
+                .add(scan, &source, &job.limits, &self.refusals);
+        }
+        judged.outcome(job.tracker, job.tenant, scan, all_dropped)
+    }
+}
+
+/// Asks the tracker, if the tenant's samples are deduplicated, and removes what is not to be stored.
+async fn judge_content(
+    job: Job<'_>,
+    tenant: &Tenant,
+    scan: &mut Scan,
+    content: &mut Content,
+) -> Result<Judged, Rejection> {
+    let Some(tracker) = job.tracker else {
+        return Ok(Judged::default());
+    };
+    let judged = judge::judge(tracker, job.tenant, scan, job.deadline).await?;
+    judged.discard(scan, content.message.bytes_mut());
+    add(
+        &tenant.non_ha_samples,
+        scan.other.samples + scan.other.histograms,
+    );
+    Ok(judged)
+}

@@ -1,0 +1,58 @@
+//! What is pushed.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use remote_write::Version;
+
+use crate::bounds::{Held, InFlightRequest};
+use crate::buffers::Message;
+use crate::config::TenantLimits;
+
+/// One push request, its headers understood and its body read.
+#[derive(Debug)]
+pub struct PushRequest<'a> {
+    /// The tenant, valid by [`ha_tracker::validate_tenant`].
+    pub tenant: &'a str,
+    /// Where it comes from, for the log.
+    pub client: Option<IpAddr>,
+    /// Schema of the body.
+    pub version: Version,
+    /// What the tenant may at this moment.
+    pub limits: TenantLimits<'a>,
+    /// At most [`crate::IngestConfig::max_recv_msg_size`] bytes.
+    pub body: PushBody,
+    /// Headers that the downstream gets to see as well.
+    pub headers: http::HeaderMap,
+    /// What the body has been counted with as it arrived, by [`crate::Pusher::hold`].
+    pub held: Held<'a>,
+    /// Its place, taken by [`crate::Pusher::enter`] when the body was there.
+    pub in_flight: InFlightRequest<'a>,
+}
+
+/// The protobuf message of a request, as it came.
+#[derive(Debug)]
+pub enum PushBody {
+    /// A snappy block of it: remote write.
+    Snappy(Bytes),
+    /// Itself: gRPC.
+    Plain(Message),
+}
+
+impl PushBody {
+    /// Bytes as it is.
+    pub(crate) fn len(&self) -> u64 {
+        match self {
+            Self::Snappy(block) => block.len() as u64,
+            Self::Plain(message) => message.bytes().len() as u64,
+        }
+    }
+
+    /// How large the message is, or can be.
+    pub(crate) fn plausible_size(&self) -> u64 {
+        match self {
+            Self::Snappy(block) => remote_write::plausible_size(block),
+            Self::Plain(message) => message.bytes().len() as u64,
+        }
+    }
+}
