@@ -2,8 +2,8 @@
 //! [`Config`], with one report of everything wrong.
 //!
 //! Each setting has one home, in the crate that obeys it ([`settings`]): the stores, the tracker. This
-//! crate puts their rows under the prefixes of the process (`schema.rs`), beside those of its own
-//! (`table.rs`), and nests their structs in the [`Config`]. It knows how settings are written and which
+//! crate puts their rows under the prefixes of the process (`schema.rs`), beside those of its own, and
+//! nests their structs in the [`Config`]. It knows how settings are written and which
 //! rules hold between crates; it opens no store and serves no request. The limits of tenants, which
 //! change while a process runs, are read here as well ([`RuntimeConfig`]).
 //!
@@ -24,7 +24,6 @@ mod rules;
 mod runtime;
 mod schema;
 mod sources;
-mod store_model;
 mod subtables;
 mod table;
 mod text;
@@ -41,13 +40,13 @@ pub use errors::{ConfigError, ConfigErrors, Origin};
 pub use help::reference_markdown;
 pub use model::{
     BasicAuth, ClientAuth, ClientTls, Config, DistributorConfig, DownstreamConfig, HaTrackerConfig,
-    InstanceLimits, Limits, LogFormat, LogLevel, RuntimeConfigSource, ServerConfig, ServerTls,
+    InstanceLimits, KvStoreConfig, Limits, LogFormat, LogLevel, MultiSettings, RuntimeConfigSource,
+    ServerConfig, ServerTls, StoreKind,
 };
 pub use render::{Mode, render_json, render_yaml};
 pub use runtime::{MultiKvOverride, RuntimeConfig, RuntimeSnapshot, TenantLimits};
 pub use settings::{REDACTED, Secret, SecretUrl, format_duration, parse_duration};
 pub use sources::collect::nearest;
-pub use store_model::{KvStoreConfig, MultiSettings, StoreKind};
 
 use errors::Findings;
 use schema::all_settings;

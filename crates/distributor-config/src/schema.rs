@@ -9,9 +9,11 @@ use kv_memberlist::MemberlistConfig;
 use kv_multi::MultiConfig;
 use settings::Setting;
 
-use crate::table::{
-    AFTER_STORES, BEFORE_STORES, INGESTION, KVSTORE, LIMITS, MULTI, RUNTIME_CONFIG,
+use crate::model::{
+    Config, DistributorConfig, HaTrackerConfig, InstanceLimits, KvStoreConfig, Limits,
+    MultiSettings, RuntimeConfigSource, ServerConfig, ServerTls,
 };
+use crate::table::DOWNSTREAMS;
 
 /// What every environment variable of ours begins with.
 pub(crate) const ENVIRONMENT_PREFIX: &str = "HA_DISTRIBUTOR_";
@@ -32,9 +34,16 @@ pub(crate) const MULTI_KV: &str = "distributor.ha_tracker.kvstore.multi";
 /// order.
 pub(crate) fn all_settings() -> &'static [Setting] {
     static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
+        let (http, listeners) = split(ServerConfig::SETTINGS, "http_listen_conn_limit");
+        let (samples, ingestion) = split(Limits::SETTINGS, "ingestion_rate");
         [
-            BEFORE_STORES.to_vec(),
-            KVSTORE.to_vec(),
+            Config::SETTINGS.to_vec(),
+            own("server", http),
+            tls("http", "HTTP"),
+            tls("grpc", "gRPC"),
+            own("server", listeners),
+            own("distributor.ha_tracker", HaTrackerConfig::SETTINGS),
+            own("distributor.ha_tracker.kvstore", KvStoreConfig::SETTINGS),
             of_store(
                 CONSUL,
                 "distributor.ha-tracker.consul",
@@ -47,13 +56,20 @@ pub(crate) fn all_settings() -> &'static [Setting] {
                 "etcd",
                 EtcdConfig::SETTINGS,
             ),
-            of_store(MULTI_KV, "distributor.ha-tracker.multi", "Multi", MULTI),
+            of_store(
+                MULTI_KV,
+                "distributor.ha-tracker.multi",
+                "Multi",
+                MultiSettings::SETTINGS,
+            ),
             mirroring(),
-            AFTER_STORES.to_vec(),
-            LIMITS.to_vec(),
+            own("distributor", DistributorConfig::SETTINGS),
+            own("distributor.instance_limits", InstanceLimits::SETTINGS),
+            DOWNSTREAMS.to_vec(),
+            own("limits", samples),
             elections(),
-            INGESTION.to_vec(),
-            RUNTIME_CONFIG.to_vec(),
+            own("limits", ingestion),
+            own("runtime_config", RuntimeConfigSource::SETTINGS),
             joined(MEMBERLIST, "memberlist", MemberlistConfig::SETTINGS),
         ]
         .concat()
@@ -73,6 +89,40 @@ pub(crate) fn environment_name(path: &str) -> String {
 pub(crate) fn path_in_kvstore(path: &str) -> Option<String> {
     let name = path.strip_prefix(MEMBERLIST)?.strip_prefix('.')?;
     Some(format!("{MEMBERLIST_IN_KVSTORE}.{name}"))
+}
+
+/// The rows before and from the one called `path`.
+fn split(rows: &'static [Setting], path: &str) -> (&'static [Setting], &'static [Setting]) {
+    let at = rows.iter().position(|row| row.path == path);
+    rows.split_at(at.unwrap_or(rows.len()))
+}
+
+/// The program's own rows: their flags are whole, since Mimir's do not follow the paths.
+fn own(section: &str, rows: &[Setting]) -> Vec<Setting> {
+    let rows = rows.iter().map(|row| Setting {
+        path: kept(format!("{section}.{}", row.path)),
+        ..*row
+    });
+    rows.collect()
+}
+
+/// The TLS of a listener; the help says of which.
+fn tls(protocol: &str, name: &str) -> Vec<Setting> {
+    let rows = own(
+        &format!("server.{protocol}_tls_config"),
+        ServerTls::SETTINGS,
+    )
+    .into_iter();
+    let rows = rows.map(|row| Setting {
+        flag: kept(format!("server.{protocol}-tls-{}", row.flag)),
+        help: kept(
+            row.help
+                .replace("the server", &format!("the {name} server"))
+                .replace("Whether clients", &format!("Whether {name} clients")),
+        ),
+        ..row
+    });
+    rows.collect()
 }
 
 /// The rows of a crate under the prefixes of their section.

@@ -8,10 +8,9 @@ use kv_etcd::EtcdConfig;
 use settings::{Report, format_duration};
 
 use super::errors::{Findings, Origin};
-use super::model::{ClientAuth, Config, Limits, ServerConfig, ServerTls};
+use super::model::{ClientAuth, Config, KvStoreConfig, Limits, ServerConfig, ServerTls, StoreKind};
 use super::rules::Section;
 use super::schema::{CONSUL, ETCD, MEMBERLIST, MULTI_KV};
-use super::store_model::{KvStoreConfig, StoreKind};
 
 /// Where the value of a path was set, as [`Origin`] displays it.
 pub(super) type OriginOf<'a> = &'a dyn Fn(&str) -> String;

@@ -15,12 +15,15 @@ settings! {
         #[setting(flag = "mirror-timeout", kind = Kind::Duration, default = "2s", nonzero)]
         pub mirror_timeout: Duration;
         /// Time between two comparisons of the stores while mirroring is on. Default 10 s.
+        #[serde(skip)]
         pub compare_interval: Duration = Duration::from_secs(10),
         /// For how long a difference must last to count as one: what is on its way is none.
         /// Default 1 s.
+        #[serde(skip)]
         pub settle: Duration = Duration::from_secs(1),
         /// How many keys per second a backfill copies at most. Each process has one, and they share
         /// the work by chance. Default 200.
+        #[serde(skip)]
         pub backfill_rate: u32 = 200,
     }
 }

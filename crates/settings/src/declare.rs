@@ -13,7 +13,8 @@
 /// The struct has a private method `check_nonzero(&self, &mut Report)` as well, for its rules to begin
 /// with.
 ///
-/// After a semicolon there may be fields that are no settings, each with its default.
+/// After a semicolon there may be fields that are no settings, each with its default: structs of
+/// other sections, or what is not configured (`#[serde(skip)]`).
 #[macro_export]
 macro_rules! settings {
     (
@@ -54,7 +55,6 @@ macro_rules! settings {
             )+
             $($(
                 $(#[$other_outer])*
-                #[serde(skip)]
                 pub $other: $other_type,
             )+)?
         }
@@ -75,6 +75,7 @@ macro_rules! settings {
             ];
 
             /// Reports what is 0 or empty where that is refused.
+            #[allow(dead_code, reason = "who has no rules may leave it to where text is parsed")]
             fn check_nonzero(&self, report: &mut $crate::Report<'_>) {
                 let zeros = [$($crate::field::Field::is_zero(&self.$field)),+];
                 for (row, is_zero) in Self::SETTINGS.iter().zip(zeros) {
@@ -89,6 +90,61 @@ macro_rules! settings {
                     $($field: $crate::field::built_in($kind, $default),)+
                     $($($other: $other_default,)+)?
                 }
+            }
+        }
+    };
+}
+
+/// Declares an enum whose variants are words of a configuration: the type of a
+/// [`Kind::OneOf`](crate::Kind::OneOf), whose words are its associated constant `WORDS`.
+#[macro_export]
+macro_rules! words {
+    (
+        $(#[$outer:meta])*
+        $visibility:vis enum $name:ident {
+            $($(#[$inner:meta])* $variant:ident = $word:literal),+ $(,)?
+        }
+    ) => {
+        $(#[$outer])*
+        #[derive(
+            Debug, Clone, Copy, PartialEq, Eq, $crate::serde::Serialize, $crate::serde::Deserialize,
+        )]
+        #[serde(crate = "::settings::serde")]
+        $visibility enum $name {
+            $($(#[$inner])* #[serde(rename = $word)] $variant,)+
+        }
+
+        impl $name {
+            /// All words, in the order of the variants.
+            $visibility const WORDS: &'static [&'static str] = &[$($word),+];
+
+            /// The word for it in a configuration.
+            $visibility fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)+
+                }
+            }
+        }
+
+        impl $crate::field::Field for $name {
+            fn from_value(value: $crate::Value) -> Option<Self> {
+                match value {
+                    $($crate::Value::Text(text) if text == $word => Some(Self::$variant),)+
+                    _ => None,
+                }
+            }
+
+            fn write<S: $crate::serde::Serializer>(
+                &self,
+                serializer: S,
+            ) -> Result<S::Ok, S::Error> {
+                $crate::serde::Serialize::serialize(self, serializer)
+            }
+
+            fn read<'de, D: $crate::serde::Deserializer<'de>>(
+                deserializer: D,
+            ) -> Result<Self, D::Error> {
+                $crate::serde::Deserialize::deserialize(deserializer)
             }
         }
     };
@@ -167,6 +223,7 @@ mod tests {
             #[setting(flag = "most", kind = Kind::Size, default = "2KiB")]
             pub most: u64;
             /// No setting.
+            #[serde(skip)]
             pub colour: &'static str = "red",
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::kind::{Kind, Value, parse_address};
+use crate::kind::{AUTO, Kind, Value, parse_address};
 use crate::secret::{Secret, SecretUrl};
 use crate::units::{format_duration, parse_duration};
 
@@ -162,6 +162,39 @@ impl Field for Option<Secret> {
     fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Secret::deserialize(deserializer).map(some_secret)
     }
+}
+
+/// A number, or `auto`.
+impl Field for Option<u64> {
+    fn from_value(value: Value) -> Option<Self> {
+        match value {
+            Value::Number(number) => Some(Some(number)),
+            Value::Text(text) if text == AUTO => Some(None),
+            _ => None,
+        }
+    }
+
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Some(number) => serializer.serialize_u64(*number),
+            None => serializer.serialize_str(AUTO),
+        }
+    }
+
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = match NumberOrText::deserialize(deserializer)? {
+            NumberOrText::Number(number) => Value::Number(number),
+            NumberOrText::Text(text) => Value::Text(text),
+        };
+        Self::from_value(value).ok_or_else(|| D::Error::custom("neither a number nor auto"))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum NumberOrText {
+    Number(u64),
+    Text(String),
 }
 
 fn some_secret(secret: Secret) -> Option<Secret> {

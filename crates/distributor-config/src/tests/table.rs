@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use settings::Kind;
 
 use super::Process;
-use crate::reference_markdown;
 use crate::schema::all_settings;
 use crate::subtables::{DOWNSTREAM, RUNTIME};
 use crate::table::CONTROL;
+use crate::{Config, reference_markdown};
 
 #[test]
 fn defaults_parse_and_make_a_valid_configuration() {
@@ -20,6 +20,11 @@ fn defaults_parse_and_make_a_valid_configuration() {
         );
     }
     Process::default().config();
+}
+
+#[test]
+fn the_structs_have_the_defaults_of_the_table() {
+    assert_eq!(Process::default().config(), Config::default());
 }
 
 #[test]

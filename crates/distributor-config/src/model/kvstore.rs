@@ -3,23 +3,36 @@
 use kv_consul::ConsulConfig;
 use kv_etcd::EtcdConfig;
 use kv_multi::MultiConfig;
-use serde::{Deserialize, Serialize};
-use settings::Report;
+use settings::{Kind, Report, settings, words};
 
-/// `distributor.ha_tracker.kvstore.*`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KvStoreConfig {
-    /// Which store.
-    pub store: StoreKind,
-    /// Prefix of every key, default `ha-tracker/`.
-    pub prefix: String,
-    /// How to reach Consul.
-    pub consul: ConsulConfig,
-    /// How to reach etcd.
-    pub etcd: EtcdConfig,
-    /// Which two stores make a multi store.
-    pub multi: MultiSettings,
+settings! {
+    /// `distributor.ha_tracker.kvstore.*`.
+    #[serde(deny_unknown_fields)]
+    pub struct KvStoreConfig {
+        /// Store of the elections: memberlist, which is gossip between the distributors, consul,
+        /// etcd, inmemory, which serves a single process, or multi, which is two of them, to move
+        /// from one to the other.
+        #[setting(
+            flag = "distributor.ha-tracker.store",
+            kind = Kind::OneOf(StoreKind::WORDS),
+            default = "memberlist",
+            basic
+        )]
+        pub store: StoreKind,
+        /// What every key in the store begins with.
+        #[setting(
+            flag = "distributor.ha-tracker.prefix",
+            kind = Kind::Text,
+            default = "ha-tracker/"
+        )]
+        pub prefix: String;
+        /// How to reach Consul.
+        pub consul: ConsulConfig = ConsulConfig::default(),
+        /// How to reach etcd.
+        pub etcd: EtcdConfig = EtcdConfig::default(),
+        /// Which two stores make a multi store.
+        pub multi: MultiSettings = MultiSettings::default(),
+    }
 }
 
 impl KvStoreConfig {
@@ -36,36 +49,25 @@ impl KvStoreConfig {
     }
 }
 
-/// `kvstore.store`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum StoreKind {
-    /// `consul`.
-    Consul,
-    /// `etcd`.
-    Etcd,
-    /// `inmemory`: one process only.
-    Inmemory,
-    /// `memberlist`: gossip, set up by [`MemberlistConfig`](kv_memberlist::MemberlistConfig).
-    Memberlist,
-    /// `multi`: two of the others, set up by [`MultiSettings`].
-    Multi,
+words! {
+    /// `kvstore.store`.
+    pub enum StoreKind {
+        /// Consul.
+        Consul = "consul",
+        /// etcd.
+        Etcd = "etcd",
+        /// For one process only.
+        Inmemory = "inmemory",
+        /// Gossip, set up by [`MemberlistConfig`](kv_memberlist::MemberlistConfig).
+        Memberlist = "memberlist",
+        /// Two of the others, set up by [`MultiSettings`].
+        Multi = "multi",
+    }
 }
 
 impl StoreKind {
     /// Those that a multi store can be made of.
     pub const SINGLE: [Self; 4] = [Self::Consul, Self::Etcd, Self::Inmemory, Self::Memberlist];
-
-    /// Its name in the configuration.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Consul => "consul",
-            Self::Etcd => "etcd",
-            Self::Inmemory => "inmemory",
-            Self::Memberlist => "memberlist",
-            Self::Multi => "multi",
-        }
-    }
 
     /// The store of this name, if a multi store can be made of it.
     pub fn single(name: &str) -> Option<Self> {
@@ -73,16 +75,20 @@ impl StoreKind {
     }
 }
 
-/// `kvstore.multi.*`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct MultiSettings {
-    /// Name of the store that is read.
-    pub primary: String,
-    /// Name of the other.
-    pub secondary: String,
-    /// Whether and how the other is written to.
-    #[serde(flatten)]
-    pub mirroring: MultiConfig,
+settings! {
+    /// `kvstore.multi.*`.
+    pub struct MultiSettings {
+        /// The store that is read and decides: consul, etcd, inmemory or memberlist, each with its
+        /// own settings. multi_kv_config.primary of the runtime configuration overrides it.
+        #[setting(flag = "primary", kind = Kind::Text, default = "")]
+        pub primary: String,
+        /// The other store, which is written to if mirroring is enabled.
+        #[setting(flag = "secondary", kind = Kind::Text, default = "")]
+        pub secondary: String;
+        /// Whether and how the other is written to.
+        #[serde(flatten)]
+        pub mirroring: MultiConfig = MultiConfig::default(),
+    }
 }
 
 impl MultiSettings {

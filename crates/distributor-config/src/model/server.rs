@@ -1,0 +1,125 @@
+//! `server`: listeners, TLS, shutdown, logs.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use settings::{Kind, settings, words};
+
+settings! {
+    /// `server.*`.
+    #[serde(deny_unknown_fields)]
+    pub struct ServerConfig {
+        /// Address of the HTTP server; empty for all.
+        #[setting(flag = "server.http-listen-address", kind = Kind::Address, default = "")]
+        pub http_listen_address: Option<IpAddr>,
+        /// Port of the HTTP server; 0 for a free one.
+        #[setting(flag = "server.http-listen-port", kind = Kind::Port, default = "8080", basic)]
+        pub http_listen_port: u16,
+        /// Address of the gRPC server; empty for all.
+        #[setting(flag = "server.grpc-listen-address", kind = Kind::Address, default = "")]
+        pub grpc_listen_address: Option<IpAddr>,
+        /// Port of the gRPC server; 0 for a free one.
+        #[setting(flag = "server.grpc-listen-port", kind = Kind::Port, default = "9095", basic)]
+        pub grpc_listen_port: u16,
+        /// Most connections to the HTTP server at the same time; beyond, an idle one is closed for
+        /// a new one. 0 = as many as the process may have descriptors for, a part kept for other
+        /// uses.
+        #[setting(flag = "server.http-conn-limit", kind = Kind::Unsigned, default = "0")]
+        pub http_listen_conn_limit: u64,
+        /// The same for the gRPC server.
+        #[setting(flag = "server.grpc-conn-limit", kind = Kind::Unsigned, default = "0")]
+        pub grpc_listen_conn_limit: u64,
+        /// An HTTP/1.1 connection is closed when it has no request for so long. Keep it above the
+        /// time for which senders keep idle connections (Go's default is 90 s).
+        #[setting(
+            flag = "server.http-idle-timeout",
+            kind = Kind::Duration,
+            default = "2m",
+            nonzero
+        )]
+        pub http_server_idle_timeout: Duration,
+        /// How long requests in flight may take once the process was told to stop.
+        #[setting(
+            flag = "server.graceful-shutdown-timeout",
+            kind = Kind::Duration,
+            default = "30s"
+        )]
+        pub graceful_shutdown_timeout: Duration,
+        /// Log only what is at least this severe: debug, info, warn or error.
+        #[setting(flag = "log.level", kind = Kind::OneOf(LogLevel::WORDS), default = "info", basic)]
+        pub log_level: LogLevel,
+        /// Format of the log: logfmt or json.
+        #[setting(
+            flag = "log.format",
+            kind = Kind::OneOf(LogFormat::WORDS),
+            default = "logfmt",
+            basic
+        )]
+        pub log_format: LogFormat;
+        /// TLS of the HTTP listener.
+        pub http_tls_config: ServerTls = ServerTls::default(),
+        /// TLS of the gRPC listener.
+        pub grpc_tls_config: ServerTls = ServerTls::default(),
+    }
+}
+
+settings! {
+    /// TLS of one listener; off when no certificate is set. Mimir's names.
+    #[serde(deny_unknown_fields)]
+    pub struct ServerTls {
+        /// PEM file with the certificate chain of the server; TLS is off without it.
+        #[setting(flag = "cert-path", kind = Kind::Path, default = "")]
+        pub cert_file: Option<PathBuf>,
+        /// PEM file with the private key of the server.
+        #[setting(flag = "key-path", kind = Kind::Path, default = "")]
+        pub key_file: Option<PathBuf>,
+        /// PEM file with the authorities that client certificates are verified against.
+        #[setting(flag = "ca-path", kind = Kind::Path, default = "")]
+        pub client_ca_file: Option<PathBuf>,
+        /// Whether clients must show a certificate: NoClientCert, VerifyClientCertIfGiven or
+        /// RequireAndVerifyClientCert.
+        #[setting(
+            flag = "client-auth",
+            kind = Kind::OneOf(ClientAuth::WORDS),
+            default = "NoClientCert"
+        )]
+        pub client_auth_type: ClientAuth,
+    }
+}
+
+words! {
+    /// `client_auth_type`, with the names of Go's crypto/tls.
+    pub enum ClientAuth {
+        /// The default.
+        NoClientCert = "NoClientCert",
+        /// A certificate that a client shows must be good.
+        VerifyClientCertIfGiven = "VerifyClientCertIfGiven",
+        /// Mutual TLS.
+        RequireAndVerifyClientCert = "RequireAndVerifyClientCert",
+    }
+}
+
+words! {
+    /// `server.log_level`.
+    pub enum LogLevel {
+        /// Everything.
+        Debug = "debug",
+        /// The default.
+        Info = "info",
+        /// What deserves attention.
+        Warn = "warn",
+        /// What failed.
+        Error = "error",
+    }
+}
+
+words! {
+    /// `server.log_format`.
+    pub enum LogFormat {
+        /// The default.
+        Logfmt = "logfmt",
+        /// An object per line.
+        Json = "json",
+    }
+}
