@@ -160,16 +160,25 @@ impl Summary {
             let note = "no answer from the killed distributor: sent again, the same";
             line("  came twice", &one(self.counts.repeated), note);
         }
-        let elected = match (&self.elected, &self.failover) {
-            (Some(elected), None) => format!("{elected} is elected now"),
-            (Some(elected), Some(failover)) => format!("{elected} is elected now, {failover}"),
-            (None, _) => String::new(),
+        let elected = match &self.elected {
+            Some(elected) => format!("{elected} is elected now"),
+            None => String::new(),
         };
         line("failovers", &one(self.failovers), &elected);
+        let mut cost = "";
+        if let Some(Failover { stopped, took }) = &self.failover {
+            let took = [format!("{:.1} s", took.as_secs_f64())];
+            let note = format!("from the stop of {stopped} to the election");
+            line("  took", &took, &note);
+            // The only gap that the script makes.
+            if self.gaps.len() == 1 {
+                cost = ": what the failover cost";
+            }
+        }
         line(
             "gaps",
             &one(self.gaps.len() as u64),
-            &gap_lengths.join(", "),
+            &format!("{}{cost}", gap_lengths.join(", ")),
         );
         line("", &[], "");
         let faults = self.faults();
@@ -256,8 +265,13 @@ mod tests {
             took: Duration::from_millis(4120),
         });
         let text = summary.text();
-        let expected = "prometheus-1 is elected now, 4.1 s after prometheus-0 stopped\n";
-        assert!(text.contains(expected), "{text}");
+        for note in [
+            "4.1 s  from the stop of prometheus-0 to the election\n",
+            "4.3 s (16 scrapes): what the failover cost\n",
+        ] {
+            assert!(text.contains(note), "{text}");
+        }
+        assert!(text.lines().all(|line| line.len() <= 100), "{text}");
     }
 
     #[test]
