@@ -43,11 +43,18 @@ const GROWTH: u64 = 96 << 20;
 /// Requests that fill the tables at once.
 const CONCURRENCY: usize = 32;
 
+/// What a tenant with one cluster may take, with its metrics and its share of gossip, bytes.
+const PER_TENANT: u64 = 4 << 10;
+
+fn tenants(size: Size) -> usize {
+    size.pick(1_000, 99_000)
+}
+
 /// A distributor that knows many tenants, with a cluster each.
 async fn crowded(size: Size) -> Victim {
     let victim = Victim::start(&json!({})).await;
     let url = victim.distributor.push_url();
-    let tenants = size.pick(1_000, 99_000);
+    let tenants = tenants(size);
     let pushes = stream::iter(0..CONCURRENCY).map(|part| {
         let url = url.clone();
         async move {
@@ -78,6 +85,13 @@ async fn at_once(size: Size) -> Outcome {
     victim
         .under(size, async |victim, outcome| {
             outcome.allow_growth(GROWTH);
+            if size == Size::Full {
+                let of_each = victim.usage().resident / tenants(size) as u64;
+                outcome.fact("memory of each tenant", format!("{of_each} bytes"));
+                outcome.demand(of_each < PER_TENANT, || {
+                    format!("each tenant takes {of_each} bytes, over {PER_TENANT}")
+                });
+            }
             let url = victim.distributor.url("/metrics");
             let (mut bytes, mut failed) = (0, 0);
             for _ in 0..size.pick(2, 5) {
