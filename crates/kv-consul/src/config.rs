@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use http::HeaderValue;
-use kv_core::without_userinfo;
-use settings::{Kind, Report, Secret, SecretUrl, settings};
+use settings::{Kind, Report, Secret, SecretUrl, redact_userinfo, settings};
 use url::Url;
 
 settings! {
@@ -113,7 +112,7 @@ impl ConsulConfig {
     pub(crate) fn base(&self) -> Result<Url, ConfigError> {
         let host = self.host.expose();
         let wrong = || ConfigError::Host {
-            host: without_userinfo(host).into_owned(),
+            host: redact_userinfo(host),
         };
         let text = if host.contains("://") {
             host.to_owned()

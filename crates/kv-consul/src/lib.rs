@@ -10,6 +10,19 @@
 //! - **Keys** are kept byte for byte. Those that an agent would rewrite or refuse are refused here:
 //!   empty segments, `.` and `..` as segments, characters that cannot be printed.
 //!
+//! ```no_run
+//! use kv_consul::ConsulConfig;
+//! use kv_core::{CasUpdate, Codec, Store};
+//!
+//! # async fn example(codec: impl Codec<u32>) -> Result<(), Box<dyn std::error::Error>> {
+//! // The agent on this machine.
+//! let store = kv_consul::open(&ConsulConfig::default(), None, codec)?;
+//! let mut increment = |current: Option<&u32>| CasUpdate::Put(current.copied().unwrap_or(0) + 1);
+//! store.cas("visits/home", &mut increment).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Without the feature `client`, which is on by default, this crate is its settings only.
 
 #![cfg_attr(

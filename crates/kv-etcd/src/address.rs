@@ -1,10 +1,10 @@
 //! Addresses of members.
 
 use http::Uri;
-use kv_core::without_userinfo;
 use rustls::pki_types::ServerName;
+use settings::redact_userinfo;
 
-use crate::ConfigError;
+use crate::config_error::ConfigError;
 
 /// Where a member listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,18 +25,18 @@ pub(crate) struct Address {
 impl Address {
     pub(crate) fn parse(endpoint: &str, tls: bool) -> Result<Self, ConfigError> {
         let bad = |problem: &str| ConfigError::BadEndpoint {
-            endpoint: without_userinfo(endpoint).into_owned(),
+            endpoint: redact_userinfo(endpoint),
             problem: problem.to_owned(),
         };
         let authority = match endpoint.split_once("://") {
             Some(("http", _)) if tls => {
                 return Err(ConfigError::PlainWithTls {
-                    endpoint: without_userinfo(endpoint).into_owned(),
+                    endpoint: redact_userinfo(endpoint),
                 });
             }
             Some(("https", _)) if !tls => {
                 return Err(ConfigError::TlsNotEnabled {
-                    endpoint: without_userinfo(endpoint).into_owned(),
+                    endpoint: redact_userinfo(endpoint),
                 });
             }
             Some(("http" | "https", rest)) => rest.strip_suffix('/').unwrap_or(rest),
@@ -144,7 +144,7 @@ mod tests {
         ] {
             let error = Address::parse(endpoint, tls).unwrap_err().to_string();
             assert!(error.contains(says), "{endpoint:?}: {error}");
-            let shown = without_userinfo(endpoint);
+            let shown = redact_userinfo(endpoint);
             assert!(error.contains(&format!("{shown:?}")), "{error}");
             assert!(!error.contains("secret"), "{error}");
         }

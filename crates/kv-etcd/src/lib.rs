@@ -7,6 +7,19 @@
 //! Keys and values are in etcd as dskit writes them, so that processes of Mimir and Cortex can share
 //! them: the raw key, and the bytes of the codec.
 //!
+//! ```no_run
+//! use kv_core::{CasUpdate, Codec, Store};
+//! use kv_etcd::EtcdConfig;
+//!
+//! # async fn example(codec: impl Codec<u32>) -> Result<(), Box<dyn std::error::Error>> {
+//! let config = EtcdConfig::new(["etcd-0:2379", "etcd-1:2379", "etcd-2:2379"]);
+//! let store = kv_etcd::open(&config, None, codec)?;
+//! let mut increment = |current: Option<&u32>| CasUpdate::Put(current.copied().unwrap_or(0) + 1);
+//! store.cas("visits/home", &mut increment).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Without the feature `client`, which is on by default, this crate is its settings only.
 
 #![cfg_attr(
@@ -21,6 +34,7 @@ mod address;
 #[cfg(feature = "client")]
 mod bytes;
 mod config;
+mod config_error;
 #[cfg(feature = "client")]
 mod connector;
 #[cfg(feature = "client")]
@@ -40,6 +54,7 @@ mod watch;
 
 #[cfg(feature = "client")]
 pub use bytes::EtcdBytes;
-pub use config::{ConfigError, EtcdConfig};
+pub use config::EtcdConfig;
+pub use config_error::ConfigError;
 #[cfg(feature = "client")]
 pub use open::{EtcdStore, open};

@@ -17,7 +17,7 @@ settings! {
         /// Time between two comparisons of the stores while mirroring is on. Default 10 s.
         #[serde(skip)]
         pub compare_interval: Duration = Duration::from_secs(10),
-        /// For how long a difference must last to count as one: what is on its way is none.
+        /// For how long a difference must last to count as one: a shorter one is a write on its way.
         /// Default 1 s.
         #[serde(skip)]
         pub settle: Duration = Duration::from_secs(1),

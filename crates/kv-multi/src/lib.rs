@@ -5,6 +5,31 @@
 //! Which of the two is the primary, and whether to mirror, can be changed while everything runs
 //! ([`MultiStore::apply`]).
 //!
+//! ```no_run
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//!
+//! use kv_core::{Store, Value};
+//! use kv_multi::{MultiConfig, Override};
+//! use prometheus_client::registry::Registry;
+//!
+//! # async fn example<V: Value>(
+//! #     etcd: Arc<dyn Store<V>>,
+//! #     gossip: Arc<dyn Store<V>>,
+//! # ) -> Result<(), Box<dyn std::error::Error>> {
+//! let config = MultiConfig { mirror_enabled: true, ..MultiConfig::default() };
+//! let mut registry = Registry::default();
+//! let (store, handle) = kv_multi::start(etcd, gossip, config, "my-service", &mut registry)?;
+//! // The second store can take over once a comparison finds nothing that it lacks.
+//! if store.compare(Duration::from_secs(10)).await?.behind() == 0 {
+//!     let primary = Some("memberlist".to_owned());
+//!     store.apply(&Override { primary, ..Override::default() }).await?;
+//! }
+//! handle.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! What makes a move safe:
 //!
 //! - A write is mirrored as what it replaced and what it put there: it overwrites in the secondary
