@@ -2,33 +2,31 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use admin::{Admin, Build, Exposition, Health, HealthSources, MultiKv, Readiness};
 use ha_tracker::{HaLimits, HaTracker, ReplicaDesc, TrackerConfig, TrackerHandle};
 use ingest::{DownstreamError, Pusher};
 use kv_core::{Store, TaskFailed};
-use kv_memberlist::{Inspector, Memberlist};
-use kv_multi::MultiHandle;
+use kv_memberlist::Memberlist;
+use kv_multi::{MultiHandle, MultiStore};
 use prometheus_client::registry::Registry;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, ConfigErrors, RuntimeConfig, StoreKind, TenantLimits};
+use crate::config::{Config, ConfigErrors, RuntimeConfig, TenantLimits};
 use crate::ended::ended_quietly;
-use crate::grpc_server::GrpcServer;
-use crate::health::Health;
+use crate::grpc_server::{GrpcParts, GrpcServer};
 use crate::intake::{Intake, downstreams, ingest_config};
 use crate::listener::{ConnectionMetrics, ServeError, Server};
-use crate::multi::Multi;
-use crate::pages::Desk;
+use crate::metrics::{self, RequestMetrics};
 use crate::store::{Backend, StoreConfigError};
-use crate::{grpc_server, http_server, listener, metrics, store};
+use crate::{REVISION, VERSION, grpc_server, http_server, listener, multi, store};
 
-/// Time between two looks for refusals that the log is to be told of, and for memory that is not
+/// Time between two searches for refusals that the log is to be told of, and for memory that is not
 /// needed any more.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// Time between two looks for tenants that have been idle.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
+/// Time between two searches for tenants that have been idle.
 const FORGET_IDLE_EVERY: Duration = Duration::from_secs(60);
 
 /// Why a distributor cannot start.
@@ -53,48 +51,12 @@ pub enum StartError {
     MultiKv(#[from] kv_multi::Refused),
 }
 
-/// What handlers and pages see of the distributor.
-pub(crate) struct Shared {
-    pub(crate) config: Config,
-    pub(crate) limits: TenantLimits,
-    pub(crate) tracker: Option<Arc<HaTracker>>,
-    pub(crate) gossip: Option<Inspector>,
-    pub(crate) multi: Option<Arc<Multi>>,
+/// What the metrics reference makes busy.
+pub(crate) struct Measured {
     pub(crate) intake: Arc<Intake>,
+    pub(crate) requests: RequestMetrics,
+    pub(crate) multi: Option<MultiStore<ReplicaDesc>>,
     pub(crate) registry: Arc<Registry>,
-    pub(crate) exposition: metrics::Exposition,
-    pub(crate) desk: Desk,
-    pub(crate) health: Health,
-    pub(crate) requests: metrics::RequestMetrics,
-    draining: AtomicBool,
-}
-
-impl Shared {
-    /// Why this instance should get no traffic; empty if it may.
-    pub(crate) fn not_ready_because(&self) -> Vec<String> {
-        let mut reasons = Vec::new();
-        if self.draining.load(Ordering::Relaxed) {
-            reasons.push("shutting down".to_owned());
-        }
-        if self
-            .tracker
-            .as_ref()
-            .is_some_and(|tracker| !tracker.is_ready())
-        {
-            reasons.push("the HA tracker has not read its store yet".to_owned());
-        }
-        // As a secondary it holds up nobody.
-        let decides = self
-            .multi
-            .as_ref()
-            .is_none_or(|multi| multi.is_primary(StoreKind::Memberlist));
-        if let Some(waiting) = self.gossip.as_ref().and_then(Inspector::waiting_for)
-            && decides
-        {
-            reasons.push(format!("memberlist: {waiting}"));
-        }
-        reasons
-    }
 }
 
 /// A running distributor. Dropping it stops it at once; [`Running::shutdown`] drains it first.
@@ -103,7 +65,11 @@ pub struct Running {
     pub http_address: SocketAddr,
     /// Where the gRPC server listens.
     pub grpc_address: SocketAddr,
-    shared: Arc<Shared>,
+    measured: Measured,
+    readiness: Arc<Readiness>,
+    /// The tracker itself; its tasks are in `tracker`.
+    elections: Option<Arc<HaTracker>>,
+    graceful_shutdown_timeout: Duration,
     http: Server,
     grpc: GrpcServer,
     /// Ends what goes on for as long as the process does.
@@ -202,10 +168,10 @@ async fn compose(
         Some(backend) => (Some(backend.store), backend.gossip, backend.multi),
         None => (None, None, None),
     };
-    let (multi, multi_handle) = match multi {
+    let (multi, multi_handle): (Option<MultiKv>, _) = match multi {
         // Before anything reads the store: what is overridden is so from the start.
         Some((store, handle)) => {
-            let (multi, task) = Multi::start(store, runtime.reader()).await?;
+            let (multi, task) = multi::start(store, runtime.reader()).await?;
             (Some(multi), Some((handle, task)))
         }
         None => (None, None),
@@ -229,35 +195,65 @@ async fn compose(
         downstreams,
         &mut registry,
     ));
-    let requests = metrics::RequestMetrics::register(&mut registry);
+    let requests = RequestMetrics::register(&mut registry);
     let connections = ConnectionMetrics::register(&mut registry);
     let registry = Arc::new(registry);
-    let shared = Arc::new(Shared {
+    let inspector = gossip.as_ref().map(Memberlist::inspector);
+    let multi_store = multi.as_ref().map(|multi| multi.store.clone());
+    let readiness = Readiness::new(tracker.clone(), inspector.clone(), multi_store.clone());
+    let readiness = Arc::new(readiness);
+    let config = Arc::new(config);
+    let health = Arc::new(Health::new(HealthSources {
+        readiness: Arc::clone(&readiness),
+        pusher: Arc::clone(&pusher),
+        tracker: tracker.clone(),
+        gossip: inspector.clone(),
+        multi: multi.clone(),
         limits: runtime.reader(),
-        tracker,
-        gossip: gossip.as_ref().map(Memberlist::inspector),
+        config: Arc::clone(&config),
+    }));
+    let intake = Intake::new(Arc::clone(&pusher), &config, runtime.reader());
+    let intake = Arc::new(intake);
+    let admin = Admin {
+        config: Arc::clone(&config),
+        limits: runtime.reader(),
+        tracker: tracker.clone(),
+        gossip: inspector,
         multi,
-        intake: Arc::new(Intake::new(pusher, &config, runtime.reader())),
-        exposition: metrics::Exposition::new(Arc::clone(&registry)),
-        registry,
-        desk: Desk::default(),
-        health: Health::default(),
-        requests,
-        draining: AtomicBool::new(false),
-        config,
-    });
+        readiness: Arc::clone(&readiness),
+        health: Arc::clone(&health),
+        exposition: Exposition::new(Arc::clone(&registry)),
+        build: Build {
+            version: VERSION,
+            revision: REVISION,
+        },
+    };
     // Both, before either answers: who sees `/ready` finds gRPC there, and nothing is accepted by a
     // process that is about to end for want of a port.
-    let http = http_server::bind(&shared.config.server, &connections)?;
-    let grpc = grpc_server::bind(&shared.config.server, &connections)?;
+    let http = http_server::bind(&config.server, &connections)?;
+    let grpc = grpc_server::bind(&config.server, &connections)?;
     let draining = CancellationToken::new();
-    let grpc = grpc_server::start(&shared, grpc, &draining).await;
-    let http = http_server::start(&shared, http);
-    let housekeeping = tokio::spawn(keep_house(Arc::clone(&shared)));
+    let grpc_parts = GrpcParts {
+        intake: Arc::clone(&intake),
+        tracker: tracker.clone(),
+        readiness: Arc::clone(&readiness),
+        requests: requests.clone(),
+    };
+    let grpc = grpc_server::start(grpc_parts, grpc, &draining).await;
+    let http = http_server::start(&admin, &intake, requests.clone(), http);
+    let housekeeping = tokio::spawn(keep_house(pusher, health));
     Ok(Running {
         http_address: http.address,
         grpc_address: grpc.server.address,
-        shared,
+        measured: Measured {
+            intake,
+            requests,
+            multi: multi_store,
+            registry,
+        },
+        readiness,
+        elections: tracker,
+        graceful_shutdown_timeout: config.server.graceful_shutdown_timeout,
         http,
         grpc,
         draining,
@@ -273,27 +269,27 @@ fn ended_task(task: &'static str, outcome: Result<(), JoinError>) -> TaskFailed 
     TaskFailed::fatal(task, format!("{task} ended: {}", ended_quietly(outcome)))
 }
 
-async fn keep_house(shared: Arc<Shared>) {
+async fn keep_house(pusher: Arc<Pusher>, health: Arc<Health>) {
     let forget_idle = async {
         loop {
             tokio::time::sleep(FORGET_IDLE_EVERY).await;
-            shared.intake.pusher.forget_idle_tenants();
+            pusher.forget_idle_tenants();
         }
     };
     let often = async {
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            shared.intake.pusher.tell_refusals();
-            shared.intake.pusher.give_back_memory();
+            tokio::time::sleep(POLL_INTERVAL).await;
+            pusher.tell_refusals();
+            pusher.give_back_memory();
         }
     };
-    tokio::join!(forget_idle, often, Health::watch(&shared));
+    tokio::join!(forget_idle, often, health.watch());
 }
 
 impl Running {
     /// Waits until `/ready` says so.
     pub fn ready(&self) -> impl Future<Output = ()> + use<> {
-        let tracker = self.shared.tracker.clone();
+        let tracker = self.elections.clone();
         async move {
             if let Some(tracker) = tracker {
                 tracker.ready().await;
@@ -308,8 +304,8 @@ impl Running {
             .map(|gossip| gossip.inspector().address())
     }
 
-    pub(crate) fn shared(&self) -> &Shared {
-        &self.shared
+    pub(crate) fn measured(&self) -> &Measured {
+        &self.measured
     }
 
     /// Reads again what may have changed in files: the runtime configuration, and the certificates of
@@ -375,9 +371,9 @@ impl Running {
     /// most `server.graceful_shutdown_timeout`), then the tracker stops, what is to be mirrored is, and
     /// gossip is left.
     pub async fn shutdown(self) {
-        self.shared.draining.store(true, Ordering::Relaxed);
+        self.readiness.drain();
         self.draining.cancel();
-        let timeout = self.shared.config.server.graceful_shutdown_timeout;
+        let timeout = self.graceful_shutdown_timeout;
         tokio::join!(
             self.http.shutdown(timeout, std::future::pending()),
             self.grpc.shutdown(timeout)
@@ -389,7 +385,7 @@ impl Running {
             overrides.abort();
             handle.shutdown().await;
         }
-        // Last of what writes: whatever the tracker stored until now is handed over.
+        // Last of what writes: what the tracker stored until now is handed over.
         if let Some(gossip) = self.gossip {
             gossip.leave().await;
         }

@@ -62,7 +62,7 @@ async fn scrape_one_of_everything(runtime_file: &str) -> Result<String, Referenc
 }
 
 async fn push_and_scrape(running: &Running) -> Result<String, ReferenceError> {
-    let shared = running.shared();
+    let measured = running.measured();
     let mut sender = Sender::default();
     sender.tenant.push_str("tenant");
     // The second cluster is one too many, and discarded.
@@ -74,7 +74,7 @@ async fn push_and_scrape(running: &Running) -> Result<String, ReferenceError> {
         }
         let mut body = Vec::new();
         remote_write::compress_into(&raw, &mut body);
-        let pusher = &shared.intake.pusher;
+        let pusher = &measured.intake.pusher;
         let received = Received {
             version: Version::V1,
             body: PushBody::Snappy(Bytes::from(body)),
@@ -82,18 +82,18 @@ async fn push_and_scrape(running: &Running) -> Result<String, ReferenceError> {
             held: pusher.hold(),
             in_flight: pusher.enter()?,
         };
-        shared.intake.push(&sender, received).await;
+        measured.intake.push(&sender, received).await;
     }
-    shared.requests.observe(
+    measured.requests.observe(
         "GET",
         "metrics",
         metrics::Status::Http(http::StatusCode::OK),
         std::time::Duration::ZERO,
     );
-    if let Some(multi) = &shared.multi {
-        multi.store.compare(std::time::Duration::ZERO).await?;
+    if let Some(multi) = &measured.multi {
+        multi.compare(std::time::Duration::ZERO).await?;
     }
-    Ok(metrics::encode(&shared.registry)?)
+    Ok(admin::encode(&measured.registry)?)
 }
 
 #[derive(Default)]

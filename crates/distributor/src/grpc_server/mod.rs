@@ -8,13 +8,16 @@ mod refused;
 use std::sync::Arc;
 use std::time::Duration;
 
+use admin::{Readiness, text};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
+use ha_tracker::HaTracker;
 use ha_tracker::proto::ha_tracker_server::SERVICE_NAME as TRACKER;
+use ingest::Pusher;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -24,23 +27,30 @@ use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use crate::app::Shared;
 use crate::config::ServerConfig;
-use crate::http_server::text;
+use crate::intake::Intake;
 use crate::listener::{ConnectionMetrics, Listen, Listener, ServeError, Server, connection_limit};
-use crate::metrics;
+use crate::metrics::{self, RequestMetrics};
 
 /// Time for those who read streams to hear that these end.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// Time between two looks at what there is no event for.
-const LOOK: Duration = Duration::from_millis(100);
+/// Time between two polls of what there is no event for.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// What `proto/` says, for reflection.
 const DESCRIPTORS: &[u8] = include_bytes!("descriptors.bin");
+
+/// What the services are about.
+pub(crate) struct GrpcParts {
+    pub(crate) intake: Arc<Intake>,
+    pub(crate) tracker: Option<Arc<HaTracker>>,
+    pub(crate) readiness: Arc<Readiness>,
+    pub(crate) requests: RequestMetrics,
+}
 
 /// The server, and what goes on beside it.
 pub(crate) struct GrpcServer {
     pub(crate) server: Server,
-    shared: Arc<Shared>,
+    pusher: Arc<Pusher>,
     /// Ends with this.
     health: AbortOnDropHandle<()>,
 }
@@ -64,7 +74,7 @@ pub(crate) fn bind(
 
 /// Serves gRPC until `draining`, which ends the streams of those who read them.
 pub(crate) async fn start(
-    shared: &Arc<Shared>,
+    parts: GrpcParts,
     listener: Listener,
     draining: &CancellationToken,
 ) -> GrpcServer {
@@ -72,22 +82,18 @@ pub(crate) async fn start(
     let health_of = Health {
         services: ["", push::NAME]
             .into_iter()
-            .chain(shared.tracker.as_ref().map(|_| TRACKER))
+            .chain(parts.tracker.as_ref().map(|_| TRACKER))
             .collect(),
         reporter,
     };
     // It begins with a service that serves.
     health_of.report(ServingStatus::NotServing).await;
-    let routes = router(
-        Arc::clone(shared),
-        draining,
-        Routes::new(health.accept_compressed(Gzip)),
-    );
-    let server = listener.serve(routes);
-    let health = tokio::spawn(health_of.follow(Arc::clone(shared), draining.clone()));
+    let health = Routes::new(health.accept_compressed(Gzip));
+    let server = listener.serve(router(&parts, draining, health));
+    let health = tokio::spawn(health_of.follow(parts.readiness, draining.clone()));
     GrpcServer {
         server,
-        shared: Arc::clone(shared),
+        pusher: Arc::clone(&parts.intake.pusher),
         health: AbortOnDropHandle::new(health),
     }
 }
@@ -97,14 +103,14 @@ impl GrpcServer {
     pub(crate) async fn shutdown(self, timeout: Duration) {
         let Self {
             server,
-            shared,
+            pusher,
             health,
         } = self;
         let no_push = async {
             // Those who read are told that it ends, and go.
             tokio::time::sleep(FAREWELL).await;
-            while shared.intake.pusher.is_busy() {
-                tokio::time::sleep(LOOK).await;
+            while pusher.is_busy() {
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
         };
         server.shutdown(timeout, no_push).await;
@@ -112,11 +118,11 @@ impl GrpcServer {
     }
 }
 
-fn router(shared: Arc<Shared>, draining: &CancellationToken, mut routes: Routes) -> Router {
-    routes = routes.add_service(push::Distributor::new(Arc::clone(&shared.intake)));
-    if let Some(tracker) = &shared.tracker {
+fn router(parts: &GrpcParts, draining: &CancellationToken, mut routes: Routes) -> Router {
+    routes = routes.add_service(push::Distributor::new(Arc::clone(&parts.intake)));
+    if let Some(tracker) = &parts.tracker {
         let rule = {
-            let intake = Arc::clone(&shared.intake);
+            let intake = Arc::clone(&parts.intake);
             move |tenant: &str| intake.may_be_tracked(tenant)
         };
         routes = routes.add_service(ha_tracker::grpc::service(
@@ -139,7 +145,10 @@ fn router(shared: Arc<Shared>, draining: &CancellationToken, mut routes: Routes)
         .into_axum_router()
         .layer(axum::middleware::from_fn(deadline::enforce))
         .layer(axum::middleware::from_fn(only_grpc))
-        .layer(axum::middleware::from_fn_with_state(shared, measure))
+        .layer(axum::middleware::from_fn_with_state(
+            parts.requests.clone(),
+            measure,
+        ))
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {
@@ -162,10 +171,10 @@ impl Health {
     }
 
     /// Says of each service what `/ready` says of the process, and forgets them in the end.
-    async fn follow(mut self, shared: Arc<Shared>, draining: CancellationToken) {
+    async fn follow(mut self, readiness: Arc<Readiness>, draining: CancellationToken) {
         let ready = async {
-            while !shared.not_ready_because().is_empty() {
-                tokio::time::sleep(LOOK).await;
+            while !readiness.not_ready_because().is_empty() {
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
         };
         if draining.run_until_cancelled(ready).await.is_some() {
@@ -192,7 +201,7 @@ async fn only_grpc(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-async fn measure(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+async fn measure(State(requests): State<RequestMetrics>, request: Request, next: Next) -> Response {
     let start = Instant::now();
     let route = route_label(request.uri().path());
     let response = next.run(request).await;
@@ -201,9 +210,7 @@ async fn measure(State(shared): State<Arc<Shared>>, request: Request, next: Next
         Some(status) if status.code() != tonic::Code::Ok => metrics::Status::Error,
         _ => metrics::Status::Success,
     };
-    shared
-        .requests
-        .observe("gRPC", route, status, start.elapsed());
+    requests.observe("gRPC", route, status, start.elapsed());
     response
 }
 

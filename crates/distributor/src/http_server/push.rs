@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use admin::text;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, State};
 use axum::http::header::{ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
@@ -18,7 +19,6 @@ use ingest::{
 };
 use remote_write::{UnsupportedMediaType, Version};
 
-use super::text;
 use crate::intake::{Intake, Received};
 
 /// Of a body that will be refused anyway, this much is read, so that a sender that is still writing

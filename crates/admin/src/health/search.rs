@@ -1,0 +1,264 @@
+//! What is amiss in each part, as it says when it is asked.
+
+use std::sync::Arc;
+
+use admin_api::Severity;
+use distributor_config::{Config, ConfigErrors, StoreKind, TenantLimits};
+use ha_tracker::{Clock, HaTracker};
+use ingest::Pusher;
+use kv_memberlist::Inspector;
+
+use super::condition::Component;
+use super::found::{Found, without_end};
+use super::senders;
+use crate::readiness::Readiness;
+use crate::view::MultiKv;
+
+/// Mistakes of a file that are named; the log has all.
+const NAMED: usize = 3;
+
+/// The parts that are asked.
+pub struct HealthSources {
+    /// Whether this instance may get traffic.
+    pub readiness: Arc<Readiness>,
+    /// The push path.
+    pub pusher: Arc<Pusher>,
+    /// `None` if the HA tracker is off.
+    pub tracker: Option<Arc<HaTracker>>,
+    /// `None` if gossip is not used.
+    pub gossip: Option<Inspector>,
+    /// `None` without a multi store.
+    pub multi: Option<MultiKv>,
+    /// The runtime configuration.
+    pub limits: TenantLimits,
+    /// The configuration.
+    pub config: Arc<Config>,
+}
+
+/// All that is amiss now, in no order.
+pub(super) fn all(sources: &HealthSources) -> Vec<Found> {
+    let HealthSources {
+        readiness,
+        pusher,
+        tracker,
+        gossip,
+        multi,
+        limits,
+        config,
+    } = sources;
+    let mut found = not_ready(readiness);
+    if let Some(tracker) = tracker {
+        found.extend(store(tracker, config.distributor.ha_tracker.kvstore.store));
+        found.extend(clocks(tracker));
+    }
+    if let Some(gossip) = gossip {
+        found.extend(alone(gossip, &config.memberlist.join_members));
+    }
+    let refusals = pusher.refusals();
+    found.extend(senders::found(&refusals, Clock::System.now_ms()));
+    let by_default = config.limits.accept_ha_samples;
+    found.extend(deduplication(tracker.is_some(), by_default, limits));
+    if config.distributor.downstream.is_empty() {
+        found.push(no_downstream());
+    }
+    found.extend(downstreams(pusher));
+    found.extend(runtime_configuration(limits));
+    found.extend(multi_kv_config(multi.as_ref(), limits));
+    found
+}
+
+fn not_ready(readiness: &Readiness) -> Vec<Found> {
+    let reasons = readiness.not_ready_because().into_iter();
+    reasons
+        .map(|reason| {
+            Found::new(
+                Severity::Critical,
+                Component::Server,
+                "not_ready",
+                format!("Not ready: {reason}"),
+                "Until it is, senders are told to retry; if it lasts, see whether the store, or the \
+                 other members, can be reached from here",
+            )
+            .told()
+        })
+        .collect()
+}
+
+fn store(tracker: &HaTracker, kind: StoreKind) -> Option<Found> {
+    let trouble = tracker.store_trouble()?;
+    let found = Found::new(
+        Severity::Critical,
+        Component::Store,
+        "trouble",
+        format!(
+            "The store of the elections ({}) is in trouble: {}",
+            kind.as_str(),
+            trouble.what
+        ),
+        "Known clusters go on, but nothing fails over, and senders of new clusters are told to \
+         retry. See whether the store runs and can be reached from here",
+    );
+    Some(found.since(trouble.since_ms).told())
+}
+
+fn clocks(tracker: &HaTracker) -> Option<Found> {
+    let skew = tracker.clock_skew()?;
+    let found = Found::new(
+        Severity::Warning,
+        Component::HaTracker,
+        "clock_skew",
+        format!(
+            "The clock of another distributor is {:.1} s or more ahead of this one's, or this one's \
+             is behind: failovers come late, and elections can be lost. Last told by cluster {:?} \
+             of tenant {:?}",
+            skew.ahead_ms as f64 / 1000.0,
+            skew.cluster,
+            skew.tenant
+        ),
+        "Compare the clocks of all distributors, and keep them by NTP",
+    );
+    Some(found.since(skew.since_ms).told())
+}
+
+/// Whether gossip goes on alone although it is to have company.
+fn alone(gossip: &Inspector, join_members: &[String]) -> Option<Found> {
+    let is_alone = gossip.waiting_for().is_none() && gossip.other_members() == 0;
+    (is_alone && !join_members.is_empty()).then(|| {
+        Found::new(
+            Severity::Warning,
+            Component::Memberlist,
+            "alone",
+            format!(
+                "No other member is seen, although memberlist.join_members names some ({}): this \
+                 distributor elects by itself, and what pairs send to others as well may be stored \
+                 twice",
+                join_members.join(", ")
+            ),
+            "See whether the others run, have the same cluster_label and encryption_keys, and can \
+             be reached from here by TCP and UDP at memberlist.bind_port. If this one is meant to be \
+             the only one, nothing is wrong",
+        )
+    })
+}
+
+/// Whether what is sent twice is stored once, as configured.
+fn deduplication(has_tracker: bool, by_default: bool, limits: &TenantLimits) -> Option<Found> {
+    let accepts = by_default
+        || limits
+            .snapshot()
+            .tenants()
+            .any(|(_, limits)| limits.accept_ha_samples);
+    let (kind, what, remedy) = match (has_tracker, accepts) {
+        (true, true) => return None,
+        (false, accepts) => (
+            "tracker_off",
+            if accepts {
+                "The HA tracker is off, although limits.accept_ha_samples is on: nothing is \
+                 deduplicated"
+            } else {
+                "The HA tracker is off: nothing is deduplicated"
+            },
+            "Set distributor.ha_tracker.enable_ha_tracker: true if Prometheus servers send in pairs",
+        ),
+        (true, false) => (
+            "nobody_accepts",
+            "No tenant has limits.accept_ha_samples: the HA tracker is on, and nothing is \
+             deduplicated",
+            "Set limits.accept_ha_samples: true, or overrides of it in the runtime configuration",
+        ),
+    };
+    Some(Found::new(
+        Severity::Warning,
+        Component::HaTracker,
+        kind,
+        what,
+        remedy,
+    ))
+}
+
+fn no_downstream() -> Found {
+    Found::new(
+        Severity::Critical,
+        Component::Server,
+        "no_downstream",
+        "No downstream is configured: accepted samples are counted and dropped",
+        "Set distributor.downstream",
+    )
+    .told()
+}
+
+fn downstreams(pusher: &Pusher) -> impl Iterator<Item = Found> {
+    pusher.downstream_troubles().into_iter().map(|trouble| {
+        Found::new(
+            Severity::Critical,
+            Component::Downstream(trouble.name),
+            "fails",
+            format!(
+                "Requests to it fail ({} so far): {}",
+                trouble.failures,
+                without_end(&trouble.what)
+            ),
+            "Senders keep their samples and try again: nothing is lost until their write-ahead logs \
+             are cut, after about two hours. See whether the downstream runs, and whether its URL \
+             and credentials here (distributor.downstream) are right",
+        )
+        .since(trouble.since_ms)
+        .told()
+    })
+}
+
+/// In one line.
+fn mistakes(errors: &ConfigErrors) -> String {
+    let mut named: Vec<String> = errors
+        .0
+        .iter()
+        .take(NAMED)
+        .map(|error| without_end(&error.to_string()).to_owned())
+        .collect();
+    let more = errors.0.len().saturating_sub(NAMED);
+    if more > 0 {
+        named.push(format!("and {more} more mistakes"));
+    }
+    named.join("; ")
+}
+
+fn runtime_configuration(limits: &TenantLimits) -> Option<Found> {
+    let refused = limits.refused()?;
+    let found = Found::new(
+        Severity::Warning,
+        Component::RuntimeConfig,
+        "refused",
+        format!(
+            "The runtime configuration is refused: {}",
+            mistakes(&refused.mistakes)
+        ),
+        "Correct the files (runtime_config.file). What was loaded before stays in effect, but a \
+         distributor that is restarted now does not start",
+    );
+    Some(found.since(refused.since_ms).told())
+}
+
+fn multi_kv_config(multi: Option<&MultiKv>, limits: &TenantLimits) -> Option<Found> {
+    let Some(multi) = multi else {
+        let is_overridden = limits.snapshot().multi_kv_config().is_some();
+        return is_overridden.then(|| {
+            Found::new(
+                Severity::Warning,
+                Component::RuntimeConfig,
+                "multi_kv_config_unused",
+                "The runtime configuration has a multi_kv_config, which means nothing with this store, \
+                 and would take effect at once with store: multi",
+                "Take it away",
+            )
+        });
+    };
+    let refused = multi.refused.load_full()?;
+    let found = Found::new(
+        Severity::Warning,
+        Component::MultiKv,
+        "multi_kv_config",
+        format!("The runtime configuration's multi_kv_config is refused: {refused}"),
+        "Correct it; what was in effect stays",
+    );
+    Some(found.told())
+}

@@ -1,0 +1,321 @@
+//! What goes out in large answers is bounded, however slowly it is read.
+//!
+//! A large answer is made once, compressed, and *lent*: readers share its pieces, take the next one
+//! when their connection has room, and those who did not ask for gzip have theirs expanded piece by
+//! piece. So a reader of gzip costs little more than its place, and a thousand that do not read hold
+//! no more than one that does; places for the others are fewer. When places are short, a reader that
+//! does not read loses its own (its answer ends with an error), or the one that has had it for longer
+//! than any scrape takes; else the newcomer is told to come back.
+
+mod rendering;
+
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, VARY};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::Response;
+use bytes::Bytes;
+use flate2::bufread::GzDecoder;
+use http_body::{Frame, SizeHint};
+use kv_core::lock;
+use tokio::time::Instant;
+
+use crate::accept;
+use rendering::{PIECE, PieceReader};
+pub(crate) use rendering::{Renderer, Rendering};
+
+/// A reader that goes on reading keeps its place for as long, however many want one. Prometheus gives
+/// up a scrape after 10 s unless told otherwise.
+pub(crate) const TIME_TO_READ: Duration = Duration::from_secs(10);
+/// One that takes nothing for as long loses its place if another wants it.
+const STALLED: Duration = Duration::from_secs(2);
+
+/// Those who read answers at this moment.
+#[derive(Debug)]
+pub(crate) struct Readers {
+    plain: Places,
+    gzip: Places,
+}
+
+/// Of those who read in one encoding.
+#[derive(Debug)]
+struct Places {
+    /// Most at once.
+    most: usize,
+    /// By the time they began.
+    readers: Mutex<VecDeque<Place>>,
+}
+
+#[derive(Debug)]
+struct Place {
+    since: Instant,
+    reader: Weak<Seat>,
+}
+
+/// Bytes that are expanded in one turn of a runtime's worker, about a fifth of a millisecond. A reader
+/// that is as fast as we are would otherwise keep the worker for as long as tokio's budget lasts, 128
+/// pieces, and a few of them delay every push.
+const TURN: usize = 64 << 10;
+
+/// What a body reads from; nothing once it is through, or has lost its place.
+type Seat = Mutex<Option<Reader>>;
+
+struct Reader {
+    rendering: Arc<Rendering>,
+    state: State,
+    /// When it took something last.
+    read: Instant,
+}
+
+enum State {
+    /// The index of the next piece.
+    Compressed(usize),
+    /// Made with the first piece: it needs some 50 kB.
+    Expanding(Option<Box<GzDecoder<PieceReader>>>),
+}
+
+/// The body of an answer that is lent.
+struct Lent {
+    seat: Arc<Seat>,
+    /// Bytes to come.
+    left: u64,
+    /// Bytes that may be expanded before other tasks get their turn.
+    turn: usize,
+}
+
+impl Readers {
+    /// Places for so many who read plainly, each of whom costs some 100 kB, and for so many who read
+    /// gzip.
+    pub(crate) fn new(plain: usize, gzip: usize) -> Self {
+        let places = |most| Places {
+            most,
+            readers: Mutex::default(),
+        };
+        Self {
+            plain: places(plain),
+            gzip: places(gzip),
+        }
+    }
+
+    /// Lends `rendering` to the client with these headers; `None` if all places are taken by those
+    /// who read.
+    pub(crate) fn lend(
+        &self,
+        rendering: &Arc<Rendering>,
+        content_type: &'static str,
+        headers: &HeaderMap,
+    ) -> Option<Response> {
+        let gzip = accept::takes_gzip(headers);
+        let rendering = Arc::clone(rendering);
+        let body = if gzip {
+            let left = rendering.compressed();
+            self.gzip.take(rendering, State::Compressed(0), left)
+        } else {
+            let left = rendering.plain();
+            self.plain.take(rendering, State::Expanding(None), left)
+        };
+        let mut response = Response::new(Body::new(body?));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+        if gzip {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        Some(response)
+    }
+
+    /// Ends what still reads `rendering`.
+    pub(crate) fn cut_off_readers_of(&self, rendering: &Arc<Rendering>) {
+        for places in [&self.plain, &self.gzip] {
+            places.lock().retain(|place| {
+                let reads_it = place
+                    .with(|reader| Arc::ptr_eq(&reader.rendering, rendering))
+                    .unwrap_or(false);
+                if reads_it {
+                    place.cut_off();
+                }
+                !reads_it
+            });
+        }
+    }
+}
+
+impl Places {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Place>> {
+        lock(&self.readers)
+    }
+
+    fn take(&self, rendering: Arc<Rendering>, state: State, left: u64) -> Option<Lent> {
+        let now = Instant::now();
+        let mut readers = self.lock();
+        readers.retain(|place| place.reader.strong_count() > 0);
+        if readers.len() >= self.most {
+            let index = least_worth(&readers, now)?;
+            readers.remove(index)?.cut_off();
+        }
+        let seat = Arc::new(Mutex::new(Some(Reader {
+            rendering,
+            state,
+            read: now,
+        })));
+        readers.push_back(Place {
+            since: now,
+            reader: Arc::downgrade(&seat),
+        });
+        Some(Lent {
+            seat,
+            left,
+            turn: TURN,
+        })
+    }
+}
+
+/// The reader whose place is given away, if any.
+fn least_worth(readers: &VecDeque<Place>, now: Instant) -> Option<usize> {
+    let read = |place: &Place| place.with(|reader| reader.read).unwrap_or(place.since);
+    let (stalled, last_read) = readers
+        .iter()
+        .map(read)
+        .enumerate()
+        .min_by_key(|(_, read)| *read)?;
+    if now.saturating_duration_since(last_read) >= STALLED {
+        return Some(stalled);
+    }
+    let oldest = readers.front()?;
+    (now.saturating_duration_since(oldest.since) >= TIME_TO_READ).then_some(0)
+}
+
+impl Place {
+    /// Nothing if it has read to its end.
+    fn with<R>(&self, ask: impl FnOnce(&Reader) -> R) -> Option<R> {
+        let seat = self.reader.upgrade()?;
+        let reader = lock(&seat);
+        reader.as_ref().map(ask)
+    }
+
+    fn cut_off(&self) {
+        if let Some(seat) = self.reader.upgrade() {
+            *lock(&seat) = None;
+        }
+    }
+}
+
+impl Reader {
+    fn next(&mut self) -> io::Result<Bytes> {
+        self.read = Instant::now();
+        match &mut self.state {
+            State::Compressed(index) => {
+                let piece = self.rendering.piece(*index).unwrap_or_default();
+                *index += 1;
+                Ok(piece)
+            }
+            State::Expanding(decoder) => {
+                let decoder = decoder.get_or_insert_with(|| {
+                    let pieces = PieceReader::new(Arc::clone(&self.rendering));
+                    Box::new(GzDecoder::new(pieces))
+                });
+                let mut piece = Vec::with_capacity(PIECE);
+                decoder.take(PIECE as u64).read_to_end(&mut piece)?;
+                Ok(piece.into())
+            }
+        }
+    }
+}
+
+impl http_body::Body for Lent {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        if self.turn == 0 {
+            self.turn = TURN;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let next = {
+            let mut seat = lock(&self.seat);
+            let next = match seat.as_mut() {
+                Some(reader) => reader.next(),
+                None => Err(io::Error::other("read too slowly: others waited")),
+            };
+            let read = next.as_ref().map_or(0, |piece| piece.len() as u64);
+            // Nothing more comes: what it came from can go before the connection lets go of this.
+            if read == 0 || read >= self.left {
+                *seat = None;
+            }
+            next
+        };
+        Poll::Ready(Some(match next {
+            Ok(piece) if piece.is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(piece) => {
+                self.left = self.left.saturating_sub(piece.len() as u64);
+                self.turn = self.turn.saturating_sub(piece.len());
+                Ok(Frame::data(piece))
+            }
+            Err(error) => Err(error),
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use http_body::Body as _;
+
+    use super::*;
+
+    #[test]
+    fn a_reader_that_takes_all_at_once_lets_others_have_their_turn() {
+        let mut renderer = Renderer::new();
+        let text = "some text\n".repeat(100_000);
+        renderer.write_str(&text).unwrap();
+        let rendering = Arc::new(renderer.finish().unwrap());
+        let readers = Readers::new(1, 1);
+        let response = readers.lend(&rendering, "text/plain", &HeaderMap::new());
+        let mut body = std::pin::pin!(response.unwrap().into_body());
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let (mut read, mut in_turn) = (Vec::new(), 0);
+        while !body.is_end_stream() {
+            match body.as_mut().poll_frame(&mut context) {
+                Poll::Ready(frame) => {
+                    let piece = frame.unwrap().unwrap().into_data().unwrap();
+                    in_turn += piece.len();
+                    read.extend_from_slice(&piece);
+                }
+                Poll::Pending => {
+                    assert!(in_turn > 0, "waits for nothing");
+                    in_turn = 0;
+                }
+            }
+            assert!(in_turn <= TURN, "{in_turn}");
+        }
+        assert_eq!(read, text.as_bytes());
+    }
+}

@@ -1,0 +1,72 @@
+//! `/`: what needs attention, and what there is.
+
+use std::sync::Arc;
+
+use admin_api::{Index, PageLink};
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use ha_tracker::Clock;
+use maud::html;
+
+use super::conditions::{condition_html, condition_json};
+use super::layout::{ICON, html_page};
+use super::parts::scroll;
+use super::times::rfc3339;
+use crate::accept::wants_json;
+use crate::answer::json;
+use crate::health::{Condition, Health};
+use crate::routes::{self, Page, Route};
+use crate::view::Build;
+
+#[derive(Clone)]
+pub(crate) struct Parts {
+    pub(crate) health: Arc<Health>,
+    pub(crate) build: Build,
+}
+
+pub(crate) async fn page(State(parts): State<Parts>, headers: HeaderMap) -> Response {
+    let conditions = parts.health.conditions();
+    if wants_json(&headers) {
+        let page = |route: &Route| PageLink {
+            description: route.purpose.to_owned(),
+            path: route.path.to_owned(),
+        };
+        return json(&Index {
+            attention: conditions.iter().map(Condition::to_string).collect(),
+            conditions: conditions.iter().map(condition_json).collect(),
+            pages: routes::index().map(page).collect(),
+        });
+    }
+    let now_ms = Clock::System.now_ms();
+    html_page(
+        Page::Index.route().title,
+        &html! {
+            p.note { "Version " (parts.build.version) ", revision " (parts.build.revision) ". Now: " (rfc3339(now_ms)) }
+            h2 { "What needs attention" }
+            @if conditions.is_empty() {
+                div.notice.fine { p { "Nothing that this distributor knows of." } }
+            }
+            @for condition in &conditions { (condition_html(condition, now_ms)) }
+            h2 { "Pages" }
+            (scroll("Pages", &html! { table {
+                thead { tr { th scope="col" { "Page" } th scope="col" { "What it shows" } } }
+                tbody {
+                    @for route in routes::index() {
+                        tr {
+                            td { @if route.page == Page::Push { code { (route.path) } } @else { a href=(route.path) { code { (route.path) } } } }
+                            td { (route.purpose) }
+                        }
+                    }
+                }
+            } }))
+        },
+    )
+}
+
+/// For browsers that ask for it beside what is no page.
+pub(crate) async fn favicon() -> Response {
+    let content_type = (CONTENT_TYPE, "image/svg+xml");
+    ([content_type], ICON).into_response()
+}

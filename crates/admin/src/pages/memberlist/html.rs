@@ -1,0 +1,181 @@
+//! The page for people.
+
+use kv_core::visible;
+use kv_memberlist::{EntryInfo, History, HistoryEntry, Member, MemberState, RawValue};
+use maud::{Markup, html};
+
+use super::json::value_json;
+use super::query::Wanted;
+use crate::pages::parts::{self, PAGE_ROWS, pages, rows_of_page, scroll};
+use crate::pages::times::{ago, rfc3339, rough};
+use crate::routes::Page;
+
+/// Rows of each table of the HTML page that has no further pages; JSON has all.
+const MAX_ROWS: usize = 1000;
+
+/// Keys of a message that the HTML page names.
+const MAX_KEYS: usize = 5;
+
+pub(super) fn value_page(raw: &RawValue) -> Markup {
+    // By way of a value, whose keys are sorted.
+    let value = serde_json::to_value(value_json(raw)).unwrap_or_default();
+    let pretty = serde_json::to_string_pretty(&value).unwrap_or_default();
+    html! {
+        p.note { "Key " code { (visible(&raw.info.key)) } ", codec " code { (raw.info.codec) } ", version "
+            (raw.info.version) ", " (raw.info.size) " bytes, updated " (rfc3339(raw.info.updated_ms))
+            @if raw.info.deleted { ", deleted" } }
+        pre role="region" aria-label="Value" tabindex="0" { (pretty) }
+        p { a href=(link("downloadKey", &raw.info.key)) { "Download the stored bytes" } " · "
+            a href=(Page::Memberlist.route().path) { "Back" } }
+    }
+}
+
+pub(super) fn members_table(members: &[Member]) -> Markup {
+    let alive = members
+        .iter()
+        .filter(|member| !matches!(member.state, MemberState::Dead | MemberState::Left))
+        .count();
+    html! {
+        h2 { "Members" }
+        p.note { (alive) " alive. Those that have left or died are listed until they are forgotten." }
+        (scroll("Members", &html! { table {
+            thead { tr { th scope="col" { "Name" } th scope="col" { "Address" } th scope="col" { "State" } th scope="col" { "Last heartbeat" } th scope="col" { "Entries it publishes" } } }
+            tbody {
+                @for member in members.iter().take(MAX_ROWS) {
+                    tr {
+                        td.name { (parts::name(&member.name)) @if member.is_self { " (this one)" } }
+                        td.num { (member.address) }
+                        td { span class=(member_class(member.state)) { (member.state.as_str()) } }
+                        td.num { @if member.is_self { "–" } @else { (rough(i64::try_from(member.heartbeat_age.as_millis()).unwrap_or(i64::MAX))) " ago" } }
+                        td.num { (member.entries) }
+                    }
+                }
+            }
+        } }))
+        (cut(members.len()))
+    }
+}
+
+fn member_class(state: MemberState) -> &'static str {
+    match state {
+        MemberState::Dead => "bad",
+        MemberState::Left => "note",
+        _ => "good",
+    }
+}
+
+pub(super) fn entries_table(entries: &[EntryInfo], wanted: &Wanted, now_ms: i64) -> Markup {
+    let page = wanted.page.unwrap_or(1).max(1);
+    let filter = &wanted.key;
+    html! {
+        h2 { "Key-value store" }
+        p.note { "Keys: " (entries.len()) ". Each version counts the changes that this member has seen." }
+        form method="get" {
+            label { "Key contains" input name="key" value=(filter); }
+            button { "Filter" }
+        }
+        @if entries.is_empty() {
+            p { "There is no key" @if !filter.is_empty() { " that matches" } ". One appears with the first election." }
+        } @else {
+            (scroll("Keys", &html! { table {
+                thead { tr { th scope="col" { "Key" } th scope="col" { "Codec" } th scope="col" { "Version" } th scope="col" { "Size" } th scope="col" { "Last update" } th scope="col" { "Value" } } }
+                tbody {
+                    @for entry in rows_of_page(entries, page) {
+                        tr {
+                            td.name { (parts::name(&entry.key)) }
+                            td { (entry.codec) }
+                            td.num { (entry.version) }
+                            td.num { (entry.size) " B" }
+                            td.num title=(rfc3339(entry.updated_ms)) { (ago(now_ms, entry.updated_ms)) }
+                            td { @if entry.deleted { "deleted" } @else {
+                                a href=(link("viewKey", &entry.key)) { "JSON" } " · "
+                                a href=(link("downloadKey", &entry.key)) { "bytes" }
+                            } }
+                        }
+                    }
+                }
+            } }))
+        }
+        @if entries.len() > PAGE_ROWS || page > 1 {
+            (pages(entries.len(), page, |page| parts::link(Page::Memberlist.route().path, &[("key", filter.into()), ("page", page.to_string().into())])))
+        }
+    }
+}
+
+pub(super) fn history_tables(history: Option<&History>) -> Markup {
+    html! {
+        h2 { "Messages" }
+        @match history {
+            None => p.note { "Not kept. Set " code { "memberlist.message_history_buffer_bytes" } " to see which entries are sent and received." },
+            Some(history) => {
+                h3 { "Received" } (messages_table(&history.received))
+                h3 { "Sent" } (messages_table(&history.sent))
+            }
+        }
+    }
+}
+
+fn messages_table(messages: &[HistoryEntry]) -> Markup {
+    html! {
+        (scroll("Messages", &html! { table {
+            thead { tr { th scope="col" { "Time" } th scope="col" { "Member" } th scope="col" { "Kind" } th scope="col" { "Size" } th scope="col" { "Keys" } } }
+            tbody {
+                @for message in messages.iter().rev().take(MAX_ROWS) {
+                    tr {
+                        td.num { (rfc3339(message.at_ms)) }
+                        td.num { (message.peer) }
+                        td { (message.kind) }
+                        td.num { (message.size) " B" }
+                        td.name { (visible(&message.keys.iter().take(MAX_KEYS).map(String::as_str).collect::<Vec<_>>().join(", ")))
+                            @if message.keys.len() > MAX_KEYS { " and " (message.keys.len() - MAX_KEYS) " more" } }
+                    }
+                }
+            }
+        } }))
+        (cut(messages.len()))
+    }
+}
+
+fn cut(rows: usize) -> Markup {
+    html! {
+        @if rows > MAX_ROWS {
+            p.note { (MAX_ROWS) " of " (rows) ". Ask for JSON (" code { "Accept: application/json" } ") to get all." }
+        }
+    }
+}
+
+fn link(parameter: &str, key: &str) -> String {
+    parts::link(Page::Memberlist.route().path, &[(parameter, key.into())])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(key: &str, deleted: bool) -> EntryInfo {
+        EntryInfo {
+            key: key.into(),
+            codec: "replicaDesc",
+            version: 3,
+            size: 20,
+            updated_ms: 1_700_000_000_000,
+            deleted,
+        }
+    }
+
+    #[test]
+    fn hostile_keys_are_harmless() {
+        let key = "t/<script>alert(1)</script>&x=\"'";
+        let table = entries_table(
+            &[info(key, false)],
+            &Wanted {
+                key: key.to_owned(),
+                ..Wanted::default()
+            },
+            0,
+        )
+        .into_string();
+        assert!(!table.contains("<script>"), "{table}");
+        assert!(table.contains("viewKey=t%2F%3Cscript%3E"), "{table}");
+    }
+}

@@ -1,0 +1,22 @@
+//! Pages: HTML for people, JSON for `Accept: application/json`.
+//!
+//! Small ones are made where they are asked for; those that grow with what there is, at the [`Desk`].
+
+mod conditions;
+pub(crate) mod config;
+mod desk;
+pub(crate) mod ha_tracker;
+pub(crate) mod index;
+mod layout;
+pub(crate) mod memberlist;
+pub(crate) mod multi_kv;
+pub(crate) mod not_found;
+mod parts;
+mod replica_desc;
+pub(crate) mod runtime_config;
+pub(crate) mod services;
+pub(crate) mod status;
+mod times;
+mod yaml;
+
+pub(crate) use desk::Desk;

@@ -1,0 +1,34 @@
+//! What is not there.
+
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::Response;
+use kv_core::visible;
+use maud::html;
+
+use super::layout::html_page;
+use crate::accept::wants_html;
+use crate::answer::text;
+
+/// For paths that lead to nothing.
+pub(crate) async fn page(uri: Uri, headers: HeaderMap) -> Response {
+    nothing(
+        &headers,
+        &format!("there is nothing at {}", visible(uri.path())),
+    )
+}
+
+/// 404, with a way back for people.
+pub(super) fn nothing(headers: &HeaderMap, what: &str) -> Response {
+    if wants_html(headers) {
+        let mut response = html_page(
+            "Not found",
+            &html! { p { "Sorry, " (what) ". " a href="/" { "The index" } " lists what there is." } },
+        );
+        *response.status_mut() = StatusCode::NOT_FOUND;
+        return response;
+    }
+    text(
+        StatusCode::NOT_FOUND,
+        format!("{what}; / lists what there is"),
+    )
+}

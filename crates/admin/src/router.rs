@@ -1,0 +1,65 @@
+//! From the table of routes to a router: each page gets the parts that it shows.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{MethodRouter, get};
+
+use crate::pages::{
+    Desk, config, ha_tracker, index, memberlist, multi_kv, not_found, runtime_config, services,
+    status,
+};
+use crate::routes::{Page, ROUTES};
+use crate::view::Admin;
+
+/// Serves all pages, and `push` where remote write is.
+pub fn router(admin: &Admin, push: &MethodRouter) -> Router {
+    let desk = Arc::new(Desk::default());
+    let mut router = Router::new();
+    for route in &ROUTES {
+        router = router.route(route.path, handler(route.page, admin, &desk, push));
+    }
+    router.fallback(not_found::page)
+}
+
+fn handler(page: Page, admin: &Admin, desk: &Arc<Desk>, push: &MethodRouter) -> MethodRouter {
+    let desk = Arc::clone(desk);
+    match page {
+        Page::Push | Page::Write => push.clone(),
+        Page::Index => get(index::page).with_state(index::Parts {
+            health: Arc::clone(&admin.health),
+            build: admin.build,
+        }),
+        Page::HaTracker => get(ha_tracker::page).with_state(ha_tracker::Parts {
+            tracker: admin.tracker.clone(),
+            desk,
+        }),
+        Page::Memberlist => get(memberlist::page).with_state(memberlist::Parts {
+            gossip: admin.gossip.clone(),
+            desk,
+        }),
+        Page::MultiKv => {
+            let tracker = &admin.config.distributor.ha_tracker;
+            let parts = multi_kv::Parts {
+                store: tracker.enable_ha_tracker.then_some(tracker.kvstore.store),
+                configured: tracker.kvstore.multi.clone(),
+                limits: admin.limits.clone(),
+                multi: admin.multi.clone(),
+            };
+            get(multi_kv::page).with_state(Arc::new(parts))
+        }
+        Page::Ready => get(status::ready).with_state(Arc::clone(&admin.readiness)),
+        Page::Services => {
+            let parts = services::Parts::new(admin);
+            get(services::page).with_state(Arc::new(parts))
+        }
+        Page::Metrics => get(status::metrics).with_state(admin.exposition.clone()),
+        Page::Config => get(config::page).with_state(Arc::clone(&admin.config)),
+        Page::RuntimeConfig => get(runtime_config::page).with_state(runtime_config::Parts {
+            limits: admin.limits.clone(),
+            desk,
+        }),
+        Page::BuildInfo => get(status::buildinfo).with_state(admin.build),
+        Page::Favicon => get(index::favicon),
+    }
+}

@@ -1,0 +1,204 @@
+//! Metrics of the process and of requests.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, NoLabelSet,
+};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+/// `cortex_request_duration_seconds`.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestMetrics {
+    durations: Family<RequestLabels, Histogram, fn() -> Histogram>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    method: &'static str,
+    route: &'static str,
+    status_code: Status,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Status {
+    /// With this code of HTTP.
+    Http(http::StatusCode),
+    /// Of gRPC: as in dskit, without the code.
+    Success,
+    /// Of gRPC.
+    Error,
+}
+
+impl EncodeLabelValue for Status {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        match self {
+            Self::Http(status) => u32::from(status.as_u16()).encode(encoder),
+            Self::Success => "success".encode(encoder),
+            Self::Error => "error".encode(encoder),
+        }
+    }
+}
+
+impl RequestMetrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let durations =
+            Family::<RequestLabels, Histogram, fn() -> Histogram>::new_with_constructor(|| {
+                Histogram::new([
+                    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0,
+                    100.0,
+                ])
+            });
+        registry.register(
+            "cortex_request_duration_seconds",
+            "Time (in seconds) spent serving HTTP and gRPC requests",
+            durations.clone(),
+        );
+        Self { durations }
+    }
+
+    pub(crate) fn observe(
+        &self,
+        method: &'static str,
+        route: &'static str,
+        status_code: Status,
+        took: Duration,
+    ) {
+        let labels = RequestLabels {
+            method,
+            route,
+            status_code,
+        };
+        self.durations
+            .get_or_create(&labels)
+            .observe(took.as_secs_f64());
+    }
+}
+
+/// `process_*` and `cortex_build_info`.
+pub(crate) fn register_process(registry: &mut Registry) {
+    registry.register(
+        "cortex_build",
+        "Version and revision of this build",
+        Info::new([
+            ("version", crate::VERSION),
+            ("revision", crate::REVISION),
+            ("rustversion", env!("CARGO_PKG_RUST_VERSION")),
+        ]),
+    );
+    registry.register_collector(Box::new(LogCollector));
+    registry.register_collector(Box::new(ProcessCollector(Arc::new(
+        procfs::ticks_per_second(),
+    ))));
+}
+
+/// What only the log knows: it is the process's, as standard error is.
+#[derive(Debug)]
+struct LogCollector;
+
+impl Collector for LogCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        counter(
+            &mut encoder,
+            "cortex_distributor_log_lines_dropped",
+            "Lines of the log that were not written, as nobody read standard error or it failed",
+            crate::logging::dropped() as f64,
+        )
+    }
+}
+
+/// Reads `/proc/self` at each scrape.
+#[derive(Debug)]
+struct ProcessCollector(Arc<u64>);
+
+impl ProcessCollector {
+    fn encode_from_proc(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+    ) -> Result<fmt::Result, procfs::ProcError> {
+        let process = procfs::process::Process::myself()?;
+        let stat = process.stat()?;
+        let ticks = *self.0 as f64;
+        let cpu_s = (stat.utime + stat.stime) as f64 / ticks;
+        let started_s = procfs::boot_time_secs()? as f64 + stat.starttime as f64 / ticks;
+        let open_files = process.fd_count()? as f64;
+        let max_files = match process.limits()?.max_open_files.soft_limit {
+            procfs::process::LimitValue::Value(limit) => limit as f64,
+            procfs::process::LimitValue::Unlimited => f64::INFINITY,
+        };
+        let resident = stat.rss as f64 * procfs::page_size() as f64;
+        Ok(counter(
+            encoder,
+            "process_cpu_seconds",
+            "Total user and system CPU time spent in seconds",
+            cpu_s,
+        )
+        .and_then(|()| {
+            gauge(
+                encoder,
+                "process_open_fds",
+                "Number of open file descriptors",
+                open_files,
+            )
+        })
+        .and_then(|()| {
+            gauge(
+                encoder,
+                "process_max_fds",
+                "Maximum number of open file descriptors",
+                max_files,
+            )
+        })
+        .and_then(|()| {
+            gauge(
+                encoder,
+                "process_resident_memory_bytes",
+                "Resident memory size in bytes",
+                resident,
+            )
+        })
+        .and_then(|()| {
+            gauge(
+                encoder,
+                "process_virtual_memory_bytes",
+                "Virtual memory size in bytes",
+                stat.vsize as f64,
+            )
+        })
+        .and_then(|()| {
+            gauge(
+                encoder,
+                "process_start_time_seconds",
+                "Start time of the process since unix epoch in seconds",
+                started_s,
+            )
+        }))
+    }
+}
+
+impl Collector for ProcessCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        // Without /proc there are no such metrics.
+        self.encode_from_proc(&mut encoder).unwrap_or(Ok(()))
+    }
+}
+
+fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: f64) -> fmt::Result {
+    encoder
+        .encode_descriptor(name, help, None, MetricType::Gauge)?
+        .encode_gauge(&value)
+}
+
+fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: f64) -> fmt::Result {
+    encoder
+        .encode_descriptor(name, help, None, MetricType::Counter)?
+        .encode_counter::<NoLabelSet, _, u64>(&value, None)
+}
