@@ -10,7 +10,7 @@ use crate::dashboard::Dashboard;
 use crate::live_view;
 use crate::plain_view::PlainView;
 
-/// What shows the board.
+/// What shows the dashboard.
 pub(crate) enum Display {
     /// The live view in the alternate screen.
     Live(Live),

@@ -1,4 +1,4 @@
-//! The live view: one frame from the board.
+//! The live view: one frame from the dashboard.
 
 use ratatui::Frame;
 use ratatui::layout::{Alignment, Constraint, Layout, Rect};

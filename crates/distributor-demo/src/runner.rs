@@ -41,7 +41,7 @@ pub(crate) struct Runner {
     script: Script,
     distributors: Distributors,
     sink: Sink,
-    /// Knows what the sink has received, up to the last update of the board.
+    /// Knows what the sink has received, up to the last update of the dashboard.
     checker: Checker,
     senders: Vec<Replica>,
     observer: Observer,

@@ -15,7 +15,7 @@ use crate::{Cluster, Labels, Ledger, Sender, Series, Sink, Version, now_ms, wait
 /// Time between two pushes.
 const INTERVAL: Duration = Duration::from_millis(20);
 /// A push without an answer for so long is given up and sent again.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One replica of an HA pair that pushes one sample per 20 ms over a kept connection, again and
 /// again until each is answered. It has a thread of its own, so that it measures the distributor and
@@ -113,7 +113,7 @@ async fn push(url: &str, tenant: &str, stop: &AtomicBool, count: &AtomicUsize) -
         loop {
             *report.attempts.last_mut().unwrap() += 1;
             let began = Instant::now();
-            let answer = timeout(PATIENCE, sender.try_send(Version::V1, &series)).await;
+            let answer = timeout(PUSH_TIMEOUT, sender.try_send(Version::V1, &series)).await;
             report.latencies.push(began.elapsed());
             let status = match answer {
                 Ok(Ok(answer)) => answer.status,

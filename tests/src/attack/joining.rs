@@ -26,8 +26,8 @@ pub(super) const ATTACKS: &[Attack] = &[
 const FEW: usize = 6_000;
 /// New clusters in one request.
 const AT_ONCE: usize = 500;
-/// Between two looks at a joiner.
-const LOOK: Duration = Duration::from_millis(50);
+/// Time between two polls of a joiner.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Bytes that a cluster has in a snapshot at most: its key, and its election as text.
 const PER_CLUSTER: f64 = 200.0;
 
@@ -135,7 +135,7 @@ async fn come_in(distributor: Distributor) -> Joined {
             Ok(answer) => told |= answer.body.contains("entries received from"),
             Err(_) => {}
         }
-        sleep(LOOK).await;
+        sleep(POLL_INTERVAL).await;
     }
     let usage = Usage::of(distributor.process.id()).unwrap_or_default();
     Joined {
