@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use admin::{Admin, Build, Exposition, Health, HealthSources, MultiKv, Readiness};
+use distributor_config::{Config, ConfigErrors, RuntimeConfig, TenantLimits};
 use ha_tracker::{HaLimits, HaTracker, ReplicaDesc, TrackerConfig, TrackerHandle};
 use ingest::{DownstreamError, Pusher};
 use kv_core::{Store, TaskFailed};
@@ -14,7 +15,6 @@ use prometheus_client::registry::Registry;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, ConfigErrors, RuntimeConfig, TenantLimits};
 use crate::ended::ended_quietly;
 use crate::grpc_server::{GrpcParts, GrpcServer};
 use crate::intake::{Intake, downstreams, ingest_config};

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use admin::MultiKv;
 use arc_swap::ArcSwapOption;
+use distributor_config::{RuntimeSnapshot, TenantLimits};
 use ha_tracker::ReplicaDesc;
 use kv_multi::{MultiStore, Override, Refused};
 use tokio::task::JoinHandle;
-
-use crate::config::{RuntimeSnapshot, TenantLimits};
 
 /// Applies what the runtime configuration says now, and in a task what it says later.
 ///

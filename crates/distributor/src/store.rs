@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use distributor_config::{Config, KvStoreConfig, StoreKind};
 use futures::future::BoxFuture;
 use ha_tracker::ReplicaDesc;
 use kv_core::{InMemoryStore, KvMetrics, MetricsStore, PrefixStore, Store, StoreRole};
@@ -10,8 +11,6 @@ use kv_multi::{MultiHandle, MultiStore, Part};
 use prometheus_client::registry::Registry;
 #[cfg(any(feature = "consul", feature = "etcd"))]
 use tls_files::ClientFiles;
-
-use crate::config::{Config, KvStoreConfig, StoreKind};
 
 /// The `kv_name` label of the tracker's store.
 const KV_NAME: &str = "distributor-hatracker";

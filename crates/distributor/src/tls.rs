@@ -1,9 +1,8 @@
 //! TLS towards others: downstreams and stores.
 
+use distributor_config::ClientTls;
 use rustls::ClientConfig;
 use tls_files::{ClientFiles, TlsError};
-
-use crate::config::ClientTls;
 
 /// A client that trusts and shows what `tls` says.
 pub(crate) fn client_config(tls: &ClientTls) -> Result<ClientConfig, TlsError> {

@@ -15,6 +15,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
+use distributor_config::ServerConfig;
 use ha_tracker::HaTracker;
 use ha_tracker::proto::ha_tracker_server::SERVICE_NAME as TRACKER;
 use ingest::Pusher;
@@ -27,7 +28,6 @@ use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use crate::config::ServerConfig;
 use crate::intake::Intake;
 use crate::listener::{ConnectionMetrics, Listen, Listener, ServeError, Server, connection_limit};
 use crate::metrics::{self, RequestMetrics};

@@ -11,9 +11,9 @@ use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::Response;
 use axum::routing::post;
+use distributor_config::ServerConfig;
 use tokio::time::Instant;
 
-use crate::config::ServerConfig;
 use crate::intake::Intake;
 use crate::listener::{ConnectionMetrics, Listen, Listener, ServeError, Server, connection_limit};
 use crate::metrics::{RequestMetrics, Status};

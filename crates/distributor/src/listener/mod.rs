@@ -9,6 +9,7 @@ use axum::Router;
 use axum_server::Handle;
 use axum_server::accept::DefaultAcceptor;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use distributor_config::ServerTls;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
 use kv_core::{LogThrottle, TaskFailed};
@@ -18,7 +19,6 @@ use tokio::task::JoinHandle;
 use connections::Connections;
 use watched::WatchedAcceptor;
 
-use crate::config::ServerTls;
 use crate::ended::ended;
 
 mod connections;

@@ -3,11 +3,10 @@
 use std::error::Error;
 use std::sync::Arc;
 
+use distributor_config::{ClientAuth, ServerTls};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tls_files::pem;
-
-use crate::config::{ClientAuth, ServerTls};
 
 /// `None` if TLS is off.
 pub(super) fn server_config(

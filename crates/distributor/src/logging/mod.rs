@@ -8,6 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use distributor_config::{LogFormat, LogLevel, ServerConfig};
 use kv_core::is_treacherous;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
@@ -18,8 +19,6 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
-
-use crate::config::{LogFormat, LogLevel, ServerConfig};
 
 use queue::Queue;
 pub(crate) use queue::dropped;
