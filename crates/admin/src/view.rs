@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
 use distributor_config::{Config, TenantLimits};
-use ha_tracker::{HaTracker, ReplicaDesc};
+use ha_tracker::HaTracker;
 use kv_memberlist::Inspector;
-use kv_multi::MultiStore;
 
 use crate::exposition::Exposition;
 use crate::health::Health;
+use crate::multi_kv::MultiKv;
 use crate::readiness::Readiness;
 
 /// All parts that pages show, for [`router`](crate::router), which gives each page its own.
@@ -41,13 +40,4 @@ pub struct Build {
     pub version: &'static str,
     /// The revision that it is built from.
     pub revision: &'static str,
-}
-
-/// The multi store, and what became of what overrides its configuration.
-#[derive(Clone)]
-pub struct MultiKv {
-    /// The store.
-    pub store: MultiStore<ReplicaDesc>,
-    /// Why the override that the runtime configuration has now is not in effect; empty if it is.
-    pub refused: Arc<ArcSwapOption<String>>,
 }

@@ -21,7 +21,8 @@ use crate::intake::{Intake, downstreams, ingest_config};
 use crate::listener::{ConnectionMetrics, ServeError, Server};
 use crate::metrics::{self, RequestMetrics};
 use crate::store::{Backend, StoreConfigError};
-use crate::{REVISION, VERSION, grpc_server, http_server, listener, multi, store};
+use crate::version::{REVISION, VERSION};
+use crate::{grpc_server, http_server, listener, multi, store};
 
 /// Time between two searches for refusals that the log is to be told of, and for memory that is not
 /// needed any more.

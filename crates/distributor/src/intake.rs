@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use distributor_config::{self as config, Config, Limits, TenantLimits};
 use http::HeaderMap;
 use ingest::{
     Credentials, DownstreamConfig, DownstreamError, Downstreams, Held, InFlightRequest,
@@ -10,7 +11,6 @@ use ingest::{
 use prometheus_client::registry::Registry;
 use remote_write::Version;
 
-use crate::config::{self, Config, Limits, TenantLimits};
 use crate::tls;
 
 /// The push path, and whose requests it takes.

@@ -89,8 +89,8 @@ pub(crate) fn register_process(registry: &mut Registry) {
         "cortex_build",
         "Version and revision of this build",
         Info::new([
-            ("version", crate::VERSION),
-            ("revision", crate::REVISION),
+            ("version", crate::version::VERSION),
+            ("revision", crate::version::REVISION),
             ("rustversion", env!("CARGO_PKG_RUST_VERSION")),
         ]),
     );

@@ -11,8 +11,8 @@ use kv_memberlist::Inspector;
 use super::condition::Component;
 use super::found::{Found, without_end};
 use super::senders;
+use crate::multi_kv::MultiKv;
 use crate::readiness::Readiness;
-use crate::view::MultiKv;
 
 /// Mistakes of a file that are named; the log has all.
 const NAMED: usize = 3;

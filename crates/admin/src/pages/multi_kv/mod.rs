@@ -17,8 +17,8 @@ use kv_multi::MultiStore;
 use super::layout::html_page;
 use crate::accept::wants_json;
 use crate::answer;
+use crate::multi_kv::MultiKv;
 use crate::routes::Page;
-use crate::view::MultiKv;
 use view::{Compared, View};
 
 /// A comparison that is not older is shown again: each costs both stores a listing.
