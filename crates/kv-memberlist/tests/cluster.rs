@@ -450,3 +450,54 @@ async fn a_joiner_waits_for_whom_it_expects_although_another_joiner_answers() {
         assert_eq!(joiner.store.list("").await.unwrap().len(), 20);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn after_a_stall_a_member_that_refuses_connections_is_not_waited_for() {
+    for count in [2, 3] {
+        let network = SimulatedNetwork::new(19, Faults::NONE);
+        let mut nodes = cluster(&network, count).await;
+        fill(&nodes[0], 5).await;
+        all_hold(&nodes, 5).await;
+        // It dies while the others do not run.
+        drop(nodes.pop());
+        tokio::time::advance(30 * SECOND).await;
+        let first = key(1);
+        let asked = nodes[0].store.get(&first);
+        let value = within(2 * SECOND, "the answer", asked).await.unwrap();
+        assert_eq!(value, Some(counter(1, "filler")));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_stall_a_member_that_says_nothing_is_not_waited_for_until_it_is_dead() {
+    let network = SimulatedNetwork::new(20, Faults::NONE);
+    let nodes = cluster(&network, 2).await;
+    fill(&nodes[0], 5).await;
+    all_hold(&nodes, 5).await;
+    network.partition(vec![[address(0)].into(), [address(1)].into()]);
+    tokio::time::advance(30 * SECOND).await;
+    let first = key(1);
+    let asked = nodes[0].store.get(&first);
+    let value = within(4 * SECOND, "the answer", asked).await.unwrap();
+    assert_eq!(value, Some(counter(1, "filler")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_stall_a_slow_member_is_waited_for() {
+    let network = SimulatedNetwork::new(21, Faults::NONE);
+    let nodes = cluster(&network, 2).await;
+    fill(&nodes[0], 5).await;
+    all_hold(&nodes, 5).await;
+    // Written where the other member cannot hear of it before it stalls.
+    network.partition(vec![[address(0)].into(), [address(1)].into()]);
+    nodes[1].put(&key(1), counter(2, "meanwhile")).await;
+    tokio::time::advance(30 * SECOND).await;
+    let delay = Duration::from_millis(1_200);
+    network.set_faults(Faults {
+        delay: (delay, delay),
+        ..Faults::NONE
+    });
+    network.partition(Vec::new());
+    let value = nodes[0].get(&key(1)).await;
+    assert_eq!(value, Some(counter(2, "meanwhile")));
+}

@@ -40,6 +40,11 @@ const EXPECTED_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a member that had been ready answers nothing.
 const AFTER_STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// After a stall, a member that was asked is not waited for any more when nothing was heard from it
+/// for so long, and for so many rounds. A slow one that runs says something in each round.
+const SILENT_AFTER: Duration = Duration::from_secs(2);
+const SILENT_AFTER_ROUNDS: u32 = 5;
+
 /// Changes that a member lacks from which on it asks for a snapshot: about as many as one message of
 /// chitchat brings.
 const MUCH: u64 = 1_000;
@@ -66,6 +71,8 @@ struct Session<'a> {
     began: Instant,
     stalls_seen: u64,
     asked: Option<Asked>,
+    /// Who was asked since this began, and when first.
+    first_asked: HashMap<SocketAddr, Instant>,
     /// Who is not to be asked for a snapshot, until when.
     spared: HashMap<SocketAddr, Instant>,
 }
@@ -111,6 +118,7 @@ pub(super) async fn catch_up(
         why,
         began,
         asked: None,
+        first_asked: HashMap::new(),
         spared: HashMap::new(),
     };
     if matches!(why, CatchUp::AfterStall) {
@@ -175,13 +183,17 @@ impl Session<'_> {
     /// of what has happened meanwhile.
     async fn begin_again(&mut self) {
         self.began = Instant::now();
+        self.first_asked.clear();
         let version = self.parts.gossip.mark().await;
         self.parts.wire.contacts().begin_again(version);
     }
 
     async fn survey(&self) -> Survey {
         let members = lock(self.parts.liveness).members();
-        let others: Vec<_> = members.others().collect();
+        let others: Vec<_> = members
+            .others()
+            .filter(|member| !self.is_gone(member.id.address))
+            .collect();
         let active = others
             .iter()
             .filter(|member| member.state == MemberState::Active);
@@ -209,6 +221,31 @@ impl Session<'_> {
         }
     }
 
+    /// Whether a member that was alive when this one stalled has gone since, though it is not yet
+    /// known to be dead: nothing listens at its address any more, or it was asked, and nothing was
+    /// heard from it for longer than a slow member is silent. A joiner does not judge so: it may
+    /// lack everything, and waits until the member is dead.
+    fn is_gone(&self, member: SocketAddr) -> bool {
+        if !matches!(self.why, CatchUp::AfterStall) {
+            return false;
+        }
+        let last_heard = self.parts.wire.contacts().last_heard(member);
+        let heard_since = |time: Instant| last_heard.is_some_and(|heard| heard > time);
+        let refuses = || {
+            let error = self.parts.wire.last_error(member);
+            error.is_some_and(|error| {
+                error.is_refusal && error.at >= self.began && !heard_since(error.at)
+            })
+        };
+        let silence = SILENT_AFTER.max(self.parts.gossip.interval() * SILENT_AFTER_ROUNDS);
+        let is_silent = || {
+            let asked = self.first_asked.get(&member);
+            asked.is_some_and(|asked| asked.elapsed() >= silence)
+                && last_heard.is_none_or(|heard| heard.elapsed() >= silence)
+        };
+        refuses() || is_silent()
+    }
+
     fn is_done(&self, survey: &Survey) -> bool {
         let is_after_stall = matches!(self.why, CatchUp::AfterStall);
         if is_after_stall && self.began.elapsed() >= AFTER_STALL_TIMEOUT {
@@ -230,6 +267,10 @@ impl Session<'_> {
     /// what there is with another member, which is faster than to wait for the next round.
     fn ask(&mut self, survey: Survey) {
         let wire = self.parts.wire;
+        let gone = wire.receiving().give_up_if(|member| self.is_gone(member));
+        if let Some(member) = gone {
+            self.spare(member, SPARED_AFTER_SILENCE);
+        }
         match wire.receiving().next() {
             Next::Wait => {}
             Next::Ask(member, ask) => {
@@ -310,12 +351,17 @@ impl Session<'_> {
             return;
         };
         let (at, answers) = (Instant::now(), self.parts.wire.contacts().answers(member));
+        self.first_asked.entry(member).or_insert(at);
         self.asked = Some(Asked {
             member,
             at,
             answers,
         });
-        self.parts.gossip.exchange(member);
+        match self.why {
+            CatchUp::Joining { .. } => self.parts.gossip.exchange(member),
+            // So that it becomes known if nothing listens there any more.
+            CatchUp::AfterStall => self.parts.gossip.contact(member),
+        }
     }
 
     /// Whether a member was asked that has not answered, and still may.
@@ -323,6 +369,7 @@ impl Session<'_> {
         self.asked.as_ref().is_some_and(|asked| {
             asked.at.elapsed() < ANSWER_TIMEOUT
                 && self.parts.wire.contacts().answers(asked.member) == asked.answers
+                && !self.is_gone(asked.member)
         })
     }
 

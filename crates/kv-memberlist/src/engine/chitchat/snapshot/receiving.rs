@@ -117,6 +117,12 @@ impl Receiving {
         });
     }
 
+    /// Gives up what is being received from a member that `is_gone`; which one that was.
+    pub(crate) fn give_up_if(&self, is_gone: impl Fn(SocketAddr) -> bool) -> Option<SocketAddr> {
+        let gone = lock(&self.session).take_if(|session| is_gone(session.from));
+        gone.map(|session| session.from)
+    }
+
     /// Nothing is to be received any more.
     pub(crate) fn end(&self) {
         self.decide();
