@@ -112,7 +112,7 @@ fn deliver(admission: &Admission, from: SocketAddr, stream: bool, packet: Vec<u8
     })
 }
 
-/// A message that is as long as chitchat's are at least, when they ask something.
+/// A message that is as long as those of gossip are at least, when they ask something.
 fn message(start: &[u8]) -> Vec<u8> {
     let mut message = start.to_vec();
     message.resize(21, 0);
