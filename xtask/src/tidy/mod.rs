@@ -3,6 +3,7 @@
 //! Each check adds its findings to one list, so that one run reports everything.
 
 mod deny;
+mod layers;
 mod manifests;
 mod markdown;
 mod sources;
@@ -31,6 +32,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     let files = workspace.files()?;
     let mut findings = Findings::default();
     manifests::check(workspace, &files, &mut findings)?;
+    layers::check(workspace, &files, &mut findings)?;
     sources::check(workspace, &files, &mut findings)?;
     markdown::check(workspace, &files, &mut findings)?;
     for finding in &findings.0 {

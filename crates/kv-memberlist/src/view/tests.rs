@@ -1,3 +1,5 @@
+//! The merged view: random writes in random order, adoption, tombstones.
+
 use std::collections::BTreeMap;
 
 use kv_core::conformance::{CODEC, Counter};

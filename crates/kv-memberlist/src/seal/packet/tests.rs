@@ -1,3 +1,5 @@
+//! Packets that are sealed, opened, changed, replayed and cut.
+
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use base64::Engine;

@@ -1,3 +1,5 @@
+//! What a hostile message could do to chitchat, and that it is refused before.
+
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeSet, HashMap};
