@@ -52,6 +52,19 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
         &[],
     ),
     (
+        "admin",
+        &[
+            "admin-api",
+            "distributor-config",
+            "ha-tracker",
+            "ingest",
+            "kv-core",
+            "kv-memberlist",
+            "kv-multi",
+        ],
+        &[],
+    ),
+    (
         "migration-status",
         &[
             "admin-api",
@@ -66,7 +79,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     (
         "distributor",
         &[
-            "admin-api",
+            "admin",
             "distributor-config",
             "ha-tracker",
             "ingest",
