@@ -74,7 +74,7 @@ Durations are written as in Go (`1m30s`, `500ms`), sizes in bytes or with a unit
 /// The configuration reference, as Markdown: the content of `docs/configuration.md`.
 pub fn reference_markdown() -> String {
     let mut text = String::from(INTRODUCTION);
-    text.push_str("\n## Flags that are no settings\n\n| flag | type | default | description |\n");
+    text.push_str("\n## Flags without a setting\n\n| flag | type | default | description |\n");
     text.push_str("|---|---|---|---|\n");
     for setting in CONTROL {
         let _ = writeln!(

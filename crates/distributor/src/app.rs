@@ -369,8 +369,8 @@ impl Running {
     }
 
     /// Drains: `/ready` says no, no new connections, requests in flight get their answers (for at
-    /// most `server.graceful_shutdown_timeout`), then the tracker stops, what is to be mirrored is, and
-    /// gossip is left.
+    /// most `server.graceful_shutdown_timeout`), then the tracker stops, pending mirror writes are
+    /// flushed, and the member leaves the gossip cluster.
     pub async fn shutdown(self) {
         self.readiness.drain();
         self.draining.cancel();

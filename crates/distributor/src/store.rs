@@ -38,8 +38,8 @@ pub enum StoreConfigError {
     /// Two stores make no multi store.
     #[error("multi: {0}")]
     Multi(#[from] kv_multi::ConfigError),
-    /// A part of a multi store is none that there is.
-    #[error("multi: there is no store {0:?} to make a multi store of")]
+    /// The multi store names a store that does not exist.
+    #[error("multi: unknown store {0:?}; expected consul, etcd, inmemory or memberlist")]
     NoSuchStore(String),
     /// Not in this binary.
     #[error("this build has no {0} store; build it with the cargo feature of that name")]

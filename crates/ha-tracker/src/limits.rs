@@ -52,7 +52,7 @@ settings! {
         )]
         pub failover_timeout: Duration,
         /// Also wait until the samples of the other replica are newer by this much than the last
-        /// of the elected one. 0 for not.
+        /// of the elected one. 0 disables this condition.
         #[setting(
             name = "ha_tracker_sample_failover_timeout",
             flag = "sample-failover-timeout",

@@ -34,7 +34,7 @@ pub enum TlsError {
     /// A file cannot be read.
     #[error(transparent)]
     Pem(#[from] PemError),
-    /// A certificate of the configured authorities is none.
+    /// A certificate of the configured authorities is not valid.
     #[error("the certificate authorities: {0}")]
     Roots(rustls::Error),
     /// The system has no authorities to trust.

@@ -38,7 +38,7 @@ pub(crate) struct Entry<V> {
 /// Why a text is no entry.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BadEntry {
-    #[error("it has not the parts of an entry")]
+    #[error("it is not a valid entry: fields are missing")]
     Parts,
     #[error("its codec is {found:?}, not {wanted:?}: this is another kind of store's entry")]
     Codec { found: String, wanted: &'static str },

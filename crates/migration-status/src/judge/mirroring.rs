@@ -215,7 +215,7 @@ fn differences(
                 comparison.newer,
                 keys(&[Reason::Newer], comparison.newer)
             ),
-            "find who writes there: a distributor that is none of the targets, and uses it as its primary",
+            "find the writer: a distributor not listed in --targets uses this store as its primary",
             findings,
         );
     } else if comparison.newer > 0 {

@@ -110,7 +110,7 @@ fn scattered(by_step: &BTreeMap<Step, Vec<&str>>, findings: &mut Findings) -> Op
                 (false, true) => "bring all to step 3 at once, those that are behind first: all have written to memberlist",
                 (true, _) => "bring all to step 2 at once, those that are ahead first: all have written to the old store",
                 (false, false) => {
-                    "bring all to step 2 at once: no store has all elections, so some will be made anew"
+                    "bring all to step 2 at once: no store has all elections, so some clusters will be elected again"
                 }
             },
         );
