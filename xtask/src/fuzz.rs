@@ -1,7 +1,7 @@
-//! `cargo xtask fuzz`: coverage-guided fuzzing on the stable toolchain.
+//! `cargo xtask fuzz`: coverage-guided fuzzing on the toolchain of the workspace.
 //!
 //! cargo-fuzz wants a nightly compiler for its sanitizers. The scanner is safe Rust, so what
-//! matters is coverage, and stable can instrument for that.
+//! matters is coverage, and a stable compiler can instrument for that.
 
 use std::fs;
 use std::process::Command;
