@@ -204,7 +204,7 @@ fn consul(config: &KvStoreConfig) -> Result<Arc<dyn Store<ReplicaDesc>>, StoreCo
 #[cfg(feature = "etcd")]
 fn etcd(config: &KvStoreConfig) -> Result<Arc<dyn Store<ReplicaDesc>>, StoreConfigError> {
     let etcd = &config.etcd;
-    let tls = etcd.tls_enabled.then(|| ClientFiles {
+    let tls = etcd.tls_enabled.then_some(ClientFiles {
         ca_file: etcd.tls_ca_path.as_deref(),
         cert_file: etcd.tls_cert_path.as_deref(),
         key_file: etcd.tls_key_path.as_deref(),
