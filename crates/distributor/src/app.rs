@@ -8,14 +8,13 @@ use admin::{Admin, Build, Exposition, Health, HealthSources, MultiKv, Readiness}
 use distributor_config::{Config, ConfigErrors, RuntimeConfig, TenantLimits};
 use ha_tracker::{HaLimits, HaTracker, ReplicaDesc, TrackerConfig, TrackerHandle};
 use ingest::{DownstreamError, Pusher};
-use kv_core::{Store, TaskFailed};
+use kv_core::{FailureCause, Store, TaskFailed};
 use kv_memberlist::Memberlist;
 use kv_multi::{MultiHandle, MultiStore};
 use prometheus_client::registry::Registry;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::ended::ended_quietly;
 use crate::grpc_server::{GrpcParts, GrpcServer};
 use crate::intake::{Intake, downstreams, ingest_config};
 use crate::listener::{ConnectionMetrics, ServeError, Server};
@@ -267,7 +266,7 @@ async fn compose(
 }
 
 fn ended_task(task: &'static str, outcome: Result<(), JoinError>) -> TaskFailed {
-    TaskFailed::fatal(task, format!("{task} ended: {}", ended_quietly(outcome)))
+    TaskFailed::ended(task, outcome.map(|()| FailureCause::EndedEarly))
 }
 
 async fn keep_house(pusher: Arc<Pusher>, health: Arc<Health>) {

@@ -7,7 +7,6 @@
 mod app;
 pub mod config;
 pub mod descriptors;
-mod ended;
 mod grpc_server;
 mod http_server;
 mod intake;

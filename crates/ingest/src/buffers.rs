@@ -150,11 +150,16 @@ impl Message {
         Ok(())
     }
 
+    /// Bytes that are copied to larger memory before so many more are appended.
+    pub(crate) fn moved_by(&self, more: usize) -> usize {
+        if self.length + more <= self.buffer.bytes.capacity() {
+            return 0;
+        }
+        self.length
+    }
+
     /// Appends a part of a message that is to have `most` bytes.
-    ///
-    /// # Errors
-    /// Its memory would exceed what requests may hold.
-    pub fn append(
+    pub(crate) fn append(
         &mut self,
         more: &[u8],
         most: usize,

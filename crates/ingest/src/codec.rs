@@ -58,6 +58,20 @@ impl Codec {
         self.long_work.turn(bytes, deadline).await
     }
 
+    /// Appends a part of a body that is to have `most` bytes. A large one that has to be copied to
+    /// larger memory waits for its turn: many that grow at once would delay everything else.
+    pub(crate) async fn append(
+        &self,
+        message: &mut Message,
+        part: &[u8],
+        most: usize,
+        held: &mut Held<'_>,
+        deadline: Instant,
+    ) -> Result<(), Rejection> {
+        let turn = self.turn(message.moved_by(part.len()), deadline).await?;
+        turn.run(|| message.append(part, most, held))
+    }
+
     /// Decodes a body, and scans it with `scan`, which may edit the message in place.
     pub(crate) async fn scan(
         &self,
@@ -125,4 +139,47 @@ impl Codec {
 /// What is noted of a request until it is answered, bytes.
 fn noted_bytes(scan: &Scan) -> u64 {
     (scan.allocated_bytes() + scan.groups.len() * judge::BYTES_PER_GROUP) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::bounds::{Budget, LONG_WORK};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_message_waits_for_its_turn_to_grow_and_a_small_one_does_not() {
+        let codec = Codec::new(100 << 20);
+        let budget = Budget::new(0);
+        let now = Instant::now();
+        let part = vec![7; LONG_WORK + 1];
+        let mut large = codec.message();
+        let mut held = budget.hold();
+        // The first part of a message moves nothing.
+        let first = codec.append(&mut large, &part, part.len(), &mut held, now);
+        first.await.unwrap();
+
+        let soon = now + Duration::from_millis(1);
+        let mut turns = Vec::new();
+        while let Ok(turn) = codec.turn(LONG_WORK + 1, soon).await {
+            turns.push(turn);
+        }
+        let mut small = codec.message();
+        for _ in 0..3 {
+            let appended = codec.append(&mut small, b"part", 100, &mut held, now);
+            appended.await.unwrap();
+        }
+        assert_eq!(small.bytes(), b"partpartpart");
+        let most = 3 * part.len();
+        let refused = codec.append(&mut large, &part, most, &mut held, soon).await;
+        refused.unwrap_err();
+        assert_eq!(large.bytes(), part);
+
+        turns.pop();
+        let later = Instant::now() + Duration::from_secs(1);
+        let appended = codec.append(&mut large, &part, most, &mut held, later);
+        appended.await.unwrap();
+        assert_eq!(large.bytes(), part.repeat(2));
+    }
 }

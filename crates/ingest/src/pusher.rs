@@ -150,6 +150,22 @@ impl Pusher {
         self.codec.message()
     }
 
+    /// Appends a part of a body that is to have `most` bytes.
+    ///
+    /// # Errors
+    /// Its memory would exceed what requests may hold, or it is large and got no turn to grow within
+    /// the time for a request.
+    pub async fn append(
+        &self,
+        message: &mut Message,
+        part: &[u8],
+        most: usize,
+        held: &mut Held<'_>,
+    ) -> Result<(), Rejection> {
+        let deadline = Instant::now() + self.remote_timeout;
+        self.codec.append(message, part, most, held, deadline).await
+    }
+
     /// What one request holds, from its first byte to its answer: nothing yet.
     pub fn hold(&self) -> Held<'_> {
         self.memory.hold()

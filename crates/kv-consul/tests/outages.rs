@@ -34,17 +34,16 @@ async fn write(store: &dyn Store<Counter>, key: &str, value: i64) {
     store.cas(key, &mut put).await.unwrap();
 }
 
-/// Time in which an agent is away: longer than the time-out of a call.
-const AWAY: Duration = Duration::from_secs(3);
-
 #[tokio::test(flavor = "multi_thread")]
 async fn stopped_and_continued() {
     let consul = Consul::start("consul").await;
     let host = consul.host();
     let stop = async || {
         consul.process.sigstop();
-        tokio::time::sleep(AWAY).await;
+        // For longer than the time-out of a call.
+        let unavailable = store(&host).get("count").await;
         consul.process.sigcont();
+        unavailable.unwrap_err();
     };
     a_watch_survives(store(&host), &*store(&host), "churn/", 2, stop).await;
     acknowledged_increments_survive(store(&host), "count", stop()).await;

@@ -169,7 +169,7 @@ where
         }
         while data.has_remaining() {
             let chunk = data.chunk();
-            message.append(chunk, length, held)?;
+            pusher.append(&mut message, chunk, length, held).await?;
             let read = chunk.len();
             data.advance(read);
         }

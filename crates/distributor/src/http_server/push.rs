@@ -14,7 +14,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use ingest::{
-    Arrival, Cause, Held, Message, Outcome, PushAnswer, PushBody, Rejection, Sender,
+    Arrival, Cause, Held, Outcome, PushAnswer, PushBody, Pusher, Rejection, Sender,
     WRITTEN_EXEMPLARS, WRITTEN_HISTOGRAMS, WRITTEN_SAMPLES,
 };
 use remote_write::{UnsupportedMediaType, Version};
@@ -81,9 +81,8 @@ async fn accept(
         .get(CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok())
         .and_then(|length| length.parse().ok());
-    let limit = pusher.max_recv_msg_size();
     let mut held = pusher.hold();
-    let body = read(body, arrival, pusher.message(), declared, limit, &mut held).await?;
+    let body = read(pusher, body, arrival, declared, &mut held).await?;
     let in_flight = pusher.enter()?;
     let received = Received {
         version,
@@ -97,13 +96,14 @@ async fn accept(
 
 /// Reads the body; memory grows with the bytes that arrive, not with what was declared.
 async fn read(
+    pusher: &Pusher,
     body: &mut Body,
     mut arrival: Arrival<'_>,
-    mut collected: Message,
     declared: Option<u64>,
-    limit: u64,
     held: &mut Held<'_>,
 ) -> Result<Bytes, Rejection> {
+    let limit = pusher.max_recv_msg_size();
+    let mut collected = pusher.message();
     let too_large = |size: u64, how: &str| {
         Rejection::refused(
             Cause::TooLarge,
@@ -136,10 +136,10 @@ async fn read(
             continue;
         }
         if let Some(first) = first.take() {
-            collected.append(&first, most, held)?;
+            pusher.append(&mut collected, &first, most, held).await?;
             held.shrink(first.len() as u64);
         }
-        collected.append(&data, most, held)?;
+        pusher.append(&mut collected, &data, most, held).await?;
     }
     Ok(first.unwrap_or_else(|| collected.freeze()))
 }

@@ -12,14 +12,12 @@ use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use distributor_config::ServerTls;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
-use kv_core::{LogThrottle, TaskFailed};
+use kv_core::{FailureCause, LogThrottle, TaskFailed};
 use rustix::process::{Resource, getrlimit};
 use tokio::task::JoinHandle;
 
 use connections::Connections;
 use watched::WatchedAcceptor;
-
-use crate::ended::ended;
 
 mod connections;
 mod metrics;
@@ -251,8 +249,14 @@ impl Server {
     /// Waits for the server to end by itself, which it should not.
     pub(crate) async fn failed(&mut self) -> TaskFailed {
         let outcome = (&mut self.task).await;
-        let reason = format!("the {} server ended: {}", self.protocol, ended(outcome));
-        TaskFailed::fatal("a server", reason)
+        let protocol = self.protocol;
+        TaskFailed::ended(
+            "a server",
+            outcome.map(|ended| match ended {
+                Ok(()) => FailureCause::EndedEarly,
+                Err(error) => FailureCause::Fatal(format!("the {protocol} server ended: {error}")),
+            }),
+        )
     }
 
     /// Stops accepting and waits for requests in flight, at most `timeout`, and not longer than until
