@@ -58,11 +58,9 @@ impl Outcome {
         }
     }
 
-    /// Pushes may hold `limit` bytes. A quarter of it may have been given back by requests and by the
-    /// allocator not yet (1.4 times the limit, read-ahead included, is the most that was measured), and connections read
-    /// ahead.
+    /// Pushes may hold `limit` bytes, and connections read ahead.
     pub fn allow_pushes(&mut self, limit: u64) {
-        self.allow_growth(limit + limit / 4 + READ_AHEAD);
+        self.allow_growth(limit + READ_AHEAD);
     }
 
     /// The process may grow by so many bytes during the attack.
