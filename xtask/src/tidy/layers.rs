@@ -16,6 +16,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("admin-api", &[], &[]),
     ("command-output", &[], &[]),
     ("kv-core", &[], &[]),
+    ("memberlist-protocol", &[], &[]),
     ("remote-write", &[], &[]),
     ("scrape-client", &[], &[]),
     ("settings", &[], &[]),
@@ -30,7 +31,11 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     // The stores, which know neither each other nor what is stored in them.
     ("kv-consul", &["kv-core", "settings"], &["peers"]),
     ("kv-etcd", &["kv-core", "settings"], &["peers"]),
-    ("kv-memberlist", &["kv-core", "settings"], &[]),
+    (
+        "kv-memberlist",
+        &["kv-core", "memberlist-protocol", "settings"],
+        &[],
+    ),
     (
         "kv-multi",
         &["kv-core", "settings"],

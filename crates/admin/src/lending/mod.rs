@@ -11,9 +11,11 @@ mod rendering;
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
+use std::num::NonZero;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll};
+use std::thread;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -24,10 +26,11 @@ use bytes::Bytes;
 use flate2::bufread::GzDecoder;
 use http_body::{Frame, SizeHint};
 use kv_core::lock;
-use tokio::time::Instant;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
 
 use crate::accept;
-use rendering::{PIECE, PieceReader};
+use rendering::PieceReader;
 pub(crate) use rendering::{Renderer, Rendering};
 
 /// A reader that goes on reading keeps its place for as long, however many want one. Prometheus gives
@@ -50,6 +53,8 @@ struct Places {
     most: usize,
     /// By the time they began.
     readers: Mutex<VecDeque<Place>>,
+    /// If their answers are expanded.
+    turns: Option<Turns>,
 }
 
 #[derive(Debug)]
@@ -58,10 +63,33 @@ struct Place {
     reader: Weak<Seat>,
 }
 
-/// Bytes that are expanded in one turn of a runtime's worker, about a fifth of a millisecond. A reader
-/// that is as fast as we are would otherwise keep the worker for as long as tokio's budget lasts, 128
-/// pieces, and a few of them delay every push.
+/// Bytes that are expanded in one turn of a runtime's worker, about a fifth of a millisecond, and the
+/// most that a reader takes before other tasks get theirs. One that is as fast as we are would
+/// otherwise keep the worker for as long as tokio's budget lasts, and a few of them delay every push.
 const TURN: usize = 64 << 10;
+/// A reader waits no longer for its turn. A turn can be given to a reader whose connection then has no
+/// room; it must not stop the others.
+const LONGEST_WAIT: Duration = Duration::from_millis(100);
+
+/// The turns of those for whom an answer is expanded: they take half of the processors at most. A push
+/// is handled in several steps, and each step queues behind every reader that is ready to go on.
+#[derive(Clone, Debug)]
+struct Turns(Arc<Semaphore>);
+
+/// Ends when other tasks have had their turn and the reader has its own.
+type WaitForTurn = Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>> + Send>>;
+
+impl Turns {
+    fn new(processors: usize) -> Self {
+        Self(Arc::new(Semaphore::new((processors / 2).max(1))))
+    }
+
+    /// The turn, or nothing after [`LONGEST_WAIT`].
+    async fn next(self) -> Option<OwnedSemaphorePermit> {
+        let turn = timeout(LONGEST_WAIT, self.0.acquire_owned());
+        turn.await.ok()?.ok()
+    }
+}
 
 /// What a body reads from; nothing once it is through, or has lost its place.
 type Seat = Mutex<Option<Reader>>;
@@ -85,21 +113,25 @@ struct Lent {
     seat: Arc<Seat>,
     /// Bytes to come.
     left: u64,
-    /// Bytes that may be expanded before other tasks get their turn.
+    /// Bytes that may still be taken in this turn.
     turn: usize,
+    turns: Option<Turns>,
+    waits: Option<WaitForTurn>,
 }
 
 impl Readers {
-    /// Places for so many who read plainly, each of whom costs some 100 kB, and for so many who read
+    /// Places for so many who read plainly, each of whom costs some 150 kB, and for so many who read
     /// gzip.
     pub(crate) fn new(plain: usize, gzip: usize) -> Self {
-        let places = |most| Places {
+        let places = |most, turns| Places {
             most,
             readers: Mutex::default(),
+            turns,
         };
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
         Self {
-            plain: places(plain),
-            gzip: places(gzip),
+            plain: places(plain, Some(Turns::new(processors))),
+            gzip: places(gzip, None),
         }
     }
 
@@ -172,6 +204,8 @@ impl Places {
             seat,
             left,
             turn: TURN,
+            turns: self.turns.clone(),
+            waits: None,
         })
     }
 }
@@ -220,11 +254,31 @@ impl Reader {
                     let pieces = PieceReader::new(Arc::clone(&self.rendering));
                     Box::new(GzDecoder::new(pieces))
                 });
-                let mut piece = Vec::with_capacity(PIECE);
-                decoder.take(PIECE as u64).read_to_end(&mut piece)?;
+                let mut piece = Vec::with_capacity(TURN);
+                decoder.take(TURN as u64).read_to_end(&mut piece)?;
                 Ok(piece.into())
             }
         }
+    }
+}
+
+impl Lent {
+    /// Ready if it may take its next piece; what it gives is kept while it does.
+    fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<Option<OwnedSemaphorePermit>> {
+        if self.turn > 0 {
+            return Poll::Ready(None);
+        }
+        let waits = self.waits.get_or_insert_with(|| {
+            let turns = self.turns.clone();
+            Box::pin(async move {
+                tokio::task::yield_now().await;
+                turns?.next().await
+            })
+        });
+        let turn = std::task::ready!(waits.as_mut().poll(context));
+        self.waits = None;
+        self.turn = TURN;
+        Poll::Ready(turn)
     }
 }
 
@@ -239,11 +293,7 @@ impl http_body::Body for Lent {
         if self.left == 0 {
             return Poll::Ready(None);
         }
-        if self.turn == 0 {
-            self.turn = TURN;
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
+        let turn = std::task::ready!(self.poll_turn(context));
         let next = {
             let mut seat = lock(&self.seat);
             let next = match seat.as_mut() {
@@ -257,6 +307,7 @@ impl http_body::Body for Lent {
             }
             next
         };
+        drop(turn);
         Poll::Ready(Some(match next {
             Ok(piece) if piece.is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(piece) => {
@@ -291,8 +342,8 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_reader_that_takes_all_at_once_lets_others_have_their_turn() {
+    #[tokio::test]
+    async fn a_reader_that_takes_all_at_once_lets_others_have_their_turn() {
         let mut renderer = Renderer::new();
         let text = "some text\n".repeat(100_000);
         renderer.write_str(&text).unwrap();

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use kv_core::LogThrottle;
 use prometheus_client::metrics::gauge::Gauge;
@@ -18,7 +19,19 @@ pub(super) struct Connections {
     open: Mutex<HashMap<u64, Arc<Activity>>>,
     gauge: Gauge,
     full: LogThrottle,
+    failures: Failures,
 }
+
+/// Whether accepting fails. Milliseconds after the listener's start.
+#[derive(Default)]
+struct Failures {
+    /// The first one since accepting last worked for [`WORKS_AGAIN`]; 0: none.
+    first_ms: AtomicU64,
+    last_ms: AtomicU64,
+}
+
+/// Accepting works again once it has not failed for so long.
+const WORKS_AGAIN: Duration = Duration::from_secs(10);
 
 /// What one connection does.
 pub(super) struct Activity {
@@ -54,7 +67,13 @@ impl Connections {
             open: Mutex::default(),
             gauge,
             full: LogThrottle::default(),
+            failures: Failures::default(),
         }
+    }
+
+    /// A connection could not be accepted.
+    pub(super) fn accepting_failed(&self) {
+        self.failures.note(elapsed_ms(self.start));
     }
 
     /// A place for a new connection. Where none is left, an idle connection gives way: first one that
@@ -68,6 +87,14 @@ impl Connections {
             start: self.start,
             gives_way: CancellationToken::new(),
         });
+        if let Some(failed_ms) = self.failures.ended(elapsed_ms(self.start)) {
+            let failed_for = Duration::from_millis(failed_ms);
+            tracing::info!(
+                protocol = self.protocol,
+                ?failed_for,
+                "connections are accepted again"
+            );
+        }
         let mut open = self.lock();
         if open.len() >= self.limit {
             let gave_way = remove_idlest(&mut open);
@@ -107,6 +134,31 @@ impl Connections {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Activity>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Failures {
+    fn note(&self, now_ms: u64) {
+        let now_ms = now_ms.max(1);
+        self.last_ms.store(now_ms, Ordering::Relaxed);
+        // Fails if this is not the first one, which is then kept.
+        let _ = self
+            .first_ms
+            .compare_exchange(0, now_ms, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// If they ended a while ago, and this was not said before: the milliseconds between the first
+    /// and the last one.
+    fn ended(&self, now_ms: u64) -> Option<u64> {
+        let first_ms = self.first_ms.load(Ordering::Relaxed);
+        let last_ms = self.last_ms.load(Ordering::Relaxed);
+        if first_ms == 0 || now_ms.saturating_sub(last_ms) < WORKS_AGAIN.as_millis() as u64 {
+            return None;
+        }
+        self.first_ms
+            .compare_exchange(first_ms, 0, Ordering::Relaxed, Ordering::Relaxed)
+            .ok()?;
+        Some(last_ms.saturating_sub(first_ms))
     }
 }
 
@@ -180,9 +232,20 @@ fn elapsed_ms(start: Instant) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    #[test]
+    fn accepting_works_again_once_it_has_not_failed_for_a_while() {
+        let failures = Failures::default();
+        assert_eq!(failures.ended(20_000), None);
+        failures.note(20_000);
+        failures.note(25_000);
+        assert_eq!(failures.ended(34_999), None);
+        assert_eq!(failures.ended(35_000), Some(5_000));
+        assert_eq!(failures.ended(35_001), None, "said once");
+        failures.note(40_000);
+        assert_eq!(failures.ended(50_000), Some(0));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_idlest_connection_gives_way() {

@@ -206,6 +206,7 @@ fn accept_errors(
         // A handshake that failed, or no place: told elsewhere, or the client's affair.
         Some(client) => tracing::debug!(protocol, %client, %error, "a connection was not taken"),
         None => {
+            connections.accepting_failed();
             connections.make_room();
             if let Some(suppressed) = log.admit() {
                 tracing::error!(
