@@ -176,6 +176,7 @@ async fn drain(mut body: Body) {
             if left == 0 {
                 break;
             }
+            tokio::task::yield_now().await;
         }
     };
     // A sender that is slower than that has to live with a closed connection.

@@ -15,6 +15,7 @@ use http_body_util::BodyExt;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::sync::Notify;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 use crate::answer::Rejection;
@@ -32,6 +33,10 @@ const STALL: Duration = Duration::from_secs(10);
 const SLOWEST: u64 = 1024;
 /// How long a body may take however fast it comes.
 const LONGEST: Duration = Duration::from_secs(60);
+/// Bytes that a body may bring before other tasks get their turn. A sender that is as fast as we are
+/// would otherwise keep a worker of the runtime for as long as tokio's budget lasts, which is tens of
+/// megabytes.
+const TURN: u64 = 128 << 10;
 
 /// All bodies that are waited for.
 #[derive(Debug)]
@@ -65,6 +70,8 @@ pub struct Arrival<'a> {
     begun: Instant,
     last: Instant,
     bytes: u64,
+    /// Of these, those of this turn.
+    in_turn: u64,
     /// Its place, once it was waited for.
     slot: Option<(u64, Arc<Slot>)>,
 }
@@ -96,6 +103,7 @@ impl Arrivals {
             begun: now,
             last: now,
             bytes: 0,
+            in_turn: 0,
             slot: None,
         }
     }
@@ -176,6 +184,10 @@ impl Arrival<'_> {
     where
         B: Body + Unpin,
     {
+        if self.in_turn >= TURN {
+            self.in_turn = 0;
+            yield_now().await;
+        }
         let mut next = body.frame();
         // Most bodies are there with their heads: those take no place, hence no lock.
         let frame = match poll_immediate(&mut next).await {
@@ -183,7 +195,9 @@ impl Arrival<'_> {
             None => self.wait(next).await?,
         };
         if let Some(Ok(frame)) = &frame {
-            self.bytes += frame.data_ref().map_or(0, |data| data.remaining() as u64);
+            let bytes = frame.data_ref().map_or(0, |data| data.remaining() as u64);
+            self.bytes += bytes;
+            self.in_turn += bytes;
             self.last = Instant::now();
             if let Some((_, slot)) = &self.slot {
                 let now_ms = self.all.ms(self.last);
@@ -293,6 +307,25 @@ mod tests {
         drop(sender);
         assert_eq!(read(&arrivals, body).await, Ok(20));
         assert_eq!(arrivals.waiting().next, 0);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_there_lets_others_have_their_turn() {
+        let arrivals = Arrivals::register(&mut Registry::default());
+        let (sender, mut body) = body();
+        let parts = 10;
+        for _ in 0..parts {
+            send(&sender, TURN as usize);
+        }
+        drop(sender);
+        let mut arrival = arrivals.begin(None);
+        for part in 0..=parts {
+            let mut next = std::pin::pin!(arrival.frame(&mut body));
+            if part > 0 {
+                assert!(poll!(&mut next).is_pending(), "{part}");
+            }
+            assert_eq!(next.await.unwrap().is_none(), part == parts);
+        }
     }
 
     #[tokio::test(start_paused = true)]
