@@ -21,6 +21,7 @@
 //! # Ok::<(), remote_write::ScanError>(())
 //! ```
 
+mod ages;
 mod block;
 mod canonical;
 mod density;
@@ -39,6 +40,7 @@ mod v1;
 mod v2;
 mod wire;
 
+pub use ages::{AGE_BOUNDS_S, Ages};
 pub use block::{
     DecompressError, compress_into, compress_reusing, declared_size, decompress_into,
     decompress_reusing, plausible_size,

@@ -1,5 +1,6 @@
 //! The state of a scan between two series.
 
+use crate::ages::Ages;
 use crate::density::Density;
 use crate::groups::{Groups, Run};
 use crate::mover::Mover;
@@ -28,6 +29,8 @@ pub(crate) struct Progress<'s, 'j> {
     pub(crate) mover: Mover,
     pub(crate) runs: Vec<Run>,
     pub(crate) density: Density,
+    /// Of what is not left out.
+    pub(crate) ages: Ages,
 }
 
 impl Progress<'_, '_> {
@@ -45,6 +48,9 @@ impl Progress<'_, '_> {
             let earliest = found.earliest_ms;
             group.earliest_ms = Some(group.earliest_ms.map_or(earliest, |ms| ms.min(earliest)));
         }
+        if group.verdict != Verdict::Drop {
+            self.ages.merge(&found.ages);
+        }
         Some(group.verdict)
     }
 
@@ -55,12 +61,15 @@ impl Progress<'_, '_> {
         self.series += 1;
         group.counts.series += 1;
         group.counts.samples += 1;
-        let timestamp = timestamp as i64;
+        let timestamp_ms = timestamp as i64;
         if group
             .earliest_ms
-            .is_none_or(|earliest| timestamp < earliest)
+            .is_none_or(|earliest| timestamp_ms < earliest)
         {
-            group.earliest_ms = Some(timestamp);
+            group.earliest_ms = Some(timestamp_ms);
+        }
+        if group.verdict != Verdict::Drop {
+            self.ages.add(timestamp);
         }
         Some(group.verdict)
     }
@@ -70,15 +79,17 @@ impl Progress<'_, '_> {
     pub(crate) fn count_other(&mut self, has: Has, found: &Found) {
         self.series += 1;
         self.other += found.counts();
+        self.ages.merge(&found.ages);
         self.count_one_label(has, found.samples + found.histograms);
     }
 
     /// The same for a series of one sample, of no group.
     #[inline]
-    pub(crate) fn count_other_sample(&mut self, has: Has) {
+    pub(crate) fn count_other_sample(&mut self, has: Has, timestamp: u64) {
         self.series += 1;
         self.other.series += 1;
         self.other.samples += 1;
+        self.ages.add(timestamp);
         self.count_one_label(has, 1);
     }
 
@@ -114,26 +125,37 @@ pub(crate) struct Found {
     histograms: u64,
     exemplars: u64,
     earliest_ms: i64,
+    ages: Ages,
 }
 
 impl Found {
-    pub(crate) const NOTHING: Self = Self {
-        samples: 0,
-        histograms: 0,
-        exemplars: 0,
-        earliest_ms: i64::MAX,
-    };
+    /// Nothing yet; ages are measured as those of `ages`.
+    pub(crate) fn nothing(ages: &Ages) -> Self {
+        Self {
+            samples: 0,
+            histograms: 0,
+            exemplars: 0,
+            earliest_ms: i64::MAX,
+            ages: ages.empty(),
+        }
+    }
 
     #[inline]
     pub(crate) fn sample(&mut self, timestamp: u64) {
         self.samples += 1;
-        self.earliest_ms = self.earliest_ms.min(timestamp as i64);
+        self.seen_at(timestamp);
     }
 
     #[inline]
     pub(crate) fn histogram(&mut self, timestamp: u64) {
         self.histograms += 1;
+        self.seen_at(timestamp);
+    }
+
+    #[inline]
+    fn seen_at(&mut self, timestamp: u64) {
         self.earliest_ms = self.earliest_ms.min(timestamp as i64);
+        self.ages.add(timestamp);
     }
 
     #[inline]

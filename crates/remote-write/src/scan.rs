@@ -1,5 +1,6 @@
 //! The scan of a request of either version, and what it found.
 
+use crate::ages::Ages;
 use crate::density::Density;
 use crate::error::{Problem, ScanError};
 use crate::groups::{GroupTables, Groups, Run};
@@ -25,6 +26,9 @@ pub struct Scan {
     pub modified: bool,
     /// Bytes of the edited request.
     pub length: usize,
+    /// Ages of the samples and histograms that were not left out when they were read, measured from
+    /// [`Scratch::now_ms`]. Those of groups with [`Verdict::Later`] are among them.
+    pub ages: Ages,
     /// Where the output holds series of groups with [`Verdict::Later`].
     runs: Vec<Run>,
 }
@@ -117,6 +121,8 @@ impl Scan {
 pub struct Scratch {
     pub(crate) tables: GroupTables,
     pub(crate) parts: Parts,
+    /// The time that [`Scan::ages`] are measured from, Unix ms.
+    pub now_ms: i64,
 }
 
 impl Scratch {
@@ -204,6 +210,7 @@ pub fn scan_in_place(
         mover: Mover::default(),
         runs: Vec::new(),
         density: Density::default(),
+        ages: Ages::at(scratch.now_ms),
     };
     match version {
         Version::V1 => v1::scan(buf, names, &mut scratch.parts, &mut progress)?,
@@ -216,6 +223,7 @@ pub fn scan_in_place(
         metadata,
         mover,
         runs,
+        ages,
         ..
     } = progress;
     let groups = groups.list;
@@ -227,6 +235,7 @@ pub fn scan_in_place(
         metadata,
         modified: kept < length,
         length: kept,
+        ages,
         runs,
     })
 }

@@ -1,7 +1,6 @@
 //! Remote write 1.0: labels are in the series, as text.
 
 use crate::canonical::{self, HaValues, Names};
-use crate::density::Density;
 use crate::error::Problem;
 use crate::groups::Pair;
 use crate::mover::{keep_without, write_header};
@@ -96,10 +95,8 @@ fn short_series(
         _ => return false,
     };
     if values.cluster.is_empty() || values.replica.is_empty() {
-        progress.count_other_sample(Has::of(
-            !values.cluster.is_empty(),
-            !values.replica.is_empty(),
-        ));
+        let has = Has::of(!values.cluster.is_empty(), !values.replica.is_empty());
+        progress.count_other_sample(has, timestamp);
         progress.mover.keep(buf, start, end);
         return true;
     }
@@ -141,7 +138,7 @@ fn series(
         field: "TimeSeries",
     };
     parts.cuts.clear();
-    let (values, found) = read(buf, body, names, &mut parts.cuts, &mut progress.density)?;
+    let (values, found) = read(buf, body, names, &mut parts.cuts, progress)?;
     if values.cluster.is_empty() || values.replica.is_empty() {
         let has = Has::of(!values.cluster.is_empty(), !values.replica.is_empty());
         progress.count_other(has, &found);
@@ -175,10 +172,10 @@ fn read(
     mut body: Cursor<'_>,
     names: &Names<'_>,
     cuts: &mut Vec<Span>,
-    density: &mut Density,
+    progress: &mut Progress<'_, '_>,
 ) -> Result<(HaValues, Found)> {
     let mut values = HaValues::default();
-    let mut found = Found::NOTHING;
+    let mut found = Found::nothing(&progress.ages);
     let end = body.bytes.len();
     loop {
         let cut = values.cut;
@@ -193,7 +190,7 @@ fn read(
             found.sample(timestamp);
             body.pos += length;
         } else {
-            density.field(body.pos, body.field)?;
+            progress.density.field(body.pos, body.field)?;
             read_field(&mut body, names, &mut values, &mut found, cuts)?;
         }
     }

@@ -128,7 +128,8 @@ fn short_series(
     let end = series.end;
     let labels = &series.labels;
     if labels.cluster == NO_REFERENCE || labels.replica == NO_REFERENCE {
-        progress.count_other_sample(has(buf, symbols, (labels.cluster, labels.replica)));
+        let has = has(buf, symbols, (labels.cluster, labels.replica));
+        progress.count_other_sample(has, series.timestamp);
         progress.mover.keep(buf, start, end);
         return true;
     }
@@ -177,14 +178,8 @@ fn series(
         pos: content,
         field: "TimeSeries",
     };
-    let (labels, found) = read::series(
-        buf,
-        body,
-        &parts.symbols,
-        &mut parts.cuts,
-        reader,
-        &mut progress.density,
-    )?;
+    let (labels, found) =
+        read::series(buf, body, &parts.symbols, &mut parts.cuts, reader, progress)?;
     let group = match (labels.cluster, labels.replica) {
         (Some(cluster), Some(replica)) => {
             let references = (cluster, replica);

@@ -24,6 +24,7 @@ fn verdict(cluster: &str, replica: &str) -> Verdict {
 
 fn agree(version: Version, request: &[u8]) -> Result<(), TestCaseError> {
     let mut scratch = Scratch::default();
+    scratch.now_ms = 500_000;
     match disagreement(version, request, NAMES, &mut scratch, &verdict) {
         None => Ok(()),
         Some(how) => Err(TestCaseError::fail(how)),

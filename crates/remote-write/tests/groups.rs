@@ -2,7 +2,7 @@
 
 mod wire;
 
-use remote_write::{OneLabel, Problem, ScanError, Scratch, Verdict, Version};
+use remote_write::{AGE_BOUNDS_S, OneLabel, Problem, ScanError, Scratch, Verdict, Version};
 
 use wire::{field, ha_series, judged, label, refs, sample, series, series_v2, stripped_series};
 
@@ -197,4 +197,44 @@ fn samples_of_one_label_are_counted_apart() {
         replica: 2,
     };
     assert_eq!((found.one_label, found.other.samples), (expected, 5));
+}
+
+#[test]
+fn ages_are_those_of_what_is_not_left_out() {
+    let at = |cluster: &str, seconds: i64| {
+        series(&[
+            label("__replica__", "r1"),
+            label("cluster", cluster),
+            sample(seconds * 1000),
+        ])
+    };
+    let sent = [
+        at("kept", 100),
+        at("dropped", 99),
+        at("kept", 10),
+        at("later", 130),
+        series(&[label("job", "x"), sample(60_000), sample(101_000)]),
+    ];
+    let mut scratch = Scratch::default();
+    scratch.now_ms = 101_000;
+    let judge = &mut |cluster: &str, _: &str| match cluster {
+        "dropped" => Verdict::Drop,
+        "later" => Verdict::Later,
+        _ => Verdict::Keep,
+    };
+    let mut output = sent.concat();
+    let found = remote_write::scan(
+        Version::V1,
+        &mut output,
+        Some(wire::NAMES),
+        &mut scratch,
+        judge,
+    );
+    let ages = found.unwrap().ages;
+    let mut expected = vec![0; AGE_BOUNDS_S.len() + 1];
+    // -29 s, 0 s and 1 s; 41 s; 91 s.
+    (expected[1], expected[3], expected[4], expected[5]) = (1, 2, 1, 1);
+    assert_eq!(ages.counts(), expected);
+    assert_eq!(ages.sum_ms(), 1_000 + 91_000 - 29_000 + 41_000);
+    assert_eq!(ages.latest_ms(), Some(130_000));
 }

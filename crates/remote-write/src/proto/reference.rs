@@ -6,7 +6,10 @@ use prost::encoding::{DecodeContext, decode_key, skip_field};
 use prost::{DecodeError, Message};
 
 use super::{v1, v2};
-use crate::{Counts, Group, HaLabelNames, OneLabel, Problem, Scratch, Verdict, Version, scan};
+use crate::{
+    AGE_BOUNDS_S, Ages, Counts, Group, HaLabelNames, OneLabel, Problem, Scratch, Verdict, Version,
+    scan,
+};
 
 /// What [`crate::Scan`] and the edited request should say.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +24,8 @@ pub struct Reference {
     pub one_label: OneLabel,
     /// As in [`crate::Scan`].
     pub metadata: u64,
+    /// Timestamps of the samples and histograms of [`Reference::output`].
+    pub times: Vec<i64>,
     /// Why a request that prost accepts must be refused.
     pub illegal: Option<&'static str>,
 }
@@ -43,13 +48,15 @@ pub fn filter(
         Version::V2 => (1, "a series of 1.0"),
     };
     let mut illegal = has_field(request, other_version)?.then_some(why);
-    let (output, metadata) = match version {
+    let (output, metadata, times) = match version {
         Version::V1 => {
             let mut request = v1::WriteRequest::decode(request)?;
             request
                 .timeseries
                 .retain_mut(|series| groups.keep_v1(series, names, judge));
-            (request.encode_to_vec(), request.metadata.len() as u64)
+            let times = request.timeseries.iter().flat_map(times_v1).collect();
+            let metadata = request.metadata.len() as u64;
+            (request.encode_to_vec(), metadata, times)
         }
         Version::V2 => {
             let mut request = v2::Request::decode(request)?;
@@ -61,7 +68,8 @@ pub fn filter(
             if illegal.is_none() {
                 timeseries.retain_mut(|series| groups.keep_v2(series, symbols, names, judge));
             }
-            (request.encode_to_vec(), 0)
+            let times = request.timeseries.iter().flat_map(times_v2).collect();
+            (request.encode_to_vec(), 0, times)
         }
     };
     Ok(Reference {
@@ -70,8 +78,35 @@ pub fn filter(
         other: groups.other,
         one_label: groups.one_label,
         metadata,
+        times,
         illegal,
     })
+}
+
+fn times_v1(series: &v1::TimeSeries) -> impl Iterator<Item = i64> {
+    let samples = series.samples.iter().map(|sample| sample.timestamp);
+    samples.chain(series.histograms.iter().map(|h| h.timestamp))
+}
+
+fn times_v2(series: &v2::TimeSeries) -> impl Iterator<Item = i64> {
+    let samples = series.samples.iter().map(|sample| sample.timestamp);
+    samples.chain(series.histograms.iter().map(|h| h.timestamp))
+}
+
+/// Whether ages, measured from this time, are those of samples with these timestamps.
+fn is_age_of(ages: &Ages, now_ms: i64, times: &[i64]) -> bool {
+    let mut counts = [0; AGE_BOUNDS_S.len() + 1];
+    for time in times {
+        let age_ms = now_ms.saturating_sub(*time);
+        let is_below = |bound: &&i32| i64::from(**bound) * 1000 < age_ms;
+        counts[AGE_BOUNDS_S.iter().filter(is_below).count()] += 1;
+    }
+    let sum = times.iter().fold(0i64, |sum, time| {
+        sum.saturating_add(now_ms.saturating_sub(*time))
+    });
+    // In another order, what saturates may come to another sum.
+    let is_sum = sum == ages.sum_ms() || times.iter().any(|time| time.abs_diff(0) > 1 << 50);
+    ages.counts() == counts && is_sum && ages.latest_ms() == times.iter().copied().max()
 }
 
 fn has_field(mut message: &[u8], wanted: u32) -> Result<bool, DecodeError> {
@@ -138,10 +173,7 @@ impl Groups {
             histograms: series.histograms.len() as u64,
             exemplars: series.exemplars.len() as u64,
         };
-        let times = series.samples.iter().map(|sample| sample.timestamp);
-        let earliest = times
-            .chain(series.histograms.iter().map(|h| h.timestamp))
-            .min();
+        let earliest = times_v1(series).min();
         let last = |name: &str| {
             let label = series.labels.iter().rfind(|label| label.name == name);
             label
@@ -172,10 +204,7 @@ impl Groups {
             histograms: series.histograms.len() as u64,
             exemplars: series.exemplars.len() as u64,
         };
-        let times = series.samples.iter().map(|sample| sample.timestamp);
-        let earliest = times
-            .chain(series.histograms.iter().map(|h| h.timestamp))
-            .min();
+        let earliest = times_v2(series).min();
         let pairs = series.labels_refs.as_chunks::<2>().0;
         let last = |name: &str| {
             let pair = pairs.iter().rfind(|pair| symbols[pair[0] as usize] == name);
@@ -309,7 +338,8 @@ pub fn disagreement(
             let is_same = output.is_ok_and(|output| output.output == expected.output)
                 && (&expected.groups, expected.other, expected.metadata)
                     == (&scanned.groups, scanned.other, scanned.metadata)
-                && expected.one_label == scanned.one_label;
+                && expected.one_label == scanned.one_label
+                && is_age_of(&scanned.ages, scratch.now_ms, &expected.times);
             (!is_same).then(|| format!("expected {expected:?}, got {scanned:?} and {ours:02x?}"))
         }
     }

@@ -1,9 +1,8 @@
 //! Any legal 2.0 series.
 
 use crate::canonical::{self, NO_REFERENCE, SeriesReader};
-use crate::density::Density;
 use crate::error::Problem;
-use crate::progress::Found;
+use crate::progress::{Found, Progress};
 use crate::schema::{
     self, EXEMPLAR_V2, HISTOGRAM_TIMESTAMP, HISTOGRAM_V2, SAMPLE_TIMESTAMP, SAMPLE_V2,
 };
@@ -117,7 +116,7 @@ pub(super) fn series<'p>(
     symbols: &'p Symbols,
     cuts: &'p mut Vec<Span>,
     reader: Option<&SeriesReader>,
-    density: &mut Density,
+    progress: &mut Progress<'_, '_>,
 ) -> Result<(Labels<'p>, Found)> {
     cuts.clear();
     let mut labels = Labels {
@@ -128,7 +127,7 @@ pub(super) fn series<'p>(
         layout: Layout::NoRun,
         cuts,
     };
-    let found = read(request, body, &mut labels, reader, density)?;
+    let found = read(request, body, &mut labels, reader, progress)?;
     if labels.layout == Layout::Scattered {
         labels.read_scattered(body)?;
     }
@@ -140,9 +139,9 @@ fn read(
     mut body: Cursor<'_>,
     labels: &mut Labels<'_>,
     reader: Option<&SeriesReader>,
-    density: &mut Density,
+    progress: &mut Progress<'_, '_>,
 ) -> Result<Found> {
-    let mut found = Found::NOTHING;
+    let mut found = Found::nothing(&progress.ages);
     let mut metadata = Metadata::default();
     let end = body.bytes.len();
     while !body.is_at_end() {
@@ -152,7 +151,7 @@ fn read(
             body.pos += length;
             continue;
         }
-        density.field(start, body.field)?;
+        progress.density.field(start, body.field)?;
         let (number, wire_type) = body.key()?;
         match number {
             1 if wire_type == BYTES && labels.layout == Layout::NoRun => {
