@@ -69,8 +69,8 @@ pub enum Message {
     Ack {
         /// Of the ping.
         seq_no: u32,
-        /// Nothing in dskit's rings.
-        payload: Bytes,
+        /// Nothing in dskit's rings; nothing and no bytes are written differently.
+        payload: Option<Bytes>,
     },
     /// The node that you asked me to ping has not answered me.
     Nack {
