@@ -1,14 +1,13 @@
 //! The whole push path without the network: tenant, limits, tracker, scan, answer.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use ha_tracker::{HaLimits, HaTracker, TrackerConfig, TrackerHandle};
 use http::HeaderMap;
 use ingest::{
-    Downstreams, IngestConfig, Outcome, PushAnswer, PushBody, PushRequest, Pusher, TenantLimits,
+    Downstreams, IngestConfig, Outcome, PushAnswer, PushBody, PushLimits, PushRequest, Pusher,
 };
 use kv_core::InMemoryStore;
 use prometheus_client::registry::Registry;
@@ -94,7 +93,12 @@ impl PushPath {
             );
             tracker.ready().await;
             let downstreams = Downstreams::default();
-            let pusher = Pusher::new(&CONFIG, Some(tracker), downstreams, &mut registry);
+            let pusher = Pusher::new(
+                &IngestConfig::default(),
+                Some(tracker),
+                downstreams,
+                &mut registry,
+            );
             (pusher, handle)
         });
         let path = Self {
@@ -108,15 +112,15 @@ impl PushPath {
     }
 
     fn push(&self, version: Version, body: &Bytes) -> Result<PushAnswer> {
-        let limits = TenantLimits {
+        let limits = PushLimits {
             accept_ha_samples: true,
-            ..TenantLimits::default()
+            ..PushLimits::default()
         };
         let request = PushRequest {
             tenant: "tenant-1",
             client: None,
             version,
-            limits,
+            limits: &limits,
             body: PushBody::Snappy(body.clone()),
             headers: HeaderMap::new(),
             held: self.pusher.hold(),
@@ -136,15 +140,6 @@ impl PushPath {
         Ok(counted.count_total)
     }
 }
-
-/// The defaults of a distributor.
-const CONFIG: IngestConfig = IngestConfig {
-    max_recv_msg_size: 100 << 20,
-    remote_timeout: Duration::from_secs(20),
-    max_inflight_push_requests: 2000,
-    max_inflight_push_requests_bytes: None,
-    max_ingestion_rate: 0.0,
-};
 
 #[cfg(test)]
 mod tests {

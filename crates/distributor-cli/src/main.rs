@@ -5,9 +5,9 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use command_output::{EXIT_USAGE, complain, print};
-use distributor::config::{Invocation, Loaded};
 use distributor::signals::{Asked, Signals, ignore};
-use distributor::{REVISION, VERSION, config, descriptors, logging, reference};
+use distributor::{REVISION, VERSION, check_store, descriptors, logging, reference};
+use distributor_config::{self as config, Invocation, Loaded};
 
 /// What the first argument may be.
 const COMMANDS: [&str; 4] = ["run", "demo", "migration", "docs"];
@@ -88,7 +88,8 @@ async fn invoke(arguments: Vec<OsString>) -> ExitCode {
         }
     };
     // It reads files.
-    let load = tokio::task::spawn_blocking(|| config::load(arguments, std::env::vars_os()));
+    let load = || config::load(arguments, std::env::vars_os(), &check_store);
+    let load = tokio::task::spawn_blocking(load);
     let loaded = tokio::select! {
         loaded = load => loaded,
         signal = signals.end() => {

@@ -1,27 +1,17 @@
 //! The entries of `distributor.downstream`: a list of mappings in YAML, plain URLs elsewhere.
-//! The rules of an entry are checked here, where the line of each of its values is known.
+//! The rules of an entry are run here, where the line of each of its values is known.
 
 use figment::value::{Dict, Value};
 use http::{HeaderName, HeaderValue};
-
+use ingest::{DownstreamConfig, RESERVED_HEADERS};
 use settings::{Kind, Setting};
 
 use super::errors::{Findings, Origin};
+use super::rules::Section;
+use super::schema::downstream;
 use super::sources::collect::{Assignment, Collector, default_value, insert, parse_text};
 use super::sources::yaml::{Content, Entry, Node, at};
-use super::subtables::DOWNSTREAM;
-use super::validate::{check_file, check_tls_pair};
-
-/// Headers that the protocol fixes.
-const RESERVED_HEADERS: &[&str] = &[
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "host",
-    "transfer-encoding",
-    "x-prometheus-remote-write-version",
-];
+use super::validate::{check_file, file_text};
 
 /// Entries that differ from the defaults by their URL only.
 pub(super) fn from_urls(
@@ -30,7 +20,7 @@ pub(super) fn from_urls(
     origin: &Origin,
     findings: &mut Findings,
 ) -> Option<Value> {
-    let url_setting = DOWNSTREAM
+    let url_setting = downstream()
         .iter()
         .find(|setting| matches!(setting.kind, Kind::Url))?;
     let mut entries = Vec::new();
@@ -144,7 +134,7 @@ struct EntryCheck<'a> {
 impl<'a> EntryCheck<'a> {
     fn new(found: Vec<Assignment>, origin: &'a Origin, shown: &'a str) -> Self {
         let mut values = Dict::new();
-        for setting in DOWNSTREAM {
+        for setting in downstream() {
             insert(&mut values, setting.path, default_value(setting));
         }
         for assignment in &found {
@@ -158,15 +148,6 @@ impl<'a> EntryCheck<'a> {
         }
     }
 
-    fn text(&self, path: &str) -> String {
-        let value = Value::from(self.values.clone());
-        value
-            .find_ref(path)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_string()
-    }
-
     /// Where `path` was set, else where the entry begins.
     fn origin_of(&self, path: &str) -> &Origin {
         self.found
@@ -175,90 +156,39 @@ impl<'a> EntryCheck<'a> {
             .map_or(self.origin, |f| &f.origin)
     }
 
-    fn error(&self, path: &str, problem: &str, findings: &mut Findings) {
-        findings.error(
-            self.origin_of(path),
-            &format!("{}.{path}", self.shown),
-            problem,
-        );
-    }
-
     /// Checks the rules and returns the complete entry.
     fn finish(mut self, findings: &mut Findings) -> Dict {
-        let url = self.text("url");
-        if url.is_empty() {
-            self.error("url", "missing; every downstream needs a url", findings);
-        }
-        if self.text("name").is_empty() {
-            let name = url::Url::parse(&url).ok().and_then(|url| {
-                let port = url.port_or_known_default()?;
-                Some(format!("{}:{port}", url.host_str()?))
-            });
-            self.values
-                .insert("name".to_string(), Value::from(name.unwrap_or_default()));
-        }
-        self.check_credentials(&url, findings);
-        let path = |name: &str| format!("{}.{name}", self.shown);
-        check_tls_pair(
-            (&path("tls.cert_file"), &self.text("tls.cert_file")),
-            (&path("tls.key_file"), &self.text("tls.key_file")),
-            [
-                self.origin_of("tls.cert_file"),
-                self.origin_of("tls.key_file"),
-            ],
-            findings,
-        );
-        for name in [
-            "tls.ca_file",
-            "tls.cert_file",
-            "tls.key_file",
-            "bearer_token_file",
-        ] {
-            check_file(
-                &path(name),
-                &self.text(name),
-                self.origin_of(name),
-                findings,
-            );
+        // The table has checked every type.
+        match Value::from(self.values.clone()).deserialize::<DownstreamConfig>() {
+            Ok(config) => {
+                self.check(&config, findings);
+                self.values
+                    .insert("name".to_string(), Value::from(config.label()));
+            }
+            Err(error) => findings.error(self.origin, self.shown, error.to_string()),
         }
         self.values
     }
 
-    /// Only one of them can be the Authorization header.
-    fn check_credentials(&self, url: &str, findings: &mut Findings) {
-        let has = |path: &str| !self.text(path).is_empty();
-        let basic = has("basic_auth.username") || has("basic_auth.password");
-        if basic && !has("basic_auth.username") {
-            self.error(
-                "basic_auth.username",
-                "missing; basic_auth needs a username",
-                findings,
-            );
-        }
-        let in_headers = self
-            .values
-            .get("headers")
-            .and_then(Value::as_dict)
-            .is_some_and(|dict| {
-                dict.keys()
-                    .any(|name| name.eq_ignore_ascii_case("authorization"))
-            });
-        let in_url = url::Url::parse(url)
-            .is_ok_and(|url| !url.username().is_empty() || url.password().is_some());
-        let ways = [
-            ("basic_auth.username", basic),
-            ("bearer_token", has("bearer_token")),
-            ("bearer_token_file", has("bearer_token_file")),
-            ("headers", in_headers),
-            ("url", in_url),
-        ];
-        let used: Vec<&str> = ways.iter().filter(|way| way.1).map(|way| way.0).collect();
-        if let [_, .., last] = used.as_slice() {
-            let problem = format!(
-                "several ways to authenticate are set ({}); leave one of them",
-                used.join(", ")
-            );
-            self.error(last, &problem, findings);
+    fn check(&self, config: &DownstreamConfig, findings: &mut Findings) {
+        let section = Section {
+            path: self.shown,
+            needed_by: self.shown,
+        };
+        let inside = |path: &str| {
+            let path = path.strip_prefix(self.shown).unwrap_or_default();
+            self.origin_of(path.trim_start_matches('.')).to_string()
+        };
+        section.check(&inside, findings, |report| config.check(report));
+        let tls = &config.tls;
+        for (name, file) in [
+            ("tls.ca_file", &tls.ca_file),
+            ("tls.cert_file", &tls.cert_file),
+            ("tls.key_file", &tls.key_file),
+            ("bearer_token_file", &config.bearer_token_file),
+        ] {
+            let path = format!("{}.{name}", self.shown);
+            check_file(&path, &file_text(file), self.origin_of(name), findings);
         }
     }
 }

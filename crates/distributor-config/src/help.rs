@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use settings::{Kind, Setting};
 
-use super::schema::{MEMBERLIST, MEMBERLIST_IN_KVSTORE, all_settings};
-use super::subtables::{DOWNSTREAM, RUNTIME};
+use super::schema::{MEMBERLIST, MEMBERLIST_IN_KVSTORE, all_settings, downstream};
+use super::subtables::RUNTIME;
 use super::table::CONTROL;
 
 /// The text of `-help`, or of `-help-all`.
@@ -119,7 +119,7 @@ pub fn reference_markdown() -> String {
         row(&mut text, setting, Some(&flag));
     }
     text.push_str("\n## Entries of `distributor.downstream`\n\n");
-    rows(&mut text, DOWNSTREAM);
+    rows(&mut text, downstream());
     text.push_str(
         "\n## Runtime configuration file\n\nThe files of `runtime_config.file`. What a tenant does \
          not override has the value of `limits`. A file with a mistake is refused as a whole, and \

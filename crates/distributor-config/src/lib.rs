@@ -1,8 +1,8 @@
 //! The configuration of a distributor process: from YAML files, environment and flags to one typed
 //! [`Config`], with one report of everything wrong.
 //!
-//! Each setting has one home, in the crate that obeys it ([`settings`]): the stores, the tracker. This
-//! crate puts their rows under the prefixes of the process (`schema.rs`), beside those of its own, and
+//! Each setting has one home, in the crate that obeys it ([`settings`]): the stores, the tracker, the push
+//! path. This crate puts their rows under the prefixes of the process (`schema.rs`), beside those of its own, and
 //! nests their structs in the [`Config`]. It knows how settings are written and which
 //! rules hold between crates; it opens no store and serves no request. The limits of tenants, which
 //! change while a process runs, are read here as well ([`RuntimeConfig`]).
@@ -26,7 +26,6 @@ mod schema;
 mod sources;
 mod subtables;
 mod table;
-mod text;
 mod validate;
 
 #[cfg(test)]
@@ -39,9 +38,8 @@ use std::path::PathBuf;
 pub use errors::{ConfigError, ConfigErrors, Origin};
 pub use help::reference_markdown;
 pub use model::{
-    BasicAuth, ClientAuth, ClientTls, Config, DistributorConfig, DownstreamConfig, HaTrackerConfig,
-    InstanceLimits, KvStoreConfig, Limits, LogFormat, LogLevel, MultiSettings, RuntimeConfigSource,
-    ServerConfig, ServerTls, StoreKind,
+    ClientAuth, Config, DistributorConfig, HaTrackerConfig, KvStoreConfig, Limits, LogFormat,
+    LogLevel, MultiSettings, RuntimeConfigSource, ServerConfig, ServerTls, StoreKind,
 };
 pub use render::{Mode, render_json, render_yaml};
 pub use runtime::{MultiKvOverride, RuntimeConfig, RuntimeSnapshot, TenantLimits};

@@ -2,7 +2,8 @@
 
 use std::sync::LazyLock;
 
-use ha_tracker::HaLimits;
+use ha_tracker::{HaLimits, TrackerConfig};
+use ingest::{BasicAuth, ClientTls, DownstreamConfig, IngestConfig, InstanceLimits, PushLimits};
 use kv_consul::ConsulConfig;
 use kv_etcd::EtcdConfig;
 use kv_memberlist::MemberlistConfig;
@@ -10,10 +11,10 @@ use kv_multi::MultiConfig;
 use settings::Setting;
 
 use crate::model::{
-    Config, DistributorConfig, HaTrackerConfig, InstanceLimits, KvStoreConfig, Limits,
-    MultiSettings, RuntimeConfigSource, ServerConfig, ServerTls,
+    Config, HaTrackerConfig, KvStoreConfig, MultiSettings, RuntimeConfigSource, ServerConfig,
+    ServerTls,
 };
-use crate::table::DOWNSTREAMS;
+use crate::table::downstreams;
 
 /// What every environment variable of ours begins with.
 pub(crate) const ENVIRONMENT_PREFIX: &str = "HA_DISTRIBUTOR_";
@@ -23,6 +24,8 @@ pub(crate) const MEMBERLIST: &str = "memberlist";
 /// Where the section may stand as well, as in Mimir's migration guide. It is nearer to the store
 /// there: what it sets wins over the same in [`MEMBERLIST`] of the same file.
 pub(crate) const MEMBERLIST_IN_KVSTORE: &str = "distributor.ha_tracker.kvstore.memberlist";
+/// The section of the tracker.
+const HA_TRACKER: &str = "distributor.ha_tracker";
 /// The section of a store.
 pub(crate) const CONSUL: &str = "distributor.ha_tracker.kvstore.consul";
 /// The section of a store.
@@ -35,14 +38,19 @@ pub(crate) const MULTI_KV: &str = "distributor.ha_tracker.kvstore.multi";
 pub(crate) fn all_settings() -> &'static [Setting] {
     static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
         let (http, listeners) = split(ServerConfig::SETTINGS, "http_listen_conn_limit");
-        let (samples, ingestion) = split(Limits::SETTINGS, "ingestion_rate");
+        let (samples, ingestion) = split(PushLimits::SETTINGS, "ingestion_rate");
         [
             Config::SETTINGS.to_vec(),
             own("server", http),
             tls("http", "HTTP"),
             tls("grpc", "gRPC"),
             own("server", listeners),
-            own("distributor.ha_tracker", HaTrackerConfig::SETTINGS),
+            own(HA_TRACKER, HaTrackerConfig::SETTINGS),
+            joined(
+                HA_TRACKER,
+                "distributor.ha-tracker",
+                TrackerConfig::SETTINGS,
+            ),
             own("distributor.ha_tracker.kvstore", KvStoreConfig::SETTINGS),
             of_store(
                 CONSUL,
@@ -63,14 +71,35 @@ pub(crate) fn all_settings() -> &'static [Setting] {
                 MultiSettings::SETTINGS,
             ),
             mirroring(),
-            own("distributor", DistributorConfig::SETTINGS),
-            own("distributor.instance_limits", InstanceLimits::SETTINGS),
-            DOWNSTREAMS.to_vec(),
-            own("limits", samples),
+            joined("distributor", "distributor", IngestConfig::SETTINGS),
+            joined(
+                "distributor.instance_limits",
+                "distributor.instance-limits",
+                InstanceLimits::SETTINGS,
+            ),
+            vec![downstreams(downstream())],
+            joined("limits", "distributor", samples),
             elections(),
-            own("limits", ingestion),
+            joined("limits", "distributor", ingestion),
             own("runtime_config", RuntimeConfigSource::SETTINGS),
             joined(MEMBERLIST, "memberlist", MemberlistConfig::SETTINGS),
+        ]
+        .concat()
+    });
+    &SETTINGS
+}
+
+/// The settings of one entry of `distributor.downstream`.
+pub(crate) fn downstream() -> &'static [Setting] {
+    static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
+        let (request, rest) = split(DownstreamConfig::SETTINGS, "bearer_token");
+        let (bearer, places) = split(rest, "max_concurrency");
+        [
+            request.to_vec(),
+            own("basic_auth", BasicAuth::SETTINGS),
+            bearer.to_vec(),
+            own("tls", ClientTls::SETTINGS),
+            places.to_vec(),
         ]
         .concat()
     });

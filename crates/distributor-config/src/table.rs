@@ -2,8 +2,6 @@
 
 use settings::{Kind, Setting};
 
-use crate::subtables::DOWNSTREAM;
-
 /// The flags that say what to do instead of how to do it.
 pub(crate) static CONTROL: &[Setting] = &[
     Setting::new(
@@ -59,14 +57,16 @@ pub(crate) static CONTROL: &[Setting] = &[
     .basic(),
 ];
 
-/// The list of the downstreams, whose items have a table of their own.
-pub(crate) static DOWNSTREAMS: &[Setting] = &[Setting::new(
-    "distributor.downstream",
-    "distributor.downstream.url",
-    Kind::Records(DOWNSTREAM),
-    "",
-    "Where accepted samples are sent by remote write; every one must accept them. As a flag: \
+/// The list of the downstreams, whose entries have the settings `entry`.
+pub(crate) fn downstreams(entry: &'static [Setting]) -> Setting {
+    Setting::new(
+        "distributor.downstream",
+        "distributor.downstream.url",
+        Kind::Records(entry),
+        "",
+        "Where accepted samples are sent by remote write; every one must accept them. As a flag: \
          the URLs, with commas or by repeating the flag. Without any, samples are counted and \
          dropped.",
-)
-.basic()];
+    )
+    .basic()
+}

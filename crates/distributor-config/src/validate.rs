@@ -123,7 +123,7 @@ fn check_etcd_files(etcd: &EtcdConfig, origin_of: OriginOf<'_>, findings: &mut F
     }
 }
 
-fn file_text(file: &Option<PathBuf>) -> String {
+pub(super) fn file_text(file: &Option<PathBuf>) -> String {
     file.as_ref()
         .map(|file| file.display().to_string())
         .unwrap_or_default()
@@ -132,7 +132,7 @@ fn file_text(file: &Option<PathBuf>) -> String {
 /// A sender that waits for a downstream that hangs sends nothing else: it must not look silent.
 fn warn_of_slow_downstream(config: &Config, findings: &mut Findings) {
     let (timeout, failover) = (
-        config.distributor.remote_timeout,
+        config.distributor.push.remote_timeout,
         config.limits.elections.failover_timeout,
     );
     if config.distributor.ha_tracker.enable_ha_tracker && timeout >= failover {
@@ -213,7 +213,7 @@ fn check_server_tls(
 }
 
 /// A certificate needs its key, and the other way round. Each is a path and its value.
-pub(super) fn check_tls_pair(
+fn check_tls_pair(
     cert: (&str, &str),
     key: (&str, &str),
     origins: [&dyn Display; 2],
@@ -255,30 +255,12 @@ pub(super) fn check_limits(
     origin_of: OriginOf<'_>,
     findings: &mut Findings,
 ) {
-    let elections = Section {
+    let section = Section {
         path: section,
         needed_by: section,
     };
-    elections.check(origin_of, findings, |report| limits.elections.check(report));
-    let path = |name: &str| format!("{section}.{name}");
-    let known =
-        |paths: &[&String], findings: &Findings| !paths.iter().any(|path| findings.concerns(path));
-    let cluster_path = path("ha_cluster_label");
-    let replica_path = path("ha_replica_label");
-    if known(&[&cluster_path, &replica_path], findings)
-        && limits.ha_cluster_label == limits.ha_replica_label
-    {
-        let problem = format!(
-            "got {:?}, which is also ha_cluster_label ({}); they must be different labels",
-            limits.ha_replica_label,
-            origin_of(&cluster_path)
-        );
-        findings.error(
-            &set_one(&[&replica_path, &cluster_path], origin_of),
-            &replica_path,
-            problem,
-        );
-    }
+    section.check(origin_of, findings, |report| limits.elections.check(report));
+    section.check(origin_of, findings, |report| limits.push.check(report));
 }
 
 /// Where the first of `paths` that is not left at its default was set: that is what to change.

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use distributor::config::{self, Config, Invocation};
 use distributor::{Running, start};
+use distributor_config::{Config, Invocation};
 use futures::future::{join_all, select_all};
 
 use crate::error::DemoError;
@@ -81,13 +81,13 @@ fn configuration(
     flags.extend(join.map(|address| format!("-memberlist.join={address}")));
     // Not the environment: the demo is the same everywhere.
     let no_variables = std::iter::empty();
-    match config::load(flags.into_iter().map(Into::into), no_variables)
-        .map_err(DemoError::Config)?
-    {
+    let flags = flags.into_iter().map(Into::into);
+    let loaded = distributor_config::load(flags, no_variables, &distributor::check_store);
+    match loaded.map_err(DemoError::Config)? {
         Invocation::Run(loaded) | Invocation::Check(loaded) => Ok(loaded.config),
-        Invocation::Help(_) | Invocation::Version => {
-            Err(DemoError::Config(config::ConfigErrors(Vec::new())))
-        }
+        Invocation::Help(_) | Invocation::Version => Err(DemoError::Config(
+            distributor_config::ConfigErrors(Vec::new()),
+        )),
     }
 }
 
@@ -101,7 +101,7 @@ mod tests {
             let join = Some(([127, 0, 0, 1], 7946).into());
             let config = configuration(&script, "http://127.0.0.1:9/api/v1/push", 0, join).unwrap();
             assert!(config.distributor.ha_tracker.enable_ha_tracker);
-            assert!(config.limits.accept_ha_samples);
+            assert!(config.limits.push.accept_ha_samples);
             assert_eq!(
                 config.limits.elections.failover_timeout,
                 script.failover_timeout

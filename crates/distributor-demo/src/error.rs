@@ -3,7 +3,7 @@
 use std::io;
 
 use distributor::StartError;
-use distributor::config::ConfigErrors;
+use distributor_config::ConfigErrors;
 
 /// Why the demo cannot begin.
 #[derive(Debug, thiserror::Error)]

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use admin::{Admin, Build, Exposition, Health, HealthSources, MultiKv, Readiness};
 use distributor_config::{Config, ConfigErrors, RuntimeConfig, TenantLimits};
-use ha_tracker::{HaLimits, HaTracker, ReplicaDesc, TrackerConfig, TrackerHandle};
-use ingest::{DownstreamError, Pusher};
+use ha_tracker::{HaLimits, HaTracker, ReplicaDesc, TrackerHandle};
+use ingest::{DownstreamError, Downstreams, Pusher};
 use kv_core::{FailureCause, Store, TaskFailed};
 use kv_memberlist::Memberlist;
 use kv_multi::{MultiHandle, MultiStore};
@@ -16,7 +16,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::grpc_server::{GrpcParts, GrpcServer};
-use crate::intake::{Intake, downstreams, ingest_config};
+use crate::intake::Intake;
 use crate::listener::{ConnectionMetrics, ServeError, Server};
 use crate::metrics::{self, RequestMetrics};
 use crate::store::{Backend, StoreConfigError};
@@ -112,7 +112,8 @@ pub async fn check(config: &Config) -> Checked {
             mistake(error.to_string());
         }
     }
-    if let Err(error) = downstreams(config, &mut Registry::default()) {
+    let downstreams = &config.distributor.push.downstream;
+    if let Err(error) = Downstreams::new(downstreams, &mut Registry::default()) {
         mistake(error.to_string());
     }
     match RuntimeConfig::check(config.runtime_config.clone(), config.limits.clone()).await {
@@ -157,7 +158,7 @@ async fn compose(
     )
     .await
     .map_err(StartError::RuntimeConfig)?;
-    let downstreams = downstreams(&config, &mut registry)?;
+    let downstreams = Downstreams::new(&config.distributor.push.downstream, &mut registry)?;
     if downstreams.is_empty() {
         tracing::warn!(
             "no downstream is configured (distributor.downstream): accepted samples are counted \
@@ -179,18 +180,15 @@ async fn compose(
     let ha = &config.distributor.ha_tracker;
     let (tracker, tracker_handle) = match store.filter(|_| ha.enable_ha_tracker) {
         Some(store) => {
-            let tracker_config = TrackerConfig {
-                elected_replica_metric: ha.enable_elected_replica_metric,
-                ..TrackerConfig::default()
-            };
             let limits = Arc::new(RuntimeLimits(runtime.reader()));
-            let (tracker, handle) = HaTracker::start(store, limits, tracker_config, &mut registry);
+            let (tracker, handle) =
+                HaTracker::start(store, limits, ha.tracker.clone(), &mut registry);
             (Some(tracker), Some(handle))
         }
         None => (None, None),
     };
     let pusher = Arc::new(Pusher::new(
-        &ingest_config(&config),
+        &config.distributor.push,
         tracker.clone(),
         downstreams,
         &mut registry,

@@ -5,7 +5,6 @@
 //! it, and tests call it too; several distributors can run in one process.
 
 mod app;
-pub mod config;
 pub mod descriptors;
 mod grpc_server;
 mod http_server;
@@ -17,9 +16,8 @@ mod multi;
 pub mod reference;
 pub mod signals;
 mod store;
-mod tls;
 mod version;
 
 pub use app::{Checked, Running, StartError, check, start, start_with_store};
-pub use store::StoreConfigError;
+pub use store::{StoreConfigError, check as check_store};
 pub use version::{REVISION, VERSION};

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use distributor_config::Invocation;
 use http::HeaderMap;
 use ingest::{PushBody, Sender};
 use remote_write::Version;
 
-use crate::config::{self, Invocation};
 use crate::intake::Received;
-use crate::{Running, metrics};
+use crate::{Running, metrics, store};
 
 /// A 1.0 request with the series `{__replica__="r", cluster="c"}` and one sample.
 const REQUEST: &[u8] =
@@ -51,7 +51,8 @@ async fn scrape_one_of_everything(runtime_file: &str) -> Result<String, Referenc
         "-distributor.downstream.url=http://127.0.0.1:9/",
         runtime_flag.as_str(),
     ];
-    let Invocation::Run(loaded) = config::load(flags.map(Into::into), [])? else {
+    let loaded = distributor_config::load(flags.map(Into::into), [], &store::check)?;
+    let Invocation::Run(loaded) = loaded else {
         return Err("the flags of the reference do not start a distributor".into());
     };
     let running = crate::start(loaded.config).await?;

@@ -71,8 +71,12 @@ impl Backend {
     }
 }
 
-/// Whether a store of this kind can be made as configured. Listens nowhere and connects to nothing.
-pub(crate) fn check(config: &Config, kind: StoreKind) -> Result<(), String> {
+/// Whether a store of this kind can be made as configured: for [`distributor_config::load`]. Listens
+/// nowhere and connects to nothing.
+///
+/// # Errors
+/// Why not.
+pub fn check(config: &Config, kind: StoreKind) -> Result<(), String> {
     let checked = match client(&config.distributor.ha_tracker.kvstore, kind) {
         Some(client) => client.map(drop),
         None => config.memberlist.keyring().map(drop).map_err(Into::into),

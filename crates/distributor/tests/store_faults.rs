@@ -9,8 +9,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use distributor::config::{self, Invocation};
-use distributor::{Running, start_with_store};
+use distributor::{Running, check_store, start_with_store};
+use distributor_config::Invocation;
 use kv_core::InMemoryStore;
 use kv_core::faults::{Faults, FaultyStore};
 use remote_write::proto::v1::{Label, Sample, TimeSeries, WriteRequest};
@@ -32,7 +32,7 @@ impl Setup {
             "-distributor.ha-tracker.enable-for-all-users",
         ];
         let flags = flags.iter().chain(more_flags).map(Into::into);
-        let loaded = match config::load(flags, []).unwrap() {
+        let loaded = match distributor_config::load(flags, [], &check_store).unwrap() {
             Invocation::Run(loaded) => loaded,
             other => panic!("{other:?}"),
         };

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 /// A source of Unix milliseconds. Checks are given the time by their caller; only the tracker's own
 /// tasks read it here.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Clock {
     /// The system's wall clock, corrections included: the times are compared with those of other
     /// machines.

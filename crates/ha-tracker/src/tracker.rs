@@ -8,6 +8,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use kv_core::{Store, StoreError, TaskFailed, Tasks};
 use prometheus_client::registry::Registry;
+use settings::{Kind, settings};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument;
 
@@ -27,31 +28,30 @@ use crate::tasks::{Admissions, Cleanup, Follow, NotAdmitted, Probe, Refresh};
 use crate::timing::Timing;
 use crate::writer::Writer;
 
-/// What a tracker is made of, besides its store and its limits.
-#[derive(Debug, Clone)]
-pub struct TrackerConfig {
-    /// Adds `cortex_ha_tracker_elected_replica_status`, one series per cluster.
-    pub elected_replica_metric: bool,
-    /// Mean time between two clean-ups; each is 20 % earlier or later. Default 30 min.
-    pub cleanup_interval: Duration,
-    /// An entry not refreshed for this long is marked for deletion, and deleted this long after
-    /// that. Default 30 min.
-    pub cleanup_age: Duration,
-    /// Time source of the background tasks.
-    pub clock: Clock,
-    /// Position in the jitter range of the update timeout, in [-1, 1); `None` draws one.
-    pub jitter: Option<f64>,
-}
-
-impl Default for TrackerConfig {
-    fn default() -> Self {
-        Self {
-            elected_replica_metric: false,
-            cleanup_interval: Duration::from_secs(30 * 60),
-            cleanup_age: Duration::from_secs(30 * 60),
-            clock: Clock::System,
-            jitter: None,
-        }
+settings! {
+    /// What a tracker is made of, besides its store and its limits.
+    pub struct TrackerConfig {
+        /// Expose cortex_ha_tracker_elected_replica_status, with the elected replica as a label.
+        #[setting(
+            name = "enable_elected_replica_metric",
+            flag = "enable-elected-replica-metric",
+            kind = Kind::Bool,
+            default = "false"
+        )]
+        pub elected_replica_metric: bool;
+        /// Mean time between two clean-ups; each is 20 % earlier or later. Default 30 min.
+        #[serde(skip)]
+        pub cleanup_interval: Duration = Duration::from_secs(30 * 60),
+        /// An entry not refreshed for this long is marked for deletion, and deleted this long
+        /// after that. Default 30 min.
+        #[serde(skip)]
+        pub cleanup_age: Duration = Duration::from_secs(30 * 60),
+        /// Time source of the background tasks.
+        #[serde(skip)]
+        pub clock: Clock = Clock::System,
+        /// Position in the jitter range of the update timeout, in [-1, 1); `None` draws one.
+        #[serde(skip)]
+        pub jitter: Option<f64> = None,
     }
 }
 

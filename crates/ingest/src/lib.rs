@@ -7,21 +7,14 @@
 //! nothing that was acknowledged is only in this process's memory.
 //!
 //! It knows HTTP as the protocol of remote write, hence of the downstreams, but no server; and its
-//! configuration as plain data ([`IngestConfig`], [`TenantLimits`], [`DownstreamConfig`]), not where
-//! that comes from.
+//! configuration as plain data ([`IngestConfig`], [`PushLimits`]), not where that comes from.
 //!
 //! ```
-//! use ingest::{Downstreams, IngestConfig, PushBody, PushRequest, Pusher, TenantLimits};
+//! use ingest::{Downstreams, IngestConfig, PushBody, PushLimits, PushRequest, Pusher};
 //! use remote_write::Version;
 //!
 //! # async fn push(body: bytes::Bytes) -> Result<(), ingest::Rejection> {
-//! let config = IngestConfig {
-//!     max_recv_msg_size: 100 << 20,
-//!     remote_timeout: std::time::Duration::from_secs(20),
-//!     max_inflight_push_requests: 0,
-//!     max_inflight_push_requests_bytes: None,
-//!     max_ingestion_rate: 0.0,
-//! };
+//! let config = IngestConfig { max_recv_msg_size: 10 << 20, ..IngestConfig::default() };
 //! let mut registry = prometheus_client::registry::Registry::default();
 //! let pusher = Pusher::new(&config, None, Downstreams::default(), &mut registry);
 //! let answer = pusher
@@ -29,7 +22,7 @@
 //!         tenant: "team-a",
 //!         client: None,
 //!         version: Version::V1,
-//!         limits: TenantLimits::default(),
+//!         limits: &PushLimits::default(),
 //!         body: PushBody::Snappy(body),
 //!         headers: http::HeaderMap::new(),
 //!         held: pusher.hold(),
@@ -64,7 +57,10 @@ pub use answer::{DownstreamAnswer, Outcome, PushAnswer, Rejection, Written};
 pub use bounds::{Arrival, Held, InFlightRequest};
 pub use buffers::Message;
 pub use cause::Cause;
-pub use config::{Credentials, DownstreamConfig, IngestConfig, TenantLimits};
+pub use config::{
+    BasicAuth, ClientTls, DownstreamConfig, IngestConfig, InstanceLimits, PushLimits,
+    RESERVED_HEADERS,
+};
 pub use downstream::{
     DownstreamError, DownstreamTrouble, Downstreams, WRITTEN_EXEMPLARS, WRITTEN_HISTOGRAMS,
     WRITTEN_SAMPLES,

@@ -21,7 +21,7 @@ use crate::bounds::{
 };
 use crate::buffers::Message;
 use crate::codec::{Codec, Content};
-use crate::config::{IngestConfig, TenantLimits};
+use crate::config::{IngestConfig, PushLimits};
 use crate::counters::add;
 use crate::downstream::{DownstreamTrouble, Downstreams, Forward};
 use crate::expand::{Compression, expand};
@@ -55,7 +55,7 @@ struct Job<'a> {
     tenant: &'a str,
     client: Option<IpAddr>,
     version: Version,
-    limits: TenantLimits<'a>,
+    limits: &'a PushLimits,
     /// If the tenant's samples are deduplicated.
     tracker: Option<&'a Arc<HaTracker>>,
     deadline: Instant,
@@ -77,17 +77,18 @@ impl Pusher {
             "Current number of inflight push requests in distributor",
             inflight.clone(),
         );
-        let most_bytes = push_limit(config.max_inflight_push_requests_bytes);
+        let instance_limits = &config.instance_limits;
+        let most_bytes = push_limit(instance_limits.max_inflight_push_requests_bytes);
         let memory = Arc::new(Budget::new(most_bytes));
         registry.register_collector(Box::new(InstanceCollector {
             memory: Arc::clone(&memory),
             limits: [
                 (
                     "max_inflight_push_requests",
-                    config.max_inflight_push_requests as f64,
+                    instance_limits.max_inflight_push_requests as f64,
                 ),
                 ("max_inflight_push_requests_bytes", most_bytes as f64),
-                ("max_ingestion_rate", config.max_ingestion_rate),
+                ("max_ingestion_rate", instance_limits.max_ingestion_rate),
             ],
         }));
         Self {
@@ -96,10 +97,10 @@ impl Pusher {
             tenants,
             codec: Codec::new(config.max_recv_msg_size),
             arrivals: Arrivals::register(registry),
-            requests: InFlight::new(config.max_inflight_push_requests, inflight),
+            requests: InFlight::new(instance_limits.max_inflight_push_requests, inflight),
             memory,
             instance_rate: TokenBucket::default(),
-            max_ingestion_rate: config.max_ingestion_rate,
+            max_ingestion_rate: instance_limits.max_ingestion_rate,
             remote_timeout: config.remote_timeout,
             complaints: LogThrottle::default(),
             refusals: Refusals::default(),
@@ -380,8 +381,8 @@ impl Pusher {
         held: &mut Held<'_>,
     ) -> Result<(Scan, Content), Rejection> {
         let names = job.tracker.map(|_| HaLabelNames {
-            cluster: job.limits.ha_cluster_label,
-            replica: job.limits.ha_replica_label,
+            cluster: &job.limits.ha_cluster_label,
+            replica: &job.limits.ha_replica_label,
         });
         self.codec
             .scan(body, held, job.deadline, |message, scratch| {
@@ -444,9 +445,7 @@ impl Pusher {
                 client: job.client,
                 now_s: self.tenants.now_s(),
             };
-            tenant
-                .untold
-                .add(scan, &source, &job.limits, &self.refusals);
+            tenant.untold.add(scan, &source, job.limits, &self.refusals);
         }
         judged.outcome(job.tracker, job.tenant, scan, all_dropped)
     }

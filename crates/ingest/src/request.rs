@@ -7,7 +7,7 @@ use remote_write::Version;
 
 use crate::bounds::{Held, InFlightRequest};
 use crate::buffers::Message;
-use crate::config::TenantLimits;
+use crate::config::PushLimits;
 
 /// One push request, its headers understood and its body read.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub struct PushRequest<'a> {
     /// Schema of the body.
     pub version: Version,
     /// What the tenant may at this moment.
-    pub limits: TenantLimits<'a>,
+    pub limits: &'a PushLimits,
     /// At most [`crate::IngestConfig::max_recv_msg_size`] bytes.
     pub body: PushBody,
     /// Headers that the downstream gets to see as well.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use remote_write::{OneLabel, Scan};
 
 use crate::cause::Cause;
-use crate::config::TenantLimits;
+use crate::config::PushLimits;
 use crate::counters::add;
 use crate::refusals::{Occurrence, Refusals};
 
@@ -34,7 +34,7 @@ impl Untold {
         &self,
         scan: &Scan,
         source: &Source<'_>,
-        limits: &TenantLimits<'_>,
+        limits: &PushLimits,
         refusals: &Refusals,
     ) {
         let samples = scan.other.samples + scan.other.histograms;
@@ -72,10 +72,10 @@ fn tell(
     neither: u64,
     one: OneLabel,
     source: &Source<'_>,
-    limits: &TenantLimits<'_>,
+    limits: &PushLimits,
     refusals: &Refusals,
 ) {
-    let (cluster, replica) = (limits.ha_cluster_label, limits.ha_replica_label);
+    let (cluster, replica) = (&limits.ha_cluster_label, &limits.ha_replica_label);
     let note = |cause, count, message: &str| {
         let occurrence = Occurrence {
             tenant: source.tenant,

@@ -1,6 +1,7 @@
 //! The types that fields of settings can have: from the default's text, and as serde writes and reads
 //! them: durations in Go's notation, and empty text where there is nothing.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -58,7 +59,12 @@ pub fn deserialize<'de, T: Field, D: Deserializer<'de>>(deserializer: D) -> Resu
 /// If the text is not of the kind, or the kind not that of the type: whatever makes the struct of the
 /// settings shows it.
 pub fn built_in<T: Field>(kind: Kind, text: &str) -> T {
-    match kind.parse(text).and_then(T::from_value) {
+    let value = match kind {
+        // A mapping, and a URL that is required, have no text: they are empty until they are set.
+        Kind::Headers | Kind::Url if text.is_empty() => Some(Value::Text(String::new())),
+        kind => kind.parse(text),
+    };
+    match value.and_then(T::from_value) {
         Some(value) => value,
         None => unreachable!("the default {text:?} is not {}", kind.expected()),
     }
@@ -161,6 +167,28 @@ impl Field for Option<Secret> {
 
     fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Secret::deserialize(deserializer).map(some_secret)
+    }
+}
+
+/// Names to values; its only text is the empty one.
+impl Field for BTreeMap<String, Secret> {
+    fn from_value(value: Value) -> Option<Self> {
+        match value {
+            Value::Text(text) if text.is_empty() => Some(Self::new()),
+            _ => None,
+        }
+    }
+
+    fn is_zero(&self) -> bool {
+        self.is_empty()
+    }
+
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.serialize(serializer)
+    }
+
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize(deserializer)
     }
 }
 

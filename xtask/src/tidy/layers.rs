@@ -43,11 +43,22 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ),
     // The tracker never sees a backend; one of its examples does.
     ("ha-tracker", &["kv-core", "settings"], &["kv-memberlist"]),
-    ("ingest", &["ha-tracker", "kv-core", "remote-write"], &[]),
+    (
+        "ingest",
+        &[
+            "ha-tracker",
+            "kv-core",
+            "remote-write",
+            "settings",
+            "tls-files",
+        ],
+        &[],
+    ),
     (
         "distributor-config",
         &[
             "ha-tracker",
+            "ingest",
             "kv-consul",
             "kv-etcd",
             "kv-memberlist",
@@ -104,6 +115,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
             "admin-api",
             "command-output",
             "distributor",
+            "distributor-config",
             "remote-write-testkit",
             "scrape-client",
         ],
@@ -114,6 +126,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
         &[
             "command-output",
             "distributor",
+            "distributor-config",
             "distributor-demo",
             "migration-status",
         ],

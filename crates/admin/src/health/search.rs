@@ -56,9 +56,9 @@ pub(super) fn all(sources: &HealthSources) -> Vec<Found> {
     }
     let refusals = pusher.refusals();
     found.extend(senders::found(&refusals, Clock::System.now_ms()));
-    let by_default = config.limits.accept_ha_samples;
+    let by_default = config.limits.push.accept_ha_samples;
     found.extend(deduplication(tracker.is_some(), by_default, limits));
-    if config.distributor.downstream.is_empty() {
+    if config.distributor.push.downstream.is_empty() {
         found.push(no_downstream());
     }
     found.extend(downstreams(pusher));
@@ -147,7 +147,7 @@ fn deduplication(has_tracker: bool, by_default: bool, limits: &TenantLimits) -> 
         || limits
             .snapshot()
             .tenants()
-            .any(|(_, limits)| limits.accept_ha_samples);
+            .any(|(_, limits)| limits.push.accept_ha_samples);
     let (kind, what, remedy) = match (has_tracker, accepts) {
         (true, true) => return None,
         (false, accepts) => (

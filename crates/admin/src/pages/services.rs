@@ -106,7 +106,7 @@ fn class(conditions: &[&Condition]) -> &'static str {
 impl Parts {
     pub(crate) fn new(admin: &Admin) -> Self {
         let distributor = &admin.config.distributor;
-        let downstreams = distributor.downstream.iter();
+        let downstreams = distributor.push.downstream.iter();
         Self {
             health: Arc::clone(&admin.health),
             tracker: admin.tracker.clone(),

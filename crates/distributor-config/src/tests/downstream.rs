@@ -28,7 +28,7 @@ distributor:
 #[test]
 fn entries_take_their_settings_and_defaults() {
     let config = from_yaml(COMPLETE);
-    let [main, second, third] = config.distributor.downstream.as_slice() else {
+    let [main, second, third] = config.distributor.push.downstream.as_slice() else {
         panic!("three entries");
     };
     assert_eq!(main.name, "main");
@@ -78,10 +78,11 @@ fn a_later_list_replaces_an_earlier_one() {
         flags: &["-distributor.downstream.url=http://only/"],
         ..Process::default()
     };
-    assert_eq!(process.config().distributor.downstream.len(), 1);
+    assert_eq!(process.config().distributor.push.downstream.len(), 1);
     assert!(
         from_yaml("distributor: {downstream: []}")
             .distributor
+            .push
             .downstream
             .is_empty()
     );
@@ -136,7 +137,7 @@ fn a_token_file_that_exists_is_taken() {
         "distributor: {{downstream: [{{url: 'http://a/', bearer_token_file: '{}'}}]}}",
         file.path().display()
     ));
-    let path = config.distributor.downstream[0]
+    let path = config.distributor.push.downstream[0]
         .bearer_token_file
         .as_deref();
     assert_eq!(path, Some::<&Path>(file.path()));

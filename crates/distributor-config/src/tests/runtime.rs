@@ -105,7 +105,13 @@ async fn overrides_apply_to_their_tenant() {
         Duration::from_secs(30),
         "from the defaults"
     );
-    assert!(runtime.reader().limits("two.with-dots").accept_ha_samples);
+    assert!(
+        runtime
+            .reader()
+            .limits("two.with-dots")
+            .push
+            .accept_ha_samples
+    );
     assert_eq!(*runtime.limits("other"), defaults());
     assert!(Arc::ptr_eq(
         &runtime.limits("other"),
@@ -144,7 +150,7 @@ async fn later_files_win_by_key() {
     let runtime = files.start(&["a.yaml", "b.yaml"]).await;
     let limits = runtime.limits("t");
     assert_eq!(limits.elections.max_clusters, 3);
-    assert!((limits.ingestion_rate - 2.0).abs() < f64::EPSILON);
+    assert!((limits.push.ingestion_rate - 2.0).abs() < f64::EPSILON);
     let multi = MultiKvOverride {
         primary: None,
         mirror_enabled: Some(false),
@@ -313,14 +319,14 @@ async fn an_empty_file_changes_nothing_until_it_says_that_nothing_is_overridden(
         let mistakes = runtime.reload_now().await.unwrap_err().to_string();
         assert!(mistakes.contains("is empty and had content before; write {}"));
         tokio::time::sleep(PERIOD * 10).await;
-        assert!(runtime.limits("t").accept_ha_samples);
+        assert!(runtime.limits("t").push.accept_ha_samples);
         assert!(files.metrics().contains("last_reload_successful 0"));
         assert!(runtime.reader().refused().is_some());
     }
     files.write("a.yaml", "{}");
     let mut changes = runtime.subscribe();
     changes.changed().await.unwrap();
-    assert!(!runtime.limits("t").accept_ha_samples);
+    assert!(!runtime.limits("t").push.accept_ha_samples);
     assert!(runtime.reader().refused().is_none());
     runtime.shutdown().await.unwrap();
 }
@@ -332,7 +338,7 @@ async fn a_file_that_was_cut_in_the_middle_of_a_write_changes_nothing() {
     // It parses, and one tenant is missing.
     files.write("a.yaml", "overrides: {t: {accept_ha_samples: true}}");
     tokio::time::sleep(PERIOD * 2).await;
-    assert!(runtime.limits("u").accept_ha_samples);
+    assert!(runtime.limits("u").push.accept_ha_samples);
     let refused = runtime.reader().refused().unwrap();
     assert!(
         refused.mistakes.to_string().contains("has shrunk in place"),
@@ -347,7 +353,10 @@ async fn a_file_that_was_cut_in_the_middle_of_a_write_changes_nothing() {
     files.write("a.yaml", "overrides: {t: {accept_ha_samples: true}}");
     let mut changes = runtime.subscribe();
     changes.changed().await.unwrap();
-    assert!(!runtime.limits("u").accept_ha_samples, "it has stayed so");
+    assert!(
+        !runtime.limits("u").push.accept_ha_samples,
+        "it has stayed so"
+    );
     runtime.shutdown().await.unwrap();
 }
 
@@ -361,6 +370,6 @@ async fn a_file_that_was_replaced_as_a_whole_is_taken_over_soon() {
     let begun = tokio::time::Instant::now();
     changes.changed().await.unwrap();
     assert!(begun.elapsed() <= PERIOD + Duration::from_secs(2));
-    assert!(!runtime.limits("t").accept_ha_samples);
+    assert!(!runtime.limits("t").push.accept_ha_samples);
     runtime.shutdown().await.unwrap();
 }

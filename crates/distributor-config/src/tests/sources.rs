@@ -36,7 +36,10 @@ fn later_sources_win() {
         Duration::from_secs(6),
         "flag over environment"
     );
-    assert_eq!(config.limits.ha_replica_label, "__replica__", "default");
+    assert_eq!(
+        config.limits.push.ha_replica_label, "__replica__",
+        "default"
+    );
 }
 
 #[test]
@@ -86,12 +89,13 @@ fn flags_are_as_in_go() {
         (1, 2)
     );
     assert!(config.distributor.ha_tracker.enable_ha_tracker);
-    assert!(config.limits.accept_ha_samples);
+    assert!(config.limits.push.accept_ha_samples);
     assert!(!config.multitenancy_enabled);
-    assert_eq!(config.limits.ha_replica_label, "last=wins");
-    assert_eq!(config.limits.ha_cluster_label, "-dash");
+    assert_eq!(config.limits.push.ha_replica_label, "last=wins");
+    assert_eq!(config.limits.push.ha_cluster_label, "-dash");
     let names: Vec<_> = config
         .distributor
+        .push
         .downstream
         .iter()
         .map(|d| d.name.as_str())
@@ -155,7 +159,7 @@ fn environment_takes_lists_and_top_level_settings() {
     }
     .config();
     assert!(!config.multitenancy_enabled);
-    assert_eq!(config.distributor.downstream.len(), 2);
+    assert_eq!(config.distributor.push.downstream.len(), 2);
 
     let earlier_place = "HA_DISTRIBUTOR_DISTRIBUTOR__HA_TRACKER__HA_TRACKER_FAILOVER_TIMEOUT";
     let process = Process {
@@ -237,8 +241,8 @@ limits:
         (8081, 9096)
     );
     assert_eq!(config.server.log_level, LogLevel::Debug);
-    assert_eq!(config.limits.ha_replica_label, "a$b$");
-    assert_eq!(config.limits.ha_cluster_label, "c");
+    assert_eq!(config.limits.push.ha_replica_label, "a$b$");
+    assert_eq!(config.limits.push.ha_cluster_label, "c");
     expect![[r#"
         [
             "c.yaml: replaced by nothing, as these environment variables are empty and have no default: MISSING",
@@ -253,5 +257,5 @@ limits:
         )],
         ..Process::default()
     };
-    assert_eq!(unexpanded.config().limits.ha_replica_label, "${X}");
+    assert_eq!(unexpanded.config().limits.push.ha_replica_label, "${X}");
 }

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use settings::Kind;
 
 use super::Process;
-use crate::schema::all_settings;
-use crate::subtables::{DOWNSTREAM, RUNTIME};
+use crate::schema::{all_settings, downstream};
+use crate::subtables::RUNTIME;
 use crate::table::CONTROL;
 use crate::{Config, reference_markdown};
 
 #[test]
 fn defaults_parse_and_make_a_valid_configuration() {
-    for setting in all_settings().iter().chain(CONTROL).chain(DOWNSTREAM) {
+    for setting in all_settings().iter().chain(CONTROL).chain(downstream()) {
         let required = matches!(setting.kind, Kind::Url | Kind::Headers | Kind::Records(_));
         assert!(
             required || setting.kind.parse(setting.default).is_some(),
@@ -38,7 +38,7 @@ fn every_field_of_the_model_is_in_the_table_and_no_other() {
 
     let mut fields = BTreeSet::new();
     collect_leaves(&json["distributor"]["downstream"][0], "", &mut fields);
-    let mut table: BTreeSet<String> = DOWNSTREAM.iter().map(|s| s.path.to_string()).collect();
+    let mut table: BTreeSet<String> = downstream().iter().map(|s| s.path.to_string()).collect();
     // An empty map has no leaves.
     table.remove("headers");
     assert_eq!(fields, table);
@@ -81,7 +81,7 @@ fn names_are_unique_and_texts_complete() {
     for setting in all_settings()
         .iter()
         .chain(CONTROL)
-        .chain(DOWNSTREAM)
+        .chain(downstream())
         .chain(RUNTIME)
     {
         assert!(setting.help.ends_with('.'), "{}", setting.help);

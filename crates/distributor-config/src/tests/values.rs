@@ -14,6 +14,7 @@ fn a_limit_is_derived_or_a_number_or_none() {
         .config();
         config
             .distributor
+            .push
             .instance_limits
             .max_inflight_push_requests_bytes
     };
@@ -24,6 +25,7 @@ fn a_limit_is_derived_or_a_number_or_none() {
         Process::default()
             .config()
             .distributor
+            .push
             .instance_limits
             .max_inflight_push_requests_bytes,
         None

@@ -24,7 +24,7 @@ limits: &limits
         config.limits.elections.max_clusters, 1,
         "a key of its own wins over a merged one"
     );
-    assert!((config.limits.ingestion_rate - 7.0).abs() < f64::EPSILON);
+    assert!((config.limits.push.ingestion_rate - 7.0).abs() < f64::EPSILON);
 }
 
 #[test]
@@ -52,8 +52,8 @@ fn scalars_keep_their_text() {
         "no_auth_tenant: 0x10\nlimits: {ha_cluster_label: 1e3, ha_replica_label: \"null\"}\n",
     );
     assert_eq!(config.no_auth_tenant, "0x10");
-    assert_eq!(config.limits.ha_cluster_label, "1e3");
-    assert_eq!(config.limits.ha_replica_label, "null");
+    assert_eq!(config.limits.push.ha_cluster_label, "1e3");
+    assert_eq!(config.limits.push.ha_replica_label, "null");
 }
 
 #[test]
@@ -64,8 +64,11 @@ fn numbers_and_words_may_be_quoted() {
     );
     assert!(!config.multitenancy_enabled);
     assert_eq!(config.server.http_listen_port, 1);
-    assert_eq!(config.distributor.max_recv_msg_size, 1024);
-    assert_eq!(config.distributor.remote_timeout, Duration::from_secs(90));
+    assert_eq!(config.distributor.push.max_recv_msg_size, 1024);
+    assert_eq!(
+        config.distributor.push.remote_timeout,
+        Duration::from_secs(90)
+    );
 }
 
 #[test]

@@ -9,7 +9,7 @@ use http::HeaderValue;
 use http::header::InvalidHeaderValue;
 use tokio::time::Instant;
 
-use crate::config::Credentials;
+use crate::config::DownstreamConfig;
 
 /// A token file is read again when what is known of it is older than this.
 const TOKEN_FILE_AGE: Duration = Duration::from_secs(10);
@@ -25,17 +25,21 @@ pub(super) enum Authorization {
 }
 
 impl Authorization {
-    pub(super) fn new(credentials: &Credentials) -> Result<Self, InvalidHeaderValue> {
-        Ok(match credentials {
-            Credentials::None => Self::None,
-            Credentials::Basic { username, password } => {
-                Self::Fixed(basic_header(username, password)?)
-            }
-            Credentials::Bearer(token) => Self::Fixed(bearer_header(token)?),
-            Credentials::BearerFile(path) => Self::TokenFile {
+    /// At most one of them is configured.
+    pub(super) fn new(config: &DownstreamConfig) -> Result<Self, InvalidHeaderValue> {
+        if let Some(basic) = &config.basic_auth {
+            let header = basic_header(&basic.username, basic.password.expose())?;
+            return Ok(Self::Fixed(header));
+        }
+        if let Some(token) = &config.bearer_token {
+            return Ok(Self::Fixed(bearer_header(token.expose())?));
+        }
+        Ok(match &config.bearer_token_file {
+            Some(path) => Self::TokenFile {
                 path: path.clone(),
                 known: ArcSwapOption::empty(),
             },
+            None => Self::None,
         })
     }
 

@@ -92,7 +92,7 @@ impl Downstream {
         metrics: DownstreamMetrics,
     ) -> Result<Self, DownstreamError> {
         let fail = |what: &str, source: Box<dyn std::error::Error + Send + Sync>| {
-            DownstreamError::new(&config.name, what, source)
+            DownstreamError::new(config.label(), what, source)
         };
         let mut headers = HeaderMap::new();
         for (name, value) in &config.headers {
@@ -100,7 +100,7 @@ impl Downstream {
                 .parse::<HeaderName>()
                 .map_err(|error| fail(name, error.into()))?;
             let mut value =
-                HeaderValue::from_str(value).map_err(|error| fail(name, error.into()))?;
+                HeaderValue::from_str(value.expose()).map_err(|error| fail(name, error.into()))?;
             value.set_sensitive(true);
             headers.insert(parsed, value);
         }
@@ -114,16 +114,16 @@ impl Downstream {
         let max_concurrency = usize::try_from(config.max_concurrency)
             .unwrap_or(usize::MAX)
             .clamp(1, Semaphore::MAX_PERMITS);
-        let connections =
-            Connections::new(config.tls.clone(), max_concurrency, config.remote_timeout)
-                .map_err(|error| fail("client", error.into()))?;
-        let name: Arc<str> = config.name.as_str().into();
+        let tls = config.tls.client_config();
+        let tls = tls.map_err(|error| fail("tls", error.into()))?;
+        let connections = Connections::new(tls, max_concurrency, config.remote_timeout)
+            .map_err(|error| fail("client", error.into()))?;
         Ok(Self {
-            name,
-            url: config.url.clone(),
+            name: config.label().into(),
+            url: config.url.expose().to_owned(),
             connections,
             drain: Drain::new(),
-            authorization: Authorization::new(&config.credentials)
+            authorization: Authorization::new(config)
                 .map_err(|error| fail("authentication", error.into()))?,
             headers,
             tenant_header,

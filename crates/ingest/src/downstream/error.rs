@@ -11,7 +11,7 @@ pub struct DownstreamError {
 
 impl DownstreamError {
     /// Of the downstream with this name: `what` cannot be used.
-    pub fn new(
+    pub(crate) fn new(
         name: impl Into<String>,
         what: impl Into<String>,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,

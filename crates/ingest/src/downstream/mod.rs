@@ -29,7 +29,7 @@ pub struct Downstreams {
 }
 
 impl Downstreams {
-    /// Prepares a client for each; connects to nothing.
+    /// Prepares a client for each. Reads certificates; connects to nothing.
     ///
     /// # Errors
     /// The first that cannot be used as configured.

@@ -1,6 +1,5 @@
 //! A push can end at every point at which it waits: nothing of it may stay.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -14,6 +13,7 @@ use kv_core::faults::{Faults, FaultyStore};
 use kv_core::{InMemoryStore, Store};
 use prometheus_client::registry::Registry;
 use remote_write::Version;
+use settings::SecretUrl;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -21,8 +21,8 @@ use tokio::task::{JoinHandle, yield_now};
 
 use super::Pusher;
 use crate::{
-    Credentials, DownstreamConfig, Downstreams, IngestConfig, PushAnswer, PushBody, PushRequest,
-    TenantLimits,
+    DownstreamConfig, Downstreams, IngestConfig, InstanceLimits, PushAnswer, PushBody, PushLimits,
+    PushRequest,
 };
 
 /// Samples that the tenant may send. Its rate is so small that nothing comes back by itself.
@@ -80,11 +80,11 @@ impl Bench {
     async fn start() -> Self {
         let downstream = Downstream::start().await;
         let config = IngestConfig {
-            max_recv_msg_size: 100 << 20,
-            remote_timeout: Duration::from_secs(20),
-            max_inflight_push_requests: 2000,
-            max_inflight_push_requests_bytes: None,
-            max_ingestion_rate: INSTANCE_RATE,
+            instance_limits: InstanceLimits {
+                max_ingestion_rate: INSTANCE_RATE,
+                ..InstanceLimits::default()
+            },
+            ..IngestConfig::default()
         };
         let mut registry = Registry::default();
         let faults = Arc::new(Faults::default());
@@ -99,13 +99,8 @@ impl Bench {
         tracker.ready().await;
         let to_downstream = DownstreamConfig {
             name: "downstream".to_owned(),
-            url: downstream.url.clone(),
-            remote_timeout: Duration::from_secs(20),
-            headers: BTreeMap::new(),
-            tenant_header: "X-Scope-OrgID".to_owned(),
-            credentials: Credentials::None,
-            tls: no_tls(),
-            max_concurrency: 100,
+            url: SecretUrl::new(&downstream.url),
+            ..DownstreamConfig::default()
         };
         let downstreams = Downstreams::new(&[to_downstream], &mut registry).unwrap();
         let pusher = Pusher::new(&config, Some(tracker), downstreams, &mut registry);
@@ -120,17 +115,17 @@ impl Bench {
 
     /// As a server does it, from the moment that the body is there.
     async fn push(&self, cluster: &str) -> PushAnswer {
-        let limits = TenantLimits {
+        let limits = PushLimits {
             accept_ha_samples: true,
             ingestion_rate: 0.0001,
             ingestion_burst_size: BURST as u64,
-            ..TenantLimits::default()
+            ..PushLimits::default()
         };
         let request = PushRequest {
             tenant: "tenant",
             client: None,
             version: Version::V1,
-            limits,
+            limits: &limits,
             body: PushBody::Snappy(one_sample(cluster)),
             headers: HeaderMap::new(),
             held: self.pusher.hold(),
@@ -153,16 +148,6 @@ impl Bench {
         let left = [&tenant.rate, &pusher.instance_rate].map(|bucket| bucket.left().round());
         (used, left)
     }
-}
-
-/// The URL is no https one.
-fn no_tls() -> rustls::ClientConfig {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth()
 }
 
 /// A snappy block of the series `{__replica__="r", cluster=<cluster>}` with one sample.

@@ -1,0 +1,139 @@
+//! Settings of the push path and of what a tenant may push.
+
+mod downstream;
+
+use std::time::Duration;
+
+use settings::{Kind, Report, settings};
+
+pub use downstream::{BasicAuth, ClientTls, DownstreamConfig, RESERVED_HEADERS};
+
+settings! {
+    /// The push path.
+    pub struct IngestConfig {
+        /// Largest push request, compressed and decoded each.
+        #[setting(flag = "max-recv-msg-size", kind = Kind::Size, default = "100MiB", nonzero)]
+        pub max_recv_msg_size: u64,
+        /// How long a push request may wait for the downstream.
+        #[setting(flag = "remote-timeout", kind = Kind::Duration, default = "20s", nonzero)]
+        pub remote_timeout: Duration;
+        /// Limits of this instance, over all tenants. 0 = off.
+        pub instance_limits: InstanceLimits = InstanceLimits::default(),
+        /// Where accepted samples go. All must answer success.
+        pub downstream: Vec<DownstreamConfig> = Vec::new(),
+    }
+}
+
+impl IngestConfig {
+    /// The rules about the values. Each downstream has its own
+    /// ([`DownstreamConfig::check`]).
+    pub fn check(&self, report: &mut Report<'_>) {
+        self.check_nonzero(report);
+    }
+}
+
+settings! {
+    /// Limits of one instance, over all tenants.
+    #[serde(deny_unknown_fields)]
+    pub struct InstanceLimits {
+        /// Push requests that this instance handles at once; more are refused. 0 for no limit.
+        #[setting(flag = "max-inflight-push-requests", kind = Kind::Unsigned, default = "2000")]
+        pub max_inflight_push_requests: u64,
+        /// Memory that push requests may hold on this instance, over all of them: compressed and
+        /// decoded bodies, and what waits for the downstream. auto is half of what the process may
+        /// use (its control group's limit, or else the machine's memory), at most 2 GiB. 0 for no
+        /// limit.
+        #[setting(
+            flag = "max-inflight-push-requests-bytes",
+            kind = Kind::SizeOrAuto,
+            default = "auto"
+        )]
+        pub max_inflight_push_requests_bytes: Option<u64>,
+        /// Samples per second of this instance, over all tenants. 0 for no limit.
+        #[setting(flag = "max-ingestion-rate", kind = Kind::Float, default = "0")]
+        pub max_ingestion_rate: f64,
+    }
+}
+
+settings! {
+    /// What one tenant may push, and which labels its HA pairs have.
+    pub struct PushLimits {
+        /// Deduplicate the samples of this tenant; needs the HA tracker to be enabled.
+        #[setting(
+            flag = "ha-tracker.enable-for-all-users",
+            kind = Kind::Bool,
+            default = "false",
+            basic
+        )]
+        pub accept_ha_samples: bool,
+        /// Label that names the HA cluster of a series.
+        #[setting(
+            flag = "ha-tracker.cluster",
+            kind = Kind::Text,
+            default = "cluster",
+            basic,
+            nonzero
+        )]
+        pub ha_cluster_label: String,
+        /// Label that names the replica of a series; removed from what is accepted.
+        #[setting(
+            flag = "ha-tracker.replica",
+            kind = Kind::Text,
+            default = "__replica__",
+            basic,
+            nonzero
+        )]
+        pub ha_replica_label: String,
+        /// Samples per second of the tenant, at each instance. 0 for no limit.
+        #[setting(flag = "ingestion-rate-limit", kind = Kind::Float, default = "0")]
+        pub ingestion_rate: f64,
+        /// Samples of the tenant that may come at once when ingestion_rate is set. 0 for the
+        /// samples of one second.
+        #[setting(flag = "ingestion-burst-size", kind = Kind::Unsigned, default = "0")]
+        pub ingestion_burst_size: u64,
+    }
+}
+
+impl PushLimits {
+    /// The rules about the values.
+    pub fn check(&self, report: &mut Report<'_>) {
+        self.check_nonzero(report);
+        let labels = ["ha_replica_label", "ha_cluster_label"];
+        if self.ha_cluster_label == self.ha_replica_label && report.accepted(&labels) {
+            let problem = format!(
+                "got {:?}, which is also ha_cluster_label{}; they must be different labels",
+                self.ha_replica_label,
+                report.set_at("ha_cluster_label")
+            );
+            report.bad_together(&labels, problem);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_keep_the_rules() {
+        let mut report = Report::default();
+        IngestConfig::default().check(&mut report);
+        PushLimits::default().check(&mut report);
+        assert_eq!(report.into_result(), Ok(()));
+    }
+
+    #[test]
+    fn one_label_cannot_be_both() {
+        let mut report = Report::default();
+        let limits = PushLimits {
+            ha_cluster_label: "__replica__".to_owned(),
+            ..PushLimits::default()
+        };
+        limits.check(&mut report);
+        assert_eq!(
+            report.into_result().unwrap_err().to_string(),
+            "ha_replica_label: got \"__replica__\", which is also ha_cluster_label; they must be \
+             different labels"
+        );
+    }
+}
