@@ -6,6 +6,7 @@
 mod apt;
 mod attack;
 mod bench;
+mod chart;
 mod codegen;
 mod fuzz;
 mod migrate;
@@ -43,6 +44,8 @@ Developer commands. Usage: cargo xtask <command> [arguments]
                             attack a real distributor (release; minutes): what it holds, what a
                             healthy client notices, what is lost or doubled. A DISTRIBUTOR_BIN of
                             your own is attacked instead
+  chart [--bless]           render the Helm chart with the values files of deploy/helm/tests, compare
+                            with the golden files, and load each configuration; --bless writes them
   codegen [--check] [protos|docs]
                             write generated code and documentation; --check only compares
   fuzz [--seconds N] [TARGET...]
@@ -73,6 +76,7 @@ fn dispatch(command: &str, arguments: &[String]) -> anyhow::Result<()> {
         "attack" => attack::run(&workspace, arguments),
         "bench" => bench::run(&workspace, arguments),
         "migrate" => migrate::run(&workspace, arguments),
+        "chart" => chart::run(&workspace, arguments),
         "codegen" => codegen::run(&workspace, arguments),
         "fuzz" => fuzz::run(&workspace, arguments),
         "tidy" => tidy::run(&workspace, arguments),
