@@ -5,7 +5,9 @@
 //! and what is to be sent, and when to come back, is returned. It knows nothing of what is stored
 //! either: values are bytes with the name of a codec, and the caller says how two of them merge.
 
+pub mod broadcast;
 pub mod codec;
+pub mod membership;
 pub mod message;
 
 #[cfg(test)]
