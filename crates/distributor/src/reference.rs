@@ -7,14 +7,18 @@ use distributor_config::Invocation;
 use http::HeaderMap;
 use ingest::{PushBody, Sender};
 use remote_write::Version;
+use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::intake::Received;
 use crate::{Running, metrics, store};
 
-/// A 1.0 request with the series `{__replica__="r", cluster="c"}` and one sample.
+/// A 1.0 request with the series `{__replica__="r", cluster="c"}`, one sample and one exemplar.
 const REQUEST: &[u8] =
-    b"\x0a\x2d\x0a\x10\x0a\x0b__replica__\x12\x01r\x0a\x0c\x0a\x07cluster\x12\x01c\
-    \x12\x0b\x09\0\0\0\0\0\0\0\0\x10\x01";
+    b"\x0a\x2f\x0a\x10\x0a\x0b__replica__\x12\x01r\x0a\x0c\x0a\x07cluster\x12\x01c\
+    \x12\x0b\x09\0\0\0\0\0\0\0\0\x10\x01\x1a\0";
+/// Metadata, to be appended.
+const METADATA: &[u8] = b"\x1a\0";
 
 /// Why the reference cannot be made.
 pub type ReferenceError = Box<dyn std::error::Error + Send + Sync>;
@@ -31,6 +35,16 @@ pub async fn metrics_markdown() -> Result<String, ReferenceError> {
 }
 
 async fn scrape_one_of_everything(runtime_file: &str) -> Result<String, ReferenceError> {
+    let downstream = TcpListener::bind("127.0.0.1:0").await?;
+    let downstream_flag = format!(
+        "-distributor.downstream.url=http://{}/",
+        downstream.local_addr()?
+    );
+    let takes_all = axum::Router::new().fallback(async || ());
+    let _downstream = AbortOnDropHandle::new(tokio::spawn(async {
+        // Without it the reference lacks a metric, which a test notices.
+        let _ = axum::serve(downstream, takes_all).await;
+    }));
     let runtime_flag = format!("-runtime-config.file={runtime_file}");
     let flags = [
         "-server.http-listen-address=127.0.0.1",
@@ -41,14 +55,15 @@ async fn scrape_one_of_everything(runtime_file: &str) -> Result<String, Referenc
         "-distributor.ha-tracker.enable-for-all-users",
         "-distributor.ha-tracker.enable-elected-replica-metric",
         "-distributor.ha-tracker.max-clusters=1",
+        "-distributor.ingestion-rate-limit=0.001",
+        "-distributor.ingestion-burst-size=1",
         "-distributor.ha-tracker.store=multi",
         "-distributor.ha-tracker.multi.primary=memberlist",
         "-distributor.ha-tracker.multi.secondary=inmemory",
         "-distributor.ha-tracker.multi.mirror-enabled",
         "-memberlist.bind-addr=127.0.0.1",
         "-memberlist.bind-port=0",
-        // Nothing listens there: the request is measured all the same.
-        "-distributor.downstream.url=http://127.0.0.1:9/",
+        downstream_flag.as_str(),
         runtime_flag.as_str(),
     ];
     let loaded = distributor_config::load(flags.map(Into::into), [], &store::check)?;
@@ -66,9 +81,9 @@ async fn push_and_scrape(running: &Running) -> Result<String, ReferenceError> {
     let measured = running.measured();
     let mut sender = Sender::default();
     sender.tenant.push_str("tenant");
-    // The second cluster is one too many, and discarded.
-    for cluster in [b'c', b'd'] {
-        let mut raw = REQUEST.to_vec();
+    // The second cluster is one too many, and discarded; the third request exceeds the rate limit.
+    for (cluster, more) in [(b'c', &[][..]), (b'd', &[]), (b'c', METADATA)] {
+        let mut raw = [REQUEST, more].concat();
         let position = raw.windows(8).position(|bytes| bytes == b"\x07cluster");
         if let Some(value) = position.and_then(|name| raw.get_mut(name + 10)) {
             *value = cluster;

@@ -6,12 +6,24 @@ use http::StatusCode;
 use remote_write::{Counts, Version};
 
 use crate::cause::Cause;
+use crate::instance::InstanceLimit;
 
 /// How long a sender should wait before it tries again, where nothing better is known.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Longest wait that a sender is asked for, whatever the downstream or a rate limit would like: a
 /// replica that waits looks silent to the HA tracker, and must not lose its election by it.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// Mimir's id of a tenant's ingestion rate limit.
+const INGESTION_RATE_ID: &str = "err-mimir-tenant-max-ingestion-rate";
+
+/// Of a body that is too large.
+const MESSAGE_SIZE_ID: &str = "err-mimir-distributor-max-write-message-size";
+
+/// The message with the id that Mimir's texts, and its runbooks, have for the same cause.
+pub(crate) fn with_id(message: &str, id: &str) -> String {
+    format!("{message} ({id})")
+}
 
 /// The answer to a push request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +65,16 @@ pub enum Rejection {
     /// The tenant sends more than its rate limit.
     #[error("{message}")]
     Limited {
+        /// When to try again.
+        wait: Duration,
+        /// One line.
+        message: String,
+    },
+    /// A limit of this instance is reached, by whatever requests: the sender should try again.
+    #[error("{message}")]
+    Overloaded {
+        /// Which one.
+        limit: InstanceLimit,
         /// When to try again.
         wait: Duration,
         /// One line.
@@ -134,12 +156,36 @@ impl Rejection {
         }
     }
 
+    /// For good, since its body has more than `distributor.max_recv_msg_size` bytes. The message gets
+    /// the id that Mimir has for it.
+    pub fn too_large(message: &str) -> Self {
+        Self::refused(Cause::TooLarge, with_id(message, MESSAGE_SIZE_ID))
+    }
+
     /// For now, through no fault of the sender's.
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::Unavailable {
             wait: RETRY_AFTER,
             cause: None,
             message: message.into(),
+        }
+    }
+
+    /// For now, since the tenant sends more than it may. The message gets the id that Mimir has for it.
+    pub fn limited(wait: Duration, message: &str) -> Self {
+        Self::Limited {
+            wait,
+            message: with_id(message, INGESTION_RATE_ID),
+        }
+    }
+
+    /// For now, since this instance has more to do than it may. The message gets the id that Mimir has
+    /// for it.
+    pub fn overloaded(limit: InstanceLimit, wait: Duration, message: &str) -> Self {
+        Self::Overloaded {
+            limit,
+            wait,
+            message: with_id(message, limit.id()),
         }
     }
 
@@ -157,6 +203,7 @@ impl Rejection {
         match self {
             Self::Refused { cause, .. } => Some(*cause),
             Self::Limited { .. } => Some(Cause::RateLimited),
+            Self::Overloaded { .. } => None,
             Self::Unavailable { cause, .. } => *cause,
         }
     }
@@ -166,6 +213,7 @@ impl Rejection {
         match self {
             Self::Refused { message, .. }
             | Self::Limited { message, .. }
+            | Self::Overloaded { message, .. }
             | Self::Unavailable { message, .. } => message,
         }
     }
@@ -174,6 +222,7 @@ impl Rejection {
         match self {
             Self::Refused { message, .. }
             | Self::Limited { message, .. }
+            | Self::Overloaded { message, .. }
             | Self::Unavailable { message, .. } => message,
         }
     }
@@ -188,14 +237,16 @@ impl Rejection {
                 _ => StatusCode::BAD_REQUEST,
             },
             Self::Limited { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded { .. } | Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
     fn wait(&self) -> Option<Duration> {
         match self {
             Self::Refused { .. } => None,
-            Self::Limited { wait, .. } | Self::Unavailable { wait, .. } => Some(*wait),
+            Self::Limited { wait, .. }
+            | Self::Overloaded { wait, .. }
+            | Self::Unavailable { wait, .. } => Some(*wait),
         }
     }
 }
@@ -305,6 +356,13 @@ impl Outcome {
                 Self::Rejected(Rejection::Unavailable {
                     wait,
                     cause,
+                    message,
+                })
+            }
+            Self::Rejected(Rejection::Overloaded { limit, message, .. }) => {
+                Self::Rejected(Rejection::Overloaded {
+                    limit,
+                    wait,
                     message,
                 })
             }

@@ -9,7 +9,6 @@ use remote_write::{DecompressError, Scratch};
 
 use crate::answer::Rejection;
 use crate::bounds::Held;
-use crate::cause::Cause;
 
 /// Idle buffers of each kind that are kept.
 const MAX_IDLE: usize = 64;
@@ -240,13 +239,10 @@ impl Message {
 
 fn refuse_block(error: &DecompressError) -> Rejection {
     match error {
-        DecompressError::TooLarge { .. } => Rejection::refused(
-            Cause::TooLarge,
-            format!(
-                "{error} (distributor.max_recv_msg_size); send smaller batches \
-                 (max_samples_per_send) or raise the limit"
-            ),
-        ),
+        DecompressError::TooLarge { .. } => Rejection::too_large(&format!(
+            "{error} (distributor.max_recv_msg_size); send smaller batches (max_samples_per_send) or \
+             raise the limit"
+        )),
         _ => Rejection::malformed(format!("{error}; fix the sender")),
     }
 }

@@ -56,6 +56,17 @@ impl Cause {
         }
     }
 
+    /// Whether it is about single series: the rest of the request may have been stored.
+    pub(crate) fn is_of_series(self) -> bool {
+        matches!(
+            self,
+            Self::TooManyHaClusters
+                | Self::LabelValueTooLong
+                | Self::HaClusterNotStorable
+                | Self::HaLabelNotUtf8
+        )
+    }
+
     /// Whether samples are counted, which were stored, rather than requests, which were refused.
     pub fn counts_samples(self) -> bool {
         matches!(self, Self::NoHaLabels | Self::OneHaLabel)

@@ -10,7 +10,6 @@ use tokio::time::Instant;
 use crate::answer::Rejection;
 use crate::bounds::Held;
 use crate::buffers::Message;
-use crate::cause::Cause;
 use crate::codec::Codec;
 
 /// Memory is taken in parts of so many bytes, then of as many as there are.
@@ -121,13 +120,10 @@ fn corrupt(error: &io::Error) -> Rejection {
 
 /// Of a message of so many bytes, compressed or not.
 pub fn message_too_large(bytes: impl Display, limit: u64) -> Rejection {
-    Rejection::refused(
-        Cause::TooLarge,
-        format!(
-            "the message has {bytes} bytes, more than the limit of {limit} bytes \
+    Rejection::too_large(&format!(
+        "the message has {bytes} bytes, more than the limit of {limit} bytes \
              (distributor.max_recv_msg_size); send smaller batches or raise the limit"
-        ),
-    )
+    ))
 }
 
 #[cfg(test)]
@@ -140,6 +136,7 @@ mod tests {
     use super::*;
     use crate::bounds::Budget;
     use crate::buffers::BufferPool;
+    use crate::cause::Cause;
 
     const LIMIT: u64 = 10 << 20;
 
@@ -210,7 +207,7 @@ mod tests {
             let mut others = budget.hold();
             others.grow(74 << 20).unwrap();
             let error = decode_within(compression, &bomb, &mut budget.hold()).unwrap_err();
-            assert!(matches!(error, Rejection::Unavailable { .. }), "{error:?}");
+            assert!(matches!(error, Rejection::Overloaded { .. }), "{error:?}");
             assert_eq!(budget.held(), others.bytes());
         }
     }

@@ -1,21 +1,95 @@
-//! Metrics of the instance's limits, with Mimir's names.
+//! Limits of the instance, and its metrics, with Mimir's names.
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
+use remote_write::{AGE_BOUNDS_S, Ages};
 
 use crate::bounds::Budget;
+use crate::counters::{AtomicHistogram, add};
 
-/// `cortex_distributor_instance_limits` and what is held of the memory.
+/// A limit of the instance, which other requests of other tenants may have used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InstanceLimit {
+    /// `distributor.instance_limits.max_inflight_push_requests`.
+    InflightPushRequests,
+    /// `distributor.instance_limits.max_inflight_push_requests_bytes`.
+    InflightPushRequestsBytes,
+    /// `distributor.instance_limits.max_ingestion_rate`.
+    IngestionRate,
+}
+
+impl InstanceLimit {
+    const ALL: [Self; 3] = [
+        Self::InflightPushRequests,
+        Self::InflightPushRequestsBytes,
+        Self::IngestionRate,
+    ];
+
+    /// The last part of its setting's name.
+    fn setting(self) -> &'static str {
+        match self {
+            Self::InflightPushRequests => "max_inflight_push_requests",
+            Self::InflightPushRequestsBytes => "max_inflight_push_requests_bytes",
+            Self::IngestionRate => "max_ingestion_rate",
+        }
+    }
+
+    /// The `reason` of what it refuses, as Mimir derives it from the error's id.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::InflightPushRequests => "distributor_max_inflight_push_requests",
+            Self::InflightPushRequestsBytes => "distributor_max_inflight_push_requests_bytes",
+            Self::IngestionRate => "distributor_max_ingestion_rate",
+        }
+    }
+
+    /// Mimir's id of the error.
+    pub(crate) fn id(self) -> &'static str {
+        match self {
+            Self::InflightPushRequests => "err-mimir-distributor-max-inflight-push-requests",
+            Self::InflightPushRequestsBytes => {
+                "err-mimir-distributor-max-inflight-push-requests-bytes"
+            }
+            Self::IngestionRate => "err-mimir-distributor-max-ingestion-rate",
+        }
+    }
+}
+
+/// What is counted over all tenants.
+#[derive(Debug, Default)]
+pub(crate) struct InstanceCounters {
+    rejected: [AtomicU64; InstanceLimit::ALL.len()],
+    sample_delay: AtomicHistogram<{ AGE_BOUNDS_S.len() + 1 }>,
+}
+
+impl InstanceCounters {
+    /// A request was refused for this limit.
+    pub(crate) fn reject(&self, limit: InstanceLimit) {
+        add(&self.rejected[limit as usize], 1);
+    }
+
+    /// Samples of a request were accepted that are so old.
+    pub(crate) fn observe(&self, ages: &Ages) {
+        if ages.latest_ms().is_some() {
+            self.sample_delay
+                .observe_all(ages.counts(), ages.sum_ms() as f64 / 1000.0);
+        }
+    }
+}
+
+/// Puts limits, what they refused, and what is held of the memory on `/metrics`.
 #[derive(Debug)]
 pub(crate) struct InstanceCollector {
     pub(crate) memory: Arc<Budget>,
-    /// By the names of their settings; 0 = no limit.
-    pub(crate) limits: [(&'static str, f64); 3],
+    pub(crate) counters: Arc<InstanceCounters>,
+    /// In the order of [`InstanceLimit::ALL`]; 0 = no limit.
+    pub(crate) limits: [f64; 3],
 }
 
 impl Collector for InstanceCollector {
@@ -26,10 +100,31 @@ impl Collector for InstanceCollector {
             None,
             MetricType::Gauge,
         )?;
-        for (name, limit) in &self.limits {
-            let labels = [("limit", *name)];
-            ConstGauge::new(*limit).encode(limits.encode_family(&labels)?)?;
+        for (limit, value) in InstanceLimit::ALL.iter().zip(self.limits) {
+            let labels = [("limit", limit.setting())];
+            ConstGauge::new(value).encode(limits.encode_family(&labels)?)?;
         }
+        let mut rejected = encoder.encode_descriptor(
+            "cortex_distributor_instance_rejected_requests",
+            "Requests discarded for hitting per-instance limits",
+            None,
+            MetricType::Counter,
+        )?;
+        for limit in InstanceLimit::ALL {
+            let count = self.counters.rejected[limit as usize].load(Ordering::Relaxed);
+            rejected
+                .encode_family(&[("reason", limit.reason())])?
+                .encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+        }
+        let delay = encoder.encode_descriptor(
+            "cortex_distributor_sample_delay_seconds",
+            "Number of seconds by which a sample came in late with respect to the wall clock, \
+             deduplicated samples excluded; negative if the sender's clock is ahead",
+            None,
+            MetricType::Histogram,
+        )?;
+        let bounds = AGE_BOUNDS_S.iter().map(|bound| f64::from(*bound));
+        self.counters.sample_delay.encode(delay, bounds)?;
         encoder
             .encode_descriptor(
                 "cortex_distributor_inflight_push_requests_bytes",
@@ -38,5 +133,19 @@ impl Collector for InstanceCollector {
                 MetricType::Gauge,
             )?
             .encode_gauge(&(self.memory.held() as f64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_mimirs_ids() {
+        for limit in InstanceLimit::ALL {
+            let reason = limit.id().strip_prefix("err-mimir-").unwrap();
+            assert_eq!(limit.reason(), reason.replace('-', "_"));
+            assert!(limit.id().ends_with(&limit.setting().replace('_', "-")));
+        }
     }
 }

@@ -10,7 +10,7 @@ use remote_write::{Counts, Group, Scan, Verdict};
 use tokio::time::Instant;
 
 use crate::answer::{self, Rejection};
-use crate::tenants::{Discarded, Tenant};
+use crate::tenants::{Discarded, Items, Tenant};
 
 /// Longest cluster and replica that is tracked, bytes: the key must fit every store, and both are
 /// kept in memory.
@@ -170,11 +170,6 @@ fn sighting<'a>(tenant: &'a str, group: &'a Group, now_ms: i64) -> Sighting<'a> 
     }
 }
 
-/// Samples and histograms, which is what Mimir counts as samples.
-fn samples(counts: Counts) -> u64 {
-    counts.samples + counts.histograms
-}
-
 /// `total` without `part`.
 pub(crate) fn minus(total: Counts, part: Counts) -> Counts {
     Counts {
@@ -195,7 +190,8 @@ impl Judged {
                     format!(
                         "tenant {tenant:?} has reached its limit of {limit} HA clusters \
                          (limits.ha_max_clusters); samples of the new cluster {:?} were dropped: \
-                         raise the limit or fix the cluster label",
+                         raise the limit or fix the cluster label \
+                         (err-mimir-tenant-too-many-ha-clusters)",
                         group.cluster
                     )
                 });
@@ -251,14 +247,20 @@ impl Judged {
         scan: &Scan,
     ) {
         for (group, fate) in self.groups(scan) {
-            let samples = samples(group.counts);
+            let items = Items::from(group.counts);
             match (fate, tracker) {
-                (Fate::Refused(reason), _) => tenant.discard(reason, samples),
+                (Fate::Refused(reason), _) => tenant.discard(reason, items),
                 (Fate::Deduplicated, Some(tracker)) => {
-                    tracker.count_deduplicated(tenant_name, &group.cluster, samples);
+                    tracker.count_deduplicated(tenant_name, &group.cluster, items.samples);
                 }
                 (Fate::Deduplicated, None) => {}
             }
+        }
+        if let Some((reason, _)) = &self.first_refusal
+            && scan.kept_series() == 0
+            && scan.metadata == 0
+        {
+            tenant.discard_request(reason.cause());
         }
     }
 

@@ -66,6 +66,7 @@ pub use downstream::{
     WRITTEN_SAMPLES,
 };
 pub use expand::{Compression, message_too_large};
+pub use instance::InstanceLimit;
 pub use pusher::Pusher;
 pub use refusals::Refusal;
 pub use request::{PushBody, PushRequest};

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ha_tracker::HaTracker;
+use ha_tracker::{Clock, HaTracker};
 use http::HeaderMap;
 use kv_core::LogThrottle;
 use prometheus_client::metrics::gauge::Gauge;
@@ -15,7 +15,7 @@ use prometheus_client::registry::Registry;
 use remote_write::{HaLabelNames, Scan, Verdict, Version, scan_in_place};
 use tokio::time::Instant;
 
-use crate::answer::{Outcome, PushAnswer, Rejection, Written};
+use crate::answer::{Outcome, PushAnswer, RETRY_AFTER, Rejection, Written};
 use crate::bounds::{
     Arrival, Arrivals, Budget, Charge, Held, InFlight, InFlightRequest, TokenBucket, push_limit,
 };
@@ -25,12 +25,12 @@ use crate::config::{IngestConfig, PushLimits};
 use crate::counters::add;
 use crate::downstream::{DownstreamTrouble, Downstreams, Forward};
 use crate::expand::{Compression, expand};
-use crate::instance::InstanceCollector;
+use crate::instance::{InstanceCollector, InstanceCounters, InstanceLimit};
 use crate::judge::{self, Judged};
 use crate::refusals::{Occurrence, Refusal, Refusals};
 use crate::request::{PushBody, PushRequest};
 use crate::sender::Sender;
-use crate::tenants::{Discarded, Tenant, TenantCollector, Tenants};
+use crate::tenants::{Discarded, Items, Tenant, TenantCollector, Tenants};
 use crate::unlabelled::Source;
 
 /// Everything a push needs, shared by all requests.
@@ -42,6 +42,7 @@ pub struct Pusher {
     arrivals: Arrivals,
     requests: InFlight,
     memory: Arc<Budget>,
+    instance: Arc<InstanceCounters>,
     instance_rate: TokenBucket,
     max_ingestion_rate: f64,
     remote_timeout: Duration,
@@ -80,15 +81,14 @@ impl Pusher {
         let instance_limits = &config.instance_limits;
         let most_bytes = push_limit(instance_limits.max_inflight_push_requests_bytes);
         let memory = Arc::new(Budget::new(most_bytes));
+        let instance = Arc::<InstanceCounters>::default();
         registry.register_collector(Box::new(InstanceCollector {
             memory: Arc::clone(&memory),
+            counters: Arc::clone(&instance),
             limits: [
-                (
-                    "max_inflight_push_requests",
-                    instance_limits.max_inflight_push_requests as f64,
-                ),
-                ("max_inflight_push_requests_bytes", most_bytes as f64),
-                ("max_ingestion_rate", instance_limits.max_ingestion_rate),
+                instance_limits.max_inflight_push_requests as f64,
+                most_bytes as f64,
+                instance_limits.max_ingestion_rate,
             ],
         }));
         Self {
@@ -99,6 +99,7 @@ impl Pusher {
             arrivals: Arrivals::register(registry),
             requests: InFlight::new(instance_limits.max_inflight_push_requests, inflight),
             memory,
+            instance,
             instance_rate: TokenBucket::default(),
             max_ingestion_rate: instance_limits.max_ingestion_rate,
             remote_timeout: config.remote_timeout,
@@ -134,11 +135,12 @@ impl Pusher {
     }
 
     fn too_many_requests(&self) -> Rejection {
-        Rejection::unavailable(format!(
+        let message = format!(
             "this instance has {} push requests in flight, its limit \
              (distributor.instance_limits.max_inflight_push_requests); retry later",
             self.requests.limit(),
-        ))
+        );
+        Rejection::overloaded(InstanceLimit::InflightPushRequests, RETRY_AFTER, &message)
     }
 
     /// Whether push requests are in flight, or on their way.
@@ -211,10 +213,13 @@ impl Pusher {
         self.refusals.tick();
     }
 
-    /// Writes what was wrong with a request into the log, as far as it is not there yet; to be called
-    /// with each answer.
+    /// Counts what was wrong with a request, and writes it into the log as far as it is not there yet;
+    /// to be called with each answer.
     pub fn note(&self, sender: &Sender, answer: &PushAnswer) {
         let status = answer.status();
+        if let Outcome::Rejected(Rejection::Overloaded { limit, .. }) = &answer.outcome {
+            self.instance.reject(*limit);
+        }
         if let Some(cause) = answer.cause() {
             let occurrence = Occurrence {
                 tenant: &sender.tenant,
@@ -224,8 +229,13 @@ impl Pusher {
                 message: answer.message(),
                 client: sender.client(),
             };
-            self.refusals
-                .note(self.tenants.is_known(&sender.tenant), &occurrence);
+            let tenant = self.tenants.peek(&sender.tenant);
+            if let Some(tenant) = &tenant
+                && !cause.is_of_series()
+            {
+                tenant.discard_request(cause);
+            }
+            self.refusals.note(tenant.is_some(), &occurrence);
         } else if status.is_server_error()
             && let Some(suppressed) = self.complaints.admit()
         {
@@ -282,11 +292,11 @@ impl Pusher {
         let (mut scan, mut content) = self.scan(job, body, &mut held).await?;
         let total = scan.total();
         let tenant = known.unwrap_or_else(|| self.admit(job, &scan));
-        let samples_in = total.samples + total.histograms;
-        add(&tenant.samples_in, samples_in);
+        tenant.count_in(Items::of(&scan));
         let judged = judge_content(job, &tenant, &mut scan, &mut content).await?;
-        let dropped = scan.dropped();
-        let kept = samples_in - dropped.samples - dropped.histograms;
+        tenant.see(&scan.ages);
+        self.instance.observe(&scan.ages);
+        let kept = Items::kept(&scan);
         let charge = self.charge(job, &tenant, kept)?;
         let all_dropped = scan.kept_series() == 0 && total.series > 0;
         let deduplicated = Written::from(judged.deduplicated);
@@ -297,8 +307,7 @@ impl Pusher {
                 written: Some(deduplicated),
             });
         }
-        add(&tenant.received_requests, 1);
-        add(&tenant.received_samples, kept);
+        tenant.count_received(kept);
         let answer = self.forward(job, content, &scan, &headers, &mut held).await;
         // A downstream that confirms nothing is not made to seem as if it did.
         let written = match answer.written {
@@ -338,8 +347,9 @@ impl Pusher {
         &'a self,
         job: Job<'_>,
         tenant: &'a Tenant,
-        samples: u64,
+        items: Items,
     ) -> Result<Charge<'a>, Rejection> {
+        let samples = items.samples;
         let Job {
             tenant: name,
             limits,
@@ -349,27 +359,24 @@ impl Pusher {
             .rate
             .charge(samples, limits.ingestion_rate, limits.ingestion_burst_size)
             .map_err(|wait| {
-                tenant.discard(Discarded::RateLimited, samples);
-                Rejection::Limited {
-                    wait,
-                    message: format!(
-                        "tenant {name:?} sends more than {} samples/s, its limit \
-                         (limits.ingestion_rate); retry later",
-                        limits.ingestion_rate,
-                    ),
-                }
+                tenant.discard(Discarded::RateLimited, items);
+                let message = format!(
+                    "tenant {name:?} sends more than {} samples/s, its limit \
+                     (limits.ingestion_rate); retry later",
+                    limits.ingestion_rate,
+                );
+                Rejection::limited(wait, &message)
             })?;
         let of_instance = self
             .instance_rate
             .charge(samples, self.max_ingestion_rate, 0)
-            .map_err(|wait| Rejection::Unavailable {
-                wait,
-                cause: None,
-                message: format!(
+            .map_err(|wait| {
+                let message = format!(
                     "this instance receives more than {} samples/s, its limit \
                      (distributor.instance_limits.max_ingestion_rate); retry later",
                     self.max_ingestion_rate,
-                ),
+                );
+                Rejection::overloaded(InstanceLimit::IngestionRate, wait, &message)
             })?;
         Ok(of_tenant.and(of_instance))
     }
@@ -386,6 +393,7 @@ impl Pusher {
         });
         self.codec
             .scan(body, held, job.deadline, |message, scratch| {
+                scratch.now_ms = Clock::System.now_ms();
                 let mut verdict = |cluster: &str, replica: &str| match job.tracker {
                     Some(tracker) => judge::peek(tracker, job.tenant, cluster, replica),
                     None => Verdict::Keep,

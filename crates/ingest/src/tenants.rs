@@ -3,22 +3,22 @@
 //! A tenant is whatever a sender writes into a header. It is known from the first request on that
 //! holds anything valid, and there are only so many: the one that was used longest ago gives way.
 
-use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+mod collector;
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ahash::RandomState;
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
-use prometheus_client::metrics::MetricType;
-use remote_write::Version;
+use remote_write::{Ages, Counts, Scan, Version};
 use tokio::time::Instant;
 
 use crate::bounds::TokenBucket;
 use crate::cause::Cause;
-use crate::counters::add;
+use crate::counters::{AtomicHistogram, add};
 use crate::unlabelled::Untold;
+
+pub(crate) use collector::TenantCollector;
 
 /// Most tenants known at once, about: some more while several come at the same moment.
 const MAX_TENANTS: usize = 100_000;
@@ -41,19 +41,104 @@ pub(crate) struct Tenants {
 #[derive(Debug, Default)]
 pub(crate) struct Tenant {
     pub(crate) rate: TokenBucket,
-    pub(crate) requests_in_v1: AtomicU64,
-    pub(crate) requests_in_v2: AtomicU64,
-    pub(crate) received_requests: AtomicU64,
-    pub(crate) samples_in: AtomicU64,
-    pub(crate) received_samples: AtomicU64,
+    requests_in_v1: AtomicU64,
+    requests_in_v2: AtomicU64,
+    received_requests: AtomicU64,
+    /// All that came in.
+    came_in: ItemCounters,
+    /// What was neither deduplicated nor refused.
+    received: ItemCounters,
     pub(crate) non_ha_samples: AtomicU64,
     pub(crate) untold: Untold,
-    discarded: [AtomicU64; Discarded::ALL.len()],
+    discarded: [ItemCounters; Discarded::ALL.len()],
+    discarded_requests: [AtomicU64; DISCARDED_REQUESTS.len()],
+    samples_per_request: AtomicHistogram<{ PER_REQUEST.len() + 1 }>,
+    exemplars_per_request: AtomicHistogram<{ PER_REQUEST.len() + 1 }>,
+    /// Of the last request with accepted samples, Unix ms; 0 before.
+    latest_sample_ms: AtomicI64,
     /// Seconds since the start of [`Tenants`].
     last_used_s: AtomicU64,
 }
 
-/// Why samples were refused; the `reason` label.
+/// Upper bounds of samples and exemplars per request. Few, since each tenant has all of them.
+const PER_REQUEST: [f64; 4] = [10.0, 100.0, 1_000.0, 10_000.0];
+
+/// What a request holds, as it is counted and limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Items {
+    /// Float samples and native histograms, which is what Mimir counts as samples.
+    pub(crate) samples: u64,
+    pub(crate) exemplars: u64,
+    /// Metadata entries of 1.0.
+    pub(crate) metadata: u64,
+}
+
+impl Items {
+    /// All that came in.
+    pub(crate) fn of(scan: &Scan) -> Self {
+        Self {
+            metadata: scan.metadata,
+            ..scan.total().into()
+        }
+    }
+
+    /// What is left of it, by the verdicts as they stand.
+    pub(crate) fn kept(scan: &Scan) -> Self {
+        let (all, dropped) = (Self::of(scan), Self::from(scan.dropped()));
+        Self {
+            samples: all.samples - dropped.samples,
+            exemplars: all.exemplars - dropped.exemplars,
+            metadata: all.metadata,
+        }
+    }
+}
+
+impl From<Counts> for Items {
+    fn from(counts: Counts) -> Self {
+        Self {
+            samples: counts.samples + counts.histograms,
+            exemplars: counts.exemplars,
+            metadata: 0,
+        }
+    }
+}
+
+/// Counters of items.
+#[derive(Debug, Default)]
+struct ItemCounters {
+    samples: AtomicU64,
+    exemplars: AtomicU64,
+    metadata: AtomicU64,
+}
+
+impl ItemCounters {
+    fn add(&self, items: Items) {
+        for (counter, amount) in [
+            (&self.samples, items.samples),
+            (&self.exemplars, items.exemplars),
+            (&self.metadata, items.metadata),
+        ] {
+            if amount > 0 {
+                add(counter, amount);
+            }
+        }
+    }
+}
+
+/// Why whole requests are refused for good, or for their tenant's rate. What a downstream refuses is
+/// not among it, nor what is refused for this instance's sake: that says nothing about the tenant.
+const DISCARDED_REQUESTS: [Cause; 8] = [
+    Cause::Malformed,
+    Cause::TooLarge,
+    Cause::UnsupportedMediaType,
+    Cause::RateLimited,
+    Cause::TooManyHaClusters,
+    Cause::LabelValueTooLong,
+    Cause::HaClusterNotStorable,
+    Cause::HaLabelNotUtf8,
+];
+
+/// Why samples were refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Discarded {
     TooManyHaClusters,
@@ -72,10 +157,7 @@ impl Discarded {
         Self::HaLabelNotUtf8,
     ];
 
-    fn reason(self) -> &'static str {
-        self.cause().name()
-    }
-
+    /// Its name is the `reason` label.
     pub(crate) fn cause(self) -> Cause {
         match self {
             Self::TooManyHaClusters => Cause::TooManyHaClusters,
@@ -88,8 +170,40 @@ impl Discarded {
 }
 
 impl Tenant {
-    pub(crate) fn discard(&self, reason: Discarded, samples: u64) {
-        add(&self.discarded[reason as usize], samples);
+    pub(crate) fn discard(&self, reason: Discarded, items: impl Into<Items>) {
+        self.discarded[reason as usize].add(items.into());
+    }
+
+    /// Nothing of a request was taken, for this cause.
+    pub(crate) fn discard_request(&self, cause: Cause) {
+        let index = DISCARDED_REQUESTS.iter().position(|one| *one == cause);
+        if let Some(counter) = index.and_then(|index| self.discarded_requests.get(index)) {
+            add(counter, 1);
+        }
+    }
+
+    /// A request was read that holds so much.
+    pub(crate) fn count_in(&self, items: Items) {
+        self.came_in.add(items);
+        for (histogram, count) in [
+            (&self.samples_per_request, items.samples),
+            (&self.exemplars_per_request, items.exemplars),
+        ] {
+            histogram.observe(count as f64, &PER_REQUEST);
+        }
+    }
+
+    /// So much of a request is passed on.
+    pub(crate) fn count_received(&self, items: Items) {
+        add(&self.received_requests, 1);
+        self.received.add(items);
+    }
+
+    /// A request had accepted samples of these ages.
+    pub(crate) fn see(&self, ages: &Ages) {
+        if let Some(latest_ms) = ages.latest_ms() {
+            self.latest_sample_ms.store(latest_ms, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn count_request(&self, version: Version) {
@@ -115,8 +229,9 @@ impl Tenants {
         }
     }
 
-    pub(crate) fn is_known(&self, name: &str) -> bool {
-        self.tenants.pin().contains_key(name)
+    /// A tenant that has sent something valid before, without counting as a request of it.
+    pub(crate) fn peek(&self, name: &str) -> Option<Arc<Tenant>> {
+        self.tenants.pin().get(name).map(Arc::clone)
     }
 
     /// A tenant that has sent something valid before.
@@ -180,94 +295,6 @@ impl Tenants {
     }
 }
 
-/// Puts the counters on `/metrics`, with Mimir's names.
-#[derive(Debug)]
-pub(crate) struct TenantCollector(pub(crate) Arc<Tenants>);
-
-impl TenantCollector {
-    fn counter(
-        &self,
-        encoder: &mut DescriptorEncoder<'_>,
-        name: &str,
-        help: &str,
-        value: impl Fn(&Tenant) -> &AtomicU64,
-    ) -> fmt::Result {
-        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (user, tenant) in &self.0.tenants.pin() {
-            metric
-                .encode_family(&[("user", &**user)])?
-                .encode_counter::<NoLabelSet, _, u64>(
-                    &value(tenant).load(Ordering::Relaxed),
-                    None,
-                )?;
-        }
-        Ok(())
-    }
-}
-
-impl Collector for TenantCollector {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let encoder = &mut encoder;
-        self.counter(
-            encoder,
-            "cortex_distributor_received_requests",
-            "The total number of received requests, excluding rejected and deduped requests",
-            |tenant| &tenant.received_requests,
-        )?;
-        self.counter(
-            encoder,
-            "cortex_distributor_received_samples",
-            "The total number of received samples, excluding rejected and deduped samples",
-            |tenant| &tenant.received_samples,
-        )?;
-        self.counter(
-            encoder,
-            "cortex_distributor_samples_in",
-            "The total number of samples that have come in to the distributor, including rejected or deduped samples",
-            |tenant| &tenant.samples_in,
-        )?;
-        self.counter(
-            encoder,
-            "cortex_distributor_non_ha_samples_received",
-            "The total number of received samples for a user that has HA tracking turned on, but the sample didn't contain both HA labels",
-            |tenant| &tenant.non_ha_samples,
-        )?;
-        let mut metric = encoder.encode_descriptor(
-            "cortex_distributor_requests_in",
-            "The total number of requests that have come in to the distributor, including rejected or deduped requests",
-            None,
-            MetricType::Counter,
-        )?;
-        for (user, tenant) in &self.0.tenants.pin() {
-            for (version, counter) in [
-                ("1.0", &tenant.requests_in_v1),
-                ("2.0", &tenant.requests_in_v2),
-            ] {
-                metric
-                    .encode_family(&[("user", &**user), ("version", version)])?
-                    .encode_counter::<NoLabelSet, _, u64>(&counter.load(Ordering::Relaxed), None)?;
-            }
-        }
-        let mut metric = encoder.encode_descriptor(
-            "cortex_discarded_samples",
-            "The total number of samples that were discarded",
-            None,
-            MetricType::Counter,
-        )?;
-        for (user, tenant) in &self.0.tenants.pin() {
-            for reason in Discarded::ALL {
-                let samples = tenant.discarded[reason as usize].load(Ordering::Relaxed);
-                if samples > 0 {
-                    metric
-                        .encode_family(&[("user", &**user), ("reason", reason.reason())])?
-                        .encode_counter::<NoLabelSet, _, u64>(&samples, None)?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -300,9 +327,9 @@ mod tests {
             }
             let name = format!("new-{number}");
             tenants.admit(&name);
-            assert!(tenants.is_known(&name));
+            assert!(tenants.peek(&name).is_some());
             assert!(tenants.tenants.len() <= 1_000);
         }
-        assert!(!tenants.is_known("old-7"));
+        assert!(tenants.peek("old-7").is_none());
     }
 }

@@ -66,7 +66,7 @@ fn code_of_rejection(rejection: &Rejection) -> Code {
             _ => Code::InvalidArgument,
         },
         Rejection::Limited { .. } => Code::ResourceExhausted,
-        Rejection::Unavailable { .. } => Code::Unavailable,
+        Rejection::Overloaded { .. } | Rejection::Unavailable { .. } => Code::Unavailable,
     }
 }
 

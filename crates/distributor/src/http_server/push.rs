@@ -105,14 +105,11 @@ async fn read(
     let limit = pusher.max_recv_msg_size();
     let mut collected = pusher.message();
     let too_large = |size: u64, how: &str| {
-        Rejection::refused(
-            Cause::TooLarge,
-            format!(
-                "the request body has {how}{size} bytes, more than the limit of {limit} bytes \
-                 (distributor.max_recv_msg_size); send smaller batches (max_samples_per_send) or \
-                 raise the limit"
-            ),
-        )
+        Rejection::too_large(&format!(
+            "the request body has {how}{size} bytes, more than the limit of {limit} bytes \
+             (distributor.max_recv_msg_size); send smaller batches (max_samples_per_send) or raise \
+             the limit"
+        ))
     };
     if let Some(size) = declared.filter(|size| *size > limit) {
         return Err(too_large(size, ""));

@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::answer::Rejection;
+use crate::answer::{RETRY_AFTER, Rejection};
 use crate::cause::Cause;
+use crate::instance::InstanceLimit;
 
 /// A request that holds no more than this is small, bytes: what usual senders' requests need, from
 /// the first byte to the answer.
@@ -121,11 +122,16 @@ fn too_large(bytes: u64, limit: u64) -> Rejection {
 }
 
 fn exhausted(held: u64, more: u64, limit: u64) -> Rejection {
-    Rejection::unavailable(format!(
+    let message = format!(
         "push requests hold {held} bytes of memory on this instance; {more} more would exceed its \
          limit, which for a request of this size is {limit} (distributor.instance_limits.\
          max_inflight_push_requests_bytes); retry later"
-    ))
+    );
+    Rejection::overloaded(
+        InstanceLimit::InflightPushRequestsBytes,
+        RETRY_AFTER,
+        &message,
+    )
 }
 
 #[cfg(test)]
