@@ -45,6 +45,7 @@ pub use render::{Mode, render_json, render_yaml};
 pub use runtime::{MultiKvOverride, RuntimeConfig, RuntimeSnapshot, TenantLimits};
 pub use settings::{REDACTED, Secret, SecretUrl, format_duration, parse_duration};
 pub use sources::collect::nearest;
+pub use validate::TryStore;
 
 use errors::Findings;
 use schema::all_settings;
@@ -90,10 +91,6 @@ pub fn load(
     let read = |path: &str| std::fs::read_to_string(path);
     load_with(arguments, variables, &read, try_store)
 }
-
-/// Whether a store of this kind can be opened as configured, or why not. Without connecting to
-/// anything: what can be wrong is a file of keys or certificates, or that this build lacks the store.
-pub type TryStore<'a> = &'a dyn Fn(&Config, StoreKind) -> Result<(), String>;
 
 fn load_with(
     arguments: impl IntoIterator<Item = OsString>,

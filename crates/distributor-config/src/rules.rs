@@ -2,9 +2,11 @@
 
 use settings::{Context, Mistake, Problem, Report};
 
-use super::errors::Findings;
+use super::errors::{Findings, Origin};
 use super::schema::path_in_kvstore;
-use super::validate::{OriginOf, set_one};
+
+/// Where the value of a path was set, as [`Origin`] displays it.
+pub(crate) type OriginOf<'a> = &'a dyn Fn(&str) -> String;
 
 /// A section whose rules are checked.
 pub(crate) struct Section<'a> {
@@ -82,4 +84,11 @@ fn joined(section: &str, name: &str) -> String {
     } else {
         format!("{section}.{name}")
     }
+}
+
+/// Where the first of `paths` that is not left at its default was set: that is what to change.
+pub(crate) fn set_one(paths: &[impl AsRef<str>], origin_of: OriginOf<'_>) -> String {
+    let default = Origin::Default.to_string();
+    let mut origins = paths.iter().map(|path| origin_of(path.as_ref()));
+    origins.find(|origin| *origin != default).unwrap_or(default)
 }

@@ -3,17 +3,17 @@
 use std::fmt::Display;
 use std::path::PathBuf;
 
-use super::TryStore;
 use kv_etcd::EtcdConfig;
 use settings::{Report, format_duration};
 
-use super::errors::{Findings, Origin};
+use super::errors::Findings;
 use super::model::{ClientAuth, Config, KvStoreConfig, Limits, ServerConfig, ServerTls, StoreKind};
-use super::rules::Section;
+use super::rules::{OriginOf, Section, set_one};
 use super::schema::{CONSUL, ETCD, MEMBERLIST, MULTI_KV};
 
-/// Where the value of a path was set, as [`Origin`] displays it.
-pub(super) type OriginOf<'a> = &'a dyn Fn(&str) -> String;
+/// Whether a store of this kind can be opened as configured, or why not. Without connecting to
+/// anything: what can be wrong is a file of keys or certificates, or that this build lacks the store.
+pub type TryStore<'a> = &'a dyn Fn(&Config, StoreKind) -> Result<(), String>;
 
 /// Checks a complete configuration.
 pub(super) fn check(
@@ -261,11 +261,4 @@ pub(super) fn check_limits(
     };
     section.check(origin_of, findings, |report| limits.elections.check(report));
     section.check(origin_of, findings, |report| limits.push.check(report));
-}
-
-/// Where the first of `paths` that is not left at its default was set: that is what to change.
-pub(super) fn set_one(paths: &[impl AsRef<str>], origin_of: OriginOf<'_>) -> String {
-    let default = Origin::Default.to_string();
-    let mut origins = paths.iter().map(|path| origin_of(path.as_ref()));
-    origins.find(|origin| *origin != default).unwrap_or(default)
 }

@@ -2,6 +2,7 @@
 //!
 //! Each check adds its findings to one list, so that one run reports everything.
 
+mod circles;
 mod deny;
 mod layers;
 mod manifests;
@@ -33,6 +34,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     let mut findings = Findings::default();
     manifests::check(workspace, &files, &mut findings)?;
     layers::check(workspace, &files, &mut findings)?;
+    circles::check(workspace, &files, &mut findings)?;
     sources::check(workspace, &files, &mut findings)?;
     markdown::check(workspace, &files, &mut findings)?;
     for finding in &findings.0 {
