@@ -5,7 +5,7 @@ use std::cell::RefCell;
 
 use libfuzzer_sys::fuzz_target;
 use remote_write::proto::reference::disagreement;
-use remote_write::{HaLabelNames, Scratch, Verdict, Version};
+use remote_write::{Decides, HaLabelNames, Scratch, Verdict, Version};
 
 /// Short names, which a mutation hits by chance.
 const NAMES: HaLabelNames<'_> = HaLabelNames { cluster: "cl", replica: "r" };
@@ -25,8 +25,11 @@ fn verdict(cluster: &str, replica: &str) -> Verdict {
 
 fuzz_target!(|request: &[u8]| {
     SCRATCH.with_borrow_mut(|scratch| {
-        if let Some(how) = disagreement(Version::V2, request, NAMES, scratch, &verdict) {
-            panic!("{how}");
+        for decides in [Decides::EachSeries, Decides::FirstSeries] {
+            let rule = NAMES.rule(decides);
+            if let Some(how) = disagreement(Version::V2, request, rule, scratch, &verdict) {
+                panic!("{decides:?}: {how}");
+            }
         }
     });
 });

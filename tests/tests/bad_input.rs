@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use common::{
     BOTH, assert_stored, assert_text, assert_written, config, exchange, ha_config, ha_series,
-    metrics, plain_series, push_head, wait_metric,
+    metrics, per_sample_config, plain_series, push_head, wait_metric,
 };
 use e2e::{Answer, Distributor, Sender, Sink, Version};
 use serde_json::json;
@@ -564,7 +564,8 @@ async fn bombs_within_the_limits_take_what_the_limits_say() {
 
 #[tokio::test]
 async fn ten_thousand_clusters_at_once_are_bounded() {
-    let (sink, distributor) = start("clusters").await;
+    let sink = Sink::start().await;
+    let distributor = Distributor::start("clusters", &per_sample_config(&sink, &json!({}))).await;
     let sender = distributor.sender("t");
     let series: Vec<_> = (0..10_000)
         .map(|i| ha_series("m", &format!("c{i}"), "a"))

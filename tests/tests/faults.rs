@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use common::{
     BOTH, assert_retry, assert_stored, assert_text, assert_written, config, ha_config, ha_series,
-    metrics, plain_series, push_head, stripped, wait_metric,
+    metrics, per_sample_config, plain_series, push_head, stripped, wait_metric,
 };
 use e2e::{Distributor, Fault, LONG, Labels, Port, SHORT, Sender, Series, Sink, Version, wait_for};
 use serde_json::json;
@@ -210,7 +210,7 @@ async fn retries_of_a_failed_request_arrive_once() {
 async fn failures_outrank_what_became_of_the_rest() {
     let sink = Sink::start().await;
     let limits = json!({"limits": {"ha_max_clusters": 1}});
-    let distributor = Distributor::start("outrank", &ha_config(&sink, &limits)).await;
+    let distributor = Distributor::start("outrank", &per_sample_config(&sink, &limits)).await;
     for version in BOTH {
         let tenant = format!("{version:?}");
         let sender = distributor.sender(&tenant);

@@ -9,16 +9,19 @@
 
 mod common;
 
-use common::{BOTH, assert_stored, config, elected, ha_config, metrics, plain_series, written};
+use common::{
+    BOTH, assert_stored, config, elected, ha_config, merge, metrics, plain_series, written,
+};
 use e2e::{Distributor, Sink, Version, v1, v2};
 use serde_json::json;
 
 #[tokio::test]
 async fn without_deduplication_the_bytes_are_passed_on_as_they_are() {
     let sink = Sink::start().await;
-    let tracker = json!({"distributor": {"ha_tracker": {"enable_ha_tracker": false}}});
     let tenant = json!({"limits": {"accept_ha_samples": false}});
-    for (name, more) in [("tracker-off", tracker), ("tenant-off", tenant)] {
+    let mut both = json!({"distributor": {"ha_tracker": {"enable_ha_tracker": false}}});
+    merge(&mut both, &tenant);
+    for (name, more) in [("both-off", both), ("tenant-off", tenant)] {
         let distributor = Distributor::start(name, &ha_config(&sink, &more)).await;
         for (version, content_type) in [
             (Version::V1, "application/x-protobuf"),

@@ -13,7 +13,7 @@ use std::fs::OpenOptions;
 use std::process::{Command, Stdio};
 
 use common::tls::Authority;
-use common::{assert_stored, ha_config, ha_series, plain_series};
+use common::{assert_stored, ha_config, ha_series, per_sample_config, plain_series};
 use e2e::attack::RawClient;
 use e2e::{Distributor, LONG, Pipe, SHORT, Signal, Sink, Version, wait_for};
 use serde_json::json;
@@ -154,7 +154,7 @@ async fn a_signal_ends_the_start() {
 async fn nobody_who_reads_the_log_stops_nothing() {
     let sink = Sink::start().await;
     let more = json!({"limits": {"ha_max_clusters": 0}});
-    let mut distributor = Distributor::launch("no-log", &ha_config(&sink, &more));
+    let mut distributor = Distributor::launch("no-log", &per_sample_config(&sink, &more));
     // The same process, with a pipe for its log that is full from the beginning.
     let mut pipe = Pipe::make(&distributor.process.folder().join("log.pipe"));
     let filled = pipe.fill();

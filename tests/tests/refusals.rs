@@ -12,7 +12,7 @@ mod common;
 
 use common::{
     BOTH, assert_stored, assert_text, assert_written, config, exchange, ha_config, ha_series,
-    plain_series, push_head, wait_metric,
+    per_sample_config, plain_series, push_head, wait_metric,
 };
 use e2e::{Distributor, Fault, GrpcClient, SHORT, Series, Sink, Version, v1, wait_for};
 use prost::Message as _;
@@ -188,7 +188,7 @@ fn raw_series(labels: &[(&str, &[u8])]) -> Vec<u8> {
 #[tokio::test]
 async fn a_cluster_that_is_not_utf_8_costs_no_other_sample() {
     let sink = Sink::start().await;
-    let distributor = Distributor::start("utf-8", &ha_config(&sink, &json!({}))).await;
+    let distributor = Distributor::start("utf-8", &per_sample_config(&sink, &json!({}))).await;
     let series = |name: &[u8], cluster: &[u8]| {
         raw_series(&[
             ("__name__", name),
@@ -226,7 +226,7 @@ async fn a_cluster_that_is_not_utf_8_costs_no_other_sample() {
 #[tokio::test]
 async fn metadata_is_forwarded_though_its_series_are_not() {
     let sink = Sink::start().await;
-    let distributor = Distributor::start("metadata", &ha_config(&sink, &json!({}))).await;
+    let distributor = Distributor::start("metadata", &per_sample_config(&sink, &json!({}))).await;
     let sender = distributor.sender("t");
     for version in BOTH {
         let answer = sender.send(version, &[ha_series("m", "c", "a")]).await;

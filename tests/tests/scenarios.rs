@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use common::{
     BOTH, assert_stored, assert_text, assert_written, elected, ha_config, ha_series, ha_series_at,
-    metrics, now_ms, plain_series, stripped, wait_metric,
+    metrics, now_ms, per_sample_config, plain_series, stripped, wait_metric,
 };
 use e2e::{
     Distributor, Exemplar, MetricMetadata, SHORT, STALE_NAN_BITS, Series, Sink, Version, labels,
@@ -142,7 +142,7 @@ async fn tenants_with_clusters_of_the_same_name_elect_separately() {
 #[tokio::test]
 async fn of_a_mixed_request_the_right_part_goes_on() {
     let sink = Sink::start().await;
-    let distributor = Distributor::start("mixed", &ha_config(&sink, &json!({}))).await;
+    let distributor = Distributor::start("mixed", &per_sample_config(&sink, &json!({}))).await;
     for version in BOTH {
         let tenant = format!("{version:?}");
         let sender = distributor.sender(&tenant);
@@ -182,7 +182,7 @@ async fn of_a_mixed_request_the_right_part_goes_on() {
 #[tokio::test]
 async fn of_several_replicas_in_one_request_one_is_elected() {
     let sink = Sink::start().await;
-    let distributor = Distributor::start("replicas", &ha_config(&sink, &json!({}))).await;
+    let distributor = Distributor::start("replicas", &per_sample_config(&sink, &json!({}))).await;
     for version in BOTH {
         let tenant = format!("{version:?}");
         let sender = distributor.sender(&tenant);
@@ -278,7 +278,7 @@ async fn overrides_give_a_tenant_other_labels_or_no_deduplication() {
 #[tokio::test]
 async fn a_cluster_too_many_is_refused_and_the_rest_is_stored() {
     let sink = Sink::start().await;
-    let config = ha_config(&sink, &json!({"limits": {"ha_max_clusters": 1}}));
+    let config = per_sample_config(&sink, &json!({"limits": {"ha_max_clusters": 1}}));
     let distributor = Distributor::start("clusters", &config).await;
     for version in BOTH {
         let tenant = format!("{version:?}");

@@ -1,7 +1,7 @@
 //! Heap allocations of one request with warm buffers: their number must not grow with the request.
 
 use anyhow::{Context, Result};
-use remote_write::{Scratch, Verdict, Version, compress_into, decompress_into, scan};
+use remote_write::{Decides, Scratch, Verdict, Version, compress_into, decompress_into, scan};
 
 use crate::report::{Constant, Report};
 use remote_write_testkit::generate::{HA_LABELS, Shape, request};
@@ -41,7 +41,7 @@ pub fn allocations(version: Version, series: usize, verdict: Verdict) -> Result<
         let mut found = scan(
             version,
             &mut raw,
-            Some(HA_LABELS),
+            Some(HA_LABELS.rule(Decides::FirstSeries)),
             &mut scratch,
             &mut |_, _| verdict,
         )?;

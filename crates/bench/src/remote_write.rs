@@ -4,8 +4,8 @@ use anyhow::{Context, Result};
 use prost::Message as _;
 use remote_write::proto::{v1, v2};
 use remote_write::{
-    HaLabelNames, Scratch, Verdict, Version, compress_into, compress_reusing, decompress_reusing,
-    scan_in_place,
+    Decides, HaLabelNames, Scratch, Verdict, Version, compress_into, compress_reusing,
+    decompress_reusing, scan_in_place,
 };
 
 use crate::measure::{Effort, interleaved};
@@ -143,7 +143,8 @@ fn scanned(
     scratch: &mut Scratch,
     verdict: Verdict,
 ) -> Result<usize> {
-    let found = scan_in_place(version, raw, Some(HA_LABELS), scratch, &mut |_, _| verdict)?;
+    let rule = HA_LABELS.rule(Decides::FirstSeries);
+    let found = scan_in_place(version, raw, Some(rule), scratch, &mut |_, _| verdict)?;
     Ok(std::hint::black_box(found).length)
 }
 

@@ -30,6 +30,8 @@ impl Setup {
             "-server.grpc-listen-port=0",
             "-distributor.ha-tracker.enable",
             "-distributor.ha-tracker.enable-for-all-users",
+            // One request holds several clusters.
+            "-distributor.ha-tracker.per-sample-dedupe",
         ];
         let flags = flags.iter().chain(more_flags).map(Into::into);
         let loaded = match distributor_config::load(flags, [], &check_store).unwrap() {

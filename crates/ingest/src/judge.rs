@@ -55,12 +55,13 @@ pub(crate) fn peek(tracker: &HaTracker, tenant: &str, cluster: &str, replica: &s
     }
 }
 
-/// Records every replica of the request as seen, and settles what the scan left open.
+/// Records every replica of the request as seen, and settles what the scan left open. Without a
+/// tracker every replica is as good as elected.
 ///
 /// # Errors
 /// The whole request is refused, before anything of it is forwarded.
 pub(crate) async fn judge(
-    tracker: &Arc<HaTracker>,
+    tracker: Option<&Arc<HaTracker>>,
     tenant: &str,
     scan: &Scan,
     deadline: Instant,
@@ -78,6 +79,9 @@ pub(crate) async fn judge(
             });
             continue;
         }
+        let Some(tracker) = tracker else {
+            continue;
+        };
         if too_long(&group.cluster, &group.replica) {
             judged.refuse(index, Discarded::LabelValueTooLong, || {
                 let start_of = |text: &str| text.chars().take(40).collect::<String>();
@@ -108,9 +112,9 @@ pub(crate) async fn judge(
             }
         }
     }
-    if open.is_empty() {
+    let Some(tracker) = tracker.filter(|_| !open.is_empty()) else {
         return Ok(judged);
-    }
+    };
     let settled = tokio::time::timeout_at(deadline, look_up(tracker, open))
         .await
         .map_err(|_| {
@@ -165,7 +169,8 @@ fn sighting<'a>(tenant: &'a str, group: &'a Group, now_ms: i64) -> Sighting<'a> 
         tenant,
         cluster: &group.cluster,
         replica: &group.replica,
-        earliest_ms: group.earliest_ms,
+        // A sender whose clock is ahead does not bring a failover forward.
+        earliest_ms: group.earliest_ms.map(|sample_ms| sample_ms.min(now_ms)),
         now_ms,
     }
 }

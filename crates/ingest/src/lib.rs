@@ -45,6 +45,7 @@ mod downstream;
 mod expand;
 mod instance;
 mod judge;
+mod mixed;
 mod pusher;
 mod refusals;
 mod request;

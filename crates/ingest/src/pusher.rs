@@ -12,7 +12,7 @@ use http::HeaderMap;
 use kv_core::LogThrottle;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use remote_write::{HaLabelNames, Scan, Verdict, Version, scan_in_place};
+use remote_write::{HaRule, Scan, Verdict, Version, scan_in_place};
 use tokio::time::Instant;
 
 use crate::answer::{Outcome, PushAnswer, RETRY_AFTER, Rejection, Written};
@@ -27,6 +27,7 @@ use crate::downstream::{DownstreamTrouble, Downstreams, Forward};
 use crate::expand::{Compression, expand};
 use crate::instance::{InstanceCollector, InstanceCounters, InstanceLimit};
 use crate::judge::{self, Judged};
+use crate::mixed::MixedLog;
 use crate::refusals::{Occurrence, Refusal, Refusals};
 use crate::request::{PushBody, PushRequest};
 use crate::sender::Sender;
@@ -47,6 +48,7 @@ pub struct Pusher {
     max_ingestion_rate: f64,
     remote_timeout: Duration,
     complaints: LogThrottle,
+    mixed: MixedLog,
     refusals: Refusals,
 }
 
@@ -57,13 +59,16 @@ struct Job<'a> {
     client: Option<IpAddr>,
     version: Version,
     limits: &'a PushLimits,
-    /// If the tenant's samples are deduplicated.
+    /// If the tenant has HA pairs.
+    rule: Option<HaRule<'a>>,
+    /// If their samples are deduplicated.
     tracker: Option<&'a Arc<HaTracker>>,
     deadline: Instant,
 }
 
 impl Pusher {
-    /// Builds the push path. Without a tracker every sample passes with its labels untouched.
+    /// Builds the push path. Without a tracker every sample passes; series of the tenants whose
+    /// `accept_ha_samples` is on lose the replica label as if their replica were elected.
     pub fn new(
         config: &IngestConfig,
         tracker: Option<Arc<HaTracker>>,
@@ -104,6 +109,7 @@ impl Pusher {
             max_ingestion_rate: instance_limits.max_ingestion_rate,
             remote_timeout: config.remote_timeout,
             complaints: LogThrottle::default(),
+            mixed: MixedLog::default(),
             refusals: Refusals::default(),
         }
     }
@@ -286,6 +292,7 @@ impl Pusher {
             client,
             version,
             limits,
+            rule: limits.ha_rule(),
             tracker: tracker.filter(|_| limits.accept_ha_samples),
             deadline,
         };
@@ -296,17 +303,18 @@ impl Pusher {
         let judged = judge_content(job, &tenant, &mut scan, &mut content).await?;
         tenant.see(&scan.ages);
         self.instance.observe(&scan.ages);
-        let kept = Items::kept(&scan);
-        let charge = self.charge(job, &tenant, kept)?;
         let all_dropped = scan.kept_series() == 0 && total.series > 0;
+        // In a request of one replica, metadata shares the fate of the series.
+        let has_metadata = scan.metadata > 0 && limits.ha_tracker_per_sample_dedupe;
         let deduplicated = Written::from(judged.deduplicated);
-        if scan.length == 0 || (all_dropped && scan.metadata == 0) {
-            charge.keep();
+        if scan.length == 0 || (all_dropped && !has_metadata) {
             return Ok(PushAnswer {
                 outcome: self.settle(job, &tenant, judged, &scan, all_dropped),
                 written: Some(deduplicated),
             });
         }
+        let kept = Items::kept(&scan);
+        let charge = self.charge(job, &tenant, kept)?;
         tenant.count_received(kept);
         let answer = self.forward(job, content, &scan, &headers, &mut held).await;
         // A downstream that confirms nothing is not made to seem as if it did.
@@ -387,10 +395,6 @@ impl Pusher {
         body: PushBody,
         held: &mut Held<'_>,
     ) -> Result<(Scan, Content), Rejection> {
-        let names = job.tracker.map(|_| HaLabelNames {
-            cluster: &job.limits.ha_cluster_label,
-            replica: &job.limits.ha_replica_label,
-        });
         self.codec
             .scan(body, held, job.deadline, |message, scratch| {
                 scratch.now_ms = Clock::System.now_ms();
@@ -398,12 +402,15 @@ impl Pusher {
                     Some(tracker) => judge::peek(tracker, job.tenant, cluster, replica),
                     None => Verdict::Keep,
                 };
-                scan_in_place(job.version, message, names, scratch, &mut verdict).map_err(|error| {
-                    Rejection::malformed(format!(
-                        "the body is not a valid remote write {} request: {error}; fix the sender",
-                        job.version.header(),
-                    ))
-                })
+                scan_in_place(job.version, message, job.rule, scratch, &mut verdict).map_err(
+                    |error| {
+                        Rejection::malformed(format!(
+                            "the body is not a valid remote write {} request: {error}; fix the \
+                             sender",
+                            job.version.header(),
+                        ))
+                    },
+                )
             })
             .await
     }
@@ -453,23 +460,25 @@ impl Pusher {
                 client: job.client,
                 now_s: self.tenants.now_s(),
             };
+            self.mixed.add(scan, &source, job.limits, tenant);
             tenant.untold.add(scan, &source, job.limits, &self.refusals);
         }
         judged.outcome(job.tracker, job.tenant, scan, all_dropped)
     }
 }
 
-/// Asks the tracker, if the tenant's samples are deduplicated, and removes what is not to be stored.
+/// Asks the tracker, if there is one, about a tenant with HA pairs, and removes what is not to be
+/// stored.
 async fn judge_content(
     job: Job<'_>,
     tenant: &Tenant,
     scan: &mut Scan,
     content: &mut Content,
 ) -> Result<Judged, Rejection> {
-    let Some(tracker) = job.tracker else {
+    if job.rule.is_none() {
         return Ok(Judged::default());
-    };
-    let judged = judge::judge(tracker, job.tenant, scan, job.deadline).await?;
+    }
+    let judged = judge::judge(job.tracker, job.tenant, scan, job.deadline).await?;
     judged.discard(scan, content.message.bytes_mut());
     add(
         &tenant.non_ha_samples,

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::bounds::TokenBucket;
 use crate::cause::Cause;
 use crate::counters::{AtomicHistogram, add};
+use crate::mixed::MixedRequests;
 use crate::unlabelled::Untold;
 
 pub(crate) use collector::TenantCollector;
@@ -50,6 +51,7 @@ pub(crate) struct Tenant {
     received: ItemCounters,
     pub(crate) non_ha_samples: AtomicU64,
     pub(crate) untold: Untold,
+    pub(crate) mixed: MixedRequests,
     discarded: [ItemCounters; Discarded::ALL.len()],
     discarded_requests: [AtomicU64; DISCARDED_REQUESTS.len()],
     samples_per_request: AtomicHistogram<{ PER_REQUEST.len() + 1 }>,

@@ -42,7 +42,11 @@ impl Untold {
             return;
         }
         let one = scan.one_label;
-        add(&self.neither, samples - one.cluster - one.replica);
+        let none = samples - one.cluster - one.replica - scan.both_labels;
+        if none + one.cluster + one.replica == 0 {
+            return;
+        }
+        add(&self.neither, none);
         add(&self.cluster, one.cluster);
         add(&self.replica, one.replica);
         let told_s = self.told_s.load(Ordering::Relaxed);

@@ -116,7 +116,7 @@ pub fn request(version: Version, shape: Shape<'_>) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use remote_write::{Scratch, Verdict, compress_into};
+    use remote_write::{Decides, Scratch, Verdict, compress_into};
 
     use super::*;
     use crate::decode::decode;
@@ -145,7 +145,7 @@ mod tests {
             let scan = remote_write::scan(
                 version,
                 &mut bytes,
-                Some(HA_LABELS),
+                Some(HA_LABELS.rule(Decides::EachSeries)),
                 &mut scratch,
                 &mut |_, _| Verdict::Keep,
             )
@@ -192,7 +192,7 @@ mod tests {
             let scan = remote_write::scan(
                 version,
                 &mut request(version, shape),
-                Some(HA_LABELS),
+                Some(HA_LABELS.rule(Decides::EachSeries)),
                 &mut Scratch::default(),
                 &mut |_, _| Verdict::Keep,
             )

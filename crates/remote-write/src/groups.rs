@@ -1,4 +1,4 @@
-//! The distinct (cluster, replica) pairs of one request.
+//! The distinct (cluster, replica) pairs of one request, or the one of its first series.
 //!
 //! A sender chooses the pairs, so every lookup is O(1) whatever they are: tables have random keys,
 //! each 2.0 symbol is hashed once however many series refer to it, and both the number of pairs
@@ -10,9 +10,10 @@ use std::str::from_utf8;
 use ahash::RandomState;
 use hashbrown::{HashMap, HashTable};
 
+use crate::canonical::NO_REFERENCE;
 use crate::error::{Problem, ScanError};
 use crate::symbols::Symbols;
-use crate::types::{Group, Verdict};
+use crate::types::{Decides, Group, Mixed, Verdict};
 use crate::wire::{Result, Span};
 
 /// Distinct pairs in one request. Senders have one, or a few where they relay others.
@@ -54,7 +55,10 @@ pub(crate) type Judge<'j> = dyn FnMut(&str, &str) -> Verdict + 'j;
 
 pub(crate) struct Groups<'s, 'j> {
     pub(crate) list: Vec<Group>,
-    /// Group of the series before, and its references.
+    /// A series of which the first one does not decide as it would for itself.
+    pub(crate) mixed: Option<Mixed>,
+    deciding: Deciding,
+    /// Group of the series before, or of the one that decides; and its references.
     last: usize,
     last_references: (u32, u32),
     /// The group of all pairs that are not UTF-8.
@@ -64,7 +68,31 @@ pub(crate) struct Groups<'s, 'j> {
     judge: &'j mut Judge<'j>,
 }
 
-/// Which bytes of the request name a pair.
+/// What decides on the next series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Deciding {
+    /// Its own labels.
+    Itself,
+    /// Its own labels, for all that come after it as well.
+    ItselfForAll,
+    /// The first series, which is of the last group.
+    First,
+    /// The first series, which is of no group.
+    FirstOfNone,
+}
+
+/// What is known of a series at first sight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Belongs {
+    /// To this group.
+    To(usize),
+    /// To no group.
+    ToNone,
+    /// It has to be found out.
+    Unknown,
+}
+
+/// Which bytes of the request name a pair. Empty where the series has no such label.
 #[derive(Clone, Copy)]
 pub(crate) struct Pair<'a> {
     pub(crate) cluster: &'a [u8],
@@ -77,11 +105,17 @@ impl<'s, 'j> Groups<'s, 'j> {
     pub(crate) fn new(
         tables: &'s mut GroupTables,
         request_bytes: usize,
+        decides: Decides,
         judge: &'j mut Judge<'j>,
     ) -> Self {
         tables.clear();
         Self {
             list: Vec::new(),
+            mixed: None,
+            deciding: match decides {
+                Decides::EachSeries => Deciding::Itself,
+                Decides::FirstSeries => Deciding::ItselfForAll,
+            },
             last: 0,
             last_references: (u32::MAX, u32::MAX),
             not_utf8: None,
@@ -91,21 +125,71 @@ impl<'s, 'j> Groups<'s, 'j> {
         }
     }
 
-    /// The group of the 1.0 series before, if it had the same names.
+    /// What a 1.0 series with these labels, empty where there is none, belongs to, unless it has to
+    /// be found out.
     #[inline]
-    pub(crate) fn of_same_text(&self, cluster: &[u8], replica: &[u8]) -> Option<usize> {
-        let group = self.list.get(self.last)?;
-        (group.cluster.as_bytes() == cluster && group.replica.as_bytes() == replica)
-            .then_some(self.last)
+    pub(crate) fn at_sight_of_text(&mut self, cluster: &[u8], replica: &[u8]) -> Belongs {
+        let is_pair = !cluster.is_empty() && !replica.is_empty();
+        match self.deciding {
+            Deciding::Itself if !is_pair => Belongs::ToNone,
+            Deciding::Itself if self.is_last_text(cluster, replica) => Belongs::To(self.last),
+            Deciding::Itself | Deciding::ItselfForAll => Belongs::Unknown,
+            Deciding::First => {
+                if self.mixed.is_none() && !self.is_last_text(cluster, replica) {
+                    self.note_mixed(cluster, replica);
+                }
+                Belongs::To(self.last)
+            }
+            Deciding::FirstOfNone => {
+                if self.mixed.is_none() && is_pair {
+                    self.note_mixed(cluster, replica);
+                }
+                Belongs::ToNone
+            }
+        }
     }
 
-    /// The group of a 1.0 series.
-    pub(crate) fn of_text(&mut self, pair: Pair<'_>) -> Result<usize> {
-        self.last = match self.of_same_text(pair.cluster, pair.replica) {
-            Some(group) => group,
-            None => self.find_text(pair)?,
-        };
-        Ok(self.last)
+    #[inline]
+    fn is_last_text(&self, cluster: &[u8], replica: &[u8]) -> bool {
+        self.list.get(self.last).is_some_and(|group| {
+            group.cluster.as_bytes() == cluster && group.replica.as_bytes() == replica
+        })
+    }
+
+    #[cold]
+    fn note_mixed(&mut self, cluster: &[u8], replica: &[u8]) {
+        self.mixed = Some(Mixed::new(cluster, replica));
+    }
+
+    /// The group of a 1.0 series; `None` if it belongs to none.
+    pub(crate) fn of_text(&mut self, pair: Pair<'_>) -> Result<Option<usize>> {
+        match self.at_sight_of_text(pair.cluster, pair.replica) {
+            Belongs::To(group) => return Ok(Some(group)),
+            Belongs::ToNone => return Ok(None),
+            Belongs::Unknown => {}
+        }
+        if pair.cluster.is_empty() || pair.replica.is_empty() {
+            return Ok(self.decide_for_none());
+        }
+        let group = self.find_text(pair)?;
+        Ok(self.decide(group))
+    }
+
+    /// Takes note of the group that a series was found to be of.
+    fn decide(&mut self, group: usize) -> Option<usize> {
+        if self.deciding == Deciding::ItselfForAll && self.not_utf8 != Some(group) {
+            self.deciding = Deciding::First;
+        }
+        self.last = group;
+        Some(group)
+    }
+
+    /// The same for a series that was found to be of none.
+    fn decide_for_none(&mut self) -> Option<usize> {
+        if self.deciding == Deciding::ItselfForAll {
+            self.deciding = Deciding::FirstOfNone;
+        }
+        None
     }
 
     fn find_text(&mut self, pair: Pair<'_>) -> Result<usize> {
@@ -136,13 +220,54 @@ impl<'s, 'j> Groups<'s, 'j> {
         Ok(index)
     }
 
-    /// The group of the 2.0 series before, if it had the same references.
+    /// What a 2.0 series belongs to whose labels have these values, [`NO_REFERENCE`] where there is
+    /// none, unless it has to be found out.
     #[inline]
-    pub(crate) fn of_same_references(&self, references: (u32, u32)) -> Option<usize> {
-        (references == self.last_references).then_some(self.last)
+    pub(crate) fn at_sight_of_references(
+        &mut self,
+        references: (u32, u32),
+        symbols: &Symbols,
+        buf: &[u8],
+    ) -> Belongs {
+        let is_last = references == self.last_references;
+        match self.deciding {
+            Deciding::Itself if references.0 == NO_REFERENCE || references.1 == NO_REFERENCE => {
+                Belongs::ToNone
+            }
+            Deciding::Itself if is_last => Belongs::To(self.last),
+            Deciding::Itself | Deciding::ItselfForAll => Belongs::Unknown,
+            Deciding::First => {
+                if !is_last && self.mixed.is_none() {
+                    self.compare_with_first(references, symbols, buf);
+                }
+                Belongs::To(self.last)
+            }
+            Deciding::FirstOfNone => {
+                if self.mixed.is_none() && is_pair(references, symbols, buf) {
+                    let (cluster, replica) = texts(references, symbols, buf);
+                    self.note_mixed(cluster, replica);
+                }
+                Belongs::ToNone
+            }
+        }
     }
 
-    /// The group of a 2.0 series with these references, both in range; `None` if one is empty.
+    /// Other references than the first series has can still have the same text: senders may repeat
+    /// symbols. Each symbol is hashed once, however often series refer to it.
+    #[cold]
+    fn compare_with_first(&mut self, references: (u32, u32), symbols: &Symbols, buf: &[u8]) {
+        let first = self.last_references;
+        let is_same = is_pair(references, symbols, buf)
+            && self.first_of(references.0, symbols, buf) == self.first_of(first.0, symbols, buf)
+            && self.first_of(references.1, symbols, buf) == self.first_of(first.1, symbols, buf);
+        if !is_same {
+            let (cluster, replica) = texts(references, symbols, buf);
+            self.note_mixed(cluster, replica);
+        }
+    }
+
+    /// The group of a 2.0 series with these references, in range or [`NO_REFERENCE`]; `None` if it
+    /// belongs to none.
     #[inline]
     pub(crate) fn of_references(
         &mut self,
@@ -151,16 +276,17 @@ impl<'s, 'j> Groups<'s, 'j> {
         buf: &[u8],
         offset: usize,
     ) -> Result<Option<usize>> {
-        if references == self.last_references {
-            return Ok(Some(self.last));
+        match self.at_sight_of_references(references, symbols, buf) {
+            Belongs::To(group) => return Ok(Some(group)),
+            Belongs::ToNone => return Ok(None),
+            Belongs::Unknown => {}
         }
-        if symbols.text(buf, references.0).is_empty() || symbols.text(buf, references.1).is_empty()
-        {
-            return Ok(None);
+        if !is_pair(references, symbols, buf) {
+            return Ok(self.decide_for_none());
         }
-        self.last = self.find_references(references, symbols, buf, offset)?;
+        let group = self.find_references(references, symbols, buf, offset)?;
         self.last_references = references;
-        Ok(Some(self.last))
+        Ok(self.decide(group))
     }
 
     fn find_references(
@@ -265,6 +391,20 @@ impl<'s, 'j> Groups<'s, 'j> {
         });
         group
     }
+}
+
+/// The values of both labels; empty for a reference out of range.
+fn texts<'a>(
+    (cluster, replica): (u32, u32),
+    symbols: &'a Symbols,
+    buf: &'a [u8],
+) -> (&'a [u8], &'a [u8]) {
+    (symbols.text(buf, cluster), symbols.text(buf, replica))
+}
+
+fn is_pair(references: (u32, u32), symbols: &Symbols, buf: &[u8]) -> bool {
+    let (cluster, replica) = texts(references, symbols, buf);
+    !cluster.is_empty() && !replica.is_empty()
 }
 
 /// Output that belongs to one group, for [`crate::Scan::discard`].

@@ -7,13 +7,14 @@
 //! request, and heap allocations do not grow with its number of series.
 //!
 //! ```
-//! use remote_write::{HaLabelNames, Scratch, Verdict, Version};
+//! use remote_write::{Decides, HaLabelNames, Scratch, Verdict, Version};
 //!
 //! // One series {__replica__="a", cluster="c"} without samples.
 //! let mut request = b"\x0a\x21\x0a\x10\x0a\x0b__replica__\x12\x01a\x0a\x0d\x0a\x07cluster\x12\x02c1".to_vec();
 //! let names = HaLabelNames { cluster: "cluster", replica: "__replica__" };
+//! let rule = names.rule(Decides::EachSeries);
 //! let mut scratch = Scratch::default();
-//! let scan = remote_write::scan(Version::V1, &mut request, Some(names), &mut scratch, &mut |_, _| {
+//! let scan = remote_write::scan(Version::V1, &mut request, Some(rule), &mut scratch, &mut |_, _| {
 //!     Verdict::Keep
 //! })?;
 //! assert_eq!((scan.groups[0].cluster.as_str(), scan.groups[0].replica.as_str()), ("c1", "a"));
@@ -48,4 +49,4 @@ pub use block::{
 pub use error::{Problem, ScanError};
 pub use media::{UnsupportedMediaType, Version, check_content_encoding, version_of_content_type};
 pub use scan::{Scan, Scratch, scan, scan_in_place};
-pub use types::{Counts, Group, HaLabelNames, OneLabel, Verdict};
+pub use types::{Counts, Decides, Group, HaLabelNames, HaRule, Mixed, OneLabel, Verdict};

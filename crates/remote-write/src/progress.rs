@@ -24,6 +24,7 @@ pub(crate) struct Progress<'s, 'j> {
     pub(crate) groups: Groups<'s, 'j>,
     pub(crate) other: Counts,
     pub(crate) one_label: OneLabel,
+    pub(crate) both_labels: u64,
     pub(crate) metadata: u64,
     pub(crate) series: u64,
     pub(crate) mover: Mover,
@@ -80,7 +81,7 @@ impl Progress<'_, '_> {
         self.series += 1;
         self.other += found.counts();
         self.ages.merge(&found.ages);
-        self.count_one_label(has, found.samples + found.histograms);
+        self.count_labels(has, found.samples + found.histograms);
     }
 
     /// The same for a series of one sample, of no group.
@@ -90,15 +91,16 @@ impl Progress<'_, '_> {
         self.other.series += 1;
         self.other.samples += 1;
         self.ages.add(timestamp);
-        self.count_one_label(has, 1);
+        self.count_labels(has, 1);
     }
 
     #[inline]
-    fn count_one_label(&mut self, has: Has, samples: u64) {
+    fn count_labels(&mut self, has: Has, samples: u64) {
         match has {
             Has::Neither => {}
             Has::Cluster => self.one_label.cluster += samples,
             Has::Replica => self.one_label.replica += samples,
+            Has::Both => self.both_labels += samples,
         }
     }
 

@@ -7,7 +7,7 @@ use crate::groups::{GroupTables, Groups, Run};
 use crate::media::Version;
 use crate::mover::Mover;
 use crate::progress::{Parts, Progress};
-use crate::types::{Counts, Group, HaLabelNames, OneLabel, Verdict};
+use crate::types::{Counts, Decides, Group, HaRule, Mixed, OneLabel, Verdict};
 use crate::wire::Span;
 use crate::{v1, v2};
 
@@ -16,10 +16,16 @@ use crate::{v1, v2};
 pub struct Scan {
     /// In the order of their first series.
     pub groups: Vec<Group>,
-    /// Series without both HA labels: kept as they are.
+    /// Series of no group: those without both HA labels; or all, where the first series decides and
+    /// has not both. Kept as they are.
     pub other: Counts,
     /// Samples and histograms of [`Scan::other`] whose series carry one of the two labels.
     pub one_label: OneLabel,
+    /// Samples and histograms of [`Scan::other`] whose series carry both.
+    pub both_labels: u64,
+    /// Where the first series decides: the first that is of another (cluster, replica) than that
+    /// one, or of one where that one is of none, or of none where that one is of one.
+    pub mixed: Option<Mixed>,
     /// 1.0 metadata entries. Always 0 for 2.0, where metadata belongs to its series.
     pub metadata: u64,
     /// Whether the request differs from what came in. If not, its compressed form is still good.
@@ -41,7 +47,12 @@ impl Scan {
             .iter()
             .map(|group| group.cluster.capacity() + group.replica.capacity())
             .sum();
-        text + size_of::<Group>() * self.groups.capacity() + size_of::<Run>() * self.runs.capacity()
+        let mixed = self.mixed.as_ref().map_or(0, |mixed| {
+            mixed.cluster.capacity() + mixed.replica.capacity()
+        });
+        text + mixed
+            + size_of::<Group>() * self.groups.capacity()
+            + size_of::<Run>() * self.runs.capacity()
     }
 
     /// Everything that the request held, dropped or not.
@@ -145,13 +156,15 @@ impl Scratch {
 
 /// Reads a decompressed request once, and edits it in place.
 ///
-/// Each series that carries both labels with non-empty values (of a repeated label the last value
-/// counts) belongs to the group of its (cluster, replica), and `judge` is called once for each
-/// group, when its first series is met. Kept series lose every replica label, dropped ones are
-/// left out, as are those whose cluster or replica is not UTF-8: they are one group with a
-/// [`Group::problem`], which is not judged. The rest, and every other field in its order, stays byte
-/// for byte. The output is
-/// never longer than the input. Without `names` the request is checked and counted, not changed.
+/// A series that carries both labels with non-empty values (of a repeated label the last value
+/// counts) is of a (cluster, replica). With [`Decides::EachSeries`](crate::Decides::EachSeries) it
+/// belongs to the group of those. With [`Decides::FirstSeries`](crate::Decides::FirstSeries) all
+/// series belong to the group of the first, whatever they carry, or to none if that one does.
+/// `judge` is called once for each group, when its first series is met. Kept series of a group lose
+/// every replica label, dropped ones are left out, as are those whose cluster or replica is not
+/// UTF-8 (until one is that decides for the others): they are one group with a [`Group::problem`],
+/// which is not judged. The rest, and every other field in its order, stays byte for byte. The output
+/// is never longer than the input. Without a `rule` the request is checked and counted, not changed.
 ///
 /// # What is refused
 ///
@@ -170,11 +183,11 @@ impl Scratch {
 pub fn scan(
     version: Version,
     buf: &mut Vec<u8>,
-    names: Option<HaLabelNames<'_>>,
+    rule: Option<HaRule<'_>>,
     scratch: &mut Scratch,
     judge: &mut dyn FnMut(&str, &str) -> Verdict,
 ) -> Result<Scan, ScanError> {
-    let found = scan_in_place(version, buf, names, scratch, judge)?;
+    let found = scan_in_place(version, buf, rule, scratch, judge)?;
     buf.truncate(found.length);
     Ok(found)
 }
@@ -186,7 +199,7 @@ pub fn scan(
 pub fn scan_in_place(
     version: Version,
     buf: &mut [u8],
-    names: Option<HaLabelNames<'_>>,
+    rule: Option<HaRule<'_>>,
     scratch: &mut Scratch,
     judge: &mut dyn FnMut(&str, &str) -> Verdict,
 ) -> Result<Scan, ScanError> {
@@ -200,11 +213,13 @@ pub fn scan_in_place(
             offset: 0,
         });
     }
-    let names = names.map(|names| (names.cluster.as_bytes(), names.replica.as_bytes()));
+    let names = rule.map(|rule| (rule.names.cluster.as_bytes(), rule.names.replica.as_bytes()));
+    let decides = rule.map_or(Decides::EachSeries, |rule| rule.decides);
     let mut progress = Progress {
-        groups: Groups::new(&mut scratch.tables, length, judge),
+        groups: Groups::new(&mut scratch.tables, length, decides, judge),
         other: Counts::default(),
         one_label: OneLabel::default(),
+        both_labels: 0,
         metadata: 0,
         series: 0,
         mover: Mover::default(),
@@ -220,18 +235,25 @@ pub fn scan_in_place(
         groups,
         other,
         one_label,
+        both_labels,
         metadata,
         mover,
         runs,
         ages,
         ..
     } = progress;
-    let groups = groups.list;
+    let Groups {
+        list: groups,
+        mixed,
+        ..
+    } = groups;
     let kept = mover.finish(buf);
     Ok(Scan {
         groups,
         other,
         one_label,
+        both_labels,
+        mixed,
         metadata,
         modified: kept < length,
         length: kept,

@@ -11,6 +11,35 @@ pub struct HaLabelNames<'a> {
     pub replica: &'a str,
 }
 
+/// How a scan finds out what a series belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HaRule<'a> {
+    /// The labels.
+    pub names: HaLabelNames<'a>,
+    /// Whose labels count.
+    pub decides: Decides,
+}
+
+impl<'a> HaLabelNames<'a> {
+    /// With these labels.
+    pub const fn rule(self, decides: Decides) -> HaRule<'a> {
+        HaRule {
+            names: self,
+            decides,
+        }
+    }
+}
+
+/// Which series of a request says what HA pair a series is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decides {
+    /// The first series, for the whole request. That is the contract of Mimir and Cortex: a request
+    /// comes from one replica.
+    FirstSeries,
+    /// Each series for itself.
+    EachSeries,
+}
+
 /// What to do with the series of one (cluster, replica).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -53,26 +82,52 @@ pub struct OneLabel {
     pub replica: u64,
 }
 
-/// Which of the HA labels a series has, not both of them.
+/// A series that says something else than the first one, which decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mixed {
+    /// Its cluster label, at most 100 bytes of it; empty if it has none.
+    pub cluster: String,
+    /// Its replica label, likewise.
+    pub replica: String,
+}
+
+impl Mixed {
+    pub(crate) fn new(cluster: &[u8], replica: &[u8]) -> Self {
+        const MAX_SHOWN: usize = 100;
+        let shown = |text: &[u8]| {
+            let start = text.get(..MAX_SHOWN).unwrap_or(text);
+            String::from_utf8_lossy(start).into_owned()
+        };
+        Self {
+            cluster: shown(cluster),
+            replica: shown(replica),
+        }
+    }
+}
+
+/// Which of the HA labels a series of no group has.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Has {
     Neither,
     Cluster,
     Replica,
+    Both,
 }
 
 impl Has {
     #[inline]
     pub(crate) fn of(cluster: bool, replica: bool) -> Self {
         match (cluster, replica) {
-            (true, _) => Self::Cluster,
-            (_, true) => Self::Replica,
-            _ => Self::Neither,
+            (true, true) => Self::Both,
+            (true, false) => Self::Cluster,
+            (false, true) => Self::Replica,
+            (false, false) => Self::Neither,
         }
     }
 }
 
-/// The series of one (cluster, replica), or all whose cluster or replica is not UTF-8.
+/// The series of one (cluster, replica), or all whose cluster or replica is not UTF-8; or all of the
+/// request, where its first series decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
     /// Value of the cluster label; empty only if there is a problem.

@@ -2,7 +2,7 @@
 
 use crate::canonical::{self, HaValues, Names};
 use crate::error::Problem;
-use crate::groups::Pair;
+use crate::groups::{Belongs, Pair};
 use crate::mover::{keep_without, write_header};
 use crate::progress::{Found, Parts, Progress};
 use crate::schema::{
@@ -94,25 +94,30 @@ fn short_series(
         Some((timestamp, length)) if stopped + length == end => timestamp,
         _ => return false,
     };
-    if values.cluster.is_empty() || values.replica.is_empty() {
-        let has = Has::of(!values.cluster.is_empty(), !values.replica.is_empty());
-        progress.count_other_sample(has, timestamp);
-        progress.mover.keep(buf, start, end);
-        return true;
-    }
     let (cluster, replica) = (values.cluster.of(buf), values.replica.of(buf));
-    let Some(group) = progress.groups.of_same_text(cluster, replica) else {
-        return false;
+    let group = match progress.groups.at_sight_of_text(cluster, replica) {
+        Belongs::To(group) => group,
+        Belongs::ToNone => {
+            let has = Has::of(!cluster.is_empty(), !replica.is_empty());
+            progress.count_other_sample(has, timestamp);
+            progress.mover.keep(buf, start, end);
+            return true;
+        }
+        Belongs::Unknown => return false,
     };
     let Some(verdict) = progress.count_sample(group, timestamp) else {
         return false;
     };
     if verdict != Verdict::Drop {
         let before = progress.mover.position();
-        let length = end - content - values.cut.len();
-        let header = write_header(buf, TIMESERIES_KEY, content, length);
-        progress.mover.keep(buf, header, values.cut.start as usize);
-        progress.mover.keep(buf, values.cut.end as usize, end);
+        if values.cut.is_empty() {
+            progress.mover.keep(buf, start, end);
+        } else {
+            let length = end - content - values.cut.len();
+            let header = write_header(buf, TIMESERIES_KEY, content, length);
+            progress.mover.keep(buf, header, values.cut.start as usize);
+            progress.mover.keep(buf, values.cut.end as usize, end);
+        }
         if verdict == Verdict::Later {
             progress.note_run(group, before);
         }
@@ -139,25 +144,29 @@ fn series(
     };
     parts.cuts.clear();
     let (values, found) = read(buf, body, names, &mut parts.cuts, progress)?;
-    if values.cluster.is_empty() || values.replica.is_empty() {
-        let has = Has::of(!values.cluster.is_empty(), !values.replica.is_empty());
-        progress.count_other(has, &found);
-        progress.mover.keep(buf, start, end);
-        return Ok(());
-    }
     let (cluster, replica) = (values.cluster.of(buf), values.replica.of(buf));
     let group = progress.groups.of_text(Pair {
         cluster,
         replica,
         offset: start,
     })?;
+    let Some(group) = group else {
+        let has = Has::of(!cluster.is_empty(), !replica.is_empty());
+        progress.count_other(has, &found);
+        progress.mover.keep(buf, start, end);
+        return Ok(());
+    };
     match progress.count(group, &found) {
         None | Some(Verdict::Drop) => {}
         Some(verdict) => {
-            let cut: usize = parts.cuts.iter().map(|cut| cut.len()).sum();
-            let header = write_header(buf, TIMESERIES_KEY, content, end - content - cut);
             let before = progress.mover.position();
-            keep_without(&mut progress.mover, buf, header, end, &parts.cuts);
+            if parts.cuts.is_empty() {
+                progress.mover.keep(buf, start, end);
+            } else {
+                let cut: usize = parts.cuts.iter().map(|cut| cut.len()).sum();
+                let header = write_header(buf, TIMESERIES_KEY, content, end - content - cut);
+                keep_without(&mut progress.mover, buf, header, end, &parts.cuts);
+            }
             if verdict == Verdict::Later {
                 progress.note_run(group, before);
             }

@@ -5,6 +5,7 @@ mod read;
 use crate::canonical::{self, LastMetadata, NO_REFERENCE, SeriesReader, ShortSeries};
 use crate::density::Density;
 use crate::error::Problem;
+use crate::groups::Belongs;
 use crate::mover::{keep_without, write_header};
 use crate::progress::{Parts, Progress};
 use crate::symbols::Symbols;
@@ -127,33 +128,38 @@ fn short_series(
 ) -> bool {
     let end = series.end;
     let labels = &series.labels;
-    if labels.cluster == NO_REFERENCE || labels.replica == NO_REFERENCE {
-        let has = has(buf, symbols, (labels.cluster, labels.replica));
-        progress.count_other_sample(has, series.timestamp);
-        progress.mover.keep(buf, start, end);
-        return true;
-    }
-    let Some(group) = progress
+    let references = (labels.cluster, labels.replica);
+    let belongs = progress
         .groups
-        .of_same_references((labels.cluster, labels.replica))
-    else {
-        return false;
+        .at_sight_of_references(references, symbols, buf);
+    let group = match belongs {
+        Belongs::To(group) => group,
+        Belongs::ToNone => {
+            progress.count_other_sample(has(buf, symbols, references), series.timestamp);
+            progress.mover.keep(buf, start, end);
+            return true;
+        }
+        Belongs::Unknown => return false,
     };
     let Some(verdict) = progress.count_sample(group, series.timestamp) else {
         return false;
     };
     if verdict != Verdict::Drop {
         let before = progress.mover.position();
-        let Span {
-            start: cut_start,
-            end: cut_end,
-        } = labels.cut;
-        // Both lengths take one byte, and still do when they become smaller.
-        let cut = labels.cut.len() as u8;
-        buf[start + 1] -= cut;
-        buf[start + 3] -= cut;
-        progress.mover.keep(buf, start, cut_start as usize);
-        progress.mover.keep(buf, cut_end as usize, end);
+        if labels.replica == NO_REFERENCE {
+            progress.mover.keep(buf, start, end);
+        } else {
+            let Span {
+                start: cut_start,
+                end: cut_end,
+            } = labels.cut;
+            // Both lengths take one byte, and still do when they become smaller.
+            let cut = labels.cut.len() as u8;
+            buf[start + 1] -= cut;
+            buf[start + 3] -= cut;
+            progress.mover.keep(buf, start, cut_start as usize);
+            progress.mover.keep(buf, cut_end as usize, end);
+        }
         if verdict == Verdict::Later {
             progress.note_run(group, before);
         }
@@ -180,19 +186,13 @@ fn series(
     };
     let (labels, found) =
         read::series(buf, body, &parts.symbols, &mut parts.cuts, reader, progress)?;
-    let group = match (labels.cluster, labels.replica) {
-        (Some(cluster), Some(replica)) => {
-            let references = (cluster, replica);
-            progress
-                .groups
-                .of_references(references, &parts.symbols, buf, start)?
-        }
-        _ => None,
-    };
+    let references = [labels.cluster, labels.replica].map(|value| value.unwrap_or(NO_REFERENCE));
+    let references = references.into();
+    let group = progress
+        .groups
+        .of_references(references, &parts.symbols, buf, start)?;
     let Some(group) = group else {
-        let references =
-            [labels.cluster, labels.replica].map(|value| value.unwrap_or(NO_REFERENCE));
-        let has = has(buf, &parts.symbols, references.into());
+        let has = has(buf, &parts.symbols, references);
         progress.count_other(has, &found);
         progress.mover.keep(buf, start, end);
         return Ok(());
@@ -201,7 +201,9 @@ fn series(
         None | Some(Verdict::Drop) => {}
         Some(verdict) => {
             let before = progress.mover.position();
-            if let Layout::OneRun { field, run } = labels.layout {
+            if labels.replica.is_none() {
+                progress.mover.keep(buf, start, end);
+            } else if let Layout::OneRun { field, run } = labels.layout {
                 strip(
                     buf,
                     end,

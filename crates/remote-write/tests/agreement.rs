@@ -4,7 +4,7 @@ mod encoding;
 
 use proptest::prelude::*;
 use remote_write::proto::reference::disagreement;
-use remote_write::{HaLabelNames, Scratch, Verdict, Version};
+use remote_write::{Decides, HaLabelNames, HaRule, Scratch, Verdict, Version};
 
 use encoding::{mutated, request_v1, request_v2};
 
@@ -12,6 +12,10 @@ const NAMES: HaLabelNames<'_> = HaLabelNames {
     cluster: "cluster",
     replica: "__replica__",
 };
+const RULES: [HaRule<'_>; 2] = [
+    NAMES.rule(Decides::EachSeries),
+    NAMES.rule(Decides::FirstSeries),
+];
 
 /// Any rule will do that keeps some groups and drops others.
 fn verdict(cluster: &str, replica: &str) -> Verdict {
@@ -25,10 +29,12 @@ fn verdict(cluster: &str, replica: &str) -> Verdict {
 fn agree(version: Version, request: &[u8]) -> Result<(), TestCaseError> {
     let mut scratch = Scratch::default();
     scratch.now_ms = 500_000;
-    match disagreement(version, request, NAMES, &mut scratch, &verdict) {
-        None => Ok(()),
-        Some(how) => Err(TestCaseError::fail(how)),
+    for rule in RULES {
+        if let Some(how) = disagreement(version, request, rule, &mut scratch, &verdict) {
+            return Err(TestCaseError::fail(format!("{:?}: {how}", rule.decides)));
+        }
     }
+    Ok(())
 }
 
 /// A legal request must not only be judged the same, but accepted.
@@ -36,7 +42,7 @@ fn accepted(version: Version, request: &[u8]) -> Result<(), TestCaseError> {
     let scanned = remote_write::scan(
         version,
         &mut request.to_vec(),
-        Some(NAMES),
+        Some(RULES[0]),
         &mut Scratch::default(),
         &mut |_, _| Verdict::Keep,
     );

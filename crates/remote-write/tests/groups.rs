@@ -226,7 +226,7 @@ fn ages_are_those_of_what_is_not_left_out() {
     let found = remote_write::scan(
         Version::V1,
         &mut output,
-        Some(wire::NAMES),
+        Some(wire::EACH),
         &mut scratch,
         judge,
     );

@@ -5,7 +5,7 @@ mod wire;
 use remote_write::{Problem, ScanError, Scratch, Verdict, Version};
 
 use wire::{
-    NAMES, double, field, ha_series, label, number, refs, sample, scan, series, series_v2, symbols,
+    EACH, double, field, ha_series, label, number, refs, sample, scan, series, series_v2, symbols,
     usual_symbols, varint,
 };
 
@@ -15,7 +15,7 @@ fn refused(version: Version, request: &[u8]) -> ScanError {
     let error = scan(version, request).unwrap_err();
     let text = error.to_string();
     assert!(!text.contains('\n') && text.len() < 300, "{text}");
-    for names in [Some(NAMES), None] {
+    for names in [Some(EACH), None] {
         let judge = &mut |_: &str, _: &str| Verdict::Drop;
         let mut buf = request.to_vec();
         let again = remote_write::scan(version, &mut buf, names, &mut Scratch::default(), judge);
@@ -310,7 +310,7 @@ fn too_many_groups() {
     let error = remote_write::scan(
         Version::V1,
         &mut request,
-        Some(NAMES),
+        Some(EACH),
         &mut Scratch::default(),
         judge,
     )
@@ -346,7 +346,7 @@ fn scratch_stays_about_as_small_as_the_request() {
     let length = request.len();
     let mut scratch = Scratch::default();
     let judge = &mut |_: &str, _: &str| Verdict::Keep;
-    remote_write::scan(Version::V2, &mut request, Some(NAMES), &mut scratch, judge).unwrap();
+    remote_write::scan(Version::V2, &mut request, Some(EACH), &mut scratch, judge).unwrap();
     assert!(
         scratch.allocated_bytes() < 5 * length,
         "{}",

@@ -71,7 +71,11 @@ async fn join(name: &str, victim: &Victim) -> Distributor {
             "downstream": [{"url": victim.sink.url()}],
             "ha_tracker": {"enable_ha_tracker": true},
         },
-        "limits": {"accept_ha_samples": true, "ha_max_clusters": 0},
+        "limits": {
+            "accept_ha_samples": true,
+            "ha_max_clusters": 0,
+            "ha_tracker_per_sample_dedupe": true,
+        },
         "memberlist": {
             "bind_addr": ["127.0.0.1"],
             "bind_port": 0,

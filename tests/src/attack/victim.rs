@@ -131,7 +131,7 @@ fn config(sink: &Sink, more: &Value) -> String {
             "downstream": [{"url": sink.url()}],
             "ha_tracker": {"enable_ha_tracker": true},
         },
-        "limits": {"accept_ha_samples": true},
+        "limits": {"accept_ha_samples": true, "ha_tracker_per_sample_dedupe": true},
         "memberlist": {"bind_addr": ["127.0.0.1"], "bind_port": 0},
     });
     merge(&mut config, more);

@@ -35,6 +35,13 @@ pub fn ha_config(sink: &Sink, more: &Value) -> String {
     self::config(sink, &config)
 }
 
+/// [`ha_config`], for requests of several clusters and replicas: each series is judged by itself.
+pub fn per_sample_config(sink: &Sink, more: &Value) -> String {
+    let mut config = json!({"limits": {"ha_tracker_per_sample_dedupe": true}});
+    merge(&mut config, more);
+    ha_config(sink, &config)
+}
+
 /// The HA tracker, on the default store: gossip, here without other members.
 pub fn tracked() -> Value {
     json!({

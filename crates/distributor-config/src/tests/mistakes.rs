@@ -76,7 +76,7 @@ distributor:
         the configuration has 5 mistakes:
           c.yaml:2: limits.accept_ha_sample: unknown key; did you mean accept_ha_samples?
           c.yaml:3: limits.enable_ha_tracker: unknown key; did you mean distributor.ha_tracker.enable_ha_tracker?
-          c.yaml:4: limits.qqqqqq: unknown key; known here: accept_ha_samples, ha_cluster_label, ha_replica_label, ha_max_clusters, ha_tracker_update_timeout, ha_tracker_update_timeout_jitter_max, ha_tracker_failover_timeout, ha_tracker_sample_failover_timeout, ingestion_rate, ingestion_burst_size
+          c.yaml:4: limits.qqqqqq: unknown key; known here: accept_ha_samples, ha_cluster_label, ha_replica_label, ha_tracker_per_sample_dedupe, ha_max_clusters, ha_tracker_update_timeout, ha_tracker_update_timeout_jitter_max, ha_tracker_failover_timeout, ha_tracker_sample_failover_timeout, ingestion_rate, ingestion_burst_size
           c.yaml:6: server.http_tls_config.cert: unknown key; known here: cert_file, key_file, client_ca_file, client_auth_type
           c.yaml:8: distributor.ha_trackr: unknown key; did you mean ha_tracker?"#]]
     .assert_eq(&yaml_mistakes(text));

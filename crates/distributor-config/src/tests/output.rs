@@ -102,6 +102,7 @@ fn full_yaml() {
           accept_ha_samples: false
           ha_cluster_label: cluster
           ha_replica_label: __replica__
+          ha_tracker_per_sample_dedupe: false
           ha_max_clusters: 100
           ha_tracker_update_timeout: 15s
           ha_tracker_update_timeout_jitter_max: 5s

@@ -4,6 +4,7 @@ mod downstream;
 
 use std::time::Duration;
 
+use remote_write::{Decides, HaLabelNames, HaRule};
 use settings::{Kind, Report, settings};
 
 pub use downstream::{BasicAuth, ClientTls, DownstreamConfig, RESERVED_HEADERS};
@@ -84,6 +85,11 @@ settings! {
             nonzero
         )]
         pub ha_replica_label: String,
+        /// Judge each series of a push request by its own cluster and replica. When false, the first
+        /// series decides for the whole request, as in Mimir and Cortex. Set it where one request
+        /// can hold samples of several replicas or clusters.
+        #[setting(flag = "ha-tracker.per-sample-dedupe", kind = Kind::Bool, default = "false")]
+        pub ha_tracker_per_sample_dedupe: bool,
         /// Samples per second of the tenant, at each instance. 0 for no limit.
         #[setting(flag = "ingestion-rate-limit", kind = Kind::Float, default = "0")]
         pub ingestion_rate: f64,
@@ -107,6 +113,19 @@ impl PushLimits {
             );
             report.bad_together(&labels, problem);
         }
+    }
+
+    /// How HA series are recognised; `None` if they are as any others.
+    pub(crate) fn ha_rule(&self) -> Option<HaRule<'_>> {
+        let names = HaLabelNames {
+            cluster: &self.ha_cluster_label,
+            replica: &self.ha_replica_label,
+        };
+        let decides = match self.ha_tracker_per_sample_dedupe {
+            true => Decides::EachSeries,
+            false => Decides::FirstSeries,
+        };
+        self.accept_ha_samples.then(|| names.rule(decides))
     }
 }
 

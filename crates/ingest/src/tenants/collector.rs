@@ -19,7 +19,7 @@ pub(crate) struct TenantCollector(pub(crate) Arc<Tenants>);
 /// Name, help and value of a counter that each tenant has.
 type Row = (&'static str, &'static str, fn(&Tenant) -> &AtomicU64);
 
-const COUNTERS: [Row; 8] = [
+const COUNTERS: [Row; 9] = [
     (
         "cortex_distributor_received_requests",
         "The total number of received requests, excluding rejected and deduped requests",
@@ -63,6 +63,11 @@ const COUNTERS: [Row; 8] = [
         "The total number of received samples for a user that has HA tracking turned on, but the \
          sample didn't contain both HA labels",
         |tenant| &tenant.non_ha_samples,
+    ),
+    (
+        "cortex_distributor_mixed_requests",
+        "The total number of requests whose first series decided for series with other HA labels",
+        |tenant| &tenant.mixed.count,
     ),
 ];
 

@@ -7,8 +7,8 @@ use prost::{DecodeError, Message};
 
 use super::{v1, v2};
 use crate::{
-    AGE_BOUNDS_S, Ages, Counts, Group, HaLabelNames, OneLabel, Problem, Scratch, Verdict, Version,
-    scan,
+    AGE_BOUNDS_S, Ages, Counts, Decides, Group, HaRule, Mixed, OneLabel, Problem, Scratch, Verdict,
+    Version, scan,
 };
 
 /// What [`crate::Scan`] and the edited request should say.
@@ -23,6 +23,10 @@ pub struct Reference {
     /// As in [`crate::Scan`].
     pub one_label: OneLabel,
     /// As in [`crate::Scan`].
+    pub both_labels: u64,
+    /// As in [`crate::Scan`].
+    pub mixed: Option<Mixed>,
+    /// As in [`crate::Scan`].
     pub metadata: u64,
     /// Timestamps of the samples and histograms of [`Reference::output`].
     pub times: Vec<i64>,
@@ -34,14 +38,18 @@ pub struct Reference {
 pub fn filter(
     version: Version,
     request: &[u8],
-    names: Option<HaLabelNames<'_>>,
+    rule: Option<HaRule<'_>>,
     judge: &mut dyn FnMut(&str, &str) -> Verdict,
 ) -> Result<Reference, DecodeError> {
     let mut groups = Groups {
+        rule,
         list: Vec::new(),
         by_name: HashMap::new(),
+        first: None,
         other: Counts::default(),
         one_label: OneLabel::default(),
+        both_labels: 0,
+        mixed: None,
     };
     let (other_version, why) = match version {
         Version::V1 => (5, "a series of 2.0"),
@@ -53,7 +61,7 @@ pub fn filter(
             let mut request = v1::WriteRequest::decode(request)?;
             request
                 .timeseries
-                .retain_mut(|series| groups.keep_v1(series, names, judge));
+                .retain_mut(|series| groups.keep_v1(series, judge));
             let times = request.timeseries.iter().flat_map(times_v1).collect();
             let metadata = request.metadata.len() as u64;
             (request.encode_to_vec(), metadata, times)
@@ -66,7 +74,7 @@ pub fn filter(
                 timeseries,
             } = &mut request;
             if illegal.is_none() {
-                timeseries.retain_mut(|series| groups.keep_v2(series, symbols, names, judge));
+                timeseries.retain_mut(|series| groups.keep_v2(series, symbols, judge));
             }
             let times = request.timeseries.iter().flat_map(times_v2).collect();
             (request.encode_to_vec(), 0, times)
@@ -77,6 +85,8 @@ pub fn filter(
         groups: groups.list,
         other: groups.other,
         one_label: groups.one_label,
+        both_labels: groups.both_labels,
+        mixed: groups.mixed,
         metadata,
         times,
         illegal,
@@ -151,43 +161,62 @@ fn illegality(request: &v2::Request) -> Option<&'static str> {
     None
 }
 
-struct Groups {
+struct Groups<'r> {
+    rule: Option<HaRule<'r>>,
     list: Vec<Group>,
     by_name: HashMap<(String, String), usize>,
+    /// What the first series is of, where that one decides.
+    first: Option<Option<(String, String)>>,
     other: Counts,
     one_label: OneLabel,
+    both_labels: u64,
+    mixed: Option<Mixed>,
 }
 
 type Judge<'j> = dyn FnMut(&str, &str) -> Verdict + 'j;
 
-impl Groups {
-    fn keep_v1(
-        &mut self,
-        series: &mut v1::TimeSeries,
-        names: Option<HaLabelNames<'_>>,
-        judge: &mut Judge<'_>,
-    ) -> bool {
-        let counts = Counts {
-            series: 1,
-            samples: series.samples.len() as u64,
-            histograms: series.histograms.len() as u64,
-            exemplars: series.exemplars.len() as u64,
-        };
-        let earliest = times_v1(series).min();
+/// What a series is judged by.
+struct Series {
+    cluster: Option<String>,
+    replica: Option<String>,
+    counts: Counts,
+    earliest_ms: Option<i64>,
+}
+
+impl Series {
+    fn pair(&self) -> Option<(String, String)> {
+        self.cluster.clone().zip(self.replica.clone())
+    }
+}
+
+impl Groups<'_> {
+    fn keep_v1(&mut self, series: &mut v1::TimeSeries, judge: &mut Judge<'_>) -> bool {
         let last = |name: &str| {
             let label = series.labels.iter().rfind(|label| label.name == name);
             label
                 .map(|label| label.value.clone())
                 .filter(|value| !value.is_empty())
         };
-        let found = names.map(|names| (last(names.cluster), last(names.replica)));
-        let (Some(names), Some((Some(cluster), Some(replica)))) = (names, found.clone()) else {
-            self.count_other(counts, &found.unwrap_or_default());
+        let names = self.rule.map(|rule| rule.names);
+        let found = Series {
+            cluster: names.and_then(|names| last(names.cluster)),
+            replica: names.and_then(|names| last(names.replica)),
+            counts: Counts {
+                series: 1,
+                samples: series.samples.len() as u64,
+                histograms: series.histograms.len() as u64,
+                exemplars: series.exemplars.len() as u64,
+            },
+            earliest_ms: times_v1(series).min(),
+        };
+        let Some(pair) = self.decide(&found) else {
+            self.count_other(&found);
             return true;
         };
-        let pair = (cluster, replica);
-        let kept = self.count(pair, counts, earliest, judge);
-        series.labels.retain(|label| label.name != names.replica);
+        let kept = self.count(pair, &found, judge);
+        if let Some(names) = names {
+            series.labels.retain(|label| label.name != names.replica);
+        }
         kept
     }
 
@@ -195,53 +224,71 @@ impl Groups {
         &mut self,
         series: &mut v2::TimeSeries,
         symbols: &[String],
-        names: Option<HaLabelNames<'_>>,
         judge: &mut Judge<'_>,
     ) -> bool {
-        let counts = Counts {
-            series: 1,
-            samples: series.samples.len() as u64,
-            histograms: series.histograms.len() as u64,
-            exemplars: series.exemplars.len() as u64,
-        };
-        let earliest = times_v2(series).min();
         let pairs = series.labels_refs.as_chunks::<2>().0;
         let last = |name: &str| {
             let pair = pairs.iter().rfind(|pair| symbols[pair[0] as usize] == name);
             pair.map(|pair| symbols[pair[1] as usize].clone())
                 .filter(|value| !value.is_empty())
         };
-        let found = names.map(|names| (last(names.cluster), last(names.replica)));
-        let (Some(names), Some((Some(cluster), Some(replica)))) = (names, found.clone()) else {
-            self.count_other(counts, &found.unwrap_or_default());
+        let names = self.rule.map(|rule| rule.names);
+        let found = Series {
+            cluster: names.and_then(|names| last(names.cluster)),
+            replica: names.and_then(|names| last(names.replica)),
+            counts: Counts {
+                series: 1,
+                samples: series.samples.len() as u64,
+                histograms: series.histograms.len() as u64,
+                exemplars: series.exemplars.len() as u64,
+            },
+            earliest_ms: times_v2(series).min(),
+        };
+        let Some(pair) = self.decide(&found) else {
+            self.count_other(&found);
             return true;
         };
-        let pair = (cluster, replica);
-        let kept = self.count(pair, counts, earliest, judge);
-        let left = pairs
-            .iter()
-            .filter(|pair| symbols[pair[0] as usize] != names.replica);
-        series.labels_refs = left.flatten().copied().collect();
+        let kept = self.count(pair, &found, judge);
+        if let Some(names) = names {
+            let left = pairs
+                .iter()
+                .filter(|pair| symbols[pair[0] as usize] != names.replica);
+            series.labels_refs = left.flatten().copied().collect();
+        }
         kept
     }
 
-    fn count_other(&mut self, counts: Counts, found: &(Option<String>, Option<String>)) {
-        self.other += counts;
-        let samples = counts.samples + counts.histograms;
-        match found {
-            (Some(_), _) => self.one_label.cluster += samples,
-            (_, Some(_)) => self.one_label.replica += samples,
-            _ => {}
+    /// The (cluster, replica) that a series counts for.
+    fn decide(&mut self, series: &Series) -> Option<(String, String)> {
+        let own = series.pair();
+        if self.rule?.decides == Decides::EachSeries {
+            return own;
+        }
+        let first = self.first.get_or_insert_with(|| own.clone());
+        if own != *first {
+            let text = |label: &Option<String>| label.clone().unwrap_or_default();
+            self.mixed.get_or_insert_with(|| {
+                Mixed::new(
+                    text(&series.cluster).as_bytes(),
+                    text(&series.replica).as_bytes(),
+                )
+            });
+        }
+        first.clone()
+    }
+
+    fn count_other(&mut self, series: &Series) {
+        self.other += series.counts;
+        let samples = series.counts.samples + series.counts.histograms;
+        match (&series.cluster, &series.replica) {
+            (Some(_), Some(_)) => self.both_labels += samples,
+            (Some(_), None) => self.one_label.cluster += samples,
+            (None, Some(_)) => self.one_label.replica += samples,
+            (None, None) => {}
         }
     }
 
-    fn count(
-        &mut self,
-        pair: (String, String),
-        counts: Counts,
-        earliest_ms: Option<i64>,
-        judge: &mut Judge<'_>,
-    ) -> bool {
+    fn count(&mut self, pair: (String, String), series: &Series, judge: &mut Judge<'_>) -> bool {
         let list = &mut self.list;
         let index = *self
             .by_name
@@ -251,8 +298,9 @@ impl Groups {
                 list.len() - 1
             });
         let group = &mut list[index];
-        group.counts += counts;
-        group.earliest_ms = group.earliest_ms.into_iter().chain(earliest_ms).min();
+        group.counts += series.counts;
+        let times = group.earliest_ms.into_iter().chain(series.earliest_ms);
+        group.earliest_ms = times.min();
         group.verdict != Verdict::Drop
     }
 }
@@ -262,7 +310,7 @@ impl Groups {
 pub fn disagreement(
     version: Version,
     request: &[u8],
-    names: HaLabelNames<'_>,
+    rule: HaRule<'_>,
     scratch: &mut Scratch,
     verdict: &dyn Fn(&str, &str) -> Verdict,
 ) -> Option<String> {
@@ -270,11 +318,11 @@ pub fn disagreement(
     let scanned = scan(
         version,
         &mut ours,
-        Some(names),
+        Some(rule),
         scratch,
         &mut |cluster, replica| verdict(cluster, replica),
     );
-    let expected = filter(version, request, Some(names), &mut |cluster, replica| {
+    let expected = filter(version, request, Some(rule), &mut |cluster, replica| {
         verdict(cluster, replica)
     });
     let mut untouched = request.to_vec();
@@ -311,7 +359,7 @@ pub fn disagreement(
         ));
     }
     let mut later = request.to_vec();
-    let discarded = scan(version, &mut later, Some(names), scratch, &mut |_, _| {
+    let discarded = scan(version, &mut later, Some(rule), scratch, &mut |_, _| {
         Verdict::Later
     })
     .map(|mut scan| {
@@ -339,7 +387,8 @@ pub fn disagreement(
                 && (&expected.groups, expected.other, expected.metadata)
                     == (&scanned.groups, scanned.other, scanned.metadata)
                 && expected.one_label == scanned.one_label
-                && is_age_of(&scanned.ages, scratch.now_ms, &expected.times);
+                && is_age_of(&scanned.ages, scratch.now_ms, &expected.times)
+                && (expected.both_labels, &expected.mixed) == (scanned.both_labels, &scanned.mixed);
             (!is_same).then(|| format!("expected {expected:?}, got {scanned:?} and {ours:02x?}"))
         }
     }

@@ -2,12 +2,14 @@
 
 #![allow(dead_code, reason = "each test binary uses some of it")]
 
-use remote_write::{HaLabelNames, Scan, ScanError, Scratch, Verdict, Version};
+use remote_write::{Decides, HaLabelNames, HaRule, Scan, ScanError, Scratch, Verdict, Version};
 
-pub(crate) const NAMES: HaLabelNames<'_> = HaLabelNames {
+const NAMES: HaLabelNames<'_> = HaLabelNames {
     cluster: "cluster",
     replica: "__replica__",
 };
+pub(crate) const EACH: HaRule<'_> = NAMES.rule(Decides::EachSeries);
+pub(crate) const FIRST: HaRule<'_> = NAMES.rule(Decides::FirstSeries);
 
 pub(crate) fn varint(mut value: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -122,9 +124,18 @@ pub(crate) fn judged(
     request: &[u8],
     judge: &mut dyn FnMut(&str, &str) -> Verdict,
 ) -> Result<(Scan, Vec<u8>), ScanError> {
+    judged_by(EACH, version, request, judge)
+}
+
+pub(crate) fn judged_by(
+    rule: HaRule<'_>,
+    version: Version,
+    request: &[u8],
+    judge: &mut dyn FnMut(&str, &str) -> Verdict,
+) -> Result<(Scan, Vec<u8>), ScanError> {
     let mut output = request.to_vec();
     let mut scratch = Scratch::default();
-    let found = remote_write::scan(version, &mut output, Some(NAMES), &mut scratch, judge)?;
+    let found = remote_write::scan(version, &mut output, Some(rule), &mut scratch, judge)?;
     assert_eq!(found.length, output.len());
     Ok((found, output))
 }

@@ -96,6 +96,8 @@ pub(crate) async fn measure(effort: Effort, kind: Kind) -> Result<Cost> {
         "limits": {
             "accept_ha_samples": true,
             "ha_max_clusters": 0,
+            // A request holds series of several clusters.
+            "ha_tracker_per_sample_dedupe": true,
             // Each process draws its jitter once: two stores could not be compared.
             "ha_tracker_update_timeout_jitter_max": "0s",
         },

@@ -85,6 +85,8 @@ pub(crate) async fn measure(effort: Effort, kind: Kind) -> Result<Comparison> {
         "limits": {
             "accept_ha_samples": true,
             "ha_max_clusters": 0,
+            // A request holds series of several clusters.
+            "ha_tracker_per_sample_dedupe": true,
             // Updates all the time.
             "ha_tracker_update_timeout": "1s",
             "ha_tracker_update_timeout_jitter_max": "100ms",
