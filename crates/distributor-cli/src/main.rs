@@ -100,6 +100,7 @@ async fn invoke(arguments: Vec<OsString>) -> ExitCode {
     match loaded {
         Ok(Ok(Invocation::Run(loaded))) => run(*loaded, signals).await,
         Ok(Ok(Invocation::Check(loaded))) => check(&loaded).await,
+        Ok(Ok(Invocation::Print(loaded))) => print_config(&loaded),
         Ok(Ok(Invocation::Help(text))) => print(&text, 0),
         Ok(Ok(Invocation::Version)) => {
             print(&format!("distributor {VERSION} (revision {REVISION})\n"), 0)
@@ -128,6 +129,14 @@ async fn check(loaded: &Loaded) -> ExitCode {
         true => print("the configuration is valid\n", 0),
         false => ExitCode::from(EXIT_USAGE),
     }
+}
+
+/// `-print.config`.
+fn print_config(loaded: &Loaded) -> ExitCode {
+    for warning in &loaded.warnings {
+        complain(format_args!("warning: {warning}"));
+    }
+    print(&config::render_yaml(&loaded.config, config::Mode::Full), 0)
 }
 
 async fn run(loaded: Loaded, mut signals: Signals) -> ExitCode {

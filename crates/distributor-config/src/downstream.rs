@@ -7,6 +7,7 @@ use ingest::{DownstreamConfig, RESERVED_HEADERS};
 use settings::{Kind, Setting};
 
 use super::errors::{Findings, Origin};
+use super::mimir::Place;
 use super::rules::Section;
 use super::schema::downstream;
 use super::sources::collect::{Assignment, Collector, default_value, insert, parse_text};
@@ -60,7 +61,7 @@ pub(super) fn from_yaml(
             continue;
         };
         let mistakes = findings.errors.len();
-        let mut collector = Collector::new(file, table, |_| false, findings);
+        let mut collector = Collector::new(file, table, Place::Ours, findings);
         collector.section(fields, "", &shown);
         let found = collector.found;
         // The rules would judge a default where a value was refused.

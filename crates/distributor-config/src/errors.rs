@@ -102,18 +102,58 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
+/// A name that no table has.
+#[derive(Debug)]
+struct Unknown {
+    /// The same for the same key of all tenants.
+    path: String,
+    /// Where it stood first.
+    origin: String,
+    /// What it was called there.
+    shown: String,
+    /// What it may have been meant to be.
+    meant: Option<&'static str>,
+    /// How often it stood anywhere.
+    count: usize,
+}
+
 /// What a load finds on its way besides values.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     /// Mistakes, in the order found.
     pub(super) errors: Vec<ConfigError>,
-    /// Paths that are Mimir's and mean nothing here.
+    /// Whether an unknown name is a mistake where another Mimir may have it.
+    pub(super) strict: bool,
+    /// Paths and flags that are Mimir's and mean nothing here.
     pub(super) ignored: Vec<String>,
+    /// Names that another Mimir may have.
+    unknown: Vec<Unknown>,
     /// Complete sentences for the log.
     pub(super) warnings: Vec<String>,
 }
 
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}", self.shown, self.origin)?;
+        if self.count > 1 {
+            write!(f, " and {} more", self.count - 1)?;
+        }
+        if let Some(meant) = self.meant {
+            write!(f, "; did you mean {meant}?")?;
+        }
+        f.write_str(")")
+    }
+}
+
 impl Findings {
+    /// Nothing found yet.
+    pub(super) fn new(strict: bool) -> Self {
+        Self {
+            strict,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn error(
         &mut self,
         origin: &(impl fmt::Display + ?Sized),
@@ -121,6 +161,28 @@ impl Findings {
         problem: impl Into<String>,
     ) {
         self.errors.push(ConfigError::new(origin, path, problem));
+    }
+
+    /// A key that is neither ours nor known to be Mimir's, but may be one of another Mimir. `path` is
+    /// that of the table, `shown` that of the file.
+    pub(super) fn unknown(
+        &mut self,
+        origin: &Origin,
+        path: &str,
+        shown: &str,
+        meant: Option<&'static str>,
+    ) {
+        if let Some(known) = self.unknown.iter_mut().find(|known| known.path == path) {
+            known.count += 1;
+            return;
+        }
+        self.unknown.push(Unknown {
+            path: path.to_string(),
+            origin: origin.to_string(),
+            shown: shown.to_string(),
+            meant,
+            count: 1,
+        });
     }
 
     /// Whether a value of `path` was refused, so that a rule about it would judge another value.
@@ -148,9 +210,17 @@ impl Findings {
         self.errors.iter().any(|error| below(&error.path))
     }
 
-    /// All warnings; what is ignored makes one of them, each name once.
+    /// All warnings. What is ignored makes one of them, each name once, and what is unknown another.
     pub(super) fn take_warnings(&mut self) -> Vec<String> {
         let mut warnings = std::mem::take(&mut self.warnings);
+        let unknown: Vec<String> = self.unknown.drain(..).map(|one| one.to_string()).collect();
+        if !unknown.is_empty() {
+            warnings.push(format!(
+                "left out, as these are unknown here, and perhaps of an older or newer Mimir \
+                 (-config.strict refuses them): {}",
+                unknown.join(", ")
+            ));
+        }
         let mut names: Vec<String> = Vec::new();
         for name in self.ignored.drain(..) {
             if !names.contains(&name) {

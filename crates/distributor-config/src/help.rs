@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use settings::{Kind, Setting};
 
-use super::schema::{MEMBERLIST, MEMBERLIST_IN_KVSTORE, all_settings, downstream};
+use super::schema::{FLAGS_ALSO, MEMBERLIST, MEMBERLIST_IN_KVSTORE, all_settings, downstream};
 use super::subtables::RUNTIME;
 use super::table::CONTROL;
 
@@ -45,7 +45,8 @@ Flags:
     };
     let _ = writeln!(
         text,
-        "\n{more}Every setting can also stand in a YAML file and in the environment."
+        "\n{more}Every setting can also stand in a YAML file and in the environment. \
+         Flags of Grafana Mimir that are not listed are accepted, and have no effect."
     );
     text
 }
@@ -61,11 +62,15 @@ Settings come from, later ones win:
 2. YAML files, given by `-config.file`, merged in their order;
 3. environment variables: `HA_DISTRIBUTOR_` and the path in capitals, with `__` between its \
 levels, for example `HA_DISTRIBUTOR_SERVER__HTTP_LISTEN_PORT=8081`;
-4. flags: `-flag=value`, `-flag value` or `--flag=value`; a boolean needs no value.
+4. flags: `-flag=value`, `-flag value` or `--flag=value`; a boolean is true without a value.
 
-Names are those of Grafana Mimir. Sections and settings of Mimir that have no effect here are \
-ignored, with one warning that names them. Any other unknown name is a mistake. All mistakes are \
-reported in one run, and the exit status is 64.
+Names are those of Grafana Mimir. Sections, settings and flags of Mimir that have no effect here \
+are ignored, with one warning that names them. An unknown name below a section of Mimir's may be \
+one of an older or newer Mimir: it is left out, with another warning, and refused with \
+`-config.strict`. A name that is almost that of a setting, or stands in the wrong section, is \
+taken for a typing error. That, and any other unknown name, is a mistake. All mistakes are \
+reported in one run, and the exit status is 64. More about Mimir's files and arguments: \
+[mimir.md](mimir.md).
 
 Durations are written as in Go (`1m30s`, `500ms`), sizes in bytes or with a unit (`100MiB`, \
 `1GB`). Lists are YAML lists, or text with commas. Secrets are never printed.
@@ -122,7 +127,8 @@ pub fn reference_markdown() -> String {
     rows(&mut text, downstream());
     text.push_str(
         "\n## Runtime configuration file\n\nThe files of `runtime_config.file`. What a tenant does \
-         not override has the value of `limits`. A file with a mistake is refused as a whole, and \
+         not override has the value of `limits`. They may be gzipped. An unknown name is left out, with a \
+         warning, unless `-config.strict` is set. A file with a mistake is refused as a whole, and \
          what was loaded last stays in effect.\n\n",
     );
     rows(&mut text, RUNTIME);
@@ -172,6 +178,9 @@ fn cell(setting: &Setting) -> String {
     }
     if !setting.also.is_empty() {
         let _ = write!(text, " Also accepted as `{}`.", setting.also);
+    }
+    if let Some((other, _)) = FLAGS_ALSO.iter().find(|(_, flag)| *flag == setting.flag) {
+        let _ = write!(text, " The flag `-{other}` is the same.");
     }
     text
 }

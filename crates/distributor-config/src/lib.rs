@@ -17,6 +17,7 @@
 mod downstream;
 mod errors;
 mod help;
+mod hints;
 mod mimir;
 mod model;
 mod render;
@@ -48,6 +49,7 @@ pub use sources::collect::nearest;
 pub use validate::TryStore;
 
 use errors::Findings;
+use mimir::Place;
 use schema::all_settings;
 use sources::collect::Collector;
 use sources::{environment, flags, layers, yaml};
@@ -70,8 +72,10 @@ pub enum Invocation {
     Run(Box<Loaded>),
     /// `-config.check`: the configuration has no mistakes; say so, with its warnings, and exit 0.
     Check(Box<Loaded>),
-    /// `-help`, `-help-all`: print this text and exit 0.
+    /// `-help`, `-help-all`, `-modules`: print this text and exit 0.
     Help(String),
+    /// `-print.config`: the configuration has no mistakes; print it, and exit 0.
+    Print(Box<Loaded>),
     /// `-version`: print the version and exit 0.
     Version,
 }
@@ -106,9 +110,12 @@ fn load_with(
     if flags.version {
         return Ok(Invocation::Version);
     }
+    if flags.modules {
+        return Ok(Invocation::Help(mimir::list_targets()));
+    }
     let variables: Vec<(OsString, OsString)> = variables.into_iter().collect();
 
-    let mut findings = Findings::default();
+    let mut findings = Findings::new(flags.strict);
     let mut figment = layers::built_in();
     for file in &flags.files {
         let text = match read(file) {
@@ -121,7 +128,7 @@ fn load_with(
             }
         };
         let entries = yaml::parse_mapping(file, &text, &mut findings);
-        let mut collector = Collector::new(file, all_settings(), mimir::is_ignored, &mut findings);
+        let mut collector = Collector::new(file, all_settings(), Place::File, &mut findings);
         collector.section(&entries, "", "");
         let found = collector.into_found();
         figment = layers::merge(figment, found);
@@ -142,19 +149,20 @@ fn load_with(
         );
     }
     let warnings = findings.take_warnings();
-    let Some(config) = config.filter(|_| findings.errors.is_empty()) else {
+    let Some(mut config) = config.filter(|_| findings.errors.is_empty()) else {
         return Err(ConfigErrors(findings.errors));
     };
+    config.runtime_config.strict = flags.strict;
     let files = flags.files.iter().map(PathBuf::from).collect();
     let loaded = Box::new(Loaded {
         config,
         warnings,
         files,
     });
-    Ok(if flags.check {
-        Invocation::Check(loaded)
-    } else {
-        Invocation::Run(loaded)
+    Ok(match (flags.check, flags.print) {
+        (true, _) => Invocation::Check(loaded),
+        (false, true) => Invocation::Print(loaded),
+        (false, false) => Invocation::Run(loaded),
     })
 }
 

@@ -21,7 +21,7 @@ pub(crate) const ENVIRONMENT_PREFIX: &str = "HA_DISTRIBUTOR_";
 
 /// The section of gossip, as in Mimir's files.
 pub(crate) const MEMBERLIST: &str = "memberlist";
-/// Where the section may stand as well, as in Mimir's migration guide. It is nearer to the store
+/// Where the section may stand as well; Mimir has no such place. It is nearer to the store
 /// there: what it sets wins over the same in [`MEMBERLIST`] of the same file.
 pub(crate) const MEMBERLIST_IN_KVSTORE: &str = "distributor.ha_tracker.kvstore.memberlist";
 /// The section of the tracker.
@@ -106,6 +106,15 @@ pub(crate) fn downstream() -> &'static [Setting] {
     &SETTINGS
 }
 
+/// Flags that have another name as well: the other, and the one of the table.
+pub(crate) const FLAGS_ALSO: [(&str, &str); 2] = [
+    ("h", "help"),
+    (
+        "distributor.ha-tracker.sample-failover-timeout",
+        "distributor.ha-tracker.failover-sample-timeout",
+    ),
+];
+
 /// The environment variable of a path.
 pub(crate) fn environment_name(path: &str) -> String {
     format!(
@@ -143,7 +152,10 @@ fn tls(protocol: &str, name: &str) -> Vec<Setting> {
     )
     .into_iter();
     let rows = rows.map(|row| Setting {
-        flag: kept(format!("server.{protocol}-tls-{}", row.flag)),
+        flag: match row.flag {
+            "" => "",
+            flag => kept(format!("server.{protocol}-tls-{flag}")),
+        },
         help: kept(
             row.help
                 .replace("the server", &format!("the {name} server"))

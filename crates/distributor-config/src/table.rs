@@ -33,6 +33,30 @@ pub(crate) static CONTROL: &[Setting] = &[
     .basic(),
     Setting::new(
         "",
+        "config.strict",
+        Kind::Bool,
+        "false",
+        "Refuse names below known sections that are neither ours nor known to be Mimir's, and those \
+         in the files of the runtime configuration; without it they are left out, with a warning.",
+    ),
+    Setting::new(
+        "",
+        "print.config",
+        Kind::Bool,
+        "false",
+        "Print the configuration as YAML, with every setting and without secrets, and exit; with \
+         mistakes, report them instead.",
+    )
+    .basic(),
+    Setting::new(
+        "",
+        "modules",
+        Kind::Bool,
+        "false",
+        "Print the modules of Mimir that -target knows and exit.",
+    ),
+    Setting::new(
+        "",
         "help",
         Kind::Bool,
         "false",

@@ -7,6 +7,8 @@ use kv_etcd::EtcdConfig;
 use settings::{Report, format_duration};
 
 use super::errors::Findings;
+use super::hints;
+use super::mimir::check_target;
 use super::model::{ClientAuth, Config, KvStoreConfig, Limits, ServerConfig, ServerTls, StoreKind};
 use super::rules::{OriginOf, Section, set_one};
 use super::schema::{CONSUL, ETCD, MEMBERLIST, MULTI_KV};
@@ -29,6 +31,9 @@ pub(super) fn check(
             findings,
         );
     }
+    if !findings.concerns("target") {
+        check_target(&config.target, &origin_of("target"), findings);
+    }
     check_listeners(&config.server, origin_of, findings);
     for (section, tls) in [
         ("server.http_tls_config", &config.server.http_tls_config),
@@ -41,6 +46,7 @@ pub(super) fn check(
     }
     check_limits(&config.limits, "limits", origin_of, findings);
     warn_of_slow_downstream(config, findings);
+    hints::warn(config, origin_of, findings);
 }
 
 fn check_tenant(tenant: &str, origin: &str, findings: &mut Findings) {
@@ -174,41 +180,60 @@ fn check_server_tls(
     findings: &mut Findings,
 ) {
     let path = |name: &str| format!("{section}.{name}");
-    let (cert, key) = (path("cert_file"), path("key_file"));
-    let (ca, auth) = (path("client_ca_file"), path("client_auth_type"));
-    let text = file_text;
+    // What is set of a file and its text, so that a message names that one.
+    let either = |file: &Option<PathBuf>, has_text: bool, name: &str| match has_text {
+        true => (path(name), "set".to_owned()),
+        false => (path(&format!("{name}_file")), file_text(file)),
+    };
+    let (cert, cert_value) = either(&tls.cert_file, tls.cert.is_some(), "cert");
+    let (key, key_value) = either(&tls.key_file, tls.key.is_some(), "key");
+    let auth = path("client_auth_type");
     check_tls_pair(
-        (&cert, &text(&tls.cert_file)),
-        (&key, &text(&tls.key_file)),
+        (&cert, &cert_value),
+        (&key, &key_value),
         [&origin_of(&cert), &origin_of(&key)],
         findings,
     );
-    for (path, file) in [
-        (&cert, &tls.cert_file),
-        (&key, &tls.key_file),
-        (&ca, &tls.client_ca_file),
+    for (name, file, has_text) in [
+        ("cert", &tls.cert_file, tls.cert.is_some()),
+        ("key", &tls.key_file, tls.key.is_some()),
+        ("client_ca", &tls.client_ca_file, tls.client_ca.is_some()),
     ] {
-        check_file(path, &text(file), &origin_of(path), findings);
+        let of_file = path(&format!("{name}_file"));
+        check_file(&of_file, &file_text(file), &origin_of(&of_file), findings);
+        if has_text && file.is_some() {
+            let text = path(name);
+            let problem = format!("is set beside {of_file}; remove one of them");
+            findings.error(&set_one(&[&text, &of_file], origin_of), &text, problem);
+        }
     }
-    let verifies = tls.client_auth_type != ClientAuth::NoClientCert;
     if findings.concerns(&auth) {
         return;
     }
-    if verifies && tls.client_ca_file.is_none() {
+    let (ca, _) = either(&tls.client_ca_file, tls.client_ca.is_some(), "client_ca");
+    let asks = tls.client_auth_type != ClientAuth::NoClientCert;
+    if tls.client_auth_type.verifies() && !tls.has_authorities() {
         let problem = format!(
             "client certificates cannot be verified without authorities; set {ca}, or \
              NoClientCert"
         );
         findings.error(&origin_of(&auth), &auth, problem);
-    } else if tls.client_ca_file.is_some() && !verifies {
+    } else if tls.has_authorities() && !asks {
         let problem = format!(
             "has no effect while client certificates are not asked for; set {auth} to \
              RequireAndVerifyClientCert, or remove it"
         );
         findings.error(&origin_of(&ca), &ca, problem);
-    } else if verifies && tls.cert_file.is_none() {
+    } else if asks && !tls.has_certificate() {
         let problem = format!("client certificates need TLS; set {cert} and {key}");
         findings.error(&origin_of(&auth), &auth, problem);
+    } else if tls.has_authorities() && !tls.client_auth_type.verifies() {
+        findings.warnings.push(format!(
+            "{ca} ({}) has no effect: {auth} is {}, which accepts any certificate; to verify it, set \
+             VerifyClientCertIfGiven or RequireAndVerifyClientCert",
+            origin_of(&ca),
+            tls.client_auth_type.as_str(),
+        ));
     }
 }
 

@@ -116,7 +116,7 @@ pub async fn check(config: &Config) -> Checked {
     if let Err(error) = Downstreams::new(downstreams, &mut Registry::default()) {
         mistake(error.to_string());
     }
-    match RuntimeConfig::check(config.runtime_config.clone(), config.limits.clone()).await {
+    match RuntimeConfig::check(config).await {
         Ok(warnings) => checked.warnings = warnings,
         Err(errors) => mistake(StartError::RuntimeConfig(errors).to_string()),
     }
@@ -159,12 +159,6 @@ async fn compose(
     .await
     .map_err(StartError::RuntimeConfig)?;
     let downstreams = Downstreams::new(&config.distributor.push.downstream, &mut registry)?;
-    if downstreams.is_empty() {
-        tracing::warn!(
-            "no downstream is configured (distributor.downstream): accepted samples are counted \
-             and DROPPED"
-        );
-    }
     let (store, gossip, multi) = match backend {
         Some(backend) => (Some(backend.store), backend.gossip, backend.multi),
         None => (None, None, None),

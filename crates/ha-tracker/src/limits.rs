@@ -55,7 +55,7 @@ settings! {
         /// of the elected one. 0 disables this condition.
         #[setting(
             name = "ha_tracker_sample_failover_timeout",
-            flag = "sample-failover-timeout",
+            flag = "failover-sample-timeout",
             kind = Kind::Duration,
             default = "0s"
         )]

@@ -6,8 +6,8 @@
 /// The documentation of a field is the help text of its setting, so it must read well to operators
 /// too, in one paragraph. It is followed by what else a row says:
 /// `#[setting(flag = "…", kind = …, default = "…")]`, then [`basic`](crate::Setting::basic),
-/// [`secret`](crate::Setting::secret), [`nonzero`](crate::Setting::nonzero) or
-/// [`unused`](crate::Setting::unused). The name in YAML is that of the field, unless
+/// [`secret`](crate::Setting::secret), [`nonzero`](crate::Setting::nonzero),
+/// [`blank`](crate::Setting::blank) or [`unused`](crate::Setting::unused). The name in YAML is that of the field, unless
 /// `name = "…"` stands before the flag. What serde's defaults leave out has the built-in value.
 ///
 /// The struct has a private method `check_nonzero(&self, &mut Report)` as well, for its rules to begin

@@ -23,6 +23,8 @@ pub struct Setting {
     pub nonzero: bool,
     /// Another YAML path for the same, in full; empty where there is none.
     pub also: &'static str,
+    /// Empty text stands for the default.
+    pub blank: bool,
     /// Known, but without effect: another value than the default deserves a warning.
     pub unused: bool,
 }
@@ -46,6 +48,7 @@ impl Setting {
             secret: false,
             nonzero: false,
             also: "",
+            blank: false,
             unused: false,
         }
     }
@@ -83,6 +86,15 @@ impl Setting {
         Self { also: path, ..self }
     }
 
+    /// Takes empty text for the default, as Mimir's dumps have it.
+    #[must_use]
+    pub const fn blank(self) -> Self {
+        Self {
+            blank: true,
+            ..self
+        }
+    }
+
     /// Marks it as without effect.
     #[must_use]
     pub const fn unused(self) -> Self {
@@ -94,6 +106,10 @@ impl Setting {
 
     /// The value of `text`; `None` if it is not of the kind, or is 0 or empty where that is refused.
     pub fn parse(&self, text: &str) -> Option<Value> {
+        let text = match text.trim() {
+            "" if self.blank => self.default,
+            _ => text,
+        };
         let value = self.kind.parse(text)?;
         (!self.nonzero || !value.is_zero()).then_some(value)
     }

@@ -26,7 +26,11 @@ settings! {
         pub multitenancy_enabled: bool,
         /// Tenant of every request when multitenancy is off.
         #[setting(flag = "auth.no-auth-tenant", kind = Kind::Text, default = "anonymous", nonzero)]
-        pub no_auth_tenant: String;
+        pub no_auth_tenant: String,
+        /// Which of Mimir's modules to run, with commas. This program is the distributor: the list
+        /// must contain it, or one that it is a part of (all, write). -modules lists the names.
+        #[setting(flag = "target", kind = Kind::Text, default = "distributor", nonzero)]
+        pub target: String;
         /// Listeners, TLS, shutdown, logs.
         pub server: ServerConfig = ServerConfig::default(),
         /// Push path, HA tracker, downstream.
@@ -103,6 +107,9 @@ settings! {
             default = "10s",
             nonzero
         )]
-        pub period: Duration,
+        pub period: Duration;
+        /// `-config.strict`: an unknown name in a file refuses it, instead of being left out.
+        #[serde(skip)]
+        pub strict: bool = false,
     }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use settings::{Kind, settings, words};
+use settings::{Kind, Secret, settings, words};
 
 settings! {
     /// `server.*`.
@@ -77,14 +77,38 @@ settings! {
         /// PEM file with the authorities that client certificates are verified against.
         #[setting(flag = "ca-path", kind = Kind::Path, default = "")]
         pub client_ca_file: Option<PathBuf>,
-        /// Whether clients must show a certificate: NoClientCert, VerifyClientCertIfGiven or
-        /// RequireAndVerifyClientCert.
+        /// The certificate chain of the server itself, in PEM, instead of its file.
+        #[setting(flag = "", kind = Kind::Text, default = "")]
+        pub cert: Option<String>,
+        /// The private key of the server itself, in PEM, instead of its file.
+        #[setting(flag = "", kind = Kind::Text, default = "", secret)]
+        pub key: Option<Secret>,
+        /// The authorities that client certificates are verified against, in PEM, instead of their
+        /// file.
+        #[setting(flag = "", kind = Kind::Text, default = "")]
+        pub client_ca: Option<String>,
+        /// Whether clients must show a certificate: NoClientCert, RequestClientCert,
+        /// RequireAnyClientCert, VerifyClientCertIfGiven or RequireAndVerifyClientCert. Only the
+        /// last two verify what is shown.
         #[setting(
             flag = "client-auth",
             kind = Kind::OneOf(ClientAuth::WORDS),
-            default = "NoClientCert"
+            default = "NoClientCert",
+            blank
         )]
         pub client_auth_type: ClientAuth,
+    }
+}
+
+impl ServerTls {
+    /// Whether TLS is on.
+    pub fn has_certificate(&self) -> bool {
+        self.cert_file.is_some() || self.cert.is_some()
+    }
+
+    /// Whether there is anything to verify client certificates against.
+    pub fn has_authorities(&self) -> bool {
+        self.client_ca_file.is_some() || self.client_ca.is_some()
     }
 }
 
@@ -93,10 +117,24 @@ words! {
     pub enum ClientAuth {
         /// The default.
         NoClientCert = "NoClientCert",
+        /// Clients are asked for a certificate, which is not verified.
+        RequestClientCert = "RequestClientCert",
+        /// Clients must show a certificate, which is not verified.
+        RequireAnyClientCert = "RequireAnyClientCert",
         /// A certificate that a client shows must be good.
         VerifyClientCertIfGiven = "VerifyClientCertIfGiven",
         /// Mutual TLS.
         RequireAndVerifyClientCert = "RequireAndVerifyClientCert",
+    }
+}
+
+impl ClientAuth {
+    /// Whether a certificate that a client shows must be signed by one of the authorities.
+    pub fn verifies(self) -> bool {
+        matches!(
+            self,
+            Self::VerifyClientCertIfGiven | Self::RequireAndVerifyClientCert
+        )
     }
 }
 

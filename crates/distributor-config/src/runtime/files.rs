@@ -1,4 +1,4 @@
-//! Reading the files of the runtime configuration.
+//! Reading the files of the runtime configuration, which may be gzipped.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use flate2::read::MultiGzDecoder;
 use tokio::task::spawn_blocking;
 
 use super::settling::Read;
@@ -18,10 +19,23 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// The start waits this often for files that change with each look, 10 s.
 const LOOKS: u32 = 20;
 
+/// What a gzip stream begins with.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// Most that a gzipped file may expand to, 1 GiB: some thousand times the overrides of large sites.
+const MOST_EXPANDED: u64 = 1 << 30;
+
+/// A file as it is on disk.
+struct Raw {
+    file: String,
+    bytes: Vec<u8>,
+    /// Device and inode.
+    identity: (u64, u64),
+}
+
 /// Reads all; those that cannot be read are in `findings`.
 pub(super) async fn read(files: &[PathBuf], findings: &mut Findings) -> Vec<Read> {
-    let (read, _) = read_fresh(files, findings).await;
-    read
+    let (raw, _) = read_fresh(files, findings).await;
+    decode(raw, findings).await
 }
 
 /// As they are when nobody writes them.
@@ -34,19 +48,19 @@ pub(super) async fn read_settled(files: &[PathBuf], findings: &mut Findings) -> 
         looks += 1;
         is_fresh = !now
             .iter()
-            .map(|read| &read.text)
-            .eq(before.iter().map(|read| &read.text));
+            .map(|raw| &raw.bytes)
+            .eq(before.iter().map(|raw| &raw.bytes));
         before = now;
         if is_fresh && looks == LOOKS {
             let problem = "changes all the time; is another program writing it?";
             findings.error("runtime_config.file", "", problem);
         }
     }
-    before
+    decode(before, findings).await
 }
 
 /// And whether one of them was changed a moment ago.
-async fn read_fresh(files: &[PathBuf], findings: &mut Findings) -> (Vec<Read>, bool) {
+async fn read_fresh(files: &[PathBuf], findings: &mut Findings) -> (Vec<Raw>, bool) {
     let files = files.to_vec();
     let work = spawn_blocking(move || {
         files
@@ -58,28 +72,71 @@ async fn read_fresh(files: &[PathBuf], findings: &mut Findings) -> (Vec<Read>, b
     let mut is_fresh = false;
     for (file, result) in work.await.unwrap_or_default() {
         match result {
-            Ok((text, identity, changed)) => {
+            Ok((bytes, identity, changed)) => {
                 is_fresh |= changed.elapsed().map_or(true, |age| age < FRESH);
-                all.push(Read {
+                all.push(Raw {
                     file,
-                    text,
+                    bytes,
                     identity,
                 });
             }
-            Err(error) => {
-                let problem = format!("cannot be read: {error}; check runtime_config.file");
-                findings.error(&file, "", problem);
-            }
+            Err(error) => cannot_be_read(&file, &error, findings),
         }
     }
     (all, is_fresh)
 }
 
-/// Text, device and inode, and when it was changed.
-fn read_one(path: &Path) -> io::Result<(String, (u64, u64), SystemTime)> {
+fn cannot_be_read(file: &str, error: &io::Error, findings: &mut Findings) {
+    let problem = format!("cannot be read: {error}; check runtime_config.file");
+    findings.error(file, "", problem);
+}
+
+/// Content, device and inode, and when it was changed.
+fn read_one(path: &Path) -> io::Result<(Vec<u8>, (u64, u64), SystemTime)> {
     let mut file = File::open(path)?;
     let about = file.metadata()?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok((bytes, (about.dev(), about.ino()), about.modified()?))
+}
+
+/// The texts of those that have one.
+async fn decode(all: Vec<Raw>, findings: &mut Findings) -> Vec<Read> {
+    let work = spawn_blocking(move || {
+        all.into_iter()
+            .map(|raw| (raw.file, text(raw.bytes), raw.identity))
+            .collect::<Vec<_>>()
+    });
+    let mut read = Vec::new();
+    for (file, text, identity) in work.await.unwrap_or_default() {
+        match text {
+            Ok(text) => read.push(Read {
+                file,
+                text,
+                identity,
+            }),
+            Err(error) => cannot_be_read(&file, &error, findings),
+        }
+    }
+    read
+}
+
+/// Expanded if it is gzipped, whatever its name says.
+fn text(bytes: Vec<u8>) -> io::Result<String> {
+    if !bytes.starts_with(&GZIP) {
+        return String::from_utf8(bytes).map_err(|_| invalid("it is not text in UTF-8"));
+    }
     let mut text = String::new();
-    file.read_to_string(&mut text)?;
-    Ok((text, (about.dev(), about.ino()), about.modified()?))
+    let mut decoder = MultiGzDecoder::new(bytes.as_slice()).take(MOST_EXPANDED + 1);
+    decoder
+        .read_to_string(&mut text)
+        .map_err(|error| invalid(&format!("it begins as gzip, but is not whole: {error}")))?;
+    if text.len() as u64 > MOST_EXPANDED {
+        return Err(invalid("it expands to more than 1 GiB"));
+    }
+    Ok(text)
+}
+
+fn invalid(problem: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, problem.to_owned())
 }

@@ -27,7 +27,8 @@ use tracing::Instrument;
 pub use snapshot::{MultiKvOverride, RuntimeSnapshot};
 
 use super::errors::{ConfigErrors, Findings};
-use super::model::{Limits, RuntimeConfigSource};
+use super::hints;
+use super::model::{Config, Limits, RuntimeConfigSource};
 use settling::{Read, Settling, Verdict, has_content};
 
 /// Owns the runtime configuration and the task that reloads it.
@@ -48,6 +49,7 @@ pub struct TenantLimits {
 struct Shared {
     files: Vec<PathBuf>,
     period: Duration,
+    strict: bool,
     defaults: Arc<Limits>,
     current: ArcSwap<RuntimeSnapshot>,
     changes: watch::Sender<Arc<RuntimeSnapshot>>,
@@ -157,19 +159,19 @@ impl RuntimeConfig {
         })
     }
 
-    /// Reads the files of `source` as [`RuntimeConfig::start`] does, and nothing else. Returns what
-    /// deserves a warning.
+    /// Reads the files of `config.runtime_config` as [`RuntimeConfig::start`] does, and nothing else.
+    /// Returns what deserves a warning, in them or beside what `config` says.
     ///
     /// # Errors
     /// All mistakes in the files, or that one cannot be read.
-    pub async fn check(
-        source: RuntimeConfigSource,
-        defaults: Limits,
-    ) -> Result<Vec<String>, ConfigErrors> {
+    pub async fn check(config: &Config) -> Result<Vec<String>, ConfigErrors> {
+        let (source, defaults) = (config.runtime_config.clone(), config.limits.clone());
         let shared = Shared::new(source, defaults, &mut Registry::default());
         shared.reload(Occasion::Start).await?;
         let last = shared.last.lock().await;
-        Ok(last.warnings.clone())
+        let mut warnings = last.warnings.clone();
+        warnings.extend(hints::of_tenants(config, &shared.current.load()));
+        Ok(warnings)
     }
 
     /// The limits of `tenant`, as [`TenantLimits::limits`].
@@ -270,6 +272,7 @@ impl Shared {
         Arc::new(Self {
             files: source.files,
             period: source.period,
+            strict: source.strict,
             defaults,
             current: ArcSwap::new(Arc::clone(&empty)),
             changes: watch::Sender::new(empty),
@@ -288,7 +291,7 @@ impl Shared {
             return Ok(Reloaded::Unchanged);
         }
         let mut last = self.last.lock().await;
-        let mut findings = Findings::default();
+        let mut findings = Findings::new(self.strict);
         let read = match occasion {
             Occasion::Start => files::read_settled(&self.files, &mut findings).await,
             Occasion::Period | Occasion::Asked => files::read(&self.files, &mut findings).await,

@@ -9,7 +9,7 @@ use figment::value::Value;
 
 use super::settling::Read;
 use crate::errors::Findings;
-use crate::mimir;
+use crate::mimir::Place;
 use crate::model::Limits;
 use crate::render::{Branch, Mode, Tree, at, plain, to_json, to_yaml};
 use crate::schema::all_settings;
@@ -64,8 +64,7 @@ impl RuntimeSnapshot {
             let (overrides, others): (Vec<Entry>, Vec<Entry>) = entries
                 .into_iter()
                 .partition(|entry| entry.key == "overrides");
-            let mut collector =
-                Collector::new(file, RUNTIME, mimir::is_ignored_at_run_time, findings);
+            let mut collector = Collector::new(file, RUNTIME, Place::Runtime, findings);
             collector.section(&others, "", "");
             multi.append(&mut collector.found);
             for entry in overrides {
@@ -80,12 +79,8 @@ impl RuntimeSnapshot {
                         .into_iter()
                         .map(|(key, line, value)| Entry { key, line, value })
                         .collect::<Vec<_>>();
-                    let mut collector = Collector::new(
-                        file,
-                        all_settings(),
-                        mimir::is_ignored_at_run_time,
-                        findings,
-                    );
+                    let mut collector =
+                        Collector::new(file, all_settings(), Place::Overrides, findings);
                     collector.section(&fields, "limits", &shown);
                     tenants
                         .entry(tenant)

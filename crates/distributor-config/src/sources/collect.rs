@@ -8,6 +8,7 @@ use settings::{Kind, Setting, parse_address, redact_userinfo, split_list};
 use super::yaml::{Content, Entry, Node, at};
 use crate::downstream;
 use crate::errors::{Findings, Origin};
+use crate::mimir::{self, Foreign, Place};
 use crate::schema::{MEMBERLIST, MEMBERLIST_IN_KVSTORE, all_settings};
 
 /// One value from one place; a figment provider of its own, so that figment knows the place of
@@ -108,8 +109,8 @@ pub(crate) fn parse_text(
 pub(crate) struct Collector<'a> {
     pub(crate) file: &'a str,
     pub(crate) table: &'static [Setting],
-    /// Paths of Mimir's that are left out with a warning.
-    pub(crate) ignores: fn(&str) -> bool,
+    /// Where the mapping stands: what becomes of other keys than those of the table.
+    pub(crate) place: Place,
     pub(crate) findings: &'a mut Findings,
     /// What was found, in the order of the file.
     pub(crate) found: Vec<Assignment>,
@@ -121,13 +122,13 @@ impl<'a> Collector<'a> {
     pub(crate) fn new(
         file: &'a str,
         table: &'static [Setting],
-        ignores: fn(&str) -> bool,
+        place: Place,
         findings: &'a mut Findings,
     ) -> Self {
         Self {
             file,
             table,
-            ignores,
+            place,
             findings,
             found: Vec::new(),
             nearer: Vec::new(),
@@ -176,12 +177,30 @@ impl<'a> Collector<'a> {
             self.mapping(entry, path, shown);
             return;
         }
-        if (self.ignores)(path) {
-            self.findings.ignored.push(path.to_string());
+        self.foreign(&entry.key, prefix, path, shown, &origin);
+    }
+
+    /// A key that is not in the table.
+    fn foreign(&mut self, key: &str, prefix: &str, path: &str, shown: &str, origin: &Origin) {
+        let foreign = self.place.foreign(prefix, path);
+        if foreign == Foreign::Ignored {
+            match mimir::renamed(path) {
+                Some(ours) => self.findings.warnings.push(format!(
+                    "{shown} ({origin}) has no effect: that is its name in Cortex and Loki; here, as in \
+                     Mimir, it is {ours}"
+                )),
+                None => self.findings.ignored.push(path.to_string()),
+            }
             return;
         }
-        let problem = unknown_key(self.table, prefix, &entry.key);
-        self.findings.error(&origin, shown, problem);
+        let meant = Meant::of(key, self.table, prefix);
+        let is_mistake = foreign == Foreign::Mistake
+            || self.findings.strict
+            || self.place.refuses_typing_errors() && meant.is_typing_error(key);
+        match is_mistake {
+            true => self.findings.error(origin, shown, meant.problem()),
+            false => self.findings.unknown(origin, path, shown, meant.name()),
+        }
     }
 
     fn mapping(&mut self, entry: &Entry, path: &str, shown: &str) {
@@ -292,7 +311,65 @@ fn join(prefix: &str, key: &str) -> String {
     }
 }
 
-fn unknown_key(table: &'static [Setting], prefix: &str, key: &str) -> String {
+/// What an unknown key was probably meant to be.
+enum Meant {
+    /// A name beside it.
+    Sibling(&'static str),
+    /// The name, but in this place.
+    Elsewhere(&'static str),
+    /// None of these.
+    NoneOf(Vec<&'static str>),
+}
+
+impl Meant {
+    fn of(key: &str, table: &'static [Setting], prefix: &str) -> Self {
+        let siblings = siblings(table, prefix);
+        if let Some(name) = nearest(key, siblings.iter().copied()) {
+            return Self::Sibling(name);
+        }
+        let elsewhere = table
+            .iter()
+            .chain(all_settings())
+            .find(|setting| setting.path.rsplit('.').next() == Some(key));
+        match elsewhere {
+            Some(setting) => Self::Elsewhere(setting.path),
+            None => Self::NoneOf(siblings),
+        }
+    }
+
+    fn name(&self) -> Option<&'static str> {
+        match self {
+            Self::Sibling(name) | Self::Elsewhere(name) => Some(name),
+            Self::NoneOf(_) => None,
+        }
+    }
+
+    fn problem(&self) -> String {
+        match self {
+            Self::Sibling(name) | Self::Elsewhere(name) => {
+                format!("unknown key; did you mean {name}?")
+            }
+            Self::NoneOf(known) => format!("unknown key; known here: {}", known.join(", ")),
+        }
+    }
+
+    /// Whether that is all but certain, so that another Mimir will hardly have the key.
+    fn is_typing_error(&self, key: &str) -> bool {
+        match self {
+            Self::Sibling(name) => strsim::damerau_levenshtein(key, name) <= MISTYPED,
+            // Names of one word, such as `enabled`, are those of many.
+            Self::Elsewhere(_) => key.contains('_'),
+            Self::NoneOf(_) => false,
+        }
+    }
+}
+
+/// Letters by which a name may differ from a setting to be taken for it. A test shows that no setting
+/// of Mimir's is so near to one of ours.
+pub(crate) const MISTYPED: usize = 2;
+
+/// The names that the table has in the section `prefix`.
+fn siblings(table: &'static [Setting], prefix: &str) -> Vec<&'static str> {
     let mut siblings: Vec<&str> = Vec::new();
     let paths = table.iter().map(|setting| setting.path);
     // Tables of single records and of the runtime configuration have no such section.
@@ -313,18 +390,7 @@ fn unknown_key(table: &'static [Setting], prefix: &str, key: &str) -> String {
             siblings.push(name);
         }
     }
-    if let Some(name) = nearest(key, siblings.iter().copied()) {
-        return format!("unknown key; did you mean {name}?");
-    }
-    // Right name, wrong section.
-    let elsewhere = table
-        .iter()
-        .chain(all_settings())
-        .find(|s| s.path.rsplit('.').next() == Some(key));
-    if let Some(setting) = elsewhere {
-        return format!("unknown key; did you mean {}?", setting.path);
-    }
-    format!("unknown key; known here: {}", siblings.join(", "))
+    siblings
 }
 
 /// The candidate that `name` was probably meant to be.

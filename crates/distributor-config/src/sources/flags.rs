@@ -1,5 +1,5 @@
 //! Flags as Go's `flag` package reads them: `-flag=value`, `-flag value`, `--flag`, and booleans
-//! without a value.
+//! without a value. Flags of Mimir's that are none of ours are read likewise, and have no effect.
 
 use std::ffi::OsString;
 
@@ -7,7 +7,8 @@ use settings::{Kind, Setting, parse_bool, split_list};
 
 use super::collect::{Assignment, nearest, parse_text};
 use crate::errors::{Findings, Origin};
-use crate::schema::all_settings;
+use crate::mimir::{self, MimirSetting};
+use crate::schema::{FLAGS_ALSO, all_settings};
 use crate::table::CONTROL;
 
 /// What the command line says.
@@ -16,7 +17,10 @@ pub(crate) struct Flags {
     pub(crate) help: bool,
     pub(crate) help_all: bool,
     pub(crate) version: bool,
+    pub(crate) modules: bool,
     pub(crate) check: bool,
+    pub(crate) print: bool,
+    pub(crate) strict: bool,
     pub(crate) expand_env: bool,
     pub(crate) files: Vec<String>,
     pub(crate) found: Vec<Assignment>,
@@ -31,44 +35,42 @@ pub(crate) fn parse(
     let mut arguments = arguments
         .into_iter()
         .map(|a| a.to_string_lossy().into_owned());
+    let mut after_switch = None;
     while let Some(argument) = arguments.next() {
-        let Some(name) = argument
-            .strip_prefix("--")
-            .or_else(|| argument.strip_prefix('-'))
-        else {
-            findings.error(
-                &argument,
-                "",
-                "an argument that is no flag; flags begin with a dash",
-            );
+        let switch = after_switch.take();
+        let Some((name, value)) = split(&argument) else {
+            findings.error(&argument, "", no_flag(&argument, switch));
             continue;
         };
-        let (name, value) = match name.split_once('=') {
-            Some((name, value)) => (name, Some(value.to_string())),
-            None => (name, None),
-        };
-        let name = if name == "h" { "help" } else { name };
-        let Some(setting) = named(name) else {
-            let candidates = CONTROL.iter().chain(all_settings()).map(|s| s.flag);
-            let problem = match nearest(name, candidates) {
-                Some(near) => format!("unknown flag; did you mean -{near}?"),
-                None => "unknown flag; -help-all lists all".to_string(),
-            };
-            findings.error(&Origin::Flag(name.to_string()), "", problem);
-            // Its value would be reported as a second mistake.
-            continue;
+        let flag = match Flag::named(name) {
+            Some(flag) => flag,
+            None => {
+                findings.error(&Origin::Flag(name.to_string()), "", unknown(name));
+                // Its value would be reported as a second mistake.
+                continue;
+            }
         };
         let value = match value {
-            Some(value) => value,
-            None if matches!(setting.kind, Kind::Bool) => "true".to_string(),
+            Some(value) => value.to_string(),
+            None if flag.is_switch() => {
+                after_switch = Some(name.to_string());
+                "true".to_string()
+            }
             None => match arguments.next() {
                 Some(value) => value,
                 None => {
-                    let problem = format!("needs a value: {}", setting.expected());
-                    findings.error(&Origin::Flag(name.to_string()), setting.path, problem);
+                    let problem = format!("needs a value: {}", flag.expected());
+                    findings.error(&Origin::Flag(name.to_string()), flag.path(), problem);
                     continue;
                 }
             },
+        };
+        let setting = match flag {
+            Flag::Ours(setting) => setting,
+            Flag::Ignored(_) => {
+                findings.ignored.push(format!("-{name}"));
+                continue;
+            }
         };
         // As in Go the last one wins, but lists add up.
         match raw
@@ -97,9 +99,77 @@ pub(crate) fn parse(
     flags
 }
 
-fn named(flag: &str) -> Option<&'static Setting> {
-    let known = |setting: &&Setting| !setting.flag.is_empty() && setting.flag == flag;
-    CONTROL.iter().chain(all_settings()).find(known)
+/// Name and value, if it has one; `None` if `argument` is no flag.
+fn split(argument: &str) -> Option<(&str, Option<&str>)> {
+    let name = argument
+        .strip_prefix("--")
+        .or_else(|| argument.strip_prefix('-'))
+        .filter(|name| !name.is_empty())?;
+    Some(match name.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (name, None),
+    })
+}
+
+/// A flag that is known.
+enum Flag {
+    Ours(&'static Setting),
+    /// Mimir's, without effect.
+    Ignored(&'static MimirSetting),
+}
+
+impl Flag {
+    fn named(name: &str) -> Option<Self> {
+        let name = match FLAGS_ALSO.iter().find(|(other, _)| *other == name) {
+            Some((_, name)) => name,
+            None => name,
+        };
+        let known = |setting: &&Setting| !setting.flag.is_empty() && setting.flag == name;
+        let ours = CONTROL.iter().chain(all_settings()).find(known);
+        ours.map(Self::Ours)
+            .or_else(|| mimir::by_flag(name).map(Self::Ignored))
+    }
+
+    /// Whether it needs no value.
+    fn is_switch(&self) -> bool {
+        match self {
+            Self::Ours(setting) => matches!(setting.kind, Kind::Bool),
+            Self::Ignored(setting) => setting.kind == "bool",
+        }
+    }
+
+    fn expected(&self) -> String {
+        match self {
+            Self::Ours(setting) => setting.expected(),
+            Self::Ignored(setting) => setting.kind.to_string(),
+        }
+    }
+
+    fn path(&self) -> &'static str {
+        match self {
+            Self::Ours(setting) => setting.path,
+            Self::Ignored(setting) => setting.path,
+        }
+    }
+}
+
+/// What is wrong with an argument that is no flag, and follows `switch`, a flag without a value.
+fn no_flag(argument: &str, switch: Option<String>) -> String {
+    match switch {
+        Some(switch) if parse_bool(argument).is_some() => {
+            format!("the value of a boolean flag follows its =; write -{switch}={argument}")
+        }
+        _ => "an argument that is no flag; flags begin with a dash".to_string(),
+    }
+}
+
+fn unknown(name: &str) -> String {
+    let ours = CONTROL.iter().chain(all_settings()).map(|s| s.flag);
+    let mimirs = mimir::all().iter().map(|setting| setting.flag);
+    match nearest(name, ours).or_else(|| nearest(name, mimirs)) {
+        Some(near) => format!("unknown flag; did you mean -{near}?"),
+        None => "unknown flag; -help-all lists all".to_string(),
+    }
 }
 
 fn control(
@@ -125,7 +195,10 @@ fn control(
         "help" => flags.help = value,
         "help-all" => flags.help_all = value,
         "version" => flags.version = value,
+        "modules" => flags.modules = value,
         "config.check" => flags.check = value,
+        "config.strict" => flags.strict = value,
+        "print.config" => flags.print = value,
         _ => flags.expand_env = value,
     }
 }

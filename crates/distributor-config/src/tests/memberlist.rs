@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use expect_test::expect;
 
-use super::{Process, flag_mistakes, from_yaml, yaml_mistakes};
+use super::{DOWNSTREAM, Process, flag_mistakes, from_yaml, yaml_mistakes};
 use crate::{Mode, Secret, StoreKind, render_json, render_yaml};
 
 const ENABLED: &str = "distributor: {ha_tracker: {enable_ha_tracker: true}}\n";
@@ -26,6 +26,7 @@ distributor:
           - mimir-gossip-ring.default.svc.cluster.local:7946
 ",
         )],
+        flags: &[DOWNSTREAM],
         ..Process::default()
     }
     .loaded();
@@ -40,6 +41,24 @@ distributor:
         distributor:
           ha_tracker:
             enable_ha_tracker: true
+          downstream:
+            - name: "backend:80"
+              url: "http://backend/push"
+              remote_timeout: 20s
+              headers: {}
+              tenant_header: X-Scope-OrgID
+              basic_auth:
+                username: ""
+                password: ""
+              bearer_token: ""
+              bearer_token_file: ""
+              tls:
+                ca_file: ""
+                cert_file: ""
+                key_file: ""
+                server_name: ""
+                insecure_skip_verify: false
+              max_concurrency: 256
         memberlist:
           join_members:
             - "mimir-gossip-ring.default.svc.cluster.local:7946"
@@ -96,7 +115,9 @@ fn the_block_of_a_mimir_file() {
         ..Process::default()
     }
     .loaded();
-    expect!["ignored, as these are settings of Mimir that have no effect in this program: memberlist.stream_timeout, memberlist.retransmit_factor, memberlist.pull_push_interval, memberlist.gossip_to_dead_nodes_time, memberlist.dead_node_reclaim_time, memberlist.notify_interval, memberlist.broadcast_timeout_for_local_updates_on_shutdown, memberlist.packet_dial_timeout, memberlist.packet_write_timeout, memberlist.max_concurrent_writes, memberlist.acquire_writer_timeout, memberlist.tls_cert_path, memberlist.zone_aware_routing"].assert_eq(&loaded.warnings.join("\n"));
+    expect![[r#"
+        no downstream is configured (distributor.downstream): accepted samples are counted and DROPPED; set the URL of a remote-write backend
+        ignored, as these are settings of Mimir that have no effect in this program: memberlist.stream_timeout, memberlist.retransmit_factor, memberlist.pull_push_interval, memberlist.gossip_to_dead_nodes_time, memberlist.dead_node_reclaim_time, memberlist.notify_interval, memberlist.broadcast_timeout_for_local_updates_on_shutdown, memberlist.packet_dial_timeout, memberlist.packet_write_timeout, memberlist.max_concurrent_writes, memberlist.acquire_writer_timeout, memberlist.tls_cert_path, memberlist.zone_aware_routing"#]].assert_eq(&loaded.warnings.join("\n"));
     expect![[r#"
         distributor:
           ha_tracker:
@@ -234,6 +255,7 @@ distributor: {ha_tracker: {kvstore: {memberlist:
 fn flags_have_mimirs_names() {
     let config = Process {
         flags: &[
+            DOWNSTREAM,
             "-memberlist.join=a:1",
             "-memberlist.join=dnssrv+_gossip._udp.b",
             "-memberlist.bind-addr=127.0.0.1,::1",
@@ -325,7 +347,7 @@ memberlist:
   host: consul
 ";
     expect![[r#"
-        the configuration has 11 mistakes:
+        the configuration has 10 mistakes:
           c.yaml:5: distributor.ha_tracker.kvstore.memberlst: unknown key; did you mean memberlist?
           c.yaml:9: distributor.ha_tracker.kvstore.memberlist.bind_addr[1]: got "eth0"; must be an IP address
           c.yaml:10: distributor.ha_tracker.kvstore.memberlist.bind_addr[2]: got a list; must be an IP address
@@ -335,8 +357,7 @@ memberlist:
           c.yaml:16: memberlist.join_member: unknown key; did you mean join_members?
           c.yaml:17: memberlist.bind_addr: got "eth0"; must be a list of IP addresses
           c.yaml:18: memberlist.advertise_addr: got "eth0"; must be an IP address, or empty
-          c.yaml:19: memberlist.advertise_port: got "65536"; must be a port number from 0 to 65535
-          c.yaml:20: memberlist.host: unknown key; did you mean distributor.ha_tracker.kvstore.consul.host?"#]].assert_eq(&yaml_mistakes(text));
+          c.yaml:19: memberlist.advertise_port: got "65536"; must be a port number from 0 to 65535"#]].assert_eq(&yaml_mistakes(text));
     expect![[r#"
         the configuration has 2 mistakes:
           c.yaml:1: distributor.ha_tracker.kvstore.memberlist: got a list; must be a mapping

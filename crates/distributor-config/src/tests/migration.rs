@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Process, from_yaml};
+use super::{DOWNSTREAM, Process, from_yaml};
 use crate::{Config, SecretUrl, StoreKind};
 
 /// What a distributor reads and writes: store, primary, secondary, mirroring.
@@ -115,17 +115,20 @@ fn with_addresses(old: &str, text: &str) -> Config {
     let files = [
         (
             "before.yaml",
-            "distributor: {ha_tracker: {kvstore: {etcd: {endpoints: ['etcd:2379']}}}}",
+            "memberlist: {join_members: ['gossip:7946']}\n\
+             distributor: {ha_tracker: {kvstore: {etcd: {endpoints: ['etcd:2379']}}}}",
         ),
+        ("before.yaml", "memberlist: {join_members: ['gossip:7946']}"),
         ("c.yaml", text),
     ];
     let files = if old == "etcd" {
-        &files[..]
+        [files[0], files[2]]
     } else {
-        &files[1..]
+        [files[1], files[2]]
     };
     let loaded = Process {
-        files,
+        files: &files,
+        flags: &[DOWNSTREAM],
         ..Process::default()
     }
     .loaded();
@@ -183,6 +186,7 @@ fn our_examples_are_the_steps() {
             let text = example(&format!("{old}/step-{step}.yaml"));
             let loaded = Process {
                 files: &[("c.yaml", &text)],
+                flags: &[DOWNSTREAM],
                 ..Process::default()
             }
             .loaded();

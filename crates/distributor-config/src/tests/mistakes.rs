@@ -52,7 +52,7 @@ fn mistakes_of_all_sources_in_one_run() {
     };
     expect![[r#"
         the configuration has 5 mistakes:
-          a.yaml:1: nothing_known: unknown key; known here: multitenancy_enabled, no_auth_tenant, server, distributor, limits, runtime_config, memberlist
+          a.yaml:1: nothing_known: unknown key; known here: multitenancy_enabled, no_auth_tenant, target, server, distributor, limits, runtime_config, memberlist
           b.yaml:2: server.http_listen_port: got "x"; must be a port number from 0 to 65535
           missing.yaml: cannot be read: no such file; check -config.file
           -log.format: server.log_format: got "xml"; must be one of logfmt, json
@@ -73,12 +73,11 @@ distributor:
   ha_trackr: {}
 ";
     expect![[r#"
-        the configuration has 5 mistakes:
+        the configuration has 4 mistakes:
           c.yaml:2: limits.accept_ha_sample: unknown key; did you mean accept_ha_samples?
           c.yaml:3: limits.enable_ha_tracker: unknown key; did you mean distributor.ha_tracker.enable_ha_tracker?
-          c.yaml:4: limits.qqqqqq: unknown key; known here: accept_ha_samples, ha_cluster_label, ha_replica_label, ha_tracker_per_sample_dedupe, ha_max_clusters, ha_tracker_update_timeout, ha_tracker_update_timeout_jitter_max, ha_tracker_failover_timeout, ha_tracker_sample_failover_timeout, ingestion_rate, ingestion_burst_size
-          c.yaml:6: server.http_tls_config.cert: unknown key; known here: cert_file, key_file, client_ca_file, client_auth_type
-          c.yaml:8: distributor.ha_trackr: unknown key; did you mean ha_tracker?"#]]
+          c.yaml:8: distributor.ha_trackr: unknown key; did you mean ha_tracker?
+          c.yaml:6: server.http_tls_config.cert: is set alone; set server.http_tls_config.key_file too"#]]
     .assert_eq(&yaml_mistakes(text));
 }
 

@@ -6,6 +6,7 @@ mod migration;
 mod mimir;
 mod mistakes;
 mod multi;
+mod names;
 mod output;
 mod runtime;
 mod sources;
@@ -67,6 +68,9 @@ impl Process<'_> {
         }
     }
 }
+
+/// A flag without which there is a warning that most tests are not about.
+const DOWNSTREAM: &str = "-distributor.downstream.url=http://backend/push";
 
 fn from_yaml(text: &str) -> Config {
     Process {

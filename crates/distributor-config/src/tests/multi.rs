@@ -77,7 +77,7 @@ fn two_stores_that_cannot_be_are_mistakes() {
         "primary: consul, secondary: multi",
         "primary: zookeeper, secondary: memberlst",
         "primary: consul, secondary: memberlist, mirror_timeout: 0s",
-        "primary: consul, secondary: memberlist, mirroring: true",
+        "primary: consul, secondary: memberlist, mirror_enable: true",
         // Both parts must be possible.
         "primary: etcd, secondary: memberlist",
         "primary: memberlist, secondary: etcd",
@@ -105,7 +105,7 @@ fn two_stores_that_cannot_be_are_mistakes() {
         the configuration has 1 mistake:
           c.yaml:6: distributor.ha_tracker.kvstore.multi.mirror_timeout: got "0s"; must be a duration such as 1m30s or 500ms; more than 0
         the configuration has 1 mistake:
-          c.yaml:6: distributor.ha_tracker.kvstore.multi.mirroring: unknown key; known here: primary, secondary, mirror_enabled, mirror_timeout
+          c.yaml:6: distributor.ha_tracker.kvstore.multi.mirror_enable: unknown key; did you mean mirror_enabled?
         the configuration has 1 mistake:
           c.yaml:5: distributor.ha_tracker.kvstore.etcd: etcd has no endpoints; name at least one member as host:port
         the configuration has 1 mistake:

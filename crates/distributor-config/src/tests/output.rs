@@ -20,6 +20,7 @@ fn full_yaml() {
     expect![[r#"
         multitenancy_enabled: true
         no_auth_tenant: anonymous
+        target: distributor
         server:
           http_listen_address: 127.0.0.1
           http_listen_port: 1
@@ -29,11 +30,17 @@ fn full_yaml() {
             cert_file: ""
             key_file: ""
             client_ca_file: ""
+            cert: ""
+            key: ""
+            client_ca: ""
             client_auth_type: NoClientCert
           grpc_tls_config:
             cert_file: ""
             key_file: ""
             client_ca_file: ""
+            cert: ""
+            key: ""
+            client_ca: ""
             client_auth_type: NoClientCert
           http_listen_conn_limit: 0
           grpc_listen_conn_limit: 0
@@ -276,6 +283,8 @@ fn help_shows_the_basic_flags() {
             	Port to listen on, UDP and TCP; 0 for a free one. (default 7946)
           -memberlist.join list of strings
             	Members to contact at first: host:port, dns+host:port for all addresses of a name, or dnssrv+name for its SRV records; without a port, bind_port. The names are resolved again at each attempt.
+          -print.config
+            	Print the configuration as YAML, with every setting and without secrets, and exit; with mistakes, report them instead.
           -runtime-config.file list of strings
             	YAML files with per-tenant overrides of the limits, read again when they change; later files win.
           -server.grpc-listen-port int
@@ -285,7 +294,7 @@ fn help_shows_the_basic_flags() {
           -version
             	Print the version and exit.
 
-        -help-all lists all flags. Every setting can also stand in a YAML file and in the environment.
+        -help-all lists all flags. Every setting can also stand in a YAML file and in the environment. Flags of Grafana Mimir that are not listed are accepted, and have no effect.
     "#]].assert_eq(&text);
 }
 

@@ -1,5 +1,6 @@
 //! The runtime configuration: loading, refusing, reloading.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +60,17 @@ impl Files {
         RuntimeConfigSource {
             files,
             period: PERIOD,
+            strict: false,
         }
+    }
+
+    async fn strict_mistakes(&mut self, names: &[&str]) -> String {
+        let source = RuntimeConfigSource {
+            strict: true,
+            ..self.source(names)
+        };
+        let started = RuntimeConfig::start(source, defaults(), &mut self.registry).await;
+        self.without_folder(&started.unwrap_err().to_string())
     }
 
     async fn start(&mut self, names: &[&str]) -> RuntimeConfig {
@@ -177,13 +188,10 @@ limits: {}
 ";
     let mut files = Files::new(&[("a.yaml", text)]);
     expect![[r#"
-        the configuration has 10 mistakes:
+        the configuration has 7 mistakes:
           missing.yaml: cannot be read: No such file or directory (os error 2); check runtime_config.file
           a.yaml:1: override: unknown key; did you mean overrides?
           a.yaml:11: multi_kv_config.primry: unknown key; did you mean primary?
-          a.yaml:12: limits: unknown key; known here: overrides, multi_kv_config
-          a.yaml:4: overrides.one.ha_max_cluster: unknown key; did you mean ha_max_clusters?
-          a.yaml:6: overrides.one.server: unknown key; known here: accept_ha_samples, ha_cluster_label, ha_replica_label, ha_tracker_per_sample_dedupe, ha_max_clusters, ha_tracker_update_timeout, ha_tracker_update_timeout_jitter_max, ha_tracker_failover_timeout, ha_tracker_sample_failover_timeout, ingestion_rate, ingestion_burst_size
           a.yaml:7: overrides.two: got a single value; must be a mapping
           a.yaml:10: overrides.three.ingestion_rate: got "fast"; must be a number from 0
           a.yaml:5: overrides.one.ha_tracker_failover_timeout: got 10s; must be at least 21s: the sum of ha_tracker_update_timeout 15s (default), ha_tracker_update_timeout_jitter_max 5s (default) and 1s; raise it, or lower these
@@ -198,7 +206,7 @@ limits: {}
           a.yaml:7: overrides.two: got a single value; must be a mapping
           a.yaml:10: overrides.three.ingestion_rate: got "fast"; must be a number from 0
           a.yaml:5: overrides.one.ha_tracker_failover_timeout: got 10s; must be at least 21s: the sum of ha_tracker_update_timeout 15s (default), ha_tracker_update_timeout_jitter_max 5s (default) and 1s; raise it, or lower these
-          a.yaml:9: overrides.three.ha_replica_label: got "cluster", which is also ha_cluster_label (default); they must be different labels"#]].assert_eq(&files.mistakes(&["a.yaml"]).await);
+          a.yaml:9: overrides.three.ha_replica_label: got "cluster", which is also ha_cluster_label (default); they must be different labels"#]].assert_eq(&files.strict_mistakes(&["a.yaml"]).await);
 }
 
 #[tokio::test(start_paused = true)]
@@ -372,4 +380,137 @@ async fn a_file_that_was_replaced_as_a_whole_is_taken_over_soon() {
     assert!(begun.elapsed() <= PERIOD + Duration::from_secs(2));
     assert!(!runtime.limits("t").push.accept_ha_samples);
     runtime.shutdown().await.unwrap();
+}
+
+/// Of a tenant, of the multi store and of the file.
+const WITH_UNKNOWN: &str = "\
+overrides:
+  one: {ha_max_clusters: 7, of_a_newer_mimir: 1, ha_max_cluster: 8}
+  two: {of_a_newer_mimir: 2, ruler_max_rules_per_rule_group: 3}
+  three: {of_a_newer_mimir: [1, 2], accept_ha_samples: true}
+of_the_file: {a: 1}
+multi_kv_config: {primary: memberlist, of_the_store: 1}
+";
+
+#[tokio::test]
+async fn unknown_names_are_left_out_and_named() {
+    let mut files = Files::new(&[("a.yaml", WITH_UNKNOWN)]);
+    let runtime = files.start(&["a.yaml"]).await;
+    assert_eq!(runtime.limits("one").elections.max_clusters, 7);
+    assert!(runtime.limits("three").accept_ha_samples);
+    let multi = runtime.snapshot().multi_kv_config().cloned().unwrap();
+    assert_eq!(multi.primary.as_deref(), Some("memberlist"));
+
+    files.write("a.yaml", &format!("{WITH_UNKNOWN}more: 1\n"));
+    assert_eq!(runtime.reload_now().await, Ok(true), "a reload is the same");
+    runtime.shutdown().await.unwrap();
+
+    let mut config = Process::default().config();
+    config.runtime_config = files.source(&["a.yaml"]);
+    config.distributor.ha_tracker.enable_ha_tracker = true;
+    let warnings = RuntimeConfig::check(&config).await.unwrap().join("\n");
+    expect![[r#"
+        left out, as these are unknown here, and perhaps of an older or newer Mimir (-config.strict refuses them): of_the_file (a.yaml:5), multi_kv_config.of_the_store (a.yaml:6), more (a.yaml:7), overrides.one.of_a_newer_mimir (a.yaml:2 and 2 more), overrides.one.ha_max_cluster (a.yaml:2; did you mean ha_max_clusters?)
+        ignored, as these are settings of Mimir that have no effect in this program: limits.ruler_max_rules_per_rule_group"#]].assert_eq(&files.without_folder(&warnings));
+    let mistakes = files.strict_mistakes(&["a.yaml"]).await;
+    for line in [
+        "the configuration has 7 mistakes:",
+        "\n  a.yaml:5: of_the_file: unknown key; known here: overrides,",
+        "\n  a.yaml:6: multi_kv_config.of_the_store: unknown key; known here: primary,",
+        "\n  a.yaml:2: overrides.one.ha_max_cluster: unknown key; did you mean ha_max_clusters?",
+        "\n  a.yaml:4: overrides.three.of_a_newer_mimir: unknown key; known here: accept_ha_samples,",
+    ] {
+        assert!(mistakes.contains(line), "{mistakes}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn strict_refuses_a_reload_as_well() {
+    let mut files = Files::new(&[("a.yaml", "overrides: {t: {ha_max_clusters: 1}}")]);
+    let source = RuntimeConfigSource {
+        strict: true,
+        ..files.source(&["a.yaml"])
+    };
+    let registry = &mut files.registry;
+    let runtime = RuntimeConfig::start(source, defaults(), registry)
+        .await
+        .unwrap();
+    files.write(
+        "a.yaml",
+        "overrides: {t: {ha_max_clusters: 2, of_a_newer_mimir: 1}}",
+    );
+    let mistakes = runtime.reload_now().await.unwrap_err().to_string();
+    assert!(
+        mistakes.contains("overrides.t.of_a_newer_mimir: unknown key"),
+        "{mistakes}"
+    );
+    assert_eq!(runtime.limits("t").elections.max_clusters, 1);
+    runtime.shutdown().await.unwrap();
+}
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[tokio::test]
+async fn files_may_be_gzipped() {
+    let mut files = Files::new(&[("b.yaml", "overrides: {u: {ha_max_clusters: 2}}")]);
+    // Two streams in one file are one text.
+    let parts = [gzip("overrides: {t: {ha_max_"), gzip("clusters: 1}}")];
+    std::fs::write(files.path("a.yaml.gz"), parts.concat()).unwrap();
+    let runtime = files.start(&["a.yaml.gz", "b.yaml"]).await;
+    assert_eq!(runtime.limits("t").elections.max_clusters, 1);
+    assert_eq!(runtime.limits("u").elections.max_clusters, 2);
+
+    // Replaced by a file that is cut off, then by plain text, whatever its name says.
+    let cut = &gzip("overrides: {t: {ha_max_clusters: 9}}")[..30];
+    std::fs::write(files.path("a.yaml.gz"), cut).unwrap();
+    let mistakes = runtime.reload_now().await.unwrap_err().to_string();
+    assert!(
+        mistakes.contains("begins as gzip, but is not whole"),
+        "{mistakes}"
+    );
+    std::fs::write(files.path("a.yaml.gz"), [0xff, 0xfe]).unwrap();
+    let mistakes = runtime.reload_now().await.unwrap_err().to_string();
+    assert!(mistakes.contains("not text in UTF-8"), "{mistakes}");
+    assert_eq!(runtime.limits("t").elections.max_clusters, 1);
+    files.write("a.yaml.gz", "overrides: {t: {ha_max_clusters: 3}}");
+    assert_eq!(runtime.reload_now().await, Ok(true));
+    assert_eq!(runtime.limits("t").elections.max_clusters, 3);
+    runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_check_tells_what_files_and_configuration_say_together() {
+    let files = Files::new(&[
+        (
+            "accept.yaml",
+            "overrides: {b: {accept_ha_samples: true}, a: {accept_ha_samples: true}}",
+        ),
+        ("not.yaml", "overrides: {b: {accept_ha_samples: false}}"),
+    ]);
+    for (file, is_on, expected) in [
+        ("accept.yaml", true, ""),
+        ("not.yaml", false, ""),
+        (
+            "accept.yaml",
+            false,
+            "overrides.a and 1 more: accept_ha_samples is true, but the HA tracker is off: nothing is \
+             deduplicated; set distributor.ha_tracker.enable_ha_tracker",
+        ),
+        (
+            "not.yaml",
+            true,
+            "the HA tracker is on, but accept_ha_samples is true for no tenant: nothing is \
+             deduplicated; set it in limits, or in the overrides of a tenant",
+        ),
+    ] {
+        let mut config = Process::default().config();
+        config.runtime_config = files.source(&[file]);
+        config.distributor.ha_tracker.enable_ha_tracker = is_on;
+        let warnings = RuntimeConfig::check(&config).await.unwrap();
+        assert_eq!(warnings.join("\n"), expected, "{file}, {is_on}");
+    }
 }

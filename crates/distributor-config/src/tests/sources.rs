@@ -246,6 +246,7 @@ limits:
     expect![[r#"
         [
             "c.yaml: replaced by nothing, as these environment variables are empty and have no default: MISSING",
+            "no downstream is configured (distributor.downstream): accepted samples are counted and DROPPED; set the URL of a remote-write backend",
         ]
     "#]]
     .assert_debug_eq(&loaded.warnings);

@@ -1,0 +1,104 @@
+//! Warnings about what works, but hardly as meant: each is a complete sentence that says what to set.
+
+use kv_consul::ConsulConfig;
+use kv_etcd::EtcdConfig;
+
+use super::errors::Findings;
+use super::model::{Config, StoreKind};
+use super::runtime::RuntimeSnapshot;
+use super::rules::OriginOf;
+
+/// Warns of everything that deserves it.
+pub(super) fn warn(config: &Config, origin_of: OriginOf<'_>, findings: &mut Findings) {
+    let mut sentences = Vec::new();
+    sentences.extend(no_downstream(config));
+    if config.distributor.ha_tracker.enable_ha_tracker {
+        sentences.extend(unused_stores(config));
+        sentences.extend(nothing_to_join(config));
+    } else {
+        sentences.extend(no_tracker(config, origin_of));
+    }
+    findings.warnings.extend(sentences);
+}
+
+fn no_downstream(config: &Config) -> Option<String> {
+    config.distributor.downstream.is_empty().then(|| {
+        "no downstream is configured (distributor.downstream): accepted samples are counted and \
+         DROPPED; set the URL of a remote-write backend"
+            .to_owned()
+    })
+}
+
+/// A section that says something else than the defaults: a dump of Mimir's sets all of them.
+fn unused_stores(config: &Config) -> Vec<String> {
+    let kvstore = &config.distributor.ha_tracker.kvstore;
+    let in_use = kvstore.in_use();
+    let sections = [
+        (StoreKind::Consul, kvstore.consul != ConsulConfig::default()),
+        (StoreKind::Etcd, kvstore.etcd != EtcdConfig::default()),
+    ];
+    let unused = sections
+        .into_iter()
+        .filter(|(kind, is_set)| *is_set && !in_use.contains(kind));
+    unused
+        .map(|(kind, _)| {
+            format!(
+                "distributor.ha_tracker.kvstore.{} is set, but not used: kvstore.store is {}, so \
+                 elections are not shared with what uses that store; set kvstore.store, or remove \
+                 the section",
+                kind.as_str(),
+                kvstore.store.as_str(),
+            )
+        })
+        .collect()
+}
+
+fn nothing_to_join(config: &Config) -> Option<String> {
+    let kvstore = &config.distributor.ha_tracker.kvstore;
+    let is_alone = kvstore.in_use().contains(&StoreKind::Memberlist)
+        && config.memberlist.join_members.is_empty();
+    is_alone.then(|| {
+        "memberlist.join_members is empty: unless others join it, this distributor elects alone, and \
+         a second one beside it would accept the other replica; name the other distributors"
+            .to_owned()
+    })
+}
+
+fn no_tracker(config: &Config, origin_of: OriginOf<'_>) -> Option<String> {
+    config.limits.accept_ha_samples.then(|| {
+        format!(
+            "limits.accept_ha_samples is true ({}), but the HA tracker is off: nothing is \
+             deduplicated; set distributor.ha_tracker.enable_ha_tracker",
+            origin_of("limits.accept_ha_samples")
+        )
+    })
+}
+
+/// Warns of what the overrides of tenants and `config` say together.
+pub(super) fn of_tenants(config: &Config, runtime: &RuntimeSnapshot) -> Option<String> {
+    let mut accepting: Vec<&str> = runtime
+        .tenants()
+        .filter(|(_, limits)| limits.accept_ha_samples)
+        .map(|(tenant, _)| tenant)
+        .collect();
+    accepting.sort_unstable();
+    let is_on = config.distributor.ha_tracker.enable_ha_tracker;
+    match accepting.as_slice() {
+        [] if is_on && !config.limits.accept_ha_samples => Some(
+            "the HA tracker is on, but accept_ha_samples is true for no tenant: nothing is \
+             deduplicated; set it in limits, or in the overrides of a tenant"
+                .to_owned(),
+        ),
+        [first, others @ ..] if !is_on => {
+            let more = match others.len() {
+                0 => String::new(),
+                count => format!(" and {count} more"),
+            };
+            Some(format!(
+                "overrides.{first}{more}: accept_ha_samples is true, but the HA tracker is off: nothing \
+                 is deduplicated; set distributor.ha_tracker.enable_ha_tracker"
+            ))
+        }
+        _ => None,
+    }
+}
