@@ -5,8 +5,8 @@ use kv_etcd::EtcdConfig;
 
 use super::errors::Findings;
 use super::model::{Config, StoreKind};
-use super::runtime::RuntimeSnapshot;
 use super::rules::OriginOf;
+use super::runtime::RuntimeSnapshot;
 
 /// Warns of everything that deserves it.
 pub(super) fn warn(config: &Config, origin_of: OriginOf<'_>, findings: &mut Findings) {
@@ -22,7 +22,7 @@ pub(super) fn warn(config: &Config, origin_of: OriginOf<'_>, findings: &mut Find
 }
 
 fn no_downstream(config: &Config) -> Option<String> {
-    config.distributor.downstream.is_empty().then(|| {
+    config.distributor.push.downstream.is_empty().then(|| {
         "no downstream is configured (distributor.downstream): accepted samples are counted and \
          DROPPED; set the URL of a remote-write backend"
             .to_owned()
@@ -65,7 +65,7 @@ fn nothing_to_join(config: &Config) -> Option<String> {
 }
 
 fn no_tracker(config: &Config, origin_of: OriginOf<'_>) -> Option<String> {
-    config.limits.accept_ha_samples.then(|| {
+    config.limits.push.accept_ha_samples.then(|| {
         format!(
             "limits.accept_ha_samples is true ({}), but the HA tracker is off: nothing is \
              deduplicated; set distributor.ha_tracker.enable_ha_tracker",
@@ -78,13 +78,13 @@ fn no_tracker(config: &Config, origin_of: OriginOf<'_>) -> Option<String> {
 pub(super) fn of_tenants(config: &Config, runtime: &RuntimeSnapshot) -> Option<String> {
     let mut accepting: Vec<&str> = runtime
         .tenants()
-        .filter(|(_, limits)| limits.accept_ha_samples)
+        .filter(|(_, limits)| limits.push.accept_ha_samples)
         .map(|(tenant, _)| tenant)
         .collect();
     accepting.sort_unstable();
     let is_on = config.distributor.ha_tracker.enable_ha_tracker;
     match accepting.as_slice() {
-        [] if is_on && !config.limits.accept_ha_samples => Some(
+        [] if is_on && !config.limits.push.accept_ha_samples => Some(
             "the HA tracker is on, but accept_ha_samples is true for no tenant: nothing is \
              deduplicated; set it in limits, or in the overrides of a tenant"
                 .to_owned(),

@@ -84,7 +84,9 @@ fn configuration(
     let flags = flags.into_iter().map(Into::into);
     let loaded = distributor_config::load(flags, no_variables, &distributor::check_store);
     match loaded.map_err(DemoError::Config)? {
-        Invocation::Run(loaded) | Invocation::Check(loaded) => Ok(loaded.config),
+        Invocation::Run(loaded) | Invocation::Check(loaded) | Invocation::Print(loaded) => {
+            Ok(loaded.config)
+        }
         Invocation::Help(_) | Invocation::Version => Err(DemoError::Config(
             distributor_config::ConfigErrors(Vec::new()),
         )),

@@ -316,10 +316,9 @@ fn the_name_that_cortex_and_loki_have_for_multitenancy() {
     }
     .loaded();
     assert!(loaded.config.multitenancy_enabled);
-    expect![
-        "auth_enabled (c.yaml:1) has no effect; here, as in Mimir, the name is multitenancy_enabled"
-    ]
-    .assert_eq(&loaded.warnings.join("\n"));
+    let expected = "auth_enabled (c.yaml:1) has no effect: that is its name in Cortex and Loki; here, \
+                    as in Mimir, it is multitenancy_enabled";
+    assert_eq!(loaded.warnings, [expected]);
 }
 
 #[test]
