@@ -42,13 +42,10 @@ pub(crate) fn parse(
             findings.error(&argument, "", no_flag(&argument, switch));
             continue;
         };
-        let flag = match Flag::named(name) {
-            Some(flag) => flag,
-            None => {
-                findings.error(&Origin::Flag(name.to_string()), "", unknown(name));
-                // Its value would be reported as a second mistake.
-                continue;
-            }
+        let Some(flag) = Flag::named(name) else {
+            findings.error(&Origin::Flag(name.to_string()), "", unknown(name));
+            // Its value would be reported as a second mistake.
+            continue;
         };
         let value = match value {
             Some(value) => value.to_string(),
