@@ -397,7 +397,7 @@ async fn unknown_names_are_left_out_and_named() {
     let mut files = Files::new(&[("a.yaml", WITH_UNKNOWN)]);
     let runtime = files.start(&["a.yaml"]).await;
     assert_eq!(runtime.limits("one").elections.max_clusters, 7);
-    assert!(runtime.limits("three").accept_ha_samples);
+    assert!(runtime.limits("three").push.accept_ha_samples);
     let multi = runtime.snapshot().multi_kv_config().cloned().unwrap();
     assert_eq!(multi.primary.as_deref(), Some("memberlist"));
 
