@@ -45,7 +45,7 @@ pub use model::{
 pub use render::{Mode, render_json, render_yaml};
 pub use runtime::{MultiKvOverride, RuntimeConfig, RuntimeSnapshot, TenantLimits};
 pub use settings::{REDACTED, Secret, SecretUrl, format_duration, parse_duration};
-pub use sources::collect::nearest;
+pub use sources::meant::nearest;
 pub use validate::TryStore;
 
 use errors::Findings;
@@ -141,12 +141,9 @@ fn load_with(
 
     let config = layers::extract::<Config>(&figment, &mut findings);
     if let Some(config) = &config {
-        validate::check(
-            config,
-            &|path| layers::origin_of(&figment, path),
-            try_store,
-            &mut findings,
-        );
+        let origin_of = |path: &str| layers::origin_of(&figment, path);
+        validate::check(config, &origin_of, try_store, &mut findings);
+        hints::warn(config, &origin_of, &mut findings);
     }
     let warnings = findings.take_warnings();
     let Some(mut config) = config.filter(|_| findings.errors.is_empty()) else {

@@ -7,7 +7,6 @@ use kv_etcd::EtcdConfig;
 use settings::{Report, format_duration};
 
 use super::errors::Findings;
-use super::hints;
 use super::mimir::check_target;
 use super::model::{ClientAuth, Config, KvStoreConfig, Limits, ServerConfig, ServerTls, StoreKind};
 use super::rules::{OriginOf, Section, set_one};
@@ -46,7 +45,6 @@ pub(super) fn check(
     }
     check_limits(&config.limits, "limits", origin_of, findings);
     warn_of_slow_downstream(config, findings);
-    hints::warn(config, origin_of, findings);
 }
 
 fn check_tenant(tenant: &str, origin: &str, findings: &mut Findings) {

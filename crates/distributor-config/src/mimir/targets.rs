@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use settings::split_list;
 
 use crate::errors::Findings;
-use crate::sources::collect::nearest;
+use crate::sources::meant::nearest;
 
 /// The components that Mimir can be told to run, and whether a distributor is in them.
 const TARGETS: [(&str, bool); 20] = [

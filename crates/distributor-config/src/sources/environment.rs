@@ -4,7 +4,8 @@ use std::ffi::OsString;
 
 use settings::Setting;
 
-use super::collect::{Assignment, nearest, parse_text};
+use super::collect::{Assignment, parse_text};
+use super::meant::nearest;
 use crate::errors::{Findings, Origin};
 use crate::schema::{
     ENVIRONMENT_PREFIX, MEMBERLIST_IN_KVSTORE, all_settings, environment_name, path_in_kvstore,

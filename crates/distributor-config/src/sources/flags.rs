@@ -5,7 +5,8 @@ use std::ffi::OsString;
 
 use settings::{Kind, Setting, parse_bool, split_list};
 
-use super::collect::{Assignment, nearest, parse_text};
+use super::collect::{Assignment, parse_text};
+use super::meant::nearest;
 use crate::errors::{Findings, Origin};
 use crate::mimir::{self, MimirSetting};
 use crate::schema::{FLAGS_ALSO, all_settings};

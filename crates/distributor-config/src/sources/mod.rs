@@ -5,4 +5,5 @@ pub(crate) mod collect;
 pub(crate) mod environment;
 pub(crate) mod flags;
 pub(crate) mod layers;
+pub(crate) mod meant;
 pub(crate) mod yaml;

@@ -9,8 +9,8 @@ use settings::Setting;
 use super::{DOWNSTREAM, Process, from_yaml, yaml_mistakes};
 use crate::mimir::{self, MimirSetting};
 use crate::schema::all_settings;
-use crate::sources::collect::MISTYPED;
-use crate::{Invocation, RuntimeConfig};
+use crate::sources::meant::MISTYPED;
+use crate::{Invocation, RuntimeConfig, Secret};
 
 /// A dump of Mimir's defaults.
 const DEFAULTS: &str = include_str!("mimir-defaults.yaml");
@@ -335,7 +335,7 @@ fn client_auth_type_may_be_empty_and_all_kinds_exist() {
         let tls = &config.server.grpc_tls_config;
         assert_eq!(tls.client_auth_type.as_str(), expected);
         assert_eq!(tls.cert.as_deref(), Some("c"));
-        assert_eq!(tls.key.as_ref().map(|key| key.expose()), Some("k"));
+        assert_eq!(tls.key.as_ref().map(Secret::expose), Some("k"));
     }
     expect![[r#"
         the configuration has 3 mistakes:

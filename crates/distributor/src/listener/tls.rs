@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
-use distributor_config::{ClientAuth, ServerTls};
+use distributor_config::{ClientAuth, Secret, ServerTls};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
@@ -25,7 +25,7 @@ pub(super) fn server_config(
     is_http2_only: bool,
 ) -> Result<Option<ServerConfig>, Failed> {
     let cert = source("cert", tls.cert_file.as_deref(), tls.cert.as_deref());
-    let key = tls.key.as_ref().map(|key| key.expose());
+    let key = tls.key.as_ref().map(Secret::expose);
     let key = source("key", tls.key_file.as_deref(), key);
     let (Some(cert), Some(key)) = (cert, key) else {
         return Ok(None);
