@@ -36,8 +36,9 @@ pub use gossip::{GossipMesh, MemberRow, MembersPage};
 pub use grpc::{GrpcClient, tracker};
 pub use json::merge;
 pub use peers::{
-    Answer, Consul, ConsulOptions, Etcd, EtcdOptions, LONG, Labels, Metrics, Port, Process, Proxy,
-    Recipe, SHORT, ServerTlsFiles, Signal, get, http_client, wait_for,
+    Answer, Consul, ConsulOptions, Etcd, EtcdOptions, GoEntry, GoMember, GoVerdict, LONG, Labels,
+    MemberlistGo, MemberlistGoOptions, Metrics, Port, Process, Proxy, Recipe, SHORT,
+    ServerTlsFiles, Signal, get, http_client, wait_for,
 };
 pub use pipe::Pipe;
 pub use prometheus::{Prometheus, PrometheusConfig, PrometheusVersion, RemoteWrite};

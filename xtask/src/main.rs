@@ -9,6 +9,7 @@ mod bench;
 mod chart;
 mod codegen;
 mod fuzz;
+mod golang;
 mod migrate;
 mod peers;
 mod python;

@@ -1,5 +1,5 @@
-//! The real programs that end-to-end tests talk to: servers, and clients made with the tools of
-//! another language.
+//! The real programs that end-to-end tests talk to: servers, clients made with the tools of
+//! another language, and members of gossip rings in Go.
 //!
 //! Each peer ends as `<target>/peers/<name>/<binary>`; the test harness looks there. One that
 //! cannot be provided leaves `<target>/peers/<name>.failed` with the reason, which the tests
@@ -12,6 +12,7 @@ use std::{env, fs};
 use anyhow::{Context, Result, bail};
 
 use crate::apt;
+use crate::golang;
 use crate::python::{self, Packages};
 use crate::workspace::{Workspace, in_ci, stdout_of};
 
@@ -29,7 +30,12 @@ enum Source {
     Debian(Program),
     /// Python with packages in a virtual environment, which is the peer's folder.
     Python(Packages),
+    /// A program in Go, from the folder of this name beside the harness.
+    Go(&'static str),
 }
+
+/// Where programs are whose source is here.
+const SOURCES: &str = "tests/peers";
 
 /// A program in a Debian package; its file name is that of the peer's binary.
 struct Program {
@@ -122,6 +128,11 @@ const PEERS: &[Peer] = &[
             ],
         }),
     },
+    Peer {
+        name: "memberlist-go",
+        binary: "memberlist-go",
+        source: Source::Go("memberlist-go"),
+    },
 ];
 
 /// `cargo xtask peers [NAME...]`: all of them without a name.
@@ -142,7 +153,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
             continue;
         }
         let failure = folder.join(format!("{}.failed", peer.name));
-        match provide(peer, &folder) {
+        match provide(peer, &folder, &workspace.root) {
             Ok((version, path)) => {
                 println!("{:<14} {version:<12} {}", peer.name, path.display());
                 let _ = fs::remove_file(&failure);
@@ -173,9 +184,11 @@ pub(crate) fn folder(workspace: &Workspace) -> PathBuf {
     workspace.target.join("peers")
 }
 
-fn provide(peer: &Peer, folder: &Path) -> Result<(String, PathBuf)> {
+fn provide(peer: &Peer, folder: &Path, root: &Path) -> Result<(String, PathBuf)> {
     let place = folder.join(peer.name).join(peer.binary);
-    if let Ok(version) = usable(peer, &place) {
+    // What is built from sources here may be older than they are.
+    let is_foreign = !matches!(peer.source, Source::Go(_));
+    if is_foreign && let Ok(version) = usable(peer, &place) {
         return Ok((version, place));
     }
     let _ = fs::remove_dir_all(folder.join(peer.name));
@@ -183,6 +196,7 @@ fn provide(peer: &Peer, folder: &Path) -> Result<(String, PathBuf)> {
     match &peer.source {
         Source::Debian(program) => find_or_fetch(peer, program, &place)?,
         Source::Python(packages) => python::make_environment(packages, &folder.join(peer.name))?,
+        Source::Go(sources) => golang::build(&root.join(SOURCES).join(sources), &place)?,
     }
     Ok((usable(peer, &place)?, place))
 }
@@ -234,6 +248,7 @@ fn usable(peer: &Peer, binary: &Path) -> Result<String> {
     match &peer.source {
         Source::Debian(program) => version_of(program, binary),
         Source::Python(packages) => python::check(packages, binary),
+        Source::Go(_) => golang::check(binary),
     }
 }
 

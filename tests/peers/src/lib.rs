@@ -1,4 +1,4 @@
-//! Real servers for tests ([`Etcd`], [`Consul`], any other [`Process`]), and the network between them
+//! Real servers for tests ([`Etcd`], [`Consul`], [`MemberlistGo`], any other [`Process`]), and the network between them
 //! and their clients ([`Proxy`]).
 //!
 //! Everything binds to loopback, lives in a temporary folder of its own, and is gone when its handle
@@ -15,6 +15,7 @@
 mod consul;
 mod etcd;
 mod http_client;
+mod memberlist_go;
 mod ports;
 mod process;
 mod programs;
@@ -24,6 +25,7 @@ mod wait;
 pub use consul::{Consul, ConsulOptions};
 pub use etcd::{Etcd, EtcdOptions, ServerTlsFiles};
 pub use http_client::{get, http_client};
+pub use memberlist_go::{GoEntry, GoMember, GoVerdict, MemberlistGo, MemberlistGoOptions};
 pub use ports::Port;
 pub use process::{Process, Recipe};
 pub use programs::{comes_up, only_lost_its_port, output_of, program, target_folder};

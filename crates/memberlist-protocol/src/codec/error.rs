@@ -1,3 +1,5 @@
+//! Why bytes are refused.
+
 use super::limits::MAX_DEPTH;
 
 /// Why bytes from another member were refused.

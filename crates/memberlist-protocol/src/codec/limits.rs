@@ -1,3 +1,5 @@
+//! What is taken from another member at most.
+
 /// How often compounds and compressed messages may be inside one another. Members nest twice: a
 /// compound within a compressed message.
 pub const MAX_DEPTH: usize = 8;

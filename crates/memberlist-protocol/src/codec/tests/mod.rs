@@ -1,3 +1,5 @@
+//! Real bytes, random messages, and what is too much.
+
 mod bounds;
 mod round_trip;
 mod vectors;
