@@ -24,11 +24,18 @@ pub(crate) fn wants_html(headers: &HeaderMap) -> bool {
     html(headers) > 0 && !wants_json(headers)
 }
 
-/// Whether the client asks for OpenMetrics, and not for the text format rather.
+/// Whether the client asks for OpenMetrics 1.0, and not for the text format rather. Of what it wants
+/// equally, the first counts.
 pub(crate) fn wants_openmetrics(headers: &HeaderMap) -> bool {
-    let openmetrics = weight(headers, &ACCEPT, &["application/openmetrics-text"]).unwrap_or(0);
-    let text = weight(headers, &ACCEPT, &["text/plain"]).unwrap_or(0);
-    openmetrics > 0 && openmetrics >= text && openmetrics >= html(headers)
+    let wishes = entries(headers, &ACCEPT).filter_map(|entry| {
+        let version = parameter(entry, "version");
+        let is_openmetrics = is_named(entry, "application/openmetrics-text")
+            && matches!(version, None | Some("1.0.0" | "0.0.1"));
+        let is_other = is_named(entry, "text/plain") || is_named(entry, "text/html");
+        (is_openmetrics || is_other).then(|| (weight_of(entry), is_openmetrics))
+    });
+    let first_of_best = wishes.reduce(|best, next| if next.0 > best.0 { next } else { best });
+    first_of_best.is_some_and(|(weight, is_openmetrics)| is_openmetrics && weight > 0)
 }
 
 fn html(headers: &HeaderMap) -> Weight {
@@ -39,29 +46,40 @@ fn html(headers: &HeaderMap) -> Weight {
 /// versions), the largest.
 fn weight(headers: &HeaderMap, header: &HeaderName, names: &[&str]) -> Option<Weight> {
     names.iter().find_map(|name| {
-        headers
-            .get_all(header)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(|entry| weight_of_entry(entry, name))
+        entries(headers, header)
+            .filter(|entry| is_named(entry, name))
+            .map(weight_of)
             .max()
     })
 }
 
-fn weight_of_entry(entry: &str, name: &str) -> Option<Weight> {
-    let mut parts = entry.split(';').map(str::trim);
-    if !parts.next()?.eq_ignore_ascii_case(name) {
-        return None;
-    }
-    let q = parts.find_map(|part| {
+/// What the header lists.
+fn entries<'a>(headers: &'a HeaderMap, header: &HeaderName) -> impl Iterator<Item = &'a str> {
+    headers
+        .get_all(header)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+}
+
+fn is_named(entry: &str, name: &str) -> bool {
+    let named = entry.split(';').next().unwrap_or_default();
+    named.trim().eq_ignore_ascii_case(name)
+}
+
+fn weight_of(entry: &str) -> Weight {
+    let q = parameter(entry, "q").map(|value| value.parse::<f32>().unwrap_or(0.0));
+    // What is no number, or no weight, is no wish.
+    (q.unwrap_or(1.0).clamp(0.0, 1.0) * 1000.0) as Weight
+}
+
+fn parameter<'a>(entry: &'a str, name: &str) -> Option<&'a str> {
+    entry.split(';').skip(1).find_map(|part| {
         let (key, value) = part.split_once('=')?;
         key.trim()
-            .eq_ignore_ascii_case("q")
-            .then(|| value.trim().parse::<f32>().unwrap_or(0.0))
-    });
-    // What is no number, or no weight, is no wish.
-    Some((q.unwrap_or(1.0).clamp(0.0, 1.0) * 1000.0) as Weight)
+            .eq_ignore_ascii_case(name)
+            .then(|| value.trim().trim_matches('"'))
+    })
 }
 
 #[cfg(test)]
@@ -119,6 +137,33 @@ mod tests {
                 false,
             ),
             ("application/openmetrics-text;q=0", false, false, false),
+            // Wanted equally.
+            (
+                "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4",
+                true,
+                false,
+                false,
+            ),
+            (
+                "text/plain;version=0.0.4, application/openmetrics-text; version=\"1.0.0\"",
+                false,
+                false,
+                false,
+            ),
+            ("application/openmetrics-text", true, false, false),
+            (
+                "application/openmetrics-text;version=2.0.0,text/plain;version=0.0.4;q=0.5",
+                false,
+                false,
+                false,
+            ),
+            (
+                "application/openmetrics-text;version=2.0.0,application/openmetrics-text;\
+                 version=1.0.0;q=0.7,text/plain;q=0.5",
+                true,
+                false,
+                false,
+            ),
             (chrome, false, false, true),
             ("*/*", false, false, false),
             ("application/json", false, true, false),
