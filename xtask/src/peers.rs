@@ -74,6 +74,19 @@ const PEERS: &[Peer] = &[
         }),
     },
     Peer {
+        name: "promtool",
+        binary: "promtool",
+        source: Source::Debian(Program {
+            version_argument: "--version",
+            // Any: what it checks has not changed.
+            version: "",
+            package: "prometheus",
+            // Newer packages do not have it.
+            suites: &["bookworm"],
+            path: "usr/bin/promtool",
+        }),
+    },
+    Peer {
         name: "etcd",
         binary: "etcd",
         source: Source::Debian(Program {

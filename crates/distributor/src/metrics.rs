@@ -1,87 +1,17 @@
 //! Metrics of the process and of requests.
 
+mod requests;
+
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, NoLabelSet,
-};
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-/// `cortex_request_duration_seconds`.
-#[derive(Debug, Clone)]
-pub(crate) struct RequestMetrics {
-    durations: Family<RequestLabels, Histogram, fn() -> Histogram>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    method: &'static str,
-    route: &'static str,
-    status_code: Status,
-}
-
-/// How a request ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Status {
-    /// With this code of HTTP.
-    Http(http::StatusCode),
-    /// Of gRPC: as in dskit, without the code.
-    Success,
-    /// Of gRPC.
-    Error,
-}
-
-impl EncodeLabelValue for Status {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
-        match self {
-            Self::Http(status) => u32::from(status.as_u16()).encode(encoder),
-            Self::Success => "success".encode(encoder),
-            Self::Error => "error".encode(encoder),
-        }
-    }
-}
-
-impl RequestMetrics {
-    pub(crate) fn register(registry: &mut Registry) -> Self {
-        let durations =
-            Family::<RequestLabels, Histogram, fn() -> Histogram>::new_with_constructor(|| {
-                Histogram::new([
-                    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0,
-                    100.0,
-                ])
-            });
-        registry.register(
-            "cortex_request_duration_seconds",
-            "Time (in seconds) spent serving HTTP and gRPC requests",
-            durations.clone(),
-        );
-        Self { durations }
-    }
-
-    pub(crate) fn observe(
-        &self,
-        method: &'static str,
-        route: &'static str,
-        status_code: Status,
-        took: Duration,
-    ) {
-        let labels = RequestLabels {
-            method,
-            route,
-            status_code,
-        };
-        self.durations
-            .get_or_create(&labels)
-            .observe(took.as_secs_f64());
-    }
-}
+pub(crate) use requests::{Protocol, RequestMetrics, Status};
 
 /// `process_*` and `cortex_build_info`.
 pub(crate) fn register_process(registry: &mut Registry) {

@@ -11,7 +11,8 @@ use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::intake::Received;
-use crate::{Running, metrics, store};
+use crate::metrics::Protocol;
+use crate::{Running, store};
 
 /// A 1.0 request with the series `{__replica__="r", cluster="c"}`, one sample and one exemplar.
 const REQUEST: &[u8] =
@@ -100,12 +101,7 @@ async fn push_and_scrape(running: &Running) -> Result<String, ReferenceError> {
         };
         measured.intake.push(&sender, received).await;
     }
-    measured.requests.observe(
-        "GET",
-        "metrics",
-        metrics::Status::Http(http::StatusCode::OK),
-        std::time::Duration::ZERO,
-    );
+    drop(measured.requests.begin(Protocol::Http("GET"), "metrics"));
     if let Some(multi) = &measured.multi {
         multi.compare(std::time::Duration::ZERO).await?;
     }

@@ -35,6 +35,7 @@ fn comparable(metrics: &Metrics) -> Vec<String> {
             name.starts_with("cortex_distributor_") || name.starts_with("cortex_discarded_")
         })
         .filter(|(name, _, _)| !name.contains("duration_seconds_") || name.ends_with("_count"))
+        .filter(|(name, _, _)| *name != "cortex_distributor_sample_delay_seconds_sum")
         .map(|(name, labels, value)| {
             let mut labels = labels.clone();
             // Its address.
@@ -197,6 +198,48 @@ async fn what_mimir_adds_to_a_request_is_passed_on() {
     assert_eq!(requests[0].tenant.as_deref(), Some("t"));
 }
 
+/// `google.rpc.Status`, with one kind of details.
+#[derive(Clone, PartialEq, prost::Message)]
+struct RpcStatus {
+    #[prost(int32, tag = "1")]
+    code: i32,
+    #[prost(string, tag = "2")]
+    message: String,
+    #[prost(message, repeated, tag = "3")]
+    details: Vec<Any>,
+}
+
+/// `google.protobuf.Any`.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Any {
+    #[prost(string, tag = "1")]
+    type_url: String,
+    #[prost(message, optional, tag = "2")]
+    value: Option<ErrorDetails>,
+}
+
+/// `cortexpb.ErrorDetails` of Mimir.
+#[derive(Clone, PartialEq, prost::Message)]
+struct ErrorDetails {
+    #[prost(int32, tag = "1")]
+    cause: i32,
+}
+
+/// Mimir's cause in the details of a status.
+fn cause_of(status: &tonic::Status) -> Option<i32> {
+    let whole = RpcStatus::decode(status.details()).unwrap();
+    let [detail] = whole.details.as_slice() else {
+        assert_eq!(whole, RpcStatus::default());
+        return None;
+    };
+    assert_eq!(
+        (whole.code, &*whole.message),
+        (status.code() as i32, status.message())
+    );
+    assert_eq!(detail.type_url, "type.googleapis.com/cortexpb.ErrorDetails");
+    detail.value.as_ref().map(|details| details.cause)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_have_the_texts_of_http() {
     let sink = Sink::start().await;
@@ -209,12 +252,13 @@ async fn failures_have_the_texts_of_http() {
     let series = |cluster: &str| [ha_series_at("m", cluster, "r0", now_ms())];
     grpc.push(Some("t"), &series("c")).await.unwrap();
 
-    // A status, its text over HTTP, and its code.
+    // A status, its text over HTTP, its code, and its cause.
     let mut cases = Vec::new();
     cases.push((
         http.send(Version::V1, &series("d")).await,
         grpc.push(Some("t"), &series("d")).await,
-        Code::InvalidArgument,
+        Code::FailedPrecondition,
+        Some(2),
     ));
     cases.push((
         e2e::Sender::new(&distributor.push_url())
@@ -222,6 +266,7 @@ async fn failures_have_the_texts_of_http() {
             .await,
         grpc.push(None, &series("c")).await,
         Code::Unauthenticated,
+        None,
     ));
     cases.push((
         distributor
@@ -230,28 +275,33 @@ async fn failures_have_the_texts_of_http() {
             .await,
         grpc.push(Some("a b"), &series("c")).await,
         Code::InvalidArgument,
+        Some(3),
     ));
     cases.push((
         http.send_protobuf(Version::V1, b"\x0a\xff").await,
         grpc.push_bytes(PUSH, Some("t"), b"\x0a\xff".to_vec()).await,
         Code::InvalidArgument,
+        Some(3),
     ));
     sink.fail(Fault::status(500));
     cases.push((
         http.send(Version::V1, &series("c")).await,
         grpc.push(Some("t"), &series("c")).await,
         Code::Internal,
+        None,
     ));
     sink.fail(Fault::status(429));
     cases.push((
         http.send(Version::V1, &series("c")).await,
         grpc.push(Some("t"), &series("c")).await,
         Code::ResourceExhausted,
+        Some(4),
     ));
     sink.heal();
-    for (answer, pushed, code) in cases {
+    for (answer, pushed, code, cause) in cases {
         let status = pushed.unwrap_err();
         assert_eq!(status.code(), code, "{status:?}");
+        assert_eq!(cause_of(&status), cause, "{status:?}");
         assert_eq!(status.message(), answer.body.trim_end(), "{status:?}");
         let wait = status
             .metadata()
@@ -280,8 +330,17 @@ async fn failures_have_the_texts_of_http() {
         let labels = [labels[0], labels[1], ("status_code", status)];
         counted.get("cortex_request_duration_seconds_count", &labels)
     };
-    assert_eq!(count("success"), Some(2.0));
-    assert_eq!(count("error"), Some(7.0));
+    for (code, calls) in [
+        ("OK", 2.0),
+        ("InvalidArgument", 2.0),
+        ("FailedPrecondition", 1.0),
+        ("Unauthenticated", 1.0),
+        ("Internal", 1.0),
+        ("ResourceExhausted", 1.0),
+        ("OutOfRange", 1.0),
+    ] {
+        assert_eq!(count(code), Some(calls), "{code}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

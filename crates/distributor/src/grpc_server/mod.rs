@@ -1,6 +1,7 @@
 //! The gRPC server: `Push` as Mimir's distributors have it, the tracker, health and reflection.
 
 mod deadline;
+mod details;
 mod encoding;
 mod push;
 mod refused;
@@ -19,18 +20,17 @@ use distributor_config::ServerConfig;
 use ha_tracker::HaTracker;
 use ha_tracker::proto::ha_tracker_server::SERVICE_NAME as TRACKER;
 use ingest::Pusher;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tonic::Status;
 use tonic::codec::CompressionEncoding::Gzip;
 use tonic::service::Routes;
+use tonic::{Code, Status};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::intake::Intake;
 use crate::listener::{ConnectionMetrics, Listen, Listener, ServeError, Server, connection_limit};
-use crate::metrics::{self, RequestMetrics};
+use crate::metrics::{self, Protocol, RequestMetrics};
 
 /// Time for those who read streams to hear that these end.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -202,15 +202,17 @@ async fn only_grpc(request: Request, next: Next) -> Response {
 }
 
 async fn measure(State(requests): State<RequestMetrics>, request: Request, next: Next) -> Response {
-    let start = Instant::now();
     let route = route_label(request.uri().path());
+    let underway = requests.begin(Protocol::Grpc, route);
     let response = next.run(request).await;
     // Of a stream that goes well, only its beginning is known here.
-    let status = match Status::from_header_map(response.headers()) {
-        Some(status) if status.code() != tonic::Code::Ok => metrics::Status::Error,
-        _ => metrics::Status::Success,
+    let code = match response.headers().get(Status::GRPC_STATUS) {
+        Some(code) => Code::from_bytes(code.as_bytes()),
+        None if response.status() == StatusCode::OK => Code::Ok,
+        // What is not gRPC at all.
+        None => Code::Unknown,
     };
-    requests.observe("gRPC", route, status, start.elapsed());
+    underway.end(metrics::Status::Grpc(code));
     response
 }
 

@@ -5,6 +5,8 @@ use ingest::{Cause, Outcome, PushAnswer, Rejection};
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
+use super::details::{ErrorCause, details};
+
 /// Why there is nothing to push.
 #[derive(Debug)]
 pub(super) struct Refused {
@@ -49,7 +51,12 @@ pub(super) fn status_of(answer: PushAnswer) -> Status {
         Outcome::Downstream(answer) => code_of_downstream(answer.status),
     };
     let wait = answer.retry_after_seconds();
-    let mut status = Status::new(code, answer.into_message());
+    let cause = cause_of(&answer.outcome);
+    let message = answer.into_message();
+    let mut status = match cause {
+        Some(cause) => Status::with_details(code, &message, details(code, &message, cause)),
+        None => Status::new(code, message),
+    };
     if let Some(seconds) = wait {
         let seconds = MetadataValue::from(seconds);
         status.metadata_mut().insert("retry-after", seconds);
@@ -62,11 +69,35 @@ fn code_of_rejection(rejection: &Rejection) -> Code {
         Rejection::Refused { cause, .. } => match cause {
             Cause::NoTenant => Code::Unauthenticated,
             Cause::TooLarge => Code::OutOfRange,
-            Cause::UnsupportedMediaType => Code::FailedPrecondition,
+            Cause::UnsupportedMediaType | Cause::TooManyHaClusters => Code::FailedPrecondition,
             _ => Code::InvalidArgument,
         },
         Rejection::Limited { .. } => Code::ResourceExhausted,
         Rejection::Overloaded { .. } | Rejection::Unavailable { .. } => Code::Unavailable,
+    }
+}
+
+/// Mimir's cause of it; `None` where Mimir has none.
+fn cause_of(outcome: &Outcome) -> Option<ErrorCause> {
+    match outcome {
+        Outcome::Stored => None,
+        Outcome::Deduplicated { .. } => Some(ErrorCause::ReplicasDidNotMatch),
+        Outcome::Rejected(rejection) => match rejection {
+            Rejection::Refused { cause, .. } => match cause {
+                Cause::NoTenant | Cause::UnsupportedMediaType => None,
+                Cause::TooManyHaClusters => Some(ErrorCause::TooManyClusters),
+                _ => Some(ErrorCause::BadData),
+            },
+            Rejection::Limited { .. } => Some(ErrorCause::IngestionRateLimited),
+            Rejection::Overloaded { .. } => Some(ErrorCause::InstanceLimit),
+            Rejection::Unavailable { .. } => Some(ErrorCause::ServiceUnavailable),
+        },
+        Outcome::Downstream(answer) => match code_of_downstream(answer.status) {
+            Code::InvalidArgument | Code::OutOfRange => Some(ErrorCause::BadData),
+            Code::ResourceExhausted => Some(ErrorCause::IngestionRateLimited),
+            Code::Unavailable => Some(ErrorCause::ServiceUnavailable),
+            _ => None,
+        },
     }
 }
 
@@ -89,7 +120,7 @@ fn code_of_downstream(status: StatusCode) -> Code {
 mod tests {
     use std::time::Duration;
 
-    use ingest::DownstreamAnswer;
+    use ingest::{DownstreamAnswer, InstanceLimit};
 
     use super::*;
 
@@ -108,6 +139,13 @@ mod tests {
             wait: Duration::from_millis(1500),
             message: "no".to_owned(),
         };
+        let limit = InstanceLimit::IngestionRate;
+        let wait = Duration::from_millis(10);
+        let overloaded = Rejection::Overloaded {
+            limit,
+            wait,
+            message: "no".to_owned(),
+        };
         let deduplicated = Outcome::Deduplicated {
             message: "no".to_owned(),
         };
@@ -118,10 +156,11 @@ mod tests {
             (refused(Cause::Malformed), Code::InvalidArgument, None),
             (
                 refused(Cause::TooManyHaClusters),
-                Code::InvalidArgument,
+                Code::FailedPrecondition,
                 None,
             ),
             (rejected(limited), Code::ResourceExhausted, Some("2")),
+            (rejected(overloaded), Code::Unavailable, Some("1")),
             (
                 rejected(Rejection::unavailable("no")),
                 Code::Unavailable,
@@ -143,6 +182,45 @@ mod tests {
             assert_eq!(status.message(), "no");
             let told = status.metadata().get("retry-after");
             assert_eq!(told.map(|told| told.to_str().unwrap()), wait, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn each_answer_has_mimirs_cause() {
+        let refused = |cause| Outcome::Rejected(Rejection::refused(cause, "no"));
+        let said = |status: u16| {
+            Outcome::Downstream(DownstreamAnswer {
+                status: StatusCode::from_u16(status).unwrap(),
+                wait: None,
+                message: "no".to_owned(),
+            })
+        };
+        for (outcome, cause) in [
+            (Outcome::Stored, None),
+            (refused(Cause::NoTenant), None),
+            (refused(Cause::UnsupportedMediaType), None),
+            (refused(Cause::Malformed), Some(ErrorCause::BadData)),
+            (refused(Cause::TooLarge), Some(ErrorCause::BadData)),
+            (
+                refused(Cause::TooManyHaClusters),
+                Some(ErrorCause::TooManyClusters),
+            ),
+            (
+                Outcome::Rejected(Rejection::unavailable("no")),
+                Some(ErrorCause::ServiceUnavailable),
+            ),
+            (said(400), Some(ErrorCause::BadData)),
+            (said(429), Some(ErrorCause::IngestionRateLimited)),
+            (said(409), None),
+            (said(500), None),
+            (said(503), Some(ErrorCause::ServiceUnavailable)),
+        ] {
+            assert_eq!(cause_of(&outcome), cause, "{outcome:?}");
+            let answer = PushAnswer {
+                outcome,
+                written: None,
+            };
+            assert_eq!(status_of(answer).details().is_empty(), cause.is_none());
         }
     }
 }

@@ -12,11 +12,10 @@ use axum::middleware::Next;
 use axum::response::Response;
 use axum::routing::post;
 use distributor_config::ServerConfig;
-use tokio::time::Instant;
 
 use crate::intake::Intake;
 use crate::listener::{ConnectionMetrics, Listen, Listener, ServeError, Server, connection_limit};
-use crate::metrics::{RequestMetrics, Status};
+use crate::metrics::{Protocol, RequestMetrics, Status};
 
 /// Serves pages, metrics and remote write.
 pub(crate) fn start(
@@ -58,14 +57,13 @@ async fn measure(
     request: Request,
     next: Next,
 ) -> Response {
-    let start = Instant::now();
     let method = method_label(request.method());
-    let response = next.run(request).await;
     let route = path
         .as_ref()
         .map_or("other", |path| admin::label_of(path.as_str()));
-    let status = Status::Http(response.status());
-    requests.observe(method, route, status, start.elapsed());
+    let underway = requests.begin(Protocol::Http(method), route);
+    let response = next.run(request).await;
+    underway.end(Status::Http(response.status().as_u16()));
     response
 }
 
