@@ -7,6 +7,7 @@
 
 pub mod broadcast;
 pub mod codec;
+pub mod kv;
 pub mod membership;
 pub mod message;
 

@@ -17,6 +17,7 @@ mod stream;
 mod wire;
 
 pub use compression::Compression;
+pub(crate) use compression::inflate_snappy;
 pub use error::{Error, Rejected};
 pub use frame::{
     DIGEST, Kind, MAX_FRAME, PACKET, PacketFrame, STREAM, kind, packet_frame, read_packet_frame,
