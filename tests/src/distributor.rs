@@ -47,8 +47,6 @@ impl Distributor {
         environment: &[(&str, &str)],
     ) -> Self {
         let (http, grpc) = (Port::reserve(), Port::reserve());
-        let folder = Process::folder_for(name);
-        fs::write(folder.path().join("config.yaml"), yaml).unwrap();
         let mut arguments = vec![
             "-config.file=config.yaml".to_owned(),
             "-server.http-listen-address=127.0.0.1".to_owned(),
@@ -57,6 +55,23 @@ impl Distributor {
             format!("-server.grpc-listen-port={}", grpc.number()),
         ];
         arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        let files = [("config.yaml", yaml)];
+        Self::launch_by(name, &files, arguments, environment, (http, grpc))
+    }
+
+    /// Starts one with these files (name, content) in its folder, and these arguments alone: they
+    /// have it listen on the loopback ports for HTTP and for gRPC.
+    pub fn launch_by(
+        name: &str,
+        files: &[(&str, &str)],
+        arguments: Vec<String>,
+        environment: &[(&str, &str)],
+        (http, grpc): (Port, Port),
+    ) -> Self {
+        let folder = Process::folder_for(name);
+        for (file, text) in files {
+            fs::write(folder.path().join(file), text).unwrap();
+        }
         let recipe = Recipe {
             program: binary(),
             arguments: arguments.into_iter().map(Into::into).collect(),

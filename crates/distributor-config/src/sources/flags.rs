@@ -38,6 +38,13 @@ pub(crate) fn parse(
         .map(|a| a.to_string_lossy().into_owned());
     let mut after_switch = None;
     while let Some(argument) = arguments.next() {
+        // What follows is no flag, whatever it looks like.
+        if argument == "--" {
+            for argument in arguments {
+                findings.error(&argument, "", no_flag(&argument, None));
+            }
+            break;
+        }
         let switch = after_switch.take();
         let Some((name, value)) = split(&argument) else {
             findings.error(&argument, "", no_flag(&argument, switch));

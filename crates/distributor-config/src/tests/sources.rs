@@ -104,6 +104,69 @@ fn flags_are_as_in_go() {
 }
 
 #[test]
+fn booleans_are_as_in_go() {
+    let is_on = |flags: &[&str]| {
+        let process = Process {
+            flags,
+            ..Process::default()
+        };
+        process.config().distributor.ha_tracker.enable_ha_tracker
+    };
+    let name = "distributor.ha-tracker.enable";
+    for value in ["1", "t", "T", "TRUE", "true", "True"] {
+        assert!(is_on(&[&format!("-{name}={value}")]), "{value}");
+        assert!(is_on(&[&format!("--{name}={value}"), "--"]), "{value}");
+    }
+    for value in ["0", "f", "F", "FALSE", "false", "False"] {
+        assert!(!is_on(&[&format!("--{name}"), &format!("-{name}={value}")]));
+    }
+    // Go ends the flags at a value that follows without `=`, and drops the rest silently.
+    expect![[r#"
+        the configuration has 3 mistakes:
+          false: the value of a boolean flag follows its =; write -distributor.ha-tracker.enable=false
+          0: the value of a boolean flag follows its =; write -server.register-instrumentation=0
+          -target=all: an argument that is no flag; flags begin with a dash"#]]
+    .assert_eq(&flag_mistakes(&[
+        &format!("-{name}"),
+        "false",
+        "-server.register-instrumentation",
+        "0",
+        "--",
+        "-target=all",
+    ]));
+}
+
+#[test]
+fn a_flag_of_mimirs_takes_its_value() {
+    let loaded = Process {
+        flags: &[
+            "-distributor.downstream.url=http://backend/push",
+            "-ingester.ring.prefix=",
+            "--ingester.ring.store",
+            "-dash",
+            "-ingester.ring.zone-awareness-enabled",
+            "-ingester.ring.store=again",
+            "-distributor.ha-tracker.sample-failover-timeout=7s",
+        ],
+        ..Process::default()
+    }
+    .loaded();
+    let elections = &loaded.config.limits.elections;
+    assert_eq!(elections.sample_failover_timeout, Duration::from_secs(7));
+    let expected = "ignored, as these are settings of Mimir that have no effect in this program: \
+                    -ingester.ring.prefix, -ingester.ring.store, -ingester.ring.zone-awareness-enabled";
+    assert_eq!(loaded.warnings, [expected]);
+    expect![[r#"
+        the configuration has 2 mistakes:
+          -ingester.ring.stoer: unknown flag; did you mean -ingester.ring.store?
+          -ingester.ring.store: ingester.ring.kvstore.store: needs a value: text"#]]
+    .assert_eq(&flag_mistakes(&[
+        "-ingester.ring.stoer=a",
+        "-ingester.ring.store",
+    ]));
+}
+
+#[test]
 fn flags_that_are_wrong() {
     let flags = [
         "-server.http-listen-prot=1",
