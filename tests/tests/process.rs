@@ -314,6 +314,8 @@ fn a_full_disk_is_told_and_no_panic() {
         &["-help-all"],
         &["-version"],
         &["-config.check"],
+        &["-print.config"],
+        &["-modules"],
         &["docs", "configuration"],
         &["demo", "--help"],
         &["migration", "--help"],
@@ -351,9 +353,107 @@ fn a_check_reads_what_the_start_reads() {
     ] {
         assert!(text.contains(part), "{part} is missing in: {text}");
     }
-    let (code, text) = said(&["-config.check"], Stdio::piped());
+    let downstream = "-distributor.downstream.url=http://d/push";
+    let (code, text) = said(&["-config.check", downstream], Stdio::piped());
     assert_eq!(
         (code, text.as_str()),
         (Some(0), "the configuration is valid\n")
+    );
+}
+
+/// Works, but hardly as meant: each is named, and the configuration is valid all the same.
+#[test]
+fn a_check_warns_of_what_is_hardly_meant() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let runtime = write("runtime.yaml", "overrides: {t: {of_a_newer_mimir: 1}}\n");
+    let tracker = |kvstore: &str| {
+        let text = format!(
+            "auth_enabled: false\n\
+             distributor: {{ha_tracker: {{enable_ha_tracker: true, kvstore: {kvstore}}}}}\n"
+        );
+        write("config.yaml", &text)
+    };
+    let check = |config: &str, more: &[&str]| {
+        let file = format!("-config.file={config}");
+        let runtime = format!("-runtime-config.file={runtime}");
+        let flags = [&["-config.check", &file, &runtime], more].concat();
+        said(&flags, Stdio::piped())
+    };
+    let (code, text) = check(&tracker("{consul: {host: 'consul:8500'}}"), &[]);
+    assert_eq!(code, Some(0), "{text}");
+    for warning in [
+        "no downstream is configured",
+        "kvstore.consul is set, but not used: kvstore.store is memberlist",
+        "memberlist.join_members is empty",
+        "its name in Cortex and Loki",
+        "overrides.t.of_a_newer_mimir",
+        "accept_ha_samples is true for no tenant",
+    ] {
+        assert!(text.contains(warning), "{warning} is missing in: {text}");
+    }
+    let etcd = tracker("{store: inmemory, etcd: {endpoints: ['etcd:2379']}}");
+    let (code, text) = check(&etcd, &[]);
+    assert_eq!(code, Some(0), "{text}");
+    let unused = "kvstore.etcd is set, but not used: kvstore.store is inmemory";
+    assert!(text.contains(unused), "{text}");
+    assert!(!text.contains("join_members"), "{text}");
+    let off = [
+        "-distributor.ha-tracker.enable=false",
+        "-distributor.ha-tracker.enable-for-all-users",
+    ];
+    let (code, text) = check(&etcd, &off);
+    assert_eq!(code, Some(0), "{text}");
+    let off = "accept_ha_samples is true (-distributor.ha-tracker.enable-for-all-users), but the HA \
+               tracker is off";
+    assert!(text.contains(off), "{text}");
+    let (code, text) = check(&etcd, &["-config.strict"]);
+    assert_eq!(code, Some(64), "{text}");
+    assert!(
+        text.contains("overrides.t.of_a_newer_mimir: unknown key"),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_configuration_and_the_modules_are_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config.yaml");
+    let yaml = "distributor: {downstream: [{url: 'http://d/push', bearer_token: hush}]}\n";
+    std::fs::write(&config, yaml).unwrap();
+    let file = format!("-config.file={}", config.display());
+    let (code, text) = said(
+        &["-print.config", &file, "-target=distributor"],
+        Stdio::piped(),
+    );
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.starts_with("multitenancy_enabled: true\n"), "{text}");
+    assert!(text.contains("target: distributor\n"), "{text}");
+    assert!(
+        text.contains("url: \"http://d/push\"\n") && !text.contains("hush"),
+        "{text}"
+    );
+    // It loads again.
+    std::fs::write(&config, text).unwrap();
+    let (code, text) = said(&["-config.check", &file], Stdio::piped());
+    assert_eq!(
+        (code, text.as_str()),
+        (Some(0), "the configuration is valid\n")
+    );
+    let (code, text) = said(
+        &["-print.config", &file, "-target=ingester"],
+        Stdio::piped(),
+    );
+    assert_eq!(code, Some(64), "{text}");
+    assert!(text.contains("in which there is no distributor"), "{text}");
+    let (code, text) = said(&["-modules"], Stdio::piped());
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("\ndistributor *\n") && text.contains("\nquerier\n"),
+        "{text}"
     );
 }

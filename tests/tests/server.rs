@@ -103,6 +103,58 @@ async fn clients_without_a_certificate_are_refused_if_one_is_required() {
     }
 }
 
+/// PEM in the YAML instead of files, and the kinds of client authentication that verify nothing.
+#[tokio::test]
+async fn certificates_in_the_yaml_and_clients_with_any_certificate() {
+    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+    let server = ours.sign("127.0.0.1");
+    let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+    // Whether clients get in: one of ours, one without a certificate, one of somebody else's.
+    for (auth, known, nameless, stranger) in [
+        ("", true, true, true),
+        ("RequestClientCert", true, true, true),
+        ("RequireAnyClientCert", true, false, true),
+        ("RequireAndVerifyClientCert", true, false, false),
+    ] {
+        let verifies = auth == "RequireAndVerifyClientCert";
+        let authorities = if verifies { ours.pem() } else { "" };
+        let tls = json!({"server": {"http_tls_config": {
+            "cert": read(&server.cert),
+            "key": read(&server.key),
+            "client_ca": authorities,
+            "client_auth_type": auth,
+        }}});
+        let distributor = Distributor::launch("inline", &tls.to_string());
+        let client = tls_client(&ours, Some(&ours.sign("sender")));
+        wait_ready(&distributor, &client).await;
+        for (client, gets_in) in [
+            (client, known),
+            (tls_client(&ours, None), nameless),
+            (tls_client(&ours, Some(&theirs.sign("stranger"))), stranger),
+        ] {
+            let answer = push(&distributor, &client).await;
+            assert_eq!(answer.is_ok(), gets_in, "{auth:?}: {answer:?}");
+        }
+        let page = client_page(&distributor, &tls_client(&ours, Some(&ours.sign("sender")))).await;
+        assert!(page.contains("BEGIN CERTIFICATE") && !page.contains("PRIVATE KEY"));
+    }
+    let broken = json!({"server": {"http_tls_config": {
+        "cert": read(&server.cert), "key": "-----BEGIN hush-----",
+    }}});
+    let (code, log) = fails("inline", &broken.to_string(), &[]).await;
+    assert_ne!(code, Some(0), "{log}");
+    assert!(
+        log.contains("server.http_tls_config: key:") && !log.contains("hush"),
+        "{log}"
+    );
+}
+
+/// `/config`.
+async fn client_page(distributor: &Distributor, client: &reqwest::Client) -> String {
+    let response = client.get(https(distributor, "/config")).send().await;
+    response.unwrap().text().await.unwrap()
+}
+
 /// Starts one that is not to live; returns its exit status and all that it said.
 async fn fails(name: &str, yaml: &str, flags: &[&str]) -> (Option<i32>, String) {
     let mut distributor = Distributor::launch_with(name, yaml, flags, &[]);

@@ -98,7 +98,10 @@ async fn fleet(name: &str, list: &[&str]) {
         distributor.wait_ready().await;
         let log = distributor.process.log();
         // One line for arguments and YAML together, and one for the runtime file.
-        for ignored in ["msg=\"ignored, as these are", "warning=\"ignored, as these are"] {
+        for ignored in [
+            "msg=\"ignored, as these are",
+            "warning=\"ignored, as these are",
+        ] {
             assert_eq!(log.matches(ignored).count(), 1, "{log}");
         }
         assert!(log.contains("of_a_newer_mimir"), "{log}");

@@ -225,6 +225,10 @@ fn no_setting_of_mimir_is_almost_one_of_ours() {
             .iter()
             .find(|name| strsim::damerau_levenshtein(key, name) <= limit);
         near.extend(like.map(|like| format!("{}: {like}", setting.path)));
+        let elsewhere = all_settings()
+            .iter()
+            .find(|ours| key.contains('_') && ours.path.rsplit('.').next() == Some(key));
+        near.extend(elsewhere.map(|ours| format!("{}: {}", setting.path, ours.path)));
     }
     assert_eq!(near, Vec::<String>::new());
 }
