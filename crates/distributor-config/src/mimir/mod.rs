@@ -64,6 +64,12 @@ fn is_section(path: &str) -> bool {
         .is_some_and(|row| row.path.starts_with(&inside))
 }
 
+/// Whether several sections of Mimir's have a setting called `key`.
+pub(crate) fn is_common(key: &str) -> bool {
+    let so_called = |row: &&MimirSetting| row.path.rsplit('.').next() == Some(key);
+    SETTINGS.iter().filter(so_called).nth(1).is_some()
+}
+
 /// A mapping in YAML that is walked by a table of ours: what becomes of its other keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {

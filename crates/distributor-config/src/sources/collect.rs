@@ -197,7 +197,8 @@ impl<'a> Collector<'a> {
         let meant = Meant::of(key, self.table, prefix);
         let is_mistake = foreign == Foreign::Mistake
             || self.findings.strict
-            || self.place.refuses_typing_errors() && meant.is_typing_error(key);
+            || self.place.refuses_typing_errors()
+                && meant.is_typing_error(key, mimir::is_common(key));
         match is_mistake {
             true => self.findings.error(origin, shown, meant.problem()),
             false => self.findings.unknown(origin, path, shown, meant.name()),

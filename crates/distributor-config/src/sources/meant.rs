@@ -51,11 +51,12 @@ impl Meant {
     }
 
     /// Whether that is all but certain, so that another Mimir will hardly have the key.
-    pub(crate) fn is_typing_error(&self, key: &str) -> bool {
+    /// `is_common`: several sections of Mimir's have it.
+    pub(crate) fn is_typing_error(&self, key: &str, is_common: bool) -> bool {
         match self {
             Self::Sibling(name) => strsim::damerau_levenshtein(key, name) <= MISTYPED,
-            // Names of one word, such as `enabled`, are those of many.
-            Self::Elsewhere(_) => key.contains('_'),
+            // Another section may get `enabled` or `tls_ca_path` as well.
+            Self::Elsewhere(_) => key.contains('_') && !is_common,
             Self::NoneOf(_) => false,
         }
     }
