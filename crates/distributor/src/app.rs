@@ -9,7 +9,7 @@ use distributor_config::{Config, ConfigErrors, RuntimeConfig, TenantLimits};
 use ha_tracker::{HaLimits, HaTracker, ReplicaDesc, TrackerHandle};
 use ingest::{DownstreamError, Downstreams, Pusher};
 use kv_core::{FailureCause, Store, TaskFailed};
-use kv_memberlist::Memberlist;
+use kv_memberlist::{Inspector, Memberlist};
 use kv_multi::{MultiHandle, MultiStore};
 use prometheus_client::registry::Registry;
 use tokio::task::{JoinError, JoinHandle};
@@ -21,7 +21,7 @@ use crate::listener::{ConnectionMetrics, ServeError, Server};
 use crate::metrics::{self, RequestMetrics};
 use crate::store::{Backend, StoreConfigError};
 use crate::version::{REVISION, VERSION};
-use crate::{grpc_server, http_server, listener, multi, store};
+use crate::{fleet, grpc_server, http_server, listener, multi, store};
 
 /// Time between two searches for refusals that the log is to be told of, and for memory that is not
 /// needed any more.
@@ -191,6 +191,9 @@ async fn compose(
     let connections = ConnectionMetrics::register(&mut registry);
     let registry = Arc::new(registry);
     let inspector = gossip.as_ref().map(Memberlist::inspector);
+    if inspector.is_none() {
+        fleet::warn_of_unknown_fleet(&config.limits.push, &runtime.reader());
+    }
     let multi_store = multi.as_ref().map(|multi| multi.store.clone());
     let readiness = Readiness::new(tracker.clone(), inspector.clone(), multi_store.clone());
     let readiness = Arc::new(readiness);
@@ -210,7 +213,7 @@ async fn compose(
         config: Arc::clone(&config),
         limits: runtime.reader(),
         tracker: tracker.clone(),
-        gossip: inspector,
+        gossip: inspector.clone(),
         multi,
         readiness: Arc::clone(&readiness),
         health: Arc::clone(&health),
@@ -233,7 +236,7 @@ async fn compose(
     };
     let grpc = grpc_server::start(grpc_parts, grpc, &draining).await;
     let http = http_server::start(&admin, &intake, requests.clone(), http);
-    let housekeeping = tokio::spawn(keep_house(pusher, health));
+    let housekeeping = tokio::spawn(keep_house(pusher, health, inspector));
     Ok(Running {
         http_address: http.address,
         grpc_address: grpc.server.address,
@@ -261,7 +264,7 @@ fn ended_task(task: &'static str, outcome: Result<(), JoinError>) -> TaskFailed 
     TaskFailed::ended(task, outcome.map(|()| FailureCause::EndedEarly))
 }
 
-async fn keep_house(pusher: Arc<Pusher>, health: Arc<Health>) {
+async fn keep_house(pusher: Arc<Pusher>, health: Arc<Health>, gossip: Option<Inspector>) {
     let forget_idle = async {
         loop {
             tokio::time::sleep(FORGET_IDLE_EVERY).await;
@@ -275,7 +278,8 @@ async fn keep_house(pusher: Arc<Pusher>, health: Arc<Health>) {
             pusher.give_back_memory();
         }
     };
-    tokio::join!(forget_idle, often, health.watch());
+    let count_members = fleet::count_members(gossip, pusher.fleet().clone());
+    tokio::join!(forget_idle, often, health.watch(), count_members);
 }
 
 impl Running {

@@ -6,6 +6,7 @@
 
 mod app;
 pub mod descriptors;
+mod fleet;
 mod grpc_server;
 mod http_server;
 mod intake;

@@ -43,6 +43,7 @@ mod config;
 mod counters;
 mod downstream;
 mod expand;
+mod fleet;
 mod instance;
 mod judge;
 mod mixed;
@@ -60,13 +61,14 @@ pub use buffers::Message;
 pub use cause::Cause;
 pub use config::{
     BasicAuth, ClientTls, DownstreamConfig, IngestConfig, InstanceLimits, PushLimits,
-    RESERVED_HEADERS,
+    RESERVED_HEADERS, RateStrategy,
 };
 pub use downstream::{
     DownstreamError, DownstreamTrouble, Downstreams, WRITTEN_EXEMPLARS, WRITTEN_HISTOGRAMS,
     WRITTEN_SAMPLES,
 };
 pub use expand::{Compression, message_too_large};
+pub use fleet::Fleet;
 pub use instance::InstanceLimit;
 pub use pusher::Pusher;
 pub use refusals::Refusal;

@@ -25,6 +25,7 @@ use crate::config::{IngestConfig, PushLimits};
 use crate::counters::add;
 use crate::downstream::{DownstreamTrouble, Downstreams, Forward};
 use crate::expand::{Compression, expand};
+use crate::fleet::Fleet;
 use crate::instance::{InstanceCollector, InstanceCounters, InstanceLimit};
 use crate::judge::{self, Judged};
 use crate::mixed::MixedLog;
@@ -45,6 +46,7 @@ pub struct Pusher {
     memory: Arc<Budget>,
     instance: Arc<InstanceCounters>,
     instance_rate: TokenBucket,
+    fleet: Fleet,
     max_ingestion_rate: f64,
     remote_timeout: Duration,
     complaints: LogThrottle,
@@ -106,12 +108,18 @@ impl Pusher {
             memory,
             instance,
             instance_rate: TokenBucket::default(),
+            fleet: Fleet::default(),
             max_ingestion_rate: instance_limits.max_ingestion_rate,
             remote_timeout: config.remote_timeout,
             complaints: LogThrottle::default(),
             mixed: MixedLog::default(),
             refusals: Refusals::default(),
         }
+    }
+
+    /// The instances that share the tenants' rates: nothing is known of them until it is told.
+    pub fn fleet(&self) -> &Fleet {
+        &self.fleet
     }
 
     /// Largest body of a request, compressed and decoded each, bytes.
@@ -357,27 +365,34 @@ impl Pusher {
         tenant: &'a Tenant,
         items: Items,
     ) -> Result<Charge<'a>, Rejection> {
-        let samples = items.samples;
+        // As in Mimir.
+        let amount = items.samples + items.exemplars + items.metadata;
         let Job {
             tenant: name,
             limits,
             ..
         } = job;
+        let shares = limits.rate_shares(&self.fleet);
+        let rate = limits.ingestion_rate / shares as f64;
         let of_tenant = tenant
             .rate
-            .charge(samples, limits.ingestion_rate, limits.ingestion_burst_size)
+            .charge(amount, rate, limits.ingestion_burst_size)
             .map_err(|wait| {
                 tenant.discard(Discarded::RateLimited, items);
+                let share = match shares {
+                    1 => String::new(),
+                    _ => format!(", of which this instance allows its share of 1/{shares}"),
+                };
                 let message = format!(
                     "tenant {name:?} sends more than {} samples/s, its limit \
-                     (limits.ingestion_rate); retry later",
+                     (limits.ingestion_rate){share}; retry later",
                     limits.ingestion_rate,
                 );
                 Rejection::limited(wait, &message)
             })?;
         let of_instance = self
             .instance_rate
-            .charge(samples, self.max_ingestion_rate, 0)
+            .charge(amount, self.max_ingestion_rate, 0)
             .map_err(|wait| {
                 let message = format!(
                     "this instance receives more than {} samples/s, its limit \

@@ -15,4 +15,5 @@ mod fleet;
 mod joining;
 mod page;
 mod partition;
+mod rate;
 mod security;

@@ -276,7 +276,7 @@ memberlist: {host: 9}
     };
     let loaded = process.loaded();
     assert_eq!(loaded.config.limits.elections.max_clusters, 8);
-    expect!["left out, as these are unknown here, and perhaps of an older or newer Mimir (-config.strict refuses them): server.of_a_newer (c.yaml:1), server.http_tls_config.of_a_newer (c.yaml:1), distributor.of_a_newer (c.yaml:3), distributor.ha_tracker.of_a_newer (c.yaml:4), distributor.ha_tracker.kvstore.of_a_newer (c.yaml:4), distributor.ha_tracker.kvstore.memberlist.of_a_newer (c.yaml:4), limits.of_a_newer (c.yaml:5), limits.ingestion_rates_of_many (c.yaml:5), memberlist.host (c.yaml:6; did you mean distributor.ha_tracker.kvstore.consul.host?)"].assert_eq(&loaded.warnings.join("\n"));
+    expect!["left out, as these are unknown here, and perhaps of an older or newer Mimir (-config.strict refuses them): server.of_a_newer (c.yaml:1), server.http_tls_config.of_a_newer (c.yaml:1), distributor.of_a_newer (c.yaml:3), distributor.ha_tracker.of_a_newer (c.yaml:4), distributor.ha_tracker.kvstore.of_a_newer (c.yaml:4), distributor.ha_tracker.kvstore.memberlist.of_a_newer (c.yaml:4), limits.of_a_newer (c.yaml:5), limits.ingestion_rates_of_many (c.yaml:5; did you mean ingestion_rate_strategy?), memberlist.host (c.yaml:6; did you mean distributor.ha_tracker.kvstore.consul.host?)"].assert_eq(&loaded.warnings.join("\n"));
     let strict = Process {
         flags: &["-config.strict"],
         ..process

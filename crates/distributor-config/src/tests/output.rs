@@ -116,6 +116,7 @@ fn full_yaml() {
           ha_tracker_failover_timeout: 30s
           ha_tracker_sample_failover_timeout: 500ms
           ingestion_rate: 1.5
+          ingestion_rate_strategy: global
           ingestion_burst_size: 0
         runtime_config:
           file:

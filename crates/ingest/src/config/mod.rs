@@ -5,7 +5,9 @@ mod downstream;
 use std::time::Duration;
 
 use remote_write::{Decides, HaLabelNames, HaRule};
-use settings::{Kind, Report, settings};
+use settings::{Kind, Report, settings, words};
+
+use crate::fleet::Fleet;
 
 pub use downstream::{BasicAuth, ClientTls, DownstreamConfig, RESERVED_HEADERS};
 
@@ -50,7 +52,8 @@ settings! {
             default = "auto"
         )]
         pub max_inflight_push_requests_bytes: Option<u64>,
-        /// Samples per second of this instance, over all tenants. 0 for no limit.
+        /// Samples, exemplars and metadata per second of this instance, over all tenants. 0 for no
+        /// limit.
         #[setting(flag = "max-ingestion-rate", kind = Kind::Float, default = "0")]
         pub max_ingestion_rate: f64,
     }
@@ -90,17 +93,44 @@ settings! {
         /// can hold samples of several replicas or clusters.
         #[setting(flag = "ha-tracker.per-sample-dedupe", kind = Kind::Bool, default = "false")]
         pub ha_tracker_per_sample_dedupe: bool,
-        /// Samples per second of the tenant, at each instance. 0 for no limit.
+        /// Samples, exemplars and metadata per second of the tenant. 0 for no limit.
         #[setting(flag = "ingestion-rate-limit", kind = Kind::Float, default = "0")]
         pub ingestion_rate: f64,
-        /// Samples of the tenant that may come at once when ingestion_rate is set. 0 for the
-        /// samples of one second.
+        /// What ingestion_rate is the rate of: global is the whole fleet, of which each instance
+        /// allows its share if it knows how many there are (gossip), and the whole rate otherwise;
+        /// local is each instance.
+        #[setting(
+            flag = "ingestion-rate-limit-strategy",
+            kind = Kind::OneOf(RateStrategy::WORDS),
+            default = "global"
+        )]
+        pub ingestion_rate_strategy: RateStrategy,
+        /// Samples, exemplars and metadata of the tenant that an instance accepts at once when
+        /// ingestion_rate is set. 0 for what the instance allows in one second.
         #[setting(flag = "ingestion-burst-size", kind = Kind::Unsigned, default = "0")]
         pub ingestion_burst_size: u64,
     }
 }
 
+words! {
+    /// `limits.ingestion_rate_strategy`.
+    pub enum RateStrategy {
+        /// The fleet's.
+        Global = "global",
+        /// Each instance's.
+        Local = "local",
+    }
+}
+
 impl PushLimits {
+    /// Among how many instances `ingestion_rate` is shared.
+    pub(crate) fn rate_shares(&self, fleet: &Fleet) -> usize {
+        match self.ingestion_rate_strategy {
+            RateStrategy::Global => fleet.instances().unwrap_or(1),
+            RateStrategy::Local => 1,
+        }
+    }
+
     /// The rules about the values.
     pub fn check(&self, report: &mut Report<'_>) {
         self.check_nonzero(report);
@@ -139,6 +169,17 @@ mod tests {
         IngestConfig::default().check(&mut report);
         PushLimits::default().check(&mut report);
         assert_eq!(report.into_result(), Ok(()));
+    }
+
+    #[test]
+    fn a_rate_of_the_fleet_is_shared_by_those_that_are_known() {
+        let mut limits = PushLimits::default();
+        let fleet = Fleet::default();
+        assert_eq!(limits.rate_shares(&fleet), 1);
+        fleet.set(3);
+        assert_eq!(limits.rate_shares(&fleet), 3);
+        limits.ingestion_rate_strategy = RateStrategy::Local;
+        assert_eq!(limits.rate_shares(&fleet), 1);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::leave::{LeaveTimeouts, leave};
 use crate::engine::{Engine, MemberId, MemberRecord};
 use crate::phase::{Phase, Phases};
-use crate::status::{EntryInfo, History, Member};
+use crate::status::{EntryInfo, History, Member, MemberState};
 use crate::view::{RawValue, View};
 
 /// What stands for a task of a member in errors.
@@ -37,6 +37,7 @@ trait Inspect: Send + Sync {
     fn address(&self) -> SocketAddr;
     async fn members(&self) -> Vec<Member>;
     fn other_members(&self) -> usize;
+    fn active_members(&self) -> usize;
     fn entries(&self) -> Vec<EntryInfo>;
     fn raw(&self, key: &str) -> Option<RawValue>;
     fn history(&self) -> Option<History>;
@@ -132,6 +133,12 @@ impl Inspector {
         member.map_or(0, |member| member.other_members())
     }
 
+    /// How many members take part, this one included, as far as this one knows.
+    pub fn active_members(&self) -> usize {
+        let member = self.member.upgrade();
+        member.map_or(0, |member| member.active_members())
+    }
+
     /// All entries, by key; tombstones included.
     pub fn entries(&self) -> Vec<EntryInfo> {
         let member = self.member.upgrade();
@@ -176,6 +183,15 @@ impl<V: Value> Inspect for Shown<V> {
 
     fn other_members(&self) -> usize {
         self.engine.members().others().count()
+    }
+
+    fn active_members(&self) -> usize {
+        let members = self.engine.members();
+        let takes_part = |member: &&MemberRecord| {
+            // This one serves requests already while it joins.
+            member.is_self || member.state == MemberState::Active
+        };
+        members.iter().filter(takes_part).count()
     }
 
     fn entries(&self) -> Vec<EntryInfo> {
