@@ -341,7 +341,7 @@ async fn every_page_is_for_people_and_for_programs() {
     }
     let row = elected(&distributor, "team-1", "cluster-1").await.unwrap();
     assert_eq!(row["replica"], "replica-1");
-    for field in ["lastElectionTime", "electedAt"] {
+    for field in ["lastElectionTime", "electedAt", "electedLastSeenTime"] {
         humantime::parse_rfc3339(row[field].as_str().unwrap()).unwrap();
     }
     let update = row["updateDuration"].as_i64().unwrap();

@@ -22,12 +22,16 @@ pub struct HaTracker<Rows = Vec<Elected>> {
 pub struct Elected {
     /// Name of the cluster.
     pub cluster: String,
-    /// When the elected replica was last stored as seen.
+    /// When the elected replica was last stored as seen: the name that Mimir had before 2.14.
     #[serde(default)]
     pub elected_at: String,
     /// How often another replica was elected.
     #[serde(default)]
     pub elected_changes: i64,
+    /// When the elected replica was last seen, here or by the distributor that stored it: the name that
+    /// Mimir has since 2.14. The same as [`Elected::last_seen`].
+    #[serde(default)]
+    pub elected_last_seen_time: String,
     /// Until another replica may be elected, by what is stored, ns; negative if it may be now.
     #[serde(default)]
     pub failover_duration: i64,

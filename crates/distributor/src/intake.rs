@@ -12,6 +12,8 @@ use remote_write::Version;
 /// The push path, and whose requests it takes.
 pub(crate) struct Intake {
     pub(crate) pusher: Arc<Pusher>,
+    /// `distributor.accept_unknown_content_types`.
+    pub(crate) accepts_unknown_content_types: bool,
     tenancy: Tenancy,
     limits: TenantLimits,
 }
@@ -33,6 +35,7 @@ impl Intake {
                 true => Tenancy::Many,
                 false => Tenancy::One(config.no_auth_tenant.clone()),
             },
+            accepts_unknown_content_types: config.distributor.push.accept_unknown_content_types,
             limits,
         }
     }

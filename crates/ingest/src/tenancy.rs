@@ -37,13 +37,13 @@ impl Tenancy {
         let invalid = |problem: String| {
             Rejection::refused(Cause::InvalidTenant, format!("{problem}; fix the sender"))
         };
-        let name = header.to_str().map_err(|_| {
+        let names = header.to_str().map_err(|_| {
             invalid(
                 "the header X-Scope-OrgID contains other than visible ASCII characters".to_owned(),
             )
         })?;
-        ha_tracker::validate_tenant(name)
-            .map_err(|problem| invalid(format!("header X-Scope-OrgID: {problem}")))?;
+        let name =
+            one_of(names).map_err(|problem| invalid(format!("header X-Scope-OrgID: {problem}")))?;
         if given.next().is_some() {
             return Err(invalid(
                 "the header X-Scope-OrgID is there more than once: a request belongs to one tenant, \
@@ -52,5 +52,67 @@ impl Tenancy {
             ));
         }
         Ok(name)
+    }
+}
+
+/// The tenant that a header names. As in dskit, `a|a` names `a`, and what follows a colon says more
+/// about the request, not about the tenant.
+fn one_of(names: &str) -> Result<&str, String> {
+    let mut tenants = names
+        .split('|')
+        .map(|name| name.split_once(':').map_or(name, |(tenant, _)| tenant));
+    let first = tenants.next().unwrap_or_default();
+    ha_tracker::validate_tenant(first)?;
+    for other in tenants {
+        ha_tracker::validate_tenant(other)?;
+        if other != first {
+            return Err(format!(
+                "{first:?} and {other:?} are two tenants (multiple org IDs present): a push belongs \
+                 to one"
+            ));
+        }
+    }
+    Ok(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_name_tenants_as_in_mimir() {
+        let longest = "x".repeat(150);
+        for (header, tenant) in [
+            ("a", "a"),
+            ("a|a", "a"),
+            ("a|a|a", "a"),
+            ("a:sub", "a"),
+            ("a:", "a"),
+            ("a:one|a:two", "a"),
+            ("a:b:c", "a"),
+            ("A!b_c.d*e'f(g)-1", "A!b_c.d*e'f(g)-1"),
+            ("...", "..."),
+            (longest.as_str(), longest.as_str()),
+        ] {
+            assert_eq!(one_of(header).as_deref(), Ok(tenant), "{header}");
+        }
+        let too_long = "x".repeat(151);
+        for (header, problem) in [
+            ("a|b", "multiple org IDs"),
+            ("a:x|b:x", "multiple org IDs"),
+            ("a|", "empty"),
+            ("|a", "empty"),
+            (":sub", "empty"),
+            (".", "reserved"),
+            ("..", "reserved"),
+            ("..:sub", "reserved"),
+            ("__mimir_cluster", "reserved"),
+            ("a b", "contains"),
+            ("a/b", "contains"),
+            (too_long.as_str(), "151 bytes"),
+        ] {
+            let found = one_of(header).unwrap_err();
+            assert!(found.contains(problem), "{header}: {found}");
+        }
     }
 }

@@ -35,12 +35,23 @@ impl Version {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnsupportedMediaType {
-    /// The media type, or its `proto` parameter.
+    /// A media type that is not remote write's: what it holds may still be a request of 1.0, from a
+    /// sender that does not say so.
     #[error(
         "unsupported Content-Type {got:?}: supported are {MEDIA_TYPE}, \
          {MEDIA_TYPE};proto={V1_MESSAGE} and {MEDIA_TYPE};proto={V2_MESSAGE}"
     )]
     ContentType {
+        /// The header value, at most 200 bytes of it.
+        got: String,
+    },
+    /// Remote write's media type with the name of another message: what it holds is no request of 1.0
+    /// or 2.0.
+    #[error(
+        "unsupported Content-Type {got:?}: supported are {MEDIA_TYPE}, \
+         {MEDIA_TYPE};proto={V1_MESSAGE} and {MEDIA_TYPE};proto={V2_MESSAGE}"
+    )]
+    Message {
         /// The header value, at most 200 bytes of it.
         got: String,
     },
@@ -80,6 +91,7 @@ pub fn version_of_content_type(value: Option<&[u8]>) -> Result<Version, Unsuppor
     {
         return Err(refused());
     }
+    let refused = || UnsupportedMediaType::Message { got: shown(bytes) };
     for parameter in parts.filter(|parameter| !parameter.is_empty()) {
         let (name, message) = parameter.split_once('=').ok_or_else(refused)?;
         if !name.trim().eq_ignore_ascii_case("proto") {
@@ -164,6 +176,14 @@ mod tests {
             assert!(error.contains("io.prometheus.write.v2.Request"), "{error}");
             assert!(error.contains(&*String::from_utf8_lossy(value)), "{error}");
             assert!(!error.contains('\n'));
+        }
+        for (value, is_media_type) in refused
+            .iter()
+            .zip([true, true, false, false, false, true, true])
+        {
+            let error = version_of_content_type(Some(value)).unwrap_err();
+            let found = matches!(error, UnsupportedMediaType::ContentType { .. });
+            assert_eq!(found, is_media_type, "{error}");
         }
         let long = version_of_content_type(Some(&[b'a'; 9000]))
             .unwrap_err()

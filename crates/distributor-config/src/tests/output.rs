@@ -82,6 +82,7 @@ fn full_yaml() {
                 mirror_timeout: 2s
           max_recv_msg_size: 104857600
           remote_timeout: 1m30s
+          accept_unknown_content_types: true
           instance_limits:
             max_inflight_push_requests: 2000
             max_inflight_push_requests_bytes: auto

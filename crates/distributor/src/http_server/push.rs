@@ -31,10 +31,15 @@ pub(super) async fn push(State(intake): State<Arc<Intake>>, request: Request<Bod
     let address = parts.extensions.get::<ConnectInfo<SocketAddr>>();
     let mut sender = Sender::new(address.map(|ConnectInfo(address)| *address), &parts.headers);
     let content_type = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-    let version = remote_write::version_of_content_type(content_type);
+    let (version, unknown) = version_of(content_type, intake.accepts_unknown_content_types);
     let known_version = version.as_ref().ok().copied();
     let answer = match accept(&intake, &mut sender, version, parts.headers, &mut body).await {
-        Ok(answer) => answer,
+        Ok(answer) => match unknown {
+            Some(unknown) if answer.cause() == Some(Cause::Malformed) => {
+                not_even_v1(&unknown, answer.message())
+            }
+            _ => answer,
+        },
         Err(rejection) => {
             drain(body).await;
             PushAnswer::from(rejection).counted_for(known_version.unwrap_or(Version::V1))
@@ -53,6 +58,29 @@ pub(super) async fn method_not_allowed() -> Response {
         .headers_mut()
         .insert(ALLOW, HeaderValue::from_static("POST"));
     response
+}
+
+/// The version of a request, and what was wrong with its content type if it is read as 1.0 all the
+/// same: some senders do not say what they send, and Mimir takes it.
+fn version_of(
+    content_type: Option<&[u8]>,
+    accepts_unknown: bool,
+) -> (
+    Result<Version, UnsupportedMediaType>,
+    Option<UnsupportedMediaType>,
+) {
+    match remote_write::version_of_content_type(content_type) {
+        Err(unknown @ UnsupportedMediaType::ContentType { .. }) if accepts_unknown => {
+            (Ok(Version::V1), Some(unknown))
+        }
+        version => (version, None),
+    }
+}
+
+/// It is what it said that it is.
+fn not_even_v1(unknown: &UnsupportedMediaType, problem: &str) -> PushAnswer {
+    let problem = format!("{unknown}; nor is it remote write 1.0: {problem}");
+    Rejection::refused(Cause::UnsupportedMediaType, problem).into()
 }
 
 /// An error means that the body has not been read to its end.

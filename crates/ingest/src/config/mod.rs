@@ -19,7 +19,11 @@ settings! {
         pub max_recv_msg_size: u64,
         /// How long a push request may wait for the downstream.
         #[setting(flag = "remote-timeout", kind = Kind::Duration, default = "20s", nonzero)]
-        pub remote_timeout: Duration;
+        pub remote_timeout: Duration,
+        /// Read a push request whose Content-Type is not remote write's as remote write 1.0, as Mimir
+        /// does. When false, it is answered with 415, as the specification has it.
+        #[setting(flag = "accept-unknown-content-types", kind = Kind::Bool, default = "true")]
+        pub accept_unknown_content_types: bool;
         /// Limits of this instance, over all tenants. 0 = off.
         pub instance_limits: InstanceLimits = InstanceLimits::default(),
         /// Where accepted samples go. All must answer success.
