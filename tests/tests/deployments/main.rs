@@ -8,6 +8,8 @@
     reason = "tests"
 )]
 
+mod names;
+
 use std::sync::Arc;
 
 use e2e::{Distributor, LONG, Port, wait_for};
