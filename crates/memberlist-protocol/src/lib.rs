@@ -7,6 +7,8 @@
 
 pub mod broadcast;
 pub mod codec;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod kv;
 pub mod membership;
 pub mod message;

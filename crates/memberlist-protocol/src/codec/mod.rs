@@ -9,6 +9,8 @@ mod body;
 mod compression;
 mod error;
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod limits;
 mod msgpack;
 mod packet;
