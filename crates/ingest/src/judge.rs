@@ -324,3 +324,29 @@ impl Judged {
         message
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_of_the_future_counts_as_one_of_now() {
+        let mut group = Group {
+            cluster: "c".to_owned(),
+            replica: "r".to_owned(),
+            problem: None,
+            verdict: Verdict::Keep,
+            counts: Counts::default(),
+            earliest_ms: None,
+        };
+        for (sent, counted) in [
+            (None, None),
+            (Some(999), Some(999)),
+            (Some(1_000), Some(1_000)),
+            (Some(i64::MAX), Some(1_000)),
+        ] {
+            group.earliest_ms = sent;
+            assert_eq!(sighting("t", &group, 1_000).earliest_ms, counted);
+        }
+    }
+}

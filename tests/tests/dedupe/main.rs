@@ -253,6 +253,43 @@ async fn clusters_of_kubernetes_exporters_are_no_ha_clusters() {
     }
 }
 
+#[tokio::test]
+async fn a_tenant_whose_gateway_merges_replicas_has_the_switch_of_its_own() {
+    let sink = Sink::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let overrides = folder.path().join("overrides.yaml");
+    let merged = "overrides: {merged: {ha_tracker_per_sample_dedupe: true}}\n";
+    std::fs::write(&overrides, merged).unwrap();
+    let config = ha_config(&sink, &json!({"runtime_config": {"file": overrides}}));
+    let distributor = Distributor::start("tenants", &config).await;
+    let request = ["prod/a", "prod/b"];
+    let request: Vec<_> = request
+        .iter()
+        .enumerate()
+        .map(|(i, pair)| series(i, pair))
+        .collect();
+    for (tenant, stored, mixed) in [("merged", 1, 0.0), ("usual", 2, 1.0)] {
+        let answer = distributor.sender(tenant).send(Version::V1, &request).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(sink.take().remove(0).series.len(), stored, "{tenant}");
+        let counted = metrics(&distributor).await;
+        let name = "cortex_distributor_mixed_requests_total";
+        assert_eq!(counted.get(name, &[("user", tenant)]), Some(mixed));
+    }
+    let line = [
+        "tenant=usual",
+        "they come from several replicas, which a gateway may have merged",
+    ];
+    wait_for("a line that says what to set", SHORT, || async {
+        let log = distributor.process.log();
+        let is_there = log
+            .lines()
+            .any(|one| line.iter().all(|part| one.contains(part)));
+        is_there.then_some(()).ok_or(log)
+    })
+    .await;
+}
+
 /// Mimir's tracker that is off accepts every replica (`ha_tracker_nop.go`), and `removeReplica` holds.
 #[tokio::test]
 async fn with_the_tracker_off_the_replica_label_goes_all_the_same() {
