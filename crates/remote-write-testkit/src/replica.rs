@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use remote_write::Version;
+use scrape_client::Answer;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -292,13 +293,13 @@ impl Shipper {
                 let after = answer.header("retry-after");
                 let after = after.and_then(|after| after.parse().ok());
                 return Next::Retry {
-                    why: format!("{}: {}", answer.status, answer.body),
+                    why: problem(&answer),
                     after: after.map(Duration::from_secs),
                 };
             }
-            status => {
+            _ => {
                 add(&self.stats.refused, all);
-                self.tell(&format!("{status}: {}; given up", answer.body));
+                self.tell(&format!("{}; gave up", problem(&answer)));
             }
         }
         Next::GoOn
@@ -321,6 +322,11 @@ impl Shipper {
     }
 }
 
+/// An answer that is not a success: `503 Service Unavailable: starting`.
+fn problem(answer: &Answer) -> String {
+    format!("{}: {}", answer.status_text(), answer.body)
+}
+
 fn add(counter: &AtomicU64, amount: u64) {
     counter.fetch_add(amount, Ordering::Relaxed);
 }
@@ -329,7 +335,7 @@ fn add(counter: &AtomicU64, amount: u64) {
 mod tests {
     use super::*;
     use crate::checker::Checker;
-    use crate::sink::Sink;
+    use crate::sink::{Fault, Sink};
 
     const SERIES: usize = 200;
 
@@ -374,7 +380,38 @@ mod tests {
         assert_eq!(counts.repeated, 0);
         let acknowledged = replicas.iter().flat_map(Replica::acknowledged);
         assert_eq!(checker.lost(acknowledged), 0);
-        assert!(told.try_recv().is_err(), "no trouble");
+        assert!(told.try_recv().is_err(), "no problem");
+    }
+
+    #[tokio::test]
+    async fn problems_name_the_status_in_words() {
+        let sink = Sink::start().await;
+        sink.fail_next(1, &Fault::status(503));
+        sink.fail(Fault::status(400));
+        let client = scrape_client::plain_client(Duration::from_secs(10)).unwrap();
+        let (problems, mut told) = mpsc::channel(8);
+        let config = ReplicaConfig {
+            name: "r1",
+            cluster: "c",
+            series: 1,
+            version: Version::V1,
+            interval: Duration::from_millis(10),
+            offset: Duration::ZERO,
+            urls: vec![sink.url()],
+            receiver: "sink",
+            tenant: "t",
+        };
+        let mut replica = Replica::new(config, &client, problems);
+        replica.start();
+        assert_eq!(
+            told.recv().await.unwrap(),
+            "r1: 503 Service Unavailable: a fault of the test; trying another sink"
+        );
+        assert_eq!(
+            told.recv().await.unwrap(),
+            "r1: 400 Bad Request: a fault of the test; gave up"
+        );
+        replica.kill();
     }
 
     #[test]
