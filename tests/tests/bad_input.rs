@@ -148,9 +148,9 @@ async fn protobuf_that_is_none_is_refused_with_the_place() {
             "reference 3 out of range",
         ),
         (
-            "beyond 32 bits",
+            "exceeds 32 bits",
             with_symbols(&field(1, &[1, 0x80, 0x80, 0x80, 0x80, 0x10])),
-            "beyond 32 bits",
+            "exceeds 32 bits",
         ),
         ("no symbols", field(5, &field(1, &[0, 0])), "symbols"),
         (
@@ -251,7 +251,7 @@ async fn only_posts_of_known_types_are_read() {
             assert_eq!(response.headers()["allow"], "POST", "{method}");
             let body = response.text().await.unwrap();
             assert!(
-                body.contains("remote write is a POST"),
+                body.contains("remote write needs the method POST"),
                 "{method}: {body:?}"
             );
         }
@@ -425,7 +425,7 @@ async fn lies_about_lengths_do_no_harm() {
     let bytes = push_head("Transfer-Encoding: chunked\r\n") + "zz\r\n\0\r\n0\r\n\r\n";
     let answer = exchange(address, bytes.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
-    assert!(answer.contains("not framed as HTTP has it"), "{answer}");
+    assert!(answer.contains("not framed as HTTP requires"), "{answer}");
     assert_eq!(sink.attempts(), 0);
     assert_serves(&sink, &distributor).await;
 }

@@ -134,7 +134,7 @@ async fn dead_connections_of_the_pool_cost_one_timeout() {
         "nothing is sent twice"
     );
     let log = distributor.process.log();
-    assert!(log.contains("a downstream fails"), "{log}");
+    assert!(log.contains("requests to a downstream fail"), "{log}");
     wait_for("the trouble to be over", LONG, || async {
         let _ = push("later".to_owned()).await;
         match distributor.process.log() {

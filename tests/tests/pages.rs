@@ -325,7 +325,11 @@ async fn the_index_says_that_a_downstream_fails_until_it_does_not() {
     assert_eq!(status_of(&distributor, "downstream far").await, "Running");
     wait_line(
         &distributor,
-        &["level=warn", "a downstream fails", "downstream=far"],
+        &[
+            "level=warn",
+            "requests to a downstream fail",
+            "downstream=far",
+        ],
     )
     .await;
     wait_line(
@@ -375,7 +379,7 @@ async fn the_index_says_that_the_store_is_away() {
     let distributor = Distributor::start("storeless", &ha_config(&sink, &more)).await;
     assert_eq!(conditions(&distributor).await.unwrap(), Vec::<Value>::new());
     etcd.process.sigkill();
-    let away = wait_told(&distributor, "kv-store", "(etcd) is in trouble").await;
+    let away = wait_told(&distributor, "kv-store", "(etcd) is failing").await;
     assert_eq!(away["severity"], "critical");
     assert_eq!(status_of(&distributor, "kv-store").await, "Failing");
     etcd.restart().await;

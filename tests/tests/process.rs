@@ -88,7 +88,7 @@ async fn a_hang_up_reads_certificates_and_limits_again() {
     show(&new);
     std::fs::write(&runtime, "overrides: {t: {ha_max_clusters: 8}}\n").unwrap();
     distributor.process.sighup();
-    logs(&distributor, "certificates read again").await;
+    logs(&distributor, "certificates reloaded").await;
     let text = limits(&new).await.unwrap();
     assert!(text.contains("ha_max_clusters: 8"), "{text}");
     limits(&old).await.unwrap_err();
@@ -118,7 +118,7 @@ async fn a_second_signal_ends_the_wait() {
     assert_eq!(distributor.process.exit_status(), None);
     distributor.process.sigint();
     assert_eq!(distributor.process.wait_exit(SHORT).await.code(), Some(1));
-    logs(&distributor, "stopped at once, as told a second time").await;
+    logs(&distributor, "exiting at once after a second signal").await;
 }
 
 #[tokio::test]
@@ -187,7 +187,7 @@ async fn nobody_who_reads_the_log_stops_nothing() {
         async move {
             let told = text
                 .lines()
-                .find(|line| line.contains("lines of the log were dropped"));
+                .find(|line| line.contains("log lines were dropped"));
             match told {
                 Some(told) if told.ends_with(&format!(" lines={count}")) => Ok(()),
                 Some(told) => Err(format!("{count} dropped: {told}")),
@@ -239,7 +239,7 @@ async fn connections_up_to_the_descriptors_leave_room_for_senders() {
     }
     logs(
         &distributor,
-        "all connections are taken: an idle one was closed",
+        "the limit of connections is reached: an idle one was closed",
     )
     .await;
     let metrics = distributor.metrics().await.unwrap();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub struct Memberlist<Entries = Vec<Entry>> {
     /// Whether gossip is used; if not, the rest is empty.
     pub enabled: bool,
-    /// Those that have left or died are listed until they are forgotten.
+    /// Members that have left or died are listed until they are removed.
     pub members: Vec<Member>,
     /// More about it; `None` if gossip is not used.
     #[serde(flatten)]

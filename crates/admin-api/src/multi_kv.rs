@@ -112,7 +112,7 @@ pub struct Backfill {
 pub enum BackfillState {
     /// Nothing is mirrored.
     Off,
-    /// The secondary was not seen complete yet.
+    /// The secondary has not been complete yet.
     Running,
     /// The secondary has all that the primary has.
     Complete,

@@ -93,7 +93,7 @@ async fn invoke(arguments: Vec<OsString>) -> ExitCode {
     let loaded = tokio::select! {
         loaded = load => loaded,
         signal = signals.end() => {
-            complain(format_args!("{signal} while the configuration was read"));
+            complain(format_args!("stopped by {signal} while the configuration was read"));
             return ExitCode::SUCCESS;
         }
     };
@@ -196,7 +196,7 @@ async fn run(loaded: Loaded, mut signals: Signals) -> ExitCode {
     };
     tracing::info!(
         why,
-        "shutting down: finishing requests in flight; a second signal ends it at once"
+        "shutting down: finishing requests in flight; a second signal exits at once"
     );
     tokio::select! {
         () = running.shutdown() => {
@@ -206,7 +206,7 @@ async fn run(loaded: Loaded, mut signals: Signals) -> ExitCode {
         signal = signals.end() => {
             tracing::warn!(
                 why = signal,
-                "stopped at once, as told a second time: requests in flight get no answer, and \
+                "exiting at once after a second signal: requests in flight get no answer, and \
                  senders repeat them"
             );
             ExitCode::FAILURE

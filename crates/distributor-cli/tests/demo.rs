@@ -39,7 +39,7 @@ fn a_failover_doubles_and_loses_nothing() {
     assert_eq!(number(&text, "gaps"), 1);
     let stored = number(&text, "stored at the sink");
     assert!(stored > 2000, "{text}");
-    let verdict = "OK: every accepted sample is stored, and stored once.";
+    let verdict = "OK: every accepted sample is stored, exactly once.";
     assert_eq!(text.lines().last(), Some(verdict));
 }
 

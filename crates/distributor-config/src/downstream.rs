@@ -84,7 +84,7 @@ fn finish(entries: Vec<(Dict, Origin)>, shown: &str, findings: &mut Findings) ->
         };
         if names.contains(&name) {
             let problem =
-                format!("an earlier entry has the name {name:?} too; give each a name of its own");
+                format!("an earlier entry also has the name {name:?}; give each a different name");
             findings.error(origin, shown, problem);
         }
         names.push(name);

@@ -216,8 +216,8 @@ impl Findings {
         let unknown: Vec<String> = self.unknown.drain(..).map(|one| one.to_string()).collect();
         if !unknown.is_empty() {
             warnings.push(format!(
-                "left out, as these are unknown here, and perhaps of an older or newer Mimir \
-                 (-config.strict refuses them): {}",
+                "ignored unknown names, perhaps of an older or newer Mimir (-config.strict refuses \
+                 them): {}",
                 unknown.join(", ")
             ));
         }
@@ -229,7 +229,7 @@ impl Findings {
         }
         if !names.is_empty() {
             warnings.push(format!(
-                "ignored, as these are settings of Mimir that have no effect in this program: {}",
+                "ignored settings of Mimir that have no effect in this program: {}",
                 names.join(", ")
             ));
         }

@@ -45,7 +45,7 @@ Flags:
     };
     let _ = writeln!(
         text,
-        "\n{more}Every setting can also stand in a YAML file and in the environment. \
+        "\n{more}Every setting can also be set in a YAML file or in the environment. \
          Flags of Grafana Mimir that are not listed are accepted, and have no effect."
     );
     text
@@ -105,11 +105,11 @@ pub fn reference_markdown() -> String {
             if name == MEMBERLIST {
                 let _ = write!(
                     text,
-                    "Gossip between the distributors, for `store: memberlist`. In a YAML file the \
-                     section may stand at the top or as `{MEMBERLIST_IN_KVSTORE}`. If one file has \
-                     both, what the inner one sets wins over the same in the outer one. Then as \
-                     for all settings: a later file wins over an earlier one, the environment \
-                     over files, and a flag over everything.\n\n"
+                    "Gossip between the distributors, for `store: memberlist`. In a YAML file \
+                     the section may be at the top level or at `{MEMBERLIST_IN_KVSTORE}`. If one \
+                     file has both, settings of the inner one win. Between sources, the usual \
+                     order applies: a later file wins over an earlier one, the environment over \
+                     files, and a flag over everything.\n\n"
                 );
             }
             text.push_str(

@@ -177,8 +177,8 @@ fn expand(
     let text = yaml::expand_environment(text, lookup, &mut missing);
     if !missing.is_empty() {
         findings.warnings.push(format!(
-            "{file}: replaced by nothing, as these environment variables are empty and have no \
-             default: {}",
+            "{file}: these environment variables are empty and have no default, so they are \
+             replaced by an empty text: {}",
             missing.join(", ")
         ));
     }

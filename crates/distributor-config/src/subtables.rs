@@ -9,20 +9,20 @@ pub(super) static RUNTIME: &[Setting] = &[
         "",
         Kind::Tenants,
         "",
-        "For each tenant any of the settings of limits, by their names there.",
+        "For each tenant, any of the settings of limits, with the same names.",
     ),
     Setting::new(
         "multi_kv_config.primary",
         "",
         Kind::Text,
         "",
-        "Primary store of the multi store, instead of the configured one.",
+        "Primary store of the multi store; overrides the configuration.",
     ),
     Setting::new(
         "multi_kv_config.mirror_enabled",
         "",
         Kind::Bool,
         "",
-        "Whether the multi store mirrors, instead of what is configured.",
+        "Whether the multi store mirrors; overrides the configuration.",
     ),
 ];

@@ -9,8 +9,8 @@ pub(crate) static CONTROL: &[Setting] = &[
         "config.file",
         Kind::List,
         "",
-        "YAML file with the configuration. Several, with commas or by repeating the flag, are \
-         merged; later ones win.",
+        "YAML file with the configuration. Several files, separated by commas or given by \
+         repeating the flag, are merged; later ones win.",
     )
     .basic(),
     Setting::new(
@@ -18,7 +18,7 @@ pub(crate) static CONTROL: &[Setting] = &[
         "config.expand-env",
         Kind::Bool,
         "false",
-        "Replace ${VAR}, ${VAR:default} and $VAR in the YAML files by the environment's value; \
+        "Replace ${VAR}, ${VAR:default} and $VAR in the YAML files by values of the environment; \
          $$ stands for one $.",
     )
     .basic(),
@@ -88,9 +88,9 @@ pub(crate) fn downstreams(entry: &'static [Setting]) -> Setting {
         "distributor.downstream.url",
         Kind::Records(entry),
         "",
-        "Where accepted samples are sent by remote write; every one must accept them. As a flag: \
-         the URLs, with commas or by repeating the flag. Without any, samples are counted and \
-         dropped.",
+        "Where accepted samples are sent by remote write; every downstream must accept them. As \
+         a flag: the URLs, separated by commas or given by repeating the flag. Without any, \
+         samples are counted and dropped.",
     )
     .basic()
 }

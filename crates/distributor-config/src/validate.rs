@@ -142,8 +142,8 @@ fn warn_of_slow_downstream(config: &Config, findings: &mut Findings) {
     if config.distributor.ha_tracker.enable_ha_tracker && timeout >= failover {
         findings.warnings.push(format!(
             "distributor.remote_timeout ({}) is not less than limits.ha_tracker_failover_timeout \
-             ({}): while the downstream hangs, the elected replica waits for it and looks silent, \
-             and elections may change back and forth; lower the one or raise the other",
+             ({}): while the downstream hangs, the elected replica waits for it and seems \
+             silent, so elections may change back and forth; lower the first or raise the second",
             format_duration(timeout),
             format_duration(failover),
         ));
@@ -212,13 +212,13 @@ fn check_server_tls(
     let asks = tls.client_auth_type != ClientAuth::NoClientCert;
     if tls.client_auth_type.verifies() && !tls.has_authorities() {
         let problem = format!(
-            "client certificates cannot be verified without authorities; set {ca}, or \
+            "client certificates cannot be verified without CA certificates; set {ca}, or \
              NoClientCert"
         );
         findings.error(&origin_of(&auth), &auth, problem);
     } else if tls.has_authorities() && !asks {
         let problem = format!(
-            "has no effect while client certificates are not asked for; set {auth} to \
+            "has no effect while client certificates are not requested; set {auth} to \
              RequireAndVerifyClientCert, or remove it"
         );
         findings.error(&origin_of(&ca), &ca, problem);
@@ -247,7 +247,11 @@ fn check_tls_pair(
         (true, false) => (cert.0, key.0, origins[1]),
         _ => return,
     };
-    findings.error(origin, present, format!("is set alone; set {missing} too"));
+    findings.error(
+        origin,
+        present,
+        format!("is set without {missing}; set both"),
+    );
 }
 
 /// A file that is named must be readable now: finding out at the first request is too late.
@@ -256,7 +260,7 @@ pub(super) fn check_file(path: &str, file: &str, origin: &dyn Display, findings:
         return;
     }
     let problem = match std::fs::metadata(file) {
-        Ok(metadata) if metadata.is_dir() => "it is a folder".to_string(),
+        Ok(metadata) if metadata.is_dir() => "it is a directory".to_string(),
         Ok(_) => match std::fs::File::open(file) {
             Ok(_) => return,
             Err(error) => error.to_string(),

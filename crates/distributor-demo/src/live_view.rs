@@ -237,7 +237,7 @@ fn draw_sink(frame: &mut Frame<'_>, area: Rect, dashboard: &Dashboard) {
         );
     }
     let lines = vec![first, Line::from(second)];
-    let block = framed("sink: checks what was stored");
+    let block = framed("sink: checks the stored samples");
     frame.render_widget(Paragraph::new(lines).block(block), area);
 }
 
@@ -364,7 +364,7 @@ mod tests {
             "│ ██████████▁                            ██████████████                        │"
             "│ ███████████                            ██████████████                        │"
             "╰──────────────────────────────────────────────────────────────────────────────╯"
-            "╭ sink: checks what was stored ────────────────────────────────────────────────╮"
+            "╭ sink: checks the stored samples ─────────────────────────────────────────────╮"
             "│ stored 8,200    doubled 0    latest sample 0.2 s old                         │"
             "│ gaps 1 (4.2 s, 16 scrapes)                                                   │"
             "╰──────────────────────────────────────────────────────────────────────────────╯"

@@ -28,7 +28,7 @@ impl<W: Write> PlainView<W> {
         if self.next.is_zero() {
             writeln!(
                 self.out,
-                "HA distributor demo; who is elected: {}\n",
+                "HA distributor demo; the elections: {}\n",
                 dashboard.page
             )?;
         }
@@ -96,7 +96,7 @@ mod tests {
         dashboard.elapsed = Duration::from_secs(2);
         lines.show(&dashboard).unwrap();
         expect![[r#"
-            HA distributor demo; who is elected: http://…/ha_tracker
+            HA distributor demo; the elections: http://…/ha_tracker
 
             00:00    elected nobody | accepted 0/s | deduplicated 0/s | failovers 0 | sink: stored 0, doubled 0, gaps 0
             00:01    elected nobody | accepted 0/s | deduplicated 0/s | failovers 0 | sink: stored 0, doubled 0, gaps 0

@@ -287,7 +287,7 @@ impl Runner {
         self.distributors.kill(KILLED);
         self.dashboard.log(
             Kind::Step,
-            format!("distributor-{KILLED} is killed; the others know all that it knew"),
+            format!("distributor-{KILLED} is killed; the others have all its elections"),
         );
     }
 
@@ -298,7 +298,7 @@ impl Runner {
             at_ms: now_ms(),
         });
         let text = format!(
-            "{} is stopped like a crash; failover after {:?} of silence",
+            "{} is stopped abruptly; failover after {:?} of silence",
             self.senders[index].name(),
             self.script.failover_timeout
         );
@@ -325,7 +325,7 @@ impl Runner {
         self.update().await;
         self.dashboard.log(
             Kind::Step,
-            "the senders have finished what they had in hand".to_owned(),
+            "the senders have finished their last requests".to_owned(),
         );
         // The terminal may be gone; the verdict stands all the same.
         let _ = display.show(&self.dashboard);

@@ -72,7 +72,7 @@ impl Summary {
         );
         fault(
             self.lost > 0,
-            format!("{} were acknowledged and are lost", samples(self.lost)),
+            format!("{} were acknowledged but lost", samples(self.lost)),
         );
         fault(
             self.counts.labelled > 0,
@@ -84,7 +84,7 @@ impl Summary {
         fault(
             self.counts.repeated > sent_again,
             format!(
-                "{} came twice, and {sent_again} were sent twice",
+                "{} arrived twice, but {sent_again} were sent twice",
                 samples(self.counts.repeated)
             ),
         );
@@ -185,9 +185,9 @@ impl Summary {
         let verdict = if !faults.is_empty() {
             format!("FAILED: {}.", faults.join("; "))
         } else if self.ending == Ending::Interrupted {
-            "Interrupted before its end; nothing wrong so far.".to_owned()
+            "Interrupted before the end; no problem so far.".to_owned()
         } else {
-            "OK: every accepted sample is stored, and stored once.".to_owned()
+            "OK: every accepted sample is stored, exactly once.".to_owned()
         };
         line(&verdict, &[], "");
         text
@@ -252,7 +252,7 @@ mod tests {
             failovers                                  1  prometheus-1 is elected now
             gaps                                       1  4.3 s (16 scrapes)
 
-            OK: every accepted sample is stored, and stored once.
+            OK: every accepted sample is stored, exactly once.
         "#]]
         .assert_eq(&good().text());
     }
@@ -280,7 +280,7 @@ mod tests {
         summary.ending = Ending::Interrupted;
         summary.failovers = 0;
         assert_eq!(summary.exit_code(), 130);
-        assert!(summary.text().contains("Interrupted before its end"));
+        assert!(summary.text().contains("Interrupted before the end"));
         summary.lost = 1;
         assert_eq!(summary.exit_code(), 1);
     }
@@ -306,8 +306,8 @@ mod tests {
         ];
         expect![[r#"
             1,200 samples were doubled
-            2 samples came twice, and 0 were sent twice
-            3 samples were acknowledged and are lost
+            2 samples arrived twice, but 0 were sent twice
+            3 samples were acknowledged but lost
             4 samples kept their replica label
             200 samples were refused
             there were 0 failovers instead of 1

@@ -46,7 +46,7 @@ pub enum StartError {
     Serve(#[from] ServeError),
     /// The runtime configuration wants a store that is not one of the two.
     #[error(
-        "multi_kv_config of the runtime configuration (runtime_config.file): {0}; correct it, or take it away"
+        "multi_kv_config of the runtime configuration (runtime_config.file): {0}; correct it, or remove it"
     )]
     MultiKv(#[from] kv_multi::Refused),
 }
@@ -313,18 +313,18 @@ impl Running {
             Ok(false) => tracing::info!("the runtime configuration has not changed"),
             Err(error) => tracing::error!(
                 %error,
-                "the runtime configuration cannot be used; what was in effect stays"
+                "the runtime configuration cannot be used; the previous one stays in effect"
             ),
         }
         for server in [&self.http, &self.grpc.server] {
             match server.reload_tls() {
                 Ok(true) => {
-                    tracing::info!(protocol = server.protocol(), "certificates read again");
+                    tracing::info!(protocol = server.protocol(), "certificates reloaded");
                 }
                 Ok(false) => {}
                 Err(error) => tracing::error!(
                     %error,
-                    "certificates cannot be used; those of before stay in effect"
+                    "certificates cannot be used; the previous ones stay in effect"
                 ),
             }
         }

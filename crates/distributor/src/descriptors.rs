@@ -15,7 +15,7 @@ pub fn raise_limit() {
     };
     match setrlimit(Resource::Nofile, raised) {
         Ok(()) => {
-            tracing::debug!(from = ?current, to = ?maximum, "raised the limit of descriptors");
+            tracing::debug!(from = ?current, to = ?maximum, "raised the limit of open files");
         }
         Err(error) => tracing::warn!(
             %error,

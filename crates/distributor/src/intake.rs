@@ -51,7 +51,7 @@ impl Intake {
         if let Tenancy::One(only) = &self.tenancy
             && tenant != only
         {
-            return Err(format!("multitenancy is off; there is {only:?} only"));
+            return Err(format!("multitenancy is off; the only tenant is {only:?}"));
         }
         match self.limits.limits(tenant).push.accept_ha_samples {
             true => Ok(()),

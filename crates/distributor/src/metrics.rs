@@ -39,7 +39,7 @@ impl Collector for LogCollector {
         counter(
             &mut encoder,
             "cortex_distributor_log_lines_dropped",
-            "Lines of the log that were not written, as nobody read standard error or it failed",
+            "Log lines that were dropped because standard error was not read or failed",
             crate::logging::dropped() as f64,
         )
     }

@@ -45,7 +45,7 @@ async fn apply(multi: &MultiKv, runtime: &RuntimeSnapshot) {
         Err(refused) => {
             tracing::error!(
                 error = %refused,
-                "multi_kv_config of the runtime configuration is refused; what was in effect stays"
+                "multi_kv_config of the runtime configuration is refused; the previous settings stay in effect"
             );
             Some(Arc::new(refused.to_string()))
         }

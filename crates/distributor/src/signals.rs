@@ -70,5 +70,5 @@ impl Signals {
 
 /// Says that a signal has no effect.
 pub fn ignore(signal: &'static str) {
-    tracing::info!(signal, "a signal without effect was ignored");
+    tracing::info!(signal, "ignored a signal that has no effect");
 }

@@ -1,4 +1,4 @@
-//! A program of which two copies run, and one works.
+//! A program that runs in two copies, of which one works.
 //!
 //! The copies elect one of them by gossip: no server, no distributor. Start it twice:
 //!
@@ -7,13 +7,13 @@
 //! cargo run -p ha-tracker --example batch_job -- b 127.0.0.1:7952 127.0.0.1:7951
 //! ```
 //!
-//! One says that it works, the other stands by. Stop the one that works: the other takes over after
-//! three seconds. Freeze it (SIGSTOP) and let it go on: it notices that it is not elected any more
-//! before it works again.
+//! One reports that it works, the other stands by. Stop the one that works: the other takes over
+//! after three seconds. Freeze it (SIGSTOP) and let it continue: it notices that it is no longer
+//! elected before it works again.
 //!
-//! For jobs that may not run twice at all, gossip is not enough: while two copies cannot reach each
-//! other, each elects itself. Use a store with a quorum then (`kv-etcd`, `kv-consul`), in the same
-//! way.
+//! For jobs that must never run twice, gossip is not enough: while two copies cannot reach each
+//! other, each elects itself. In that case, use a store with a quorum (`kv-etcd`, `kv-consul`) in
+//! the same way.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,10 +24,10 @@ use kv_core::PrefixStore;
 use kv_memberlist::MemberlistConfig;
 use prometheus_client::registry::Registry;
 
-/// Whose jobs these are, and which.
+/// Tenant and cluster: the owner of the job, and the job.
 const TENANT: &str = "jobs";
 const JOB: &str = "nightly-report";
-/// Time between two checks of who is elected, and the longest piece of work.
+/// Time between two checks of the election, and the longest piece of work.
 const INTERVAL: Duration = Duration::from_millis(500);
 
 /// Silence after which another copy takes over.
@@ -72,7 +72,7 @@ async fn main() -> Result<(), Error> {
         () = take_turns(&tracker, name) => {}
         _ = tokio::signal::ctrl_c() => println!("{name}: stopping"),
     }
-    // In this order: the tracker writes to the store, and what it wrote is handed over.
+    // In this order: the tracker writes to the store, and then its entries are handed over.
     handle.shutdown().await;
     member.leave().await;
     Ok(())
@@ -87,7 +87,8 @@ async fn take_turns(tracker: &Arc<HaTracker>, name: &str) {
         let now_ms = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(0));
-        // It was frozen: others may have been elected meanwhile, and word of it is on its way.
+        // It was frozen: another copy may have been elected, and its election may not have arrived
+        // yet.
         if now_ms - checked_ms > FAILOVER_MS {
             elected_before = false;
             tokio::time::sleep(INTERVAL).await;
@@ -109,11 +110,11 @@ async fn take_turns(tracker: &Arc<HaTracker>, name: &str) {
                 (false, format!("is one job too many: {limit}"))
             }
             Ok(Outcome::NotStorable(error)) => (false, format!("cannot be elected: {error}")),
-            // Nobody knows who is elected: wait.
+            // The election is unknown: wait.
             Err(error) => (false, format!("waits: {error}")),
         };
-        // Two copies that start at the same moment can both be elected until they have heard of each
-        // other, so the first answer is not acted on.
+        // Two copies that start at the same moment can both be elected until they know of each
+        // other, so the first answer is ignored.
         if is_elected && elected_before {
             work();
         }

@@ -1,11 +1,11 @@
-//! Watches the elections of distributors over gRPC, and goes to another when one is gone.
+//! Watches the elections of distributors over gRPC, and moves to another one when one fails.
 //!
 //! ```sh
 //! cargo run -p ha-tracker --features grpc --example watch_elections -- http://127.0.0.1:9095 http://127.0.0.1:9096
 //! ```
 //!
-//! Prints a line for each election, and for each cluster that is forgotten. A stream begins with the
-//! state, so what happened while there was none is found by comparison: nothing is missed.
+//! Prints a line for each election, and for each cluster that is removed. A stream begins with the
+//! state, so changes between two streams are found by comparison: nothing is missed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,7 +21,7 @@ type Error = Box<dyn std::error::Error>;
 #[derive(Default)]
 struct Elected {
     known: BTreeMap<(String, String), String>,
-    /// Of the state that is being told.
+    /// The state that is being received.
     told: BTreeMap<(String, String), String>,
 }
 
@@ -46,7 +46,7 @@ async fn follow(address: &str, elected: &mut Elected) -> Result<(), Error> {
     let endpoint: Endpoint = address.parse()?;
     let endpoint = endpoint
         .connect_timeout(Duration::from_secs(2))
-        // Otherwise a distributor whose machine is gone would look as if nothing happened.
+        // Otherwise the failure of a distributor's machine would not be noticed.
         .http2_keep_alive_interval(Duration::from_secs(5))
         .keep_alive_timeout(Duration::from_secs(5));
     let channel: Channel = endpoint.connect().await?;
@@ -86,7 +86,7 @@ fn read(election: Election) -> ((String, String), String) {
 }
 
 impl Elected {
-    /// The state is told: what is not in it is gone.
+    /// The state is complete: clusters that are not in it were removed.
     fn replace(&mut self) {
         let told = std::mem::take(&mut self.told);
         let gone: Vec<_> = self

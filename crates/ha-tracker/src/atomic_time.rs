@@ -1,8 +1,8 @@
-//! A time that there may not be, in one atomic.
+//! An optional time in one atomic.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// Stands for no time; no clock shows it.
+/// Means no time; no clock shows this value.
 const NONE: i64 = i64::MIN;
 
 /// Milliseconds, or none. Neither reads nor writes are ordered with any others.
@@ -24,8 +24,8 @@ impl AtomicTime {
         self.0.store(ms.unwrap_or(NONE), Ordering::Relaxed);
     }
 
-    /// As [`AtomicTime::set`], without a write where nothing changes: many requests of one
-    /// millisecond then share the cache line, with neighbours in memory too.
+    /// As [`AtomicTime::set`], but without a write if nothing changes, so that many requests of one
+    /// millisecond can share the cache line.
     #[inline]
     pub(crate) fn set_if_changed(&self, ms: Option<i64>) {
         if self.get() != ms {
@@ -33,14 +33,14 @@ impl AtomicTime {
         }
     }
 
-    /// Sets it if there is none; the one that there was.
+    /// Sets it if there is none; returns the previous one.
     pub(crate) fn set_if_none(&self, ms: i64) -> Option<i64> {
         self.0
             .compare_exchange(NONE, ms, Ordering::Relaxed, Ordering::Relaxed)
             .err()
     }
 
-    /// Leaves none; the one that there was.
+    /// Clears it; returns the previous one.
     pub(crate) fn take(&self) -> Option<i64> {
         Some(self.0.swap(NONE, Ordering::Relaxed)).filter(|ms| *ms != NONE)
     }

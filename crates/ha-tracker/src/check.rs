@@ -1,4 +1,4 @@
-//! What a check is asked, and what it answers.
+//! Input and result of a check.
 
 use std::sync::Arc;
 
@@ -20,34 +20,34 @@ pub struct Sighting<'a> {
     pub now_ms: i64,
 }
 
-/// What the cache knows about a replica; nothing is recorded.
+/// What the cache knows about a replica, without recording anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lookup {
     /// It is the elected one.
     Elected,
     /// Another one is elected.
     NotElected,
-    /// The cluster is unknown: only [`HaTracker::check`](crate::HaTracker::check) can tell.
+    /// The cluster is unknown: only [`HaTracker::check`](crate::HaTracker::check) can decide.
     Unknown,
 }
 
-/// The answer to a check. There will be no others: a caller has to decide about each.
+/// The result of a check. No variants will be added: a caller has to handle each.
 #[derive(Debug, Clone)]
 pub enum Outcome {
     /// The replica is elected: keep its samples.
     Accepted,
     /// Another replica is elected: drop them.
     Deduplicated(ElectedReplica),
-    /// The tenant has as many clusters as it may, and this would be one more.
+    /// The cluster would exceed the tenant's limit.
     TooManyClusters {
         /// The tenant's limit.
         limit: u64,
     },
-    /// The store can never hold an entry for this cluster: [`StoreError::InvalidKey`].
+    /// The store cannot keep an entry for this cluster: [`StoreError::InvalidKey`].
     NotStorable(Arc<StoreError>),
 }
 
-/// The replica that is elected instead.
+/// The elected replica.
 #[derive(Debug, Clone)]
 pub struct ElectedReplica(pub(crate) SmolStr);
 
@@ -58,18 +58,18 @@ impl ElectedReplica {
     }
 }
 
-/// Why a check has no answer. All of these can go away by themselves: the sender should retry.
+/// Why a check has no result. All of these are temporary: the sender should retry.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrackerError {
     /// The cluster is unknown here and the store failed.
     #[error("the HA tracker's store cannot answer for a new cluster: {0}")]
     Store(Arc<StoreError>),
-    /// The cluster's entry vanished between election and check.
+    /// The cluster's entry was deleted between election and check.
     #[error("the cluster's entry was removed while it was checked")]
     Vanished,
-    /// The tenant is new, and there are as many as there may be.
-    #[error("the tracker has {0} tenants already")]
+    /// The tenant is new, and would exceed the limit of tenants.
+    #[error("the tracker already has {0} tenants")]
     TooManyTenants(u64),
     /// The tracker is shutting down.
     #[error("the HA tracker is shutting down")]

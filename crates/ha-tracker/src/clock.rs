@@ -1,4 +1,4 @@
-//! Where the tracker's background tasks get the time from.
+//! The time source of the tracker's background tasks.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

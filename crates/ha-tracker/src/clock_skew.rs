@@ -1,9 +1,9 @@
-//! Distributors whose clocks differ.
+//! Detects distributors whose clocks differ.
 //!
-//! Elections compare times that several machines write. An entry that arrives with a time of the
-//! future was written by a clock that is ahead of this one by that much at least: what it takes on its
-//! way only makes it older. Then the failover of that cluster comes so much later, and of two
-//! elections the wrong one can count as the later.
+//! Elections compare times written by several machines. If an entry arrives with a time in the
+//! future, its writer's clock is ahead of this one by at least the difference, because the
+//! transport only makes the entry older. The failover of that cluster is then late by this much,
+//! and of two elections the wrong one can count as the later one.
 
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
@@ -16,11 +16,11 @@ use tokio::time::Instant;
 use crate::ReplicaDesc;
 use crate::clock::saturating_ms;
 
-/// Clocks that differ by less are not reported. Those that are kept by NTP differ by milliseconds; this
-/// is far below the failover timeout.
+/// Smaller differences are not reported. Clocks synchronized by NTP differ by milliseconds; this is
+/// far below the failover timeout.
 const TOLERATED: Duration = Duration::from_secs(5);
-/// Entries of an alive cluster come several times in it. What was seen before the last whole one of
-/// these is over.
+/// A window in which an active cluster's entries arrive several times. Differences from before the
+/// last complete window are over.
 const WINDOW: Duration = Duration::from_secs(5 * 60);
 
 /// Another distributor's clock is ahead of this one's, or this one's is behind.
@@ -28,9 +28,9 @@ const WINDOW: Duration = Duration::from_secs(5 * 60);
 pub struct ClockSkew {
     /// When it was first seen, Unix ms of this clock.
     pub since_ms: i64,
-    /// By how much at least, ms: the most that was seen within the last five to ten minutes.
+    /// The minimum difference, ms: the largest one seen within the last five to ten minutes.
     pub ahead_ms: i64,
-    /// The tenant of the entry that told of it last.
+    /// The tenant of the last entry that showed it.
     pub tenant: String,
     /// Its cluster.
     pub cluster: String,
@@ -48,7 +48,7 @@ pub(crate) struct ClockSkews {
 struct Episode {
     shown: ClockSkew,
     window_began: Instant,
-    /// The most in the window, and in the one before.
+    /// The largest difference in the window, and in the previous one.
     most_ms: [i64; 2],
 }
 
@@ -76,13 +76,13 @@ impl ClockSkews {
         }
     }
 
-    /// Shown while it is there.
+    /// The current skew, if any.
     pub(crate) fn current(&self) -> Option<ClockSkew> {
         let episode = lock(&self.episode);
         episode.as_ref().map(|episode| episode.shown.clone())
     }
 
-    /// To be called with each entry that arrives.
+    /// Must be called with each entry that arrives.
     pub(crate) fn note(&self, tenant: &str, cluster: &str, desc: &ReplicaDesc, now_ms: i64) {
         let newest_ms = desc.received_at.max(desc.elected_at).max(desc.deleted_at);
         let ahead_ms = newest_ms.saturating_sub(now_ms);
@@ -115,12 +115,13 @@ impl ClockSkews {
                 replica,
                 seconds,
                 "the clock of another distributor is ahead of this one's, or this one's is \
-                     behind: failovers come late and elections can be lost; keep all clocks by NTP"
+                     behind: failovers are late and elections can be lost; synchronize all \
+                     clocks by NTP"
             );
         }
     }
 
-    /// To be called now and then: ends an episode.
+    /// Must be called regularly: ends an episode.
     pub(crate) fn settle(&self) {
         let mut current = lock(&self.episode);
         let Some(episode) = &mut *current else {

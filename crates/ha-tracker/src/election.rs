@@ -1,4 +1,4 @@
-//! The election rule: a pure function of what is stored, who asks, and the time.
+//! The election rule: a pure function of the stored entry, the candidate, and the time.
 
 use std::fmt;
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub struct Timeouts {
     pub sample_failover: Duration,
 }
 
-/// Who would like to be written into the store.
+/// The replica that may be written to the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Candidate<'a> {
     /// The replica.
@@ -28,10 +28,10 @@ pub struct Candidate<'a> {
     pub sample_ms: Option<i64>,
 }
 
-/// What the rule says.
+/// The result of the rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// Leave what is stored.
+    /// Keep the stored entry.
     Keep(KeepReason),
     /// The elected replica is alive: store this newer time.
     Refresh(ReplicaDesc),
@@ -84,7 +84,7 @@ impl fmt::Display for ElectReason {
 /// Decides what to store for `candidate`, given what is stored now.
 ///
 /// `changes_before` is the number of changes that an earlier attempt of the same compare-and-swap
-/// saw; a cluster whose entry vanishes in between keeps counting from there.
+/// saw; if the entry is deleted in between, counting continues from there.
 pub fn decide(
     current: Option<&ReplicaDesc>,
     candidate: &Candidate<'_>,

@@ -8,16 +8,16 @@ use tokio_util::sync::CancellationToken;
 use crate::cache::{Cache, ElectionChange, ElectionState};
 use crate::ready::Ready;
 
-/// What a watcher is told.
+/// An event of a watch.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum ElectionEvent {
-    /// All elections: what is not in it, is not elected (any more). Comes first, and after
+    /// All elections; clusters that are not in it have none (any more). Comes first, and after
     /// [`ElectionEvent::Lagged`].
     State(Arc<ElectionState>),
-    /// A replica was elected, or a cluster was forgotten.
+    /// A replica was elected, or a cluster was removed.
     Changed(Arc<ElectionChange>),
-    /// The watcher was too slow, and so many changes were left out. The state follows.
+    /// The watcher was too slow, and this many changes were skipped. The state follows.
     Lagged(u64),
 }
 
@@ -33,7 +33,7 @@ pub struct ElectionWatch {
 }
 
 impl ElectionWatch {
-    /// From now on. Waits for `ready`, and ends at the `shutdown`.
+    /// Follows changes from now on. Waits for `ready`, and ends at `shutdown`.
     pub(crate) fn new(cache: Arc<Cache>, ready: Arc<Ready>, shutdown: CancellationToken) -> Self {
         Self {
             changes: cache.subscribe(),
@@ -62,7 +62,7 @@ impl ElectionWatch {
         }
         loop {
             match self.changes.recv().await {
-                // It was in the state already.
+                // It was already in the state.
                 Ok(change) if change.sequence <= self.known => {}
                 Ok(change) => return Some(ElectionEvent::Changed(change)),
                 Err(broadcast::error::RecvError::Lagged(missed)) => {

@@ -32,22 +32,22 @@ const MAX_NAME: usize = 1024;
 const PAGE_BYTES: usize = 64 << 10;
 /// Calls of `Check` at a time.
 const MAX_CHECKS: usize = 2_000;
-/// How long one may take, should the store hang.
+/// How long one may take, for example if the store hangs.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
-/// Tenants that `Check` brings into the tracker.
+/// Most tenants that `Check` adds to the tracker.
 const MAX_TENANTS: u64 = 100_000;
 /// Streams of `WatchElections` at a time.
 const MAX_WATCHERS: usize = 10_000;
-/// Bytes of a request: its three names and what is around them.
+/// Bytes of a request: its three names and their encoding.
 const MAX_REQUEST: usize = 64 << 10;
 
-/// What a tenant must be; an error says what is wrong.
+/// The rule for tenant names; an error says what is wrong.
 pub type TenantRule = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
-/// Serves a tracker. `tenant_rule` decides which tenants there can be; whatever it says, a tenant is
-/// not empty and has no `/`. Once `draining`, watchers are told to go elsewhere, with UNAVAILABLE.
+/// Serves a tracker. `tenant_rule` decides which tenant names are valid; a tenant must also not be
+/// empty and have no `/`. Once `draining`, streams of watchers end with UNAVAILABLE.
 ///
-/// Add it to a server of tonic's, with TLS and whatever else that one is to have.
+/// Add it to a tonic server, which brings TLS and other settings.
 pub fn service(
     tracker: Arc<HaTracker>,
     tenant_rule: TenantRule,
@@ -78,13 +78,13 @@ impl TrackerService {
     fn tenant(&self, tenant: &str) -> Result<(), Status> {
         let checked = match tenant {
             "" => Err("it is empty".to_owned()),
-            tenant if tenant.contains('/') => Err("it has a '/' in it".to_owned()),
+            tenant if tenant.contains('/') => Err("it contains a '/'".to_owned()),
             tenant => (self.tenant_rule)(tenant),
         };
         checked.map_err(|problem| Status::invalid_argument(format!("tenant: {problem}")))
     }
 
-    /// An empty one stands for all.
+    /// An empty one means all.
     fn any_tenant(&self, tenant: &str) -> Result<(), Status> {
         match tenant {
             "" => Ok(()),
@@ -120,8 +120,9 @@ fn message(election: &cache::Election) -> Election {
     }
 }
 
-/// At most `most` elections after `after`, and not many more than [`PAGE_BYTES`]: far below the 4 MiB
-/// that clients take by default, and little to wait for a slow one. And whether these are the last.
+/// At most `most` elections after `after`, and whether these are the last. Not many more than
+/// [`PAGE_BYTES`]: far below the 4 MiB that clients accept by default, and small enough for slow
+/// clients.
 fn page(
     state: &ElectionState,
     tenant: &str,
@@ -163,7 +164,7 @@ impl ha_tracker_server::HaTracker for TrackerService {
         };
         let Ok(_checking) = self.checks.try_acquire() else {
             return Err(Status::unavailable(format!(
-                "{MAX_CHECKS} checks are under way already; retry later"
+                "{MAX_CHECKS} checks are already in progress; retry later"
             )));
         };
         let checked = tokio::time::timeout(
@@ -249,7 +250,7 @@ impl ha_tracker_server::HaTracker for TrackerService {
             .try_acquire_owned()
             .map_err(|_| {
                 Status::resource_exhausted(format!(
-                    "this tracker has {MAX_WATCHERS} watchers already"
+                    "this tracker already has {MAX_WATCHERS} watchers"
                 ))
             })?;
         let watcher = Watcher {
@@ -267,7 +268,7 @@ impl ha_tracker_server::HaTracker for TrackerService {
         });
         let end = stream::once(async {
             Err(Status::unavailable(
-                "the HA tracker is shutting down; watch another",
+                "the HA tracker is shutting down; watch another distributor",
             ))
         });
         let until = Box::pin(draining.cancelled_owned());
@@ -275,14 +276,14 @@ impl ha_tracker_server::HaTracker for TrackerService {
     }
 }
 
-/// One stream. It is asked for the next event when the client has room for it, and keeps nothing in
-/// between but where it is.
+/// One stream. It is polled for the next event when the client has room for it; in between, it
+/// keeps only its position.
 struct Watcher {
     tracker: Arc<HaTracker>,
     watch: ElectionWatch,
     /// Empty for all.
     tenant: String,
-    /// Where the state goes on, while it is told.
+    /// Position in the state, while it is being sent.
     next: Option<Position>,
     _permit: OwnedSemaphorePermit,
 }
@@ -300,8 +301,8 @@ impl Watcher {
                 return Some(Event::State(self.state(&from)));
             }
             match self.watch.next().await? {
-                // Not kept: the parts are of whatever is the state when they are sent, and each
-                // change since the first part follows.
+                // The state is not kept: each part is taken from the current state when it is sent,
+                // and each change since the first part follows.
                 ElectionEvent::State(_) => self.next = Some(Position::First),
                 ElectionEvent::Lagged(missed) => return Some(Event::Lagged(Lagged { missed })),
                 ElectionEvent::Changed(change) => {

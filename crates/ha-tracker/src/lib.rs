@@ -1,11 +1,11 @@
-//! Elects one replica per (tenant, cluster) of highly available senders, and tells of each sample
-//! whether it comes from the elected one.
+//! Elects one replica per (tenant, cluster) of highly available senders, and decides for each
+//! sample whether it comes from the elected one.
 //!
 //! - [`election::decide`] is the rule, a pure function.
 //! - [`HaTracker`] applies it: it answers from a cache without locks, keeps the elections in a
-//!   [`kv_core::Store`], follows what others write there, fails over when the elected replica goes
-//!   silent and cleans up after clusters that are gone.
-//! - [`HaTracker::watch`] tells of every election.
+//!   [`kv_core::Store`], follows the writes of other trackers, fails over when the elected replica
+//!   goes silent, and removes clusters that no longer send.
+//! - [`HaTracker::watch`] reports every election.
 //! - With the feature `grpc`, `grpc::service` offers all of this to other programs.
 //!
 //! ```
@@ -38,7 +38,7 @@
 //! ```
 //!
 //! This crate knows the store contract only, never a backend, and does no network I/O of its own.
-//! Any number of trackers can live in one process; they share nothing but the store they are given.
+//! Any number of trackers can live in one process; they share only the store that they are given.
 
 mod atomic_time;
 mod cache;

@@ -1,4 +1,4 @@
-//! What a tenant may set for itself, and what the tracker can keep.
+//! Settings of a tenant, and the rules about them.
 
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use crate::election::Timeouts;
 const UPDATE_TIMEOUT: &str = "ha_tracker_update_timeout";
 const JITTER_MAX: &str = "ha_tracker_update_timeout_jitter_max";
 const FAILOVER_TIMEOUT: &str = "ha_tracker_failover_timeout";
-/// What the failover timeout must exceed the times of an update by: a write, and clocks that differ.
+/// The failover timeout must exceed the times of an update by this much: for a write, and for
+/// clocks that differ.
 const MARGIN: Duration = Duration::from_secs(1);
 
 settings! {
@@ -51,8 +52,8 @@ settings! {
             default = "30s"
         )]
         pub failover_timeout: Duration,
-        /// Also wait until the samples of the other replica are newer by this much than the last
-        /// of the elected one. 0 disables this condition.
+        /// Also wait until the samples of the other replica are newer than the last sample of the
+        /// elected one by this much. 0 disables this condition.
         #[setting(
             name = "ha_tracker_sample_failover_timeout",
             flag = "failover-sample-timeout",

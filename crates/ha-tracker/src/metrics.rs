@@ -1,7 +1,7 @@
 //! The tracker's metrics, with the names of Mimir.
 //!
-//! What belongs to a cluster is read from the cache when metrics are scraped: its series appear and
-//! disappear with its entry, and the hot path keeps no second copy.
+//! Series of a cluster are read from the cache when metrics are scraped: they appear and disappear
+//! with its entry, and the hot path keeps no second copy.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,12 +18,12 @@ use prometheus_client::registry::Registry;
 use crate::cache::Cache;
 use crate::cluster::Cluster;
 
-/// What the background tasks count, each with its own.
+/// The counters of the background tasks.
 #[derive(Debug)]
 pub(crate) struct TrackerMetrics {
     pub(crate) follow: FollowMetrics,
     pub(crate) cleanup: CleanupMetrics,
-    /// Values in the store that are no elections, whichever task finds them.
+    /// Values in the store that are not elections, found by any task.
     pub(crate) undecodable: Counter,
     /// Seconds; 0 without skew.
     pub(crate) clock_skew: Gauge<f64, AtomicU64>,
@@ -90,8 +90,8 @@ impl TrackerMetrics {
         let clock_skew = Gauge::<f64, AtomicU64>::default();
         registry.register(
             "cortex_ha_tracker_clock_skew_seconds",
-            "By how much another distributor's clock is ahead of this one's, as far as what it writes \
-             tells, in seconds; 0 below 5 s",
+            "By how much another distributor's clock is ahead of this one's, at least, according \
+             to the times that it writes, in seconds; 0 below 5 s",
             clock_skew.clone(),
         );
         Self {

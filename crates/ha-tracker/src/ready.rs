@@ -1,4 +1,4 @@
-//! Whether the tracker knows what its store knew when it started.
+//! Whether the tracker has read everything that was in its store when it started.
 
 use tokio::sync::watch;
 

@@ -1,4 +1,4 @@
-//! What pages and programs are shown of a cluster: its election, and which replicas were seen when.
+//! The status of a cluster for pages and programs: its election, and when its replicas were seen.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use crate::clock::saturating_ms;
 use crate::cluster::{Cluster, Sightings};
 use crate::election::Timeouts;
 
-/// A replica as this tracker saw it: its requests to other distributors are not in it.
+/// A replica as seen by this tracker; its requests to other distributors are not included.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplicaStatus {
     /// The replica.
     pub replica: String,
-    /// When its last request came, Unix ms; `None` if none came here.
+    /// When its last request arrived, Unix ms; `None` if none arrived here.
     pub seen_ms: Option<i64>,
     /// Time of the earliest sample in that request, Unix ms; `None` if it had none.
     pub sample_ms: Option<i64>,
@@ -32,7 +32,7 @@ pub struct ClusterStatus {
     pub failover_in_ms: i64,
     /// The elected replica.
     pub elected: ReplicaStatus,
-    /// Other replicas that were seen here, at most four. The one to take over comes first: the one that
+    /// Other replicas that were seen here, at most four, the next to take over first: the one that
     /// has sent steadily for the longest time, then the one that was seen last.
     pub others: Vec<ReplicaStatus>,
 }

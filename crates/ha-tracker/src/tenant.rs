@@ -1,6 +1,6 @@
-//! What a tenant may be called: it is a part of every key.
+//! Rules for tenant names, which are a part of every key.
 
-/// Why a tenant's name cannot be one. The rules are Mimir's.
+/// Why a tenant name is not valid. The rules are Mimir's.
 pub fn validate_tenant(name: &str) -> Result<(), String> {
     const MAX: usize = 150;
     if name.is_empty() {

@@ -8,7 +8,7 @@ use crate::election::Timeouts;
 use crate::limits::TenantLimits;
 
 /// A cluster is polled this many times per update timeout. More often than once, so that a failover
-/// comes soon after it is due; polling costs no I/O.
+/// happens soon after it is due; polling costs no I/O.
 const POLLS_PER_UPDATE_TIMEOUT: u32 = 5;
 /// Bounds of the time between two polls.
 const MIN_POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -18,7 +18,7 @@ const IDLE_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// The timeout of one compare-and-swap is the update timeout, but no less than this: a call that
 /// hangs must not keep other clusters from being refreshed.
 const MIN_CALL_TIMEOUT: Duration = Duration::from_secs(5);
-/// What it may take to write all that is due.
+/// Time to write all entries that are due.
 const TIME_TO_WRITE: Duration = Duration::from_secs(1);
 
 /// The limits of the tenants, and this tracker's place in the range of the jitter.
@@ -64,8 +64,8 @@ impl Timing {
         limits.update_timeout.max(MIN_CALL_TIMEOUT)
     }
 
-    /// In this time every tracker that sees an elected replica refreshes its entry, once the store
-    /// is back: a call that hangs ends, the next poll comes, all is written.
+    /// Time in which every tracker that sees an elected replica refreshes its entry after the store
+    /// is back: a hanging call ends, the next poll comes, all due entries are written.
     pub(crate) fn refresh_time(&self, tenant: &str) -> Duration {
         let limits = self.limits.ha_limits(tenant);
         self.call_timeout(tenant)

@@ -1,4 +1,4 @@
-//! [`HaTracker`]: the answers to checks, and the handle of its tasks.
+//! [`HaTracker`]: the checks, and the handle of its tasks.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -29,7 +29,7 @@ use crate::timing::Timing;
 use crate::writer::Writer;
 
 settings! {
-    /// What a tracker is made of, besides its store and its limits.
+    /// Options of a tracker, besides its store and its limits.
     pub struct TrackerConfig {
         /// Expose cortex_ha_tracker_elected_replica_status, with the elected replica as a label.
         #[setting(
@@ -79,7 +79,7 @@ impl HaTracker {
     /// Starts a tracker over `store`, whose keys are `<tenant>/<cluster>` (put a
     /// [`kv_core::PrefixStore`] before it). Must be called inside a tokio runtime.
     ///
-    /// It answers at once; [`HaTracker::ready`] tells when it knows what the store knew.
+    /// It answers at once; [`HaTracker::ready`] waits until it has read the store.
     pub fn start(
         store: Arc<dyn Store<ReplicaDesc>>,
         limits: Arc<dyn TenantLimits>,
@@ -130,7 +130,7 @@ impl HaTracker {
         (tracker, TrackerHandle { shutdown, tasks })
     }
 
-    /// Gives each task what it may touch.
+    /// Gives each task the parts that it may touch.
     fn start_tasks(
         &self,
         store: Arc<dyn Store<ReplicaDesc>>,
@@ -187,7 +187,7 @@ impl HaTracker {
         tasks
     }
 
-    /// Whether the cache holds what the store held when the tracker started.
+    /// Whether the cache has everything that was in the store when the tracker started.
     pub fn is_ready(&self) -> bool {
         self.ready.get()
     }
@@ -210,9 +210,9 @@ impl HaTracker {
             .unwrap_or(Lookup::Unknown)
     }
 
-    /// Answers for a known cluster and remembers that the replica was seen; `None` if the cluster
-    /// is unknown. No I/O and no lock; it allocates only for a replica that
-    /// is not elected and not remembered.
+    /// Checks a replica of a known cluster and records the sighting; `None` if the cluster is
+    /// unknown. No I/O and no lock; it allocates only for a replica that is not elected and not
+    /// remembered.
     pub fn check_cached(&self, sighting: &Sighting<'_>) -> Option<Outcome> {
         let elected = self.cache.observe(sighting)?;
         Some(match elected {
@@ -221,14 +221,14 @@ impl HaTracker {
         })
     }
 
-    /// Answers for any cluster. An unknown one is looked up, or its replica elected, in the store
-    /// first; any number of concurrent checks of one cluster share one such call. Dropping the
+    /// Checks a replica of any cluster. An unknown cluster is read from the store, or its replica
+    /// elected there, first; concurrent checks of one cluster share one such call. Dropping the
     /// future does not stop a call that has begun.
     pub async fn check(&self, sighting: &Sighting<'_>) -> Result<Outcome, TrackerError> {
         self.check_within(sighting, None).await
     }
 
-    /// As [`HaTracker::check`], for no more than so many tenants; `None` = no limit.
+    /// As [`HaTracker::check`], with a limit of tenants; `None` = no limit.
     pub(crate) async fn check_within(
         &self,
         sighting: &Sighting<'_>,
@@ -272,8 +272,8 @@ impl HaTracker {
     pub fn cluster_count(&self) -> usize {
         self.cache.len()
     }
-    /// What the failover of a cluster waits for, seen from a replica that is not elected, after a check
-    /// of it; `None` while the elected one is not silent, which costs no allocation.
+    /// What the failover of a cluster is waiting for, for a replica that is not elected, after a
+    /// check of it; `None` while the elected one is not silent, which costs no allocation.
     pub fn failover_outlook(
         &self,
         tenant: &str,
@@ -291,21 +291,21 @@ impl HaTracker {
             .flatten()
     }
 
-    /// All elections now, by tenant and cluster. The first call reads every cluster; after that a
-    /// state costs nothing, and each election a little.
+    /// All current elections, by tenant and cluster. The first call reads every cluster; after that
+    /// a state is free, and each election costs a little.
     pub fn election_state(&self) -> Arc<ElectionState> {
         self.cache.election_state()
     }
 
-    /// A state that has all that any watcher has been told.
+    /// A state that includes everything that any watcher has received.
     #[cfg(feature = "grpc")]
     pub(crate) fn last_election_state(&self) -> Arc<ElectionState> {
         self.cache.last_election_state()
     }
 
     /// Follows the elections from now on: first the state, then each change. Any number of watchers
-    /// share their memory; one that is more than 1024 changes behind is told so, and given the state
-    /// again.
+    /// share their memory; one that is more than 1024 changes behind receives
+    /// [`ElectionEvent::Lagged`] and the state again.
     pub fn watch(&self) -> ElectionWatch {
         ElectionWatch::new(
             Arc::clone(&self.cache),
@@ -339,13 +339,13 @@ impl HaTracker {
         })
     }
 
-    /// Whether another distributor's clock is ahead of this one's by more than five seconds, as far as
-    /// what it writes tells. Over once nothing told of it for five to ten minutes.
+    /// Whether another distributor's clock is more than five seconds ahead of this one's, according
+    /// to the times that it writes. Over when no entry has shown this for five to ten minutes.
     pub fn clock_skew(&self) -> Option<ClockSkew> {
         self.clock_skews.current()
     }
 
-    /// The trouble with the store, if there is any: since when it is unreachable or slow. It is over
+    /// The outage of the store, if there is one: since when it is unreachable or slow. It is over
     /// once the store has answered in time for ten seconds.
     pub fn store_trouble(&self) -> Option<StoreTrouble> {
         self.troubles.current()
@@ -359,8 +359,8 @@ impl HaTracker {
 }
 
 impl TrackerHandle {
-    /// Waits for a task that ends before [`TrackerHandle::shutdown`]: a bug, whose panic this
-    /// tells. The tracker cannot be relied on afterwards.
+    /// Waits for a task that ends before [`TrackerHandle::shutdown`]: a bug; the error has its
+    /// panic. The tracker cannot be relied on afterwards.
     pub async fn failed(&mut self) -> TaskFailed {
         self.tasks.failed().await
     }

@@ -14,7 +14,7 @@ use crate::store_health::{SLOW_CALL, StoreHealth, Troubles};
 use crate::timing::Timing;
 use crate::{ReplicaDesc, desc};
 
-/// Applies the rule to what is stored, and takes the outcome into the cache.
+/// Applies the rule to the stored entry, and the outcome to the cache.
 pub(crate) struct Writer {
     store: Arc<dyn Store<ReplicaDesc>>,
     cache: Arc<Cache>,
@@ -25,7 +25,7 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// `undecodable` counts values in the store that are no elections.
+    /// `undecodable` counts values in the store that are not elections.
     pub(crate) fn new(
         store: Arc<dyn Store<ReplicaDesc>>,
         cache: Arc<Cache>,
@@ -55,9 +55,9 @@ impl Writer {
         self.write(tenant, cluster, candidate, now_ms, None).await
     }
 
-    /// Writes for a cluster that is in the cache. A failover is left to the next poll if it took
-    /// longer than `read_limit` to read the entry: the store hung, and others may be about to
-    /// refresh it.
+    /// Writes for a cluster that is in the cache. If reading the entry took longer than
+    /// `read_limit`, a failover is left to the next poll: the store hung, and other trackers may be
+    /// about to refresh the entry.
     pub(crate) async fn update(
         &self,
         tenant: &str,
@@ -122,7 +122,7 @@ impl Writer {
                 known.cas.fetch_add(1, Ordering::Relaxed)
             })
         };
-        // A failed call counts too, if the cluster is known; a first one once it is.
+        // A failed call counts too, if the cluster is known; the first call counts once it is.
         let outcome = outcome.inspect_err(|_| {
             count();
         })?;
@@ -138,7 +138,7 @@ impl Writer {
     }
 }
 
-/// Times a call, also one that is given up.
+/// Measures a call, even if it is cancelled.
 struct Timer<'a> {
     health: &'a StoreHealth,
     began: Instant,

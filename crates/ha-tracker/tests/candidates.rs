@@ -1,4 +1,4 @@
-//! Who takes over when several replicas could.
+//! Which replica takes over when several could.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed check panics")]
 
@@ -145,7 +145,7 @@ async fn a_replica_that_is_not_elected_is_told_what_the_failover_waits_for() {
                 "due in {:.1} s",
                 (30_000 - silent_ms) as f64 / 1000.0
             )),
-            30_000.. => Some("due at the tracker's next look, within 3.0 s".to_owned()),
+            30_000.. => Some("due at the tracker's next poll, within 3.0 s".to_owned()),
         };
         match (&expected, &says) {
             (Some(expected), Some(says)) => assert!(says.contains(expected), "{second}: {says}"),
@@ -157,7 +157,7 @@ async fn a_replica_that_is_not_elected_is_told_what_the_failover_waits_for() {
             fleet.send(0, "c", "once").await;
             let says = outlook("once").unwrap();
             assert!(
-                says.starts_with("failover to \"r2\", which has sent steadily, "),
+                says.starts_with("failover to \"r2\", which sends steadily, "),
                 "{says}"
             );
         }

@@ -38,7 +38,8 @@ async fn a_store_that_was_down_longer_than_the_failover_timeout_changes_nothing(
     assert_eq!(stored.elected_changes, 0);
 }
 
-/// Each tracker sees one replica only, while the store is unavailable for `outage_s`: `away` says how.
+/// Each tracker sees one replica only, while the store is unavailable for `outage_s`, in the way of
+/// `away`.
 async fn only_the_elected_replica_is_ever_accepted(
     outage_s: u32,
     [first, other]: [usize; 2],

@@ -1,4 +1,5 @@
-//! What operators are told once from beginning to end: trouble with the store, clocks that differ.
+//! Conditions that are logged once at their beginning and once at their end: outages of the store,
+//! clocks that differ.
 
 #![allow(clippy::unwrap_used, reason = "a failed check panics")]
 
@@ -51,12 +52,12 @@ async fn trouble_with_the_store_has_one_line_at_each_end() {
     let fleet = Fleet::start(1, limits()).await;
     fleet.send(0, "c", "r1").await;
     for step in 0..200 {
-        // A store that answers now and then is in trouble all the time.
+        // A store that answers only from time to time is failing all the time.
         fleet.faults.fail(step < 100 && step % 10 < 8);
         fleet.advance(Duration::from_secs(1)).await;
         assert_eq!(fleet.send(0, "c", "r1").await, Verdict::Accepted);
     }
-    let began = log.lines_with("is in trouble");
+    let began = log.lines_with("store is failing");
     assert_eq!(began.len(), 1, "{began:?}");
     assert!(began[0].contains("switched off by the test"), "{began:?}");
     let ended = log.lines_with("store answers again");

@@ -103,8 +103,8 @@ impl<'m> Decoding<'m> {
         }
         if length > self.plausible {
             return Err(Rejection::malformed(format!(
-                "the message of {} bytes decompresses to more than {} bytes, which no batch of \
-                 series does; fix the client, or send it less compressed",
+                "the message of {} bytes decompresses to more than {} bytes, which a batch of \
+                 series never does; fix the client, or compress less",
                 self.compressed, self.plausible,
             )));
         }
@@ -220,7 +220,10 @@ mod tests {
         let (decoded, held) = decode(Compression::Gzip, &bomb);
         let error = decoded.unwrap_err();
         assert_eq!(error.cause(), Some(Cause::Malformed));
-        assert!(error.message().contains("no batch of series"), "{error}");
+        assert!(
+            error.message().contains("a batch of series never does"),
+            "{error}"
+        );
         assert!(held <= FREE_EXPANSION + 1, "{held}");
         // Little is expanded whatever it is.
         let little = vec![0; FREE_EXPANSION as usize];

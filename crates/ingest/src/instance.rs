@@ -128,7 +128,7 @@ impl Collector for InstanceCollector {
         encoder
             .encode_descriptor(
                 "cortex_distributor_inflight_push_requests_bytes",
-                "Memory in bytes that inflight push requests hold in distributor",
+                "Memory in bytes that inflight push requests use in distributor",
                 None,
                 MetricType::Gauge,
             )?

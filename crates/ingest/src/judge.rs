@@ -73,8 +73,8 @@ pub(crate) async fn judge(
         if let Some(problem) = &group.problem {
             judged.refuse(index, Discarded::HaLabelNotUtf8, || {
                 format!(
-                    "{problem}; the samples of such series were dropped, the rest of the request \
-                     was not: fix the sender"
+                    "{problem}; samples of such series were dropped, the rest of the request was \
+                     processed: fix the sender"
                 )
             });
             continue;

@@ -39,15 +39,15 @@ impl Tenancy {
         };
         let names = header.to_str().map_err(|_| {
             invalid(
-                "the header X-Scope-OrgID contains other than visible ASCII characters".to_owned(),
+                "the header X-Scope-OrgID must contain only visible ASCII characters".to_owned(),
             )
         })?;
         let name =
             one_of(names).map_err(|problem| invalid(format!("header X-Scope-OrgID: {problem}")))?;
         if given.next().is_some() {
             return Err(invalid(
-                "the header X-Scope-OrgID is there more than once: a request belongs to one tenant, \
-                 and a proxy on the way may have taken another one than this instance would"
+                "the header X-Scope-OrgID occurs more than once: a request belongs to one \
+                 tenant, and a proxy may have used another value than this instance would"
                     .to_owned(),
             ));
         }

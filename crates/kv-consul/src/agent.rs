@@ -1,8 +1,8 @@
 //! Requests to one Consul agent.
 //!
-//! consulrs's endpoint types say what is asked. Its own client is not used: it encodes keys twice,
-//! lets `..` climb out of a key's prefix, throws the headers of a 404 away (they hold the index
-//! that a watch needs), and logs every request.
+//! consulrs's endpoint types describe the requests. Its own client is not used: it encodes keys
+//! twice, lets `..` leave a key's prefix, discards the headers of a 404 (which have the index that
+//! a watch needs), and logs every request.
 
 use std::error::Error;
 use std::time::Duration;
@@ -17,11 +17,12 @@ use rustls::ClientConfig;
 use crate::config::{ConfigError, ConsulConfig};
 use crate::key;
 
-/// Largest answer, bytes: some hundred thousand keys. More is an error, not memory.
+/// Largest answer, bytes: a few hundred thousand keys. A larger one is an error, so that it cannot
+/// use up memory.
 const MAX_ANSWER: usize = 256 << 20;
 /// Longest text of a refusal that is passed on, bytes.
 const MAX_MESSAGE: usize = 512;
-/// Attempts of a read that hangs, within the time of a call.
+/// Attempts of a read that hangs, within the timeout of a call.
 const READS_PER_CALL: u32 = 3;
 /// How long an idle connection is kept.
 const IDLE_CONNECTION: Duration = Duration::from_secs(60);
@@ -29,7 +30,7 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(60);
 /// How fresh an answer must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Consistency {
-    /// Any server's.
+    /// Any server may answer.
     Stale,
     /// The leader's.
     Leader,
@@ -37,10 +38,10 @@ pub(crate) enum Consistency {
     Quorum,
 }
 
-/// A query that waits for news.
+/// A query that waits for changes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Blocking {
-    /// What is known; news are later.
+    /// The index of what is known; changes have a larger one.
     pub(crate) index: u64,
     pub(crate) wait: Duration,
 }
@@ -90,7 +91,7 @@ impl Agent {
             .pool_idle_timeout(IDLE_CONNECTION);
         http = match tls {
             Some(tls) => http.tls_backend_preconfigured(tls),
-            // Never used, but without it the builder looks for a provider of the whole process.
+            // Never used, but without it the builder needs a process-wide provider.
             None => http.tls_backend_preconfigured(no_tls()?),
         };
         Ok(Self {
@@ -107,7 +108,7 @@ impl Agent {
         &self.base
     }
 
-    /// Asks, once. The caller bounds the time.
+    /// Sends the request once. The caller bounds the time.
     pub(crate) async fn ask<E: Endpoint>(
         &self,
         endpoint: E,
@@ -115,7 +116,8 @@ impl Agent {
         blocking: Option<Blocking>,
         repeat: Repeat,
     ) -> Result<Answer, Failure> {
-        // What else is printable differs between versions of Consul; of ASCII it is certain.
+        // For other characters, versions of Consul differ about what is printable; for ASCII they
+        // agree.
         let printable = endpoint.path().is_ascii();
         let wire = Wire {
             agent: self,
@@ -138,8 +140,8 @@ impl Agent {
             }
             Ok((status, headers, body))
         };
-        // A read that hangs is worth another attempt, perhaps on another connection. A write is not
-        // repeated, and a blocking query has a bound of its own.
+        // A read that hangs may succeed on another connection. A write is not repeated, and a
+        // blocking query has its own time limit.
         let timeout = match (repeat, blocking) {
             (Repeat::Safe, None) => self.timeout / READS_PER_CALL,
             _ => Duration::MAX,
@@ -165,7 +167,7 @@ impl Agent {
             200 | 404 if header("x-consul-knownleader") == Some("false") => Err(
                 Failure::transient(format!("{}: Consul has no leader", self.base)),
             ),
-            // Consul's own 404 has an index; a proxy's has not.
+            // Consul's own 404 has an index; a proxy's does not.
             404 if header("x-consul-index").is_none() => {
                 Err(self.refused(status, &body, repeat, printable))
             }
@@ -203,7 +205,8 @@ impl Agent {
             ""
         };
         let text = format!("{}: {status} {}{hint}", self.base, body.trim());
-        // Consul's own words for a request that reached no leader; other 500s may have had effect.
+        // Consul's texts for a request that reached no leader; after other 500s the request may
+        // have taken effect.
         let nothing_done = ["No cluster leader", "No known Consul servers"]
             .iter()
             .any(|words| body.contains(words));
@@ -235,7 +238,7 @@ fn no_tls() -> Result<ClientConfig, ConfigError> {
     Ok(config)
 }
 
-/// Gives consulrs's requests the right bytes.
+/// Encodes consulrs's requests with the right bytes.
 struct Wire<'a> {
     agent: &'a Agent,
     consistency: Consistency,

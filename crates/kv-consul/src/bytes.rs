@@ -24,11 +24,10 @@ pub struct ConsulBytes {
 }
 
 impl ConsulBytes {
-    /// Of the agent that `config` names, with `tls` towards an `https://` host. Connects to nothing
-    /// yet.
+    /// Uses the agent that `config` names, with `tls` for an `https://` host. Does not connect yet.
     ///
     /// # Errors
-    /// When the configuration cannot work, whatever the state of the agent.
+    /// The configuration cannot work, regardless of the state of the agent.
     pub fn new(config: &ConsulConfig, tls: Option<ClientConfig>) -> Result<Self, ConfigError> {
         let watch_burst_size = config.burst()?;
         Ok(Self {
@@ -38,7 +37,7 @@ impl ConsulBytes {
         })
     }
 
-    /// Reads, from the leader at least.
+    /// Reads from the leader, or with a quorum.
     async fn ask(&self, request: impl Endpoint) -> Result<Answer, Failure> {
         let consistency = if self.agent.consistent_reads {
             Consistency::Quorum

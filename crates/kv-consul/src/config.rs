@@ -1,4 +1,4 @@
-//! How to reach an agent, and what can be wrong with that.
+//! Settings of a Consul agent, and their mistakes.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use url::Url;
 settings! {
     /// How to reach Consul. Names, defaults and meaning are those of dskit's `consul.*`.
     ///
-    /// A blocking query, which is how a watch asks, has its waiting time (10 s) on top of
+    /// A blocking query of a watch may take its waiting time (10 s) in addition to
     /// `http_client_timeout`.
     #[serde(deny_unknown_fields)]
     pub struct ConsulConfig {
-        /// Host and port of the agent; with https:// in front, TLS.
+        /// Host and port of the agent; https:// in front selects TLS.
         #[setting(
             flag = "hostname",
             kind = Kind::Text,
@@ -22,24 +22,24 @@ settings! {
             nonzero
         )]
         pub host: SecretUrl,
-        /// ACL token, which must allow key:write below the prefix.
+        /// ACL token; it must allow key:write below the prefix.
         #[setting(flag = "acl-token", kind = Kind::Text, default = "", secret)]
         pub acl_token: Option<Secret>,
         /// How long a call may take, its retries included.
         #[setting(flag = "client-timeout", kind = Kind::Duration, default = "20s", nonzero)]
         pub http_client_timeout: Duration,
-        /// Have every answer confirmed by a quorum of its servers. When false, a watch takes any
-        /// server's answer, and what a compare-and-swap reads comes from the leader.
+        /// Have a quorum of servers confirm every answer. When false, watches may be answered by
+        /// any server, and the reads of a compare-and-swap by the leader.
         #[setting(flag = "consistent-reads", kind = Kind::Bool, default = "false")]
         pub consistent_reads: bool,
-        /// How often per second the watch may ask, each time for all keys. 0 for no limit.
+        /// Most queries of the watch per second; each reads all keys. 0 for no limit.
         #[setting(flag = "watch-rate-limit", kind = Kind::Float, default = "1")]
         pub watch_rate_limit: f64,
-        /// How often the watch may ask at once before watch_rate_limit holds it back.
+        /// Queries that the watch may send at once before watch_rate_limit applies.
         #[setting(flag = "watch-burst-size", kind = Kind::Unsigned, default = "1")]
         pub watch_burst_size: u64,
-        /// Pause before a compare-and-swap that lost against another is tried again; half of it
-        /// longer or shorter.
+        /// Pause before a compare-and-swap that lost against another one is tried again; it varies
+        /// randomly by half.
         #[setting(flag = "cas-retry-delay", kind = Kind::Duration, default = "1s")]
         pub cas_retry_delay: Duration,
     }
@@ -49,22 +49,22 @@ settings! {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// No agent has this address.
+    /// Not the address of an agent.
     #[error("host: got {host:?}; must be host:port, or http://host:port, or https://host:port")]
     Host {
         /// What was configured.
         host: String,
     },
-    /// TLS without a configuration for it.
+    /// TLS is needed but not configured.
     #[error("host: {host:?} needs TLS, which is not configured")]
     NoTls {
         /// What was configured.
         host: String,
     },
-    /// A header cannot carry the token.
-    #[error("acl_token: it has characters that an HTTP header cannot carry")]
+    /// A header cannot contain the token.
+    #[error("acl_token: it has characters that an HTTP header cannot contain")]
     Token,
-    /// The watch could never ask.
+    /// The watch could never send a query.
     #[error("watch_burst_size: must be at least 1 while watch_rate_limit is set")]
     NoBurst,
     /// TLS cannot be set up.
@@ -95,12 +95,12 @@ impl ConsulConfig {
         }
     }
 
-    /// Whether the agent is spoken to with TLS.
+    /// Whether the connection to the agent uses TLS.
     pub fn has_tls(&self) -> bool {
         self.host.expose().starts_with("https://")
     }
 
-    /// Queries that may follow one another at once.
+    /// Queries that may be sent at once.
     pub(crate) fn burst(&self) -> Result<u32, ConfigError> {
         if self.watch_rate_limit > 0.0 && self.watch_burst_size == 0 {
             return Err(ConfigError::NoBurst);
@@ -108,7 +108,7 @@ impl ConsulConfig {
         Ok(u32::try_from(self.watch_burst_size).unwrap_or(u32::MAX))
     }
 
-    /// The agent's URL, with a path of `/` alone.
+    /// The agent's URL, with the path `/`.
     pub(crate) fn base(&self) -> Result<Url, ConfigError> {
         let host = self.host.expose();
         let wrong = || ConfigError::Host {

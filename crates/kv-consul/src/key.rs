@@ -1,13 +1,13 @@
-//! Keys on their way into a URL.
+//! Encoding of keys in URLs.
 
 use std::fmt::Write as _;
 
-/// The rule by which an agent would rewrite or refuse this key, or prefix.
+/// The rule by which an agent would rewrite or refuse this key or prefix.
 ///
 /// An agent cleans the decoded path of a request: it answers keys with empty, `.` or `..` segments
-/// with a redirect to another key. It refuses what Go's `unicode.IsPrint` calls not printable;
-/// which characters those are depends on the agent's Unicode version, so only those that never were
-/// printable are refused here, and the agent's own answer decides for the rest.
+/// with a redirect to another key. It refuses characters that Go's `unicode.IsPrint` considers
+/// unprintable. These depend on the agent's Unicode version, so only characters that were never
+/// printable are refused here, and the agent's answer decides about the rest.
 pub fn refusal(key: &str) -> Option<&'static str> {
     if key.chars().any(char::is_control) {
         return Some(NOT_PRINTABLE);
@@ -25,10 +25,10 @@ pub fn refusal(key: &str) -> Option<&'static str> {
 }
 
 /// Why an agent answers 400 for a key.
-pub(crate) const NOT_PRINTABLE: &str = "Consul cannot keep characters that cannot be printed";
+pub(crate) const NOT_PRINTABLE: &str = "Consul cannot keep unprintable characters";
 
 /// The key as one path segment: every byte outside RFC 3986's unreserved set is encoded, `/`
-/// included, so that nothing between here and the agent can take it for structure.
+/// included, so that no server on the way can interpret it as a separator.
 pub(crate) fn encode(key: &str) -> String {
     let mut encoded = String::with_capacity(key.len() + key.len() / 2);
     for byte in key.bytes() {

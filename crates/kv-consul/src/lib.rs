@@ -1,14 +1,14 @@
 //! The key-value store contract over Consul's KV API.
 //!
-//! `ConsulStore` speaks to a Consul agent, as dskit's client of the same name does, and can share
-//! keys with it. Requests are consulrs's endpoint types; how they become bytes on the wire is this
-//! crate's own (`agent`), since consulrs writes other keys than it is given.
+//! `ConsulStore` talks to a Consul agent, like dskit's client of the same name, and can share keys
+//! with it. Requests are consulrs's endpoint types; this crate encodes them itself (`agent`),
+//! because consulrs changes keys.
 //!
-//! - **CAS** compares the key's `ModifyIndex`; what it compares is read from Consul's leader.
-//! - **Watches** are blocking queries, at most `watch_rate_limit` a second. Consul answers each with
-//!   everything below the prefix; what has not changed is recognised before it is decoded.
-//! - **Keys** are kept byte for byte. Those that an agent would rewrite or refuse are refused here:
-//!   empty segments, `.` and `..` as segments, characters that cannot be printed.
+//! - **CAS** compares the key's `ModifyIndex`, which it reads from Consul's leader.
+//! - **Watches** are blocking queries, at most `watch_rate_limit` a second. Consul answers each
+//!   with everything below the prefix; unchanged entries are recognized before they are decoded.
+//! - **Keys** are kept byte for byte. Keys that an agent would rewrite or refuse are refused here:
+//!   those with empty segments, `.` or `..` as a segment, or unprintable characters.
 //!
 //! ```no_run
 //! use kv_consul::ConsulConfig;
@@ -23,7 +23,7 @@
 //! # }
 //! ```
 //!
-//! Without the feature `client`, which is on by default, this crate is its settings only.
+//! Without the feature `client`, which is on by default, this crate has only its settings.
 
 #![cfg_attr(
     not(feature = "client"),

@@ -1,4 +1,4 @@
-//! From the settings to a store.
+//! Opens a store with given settings.
 
 use std::time::Duration;
 
@@ -17,11 +17,11 @@ const FAILURE: Backoff = Backoff {
 /// A store of values in Consul.
 pub type ConsulStore<V> = TypedStore<V, ConsulBytes>;
 
-/// A store of `codec`'s values at the agent of `config`, with `tls` towards an `https://` host.
-/// Connects to nothing yet: a store can be made while its agent is down.
+/// A store of `codec`'s values at the agent of `config`, with `tls` for an `https://` host. Does
+/// not connect yet: a store can be opened while its agent is down.
 ///
 /// # Errors
-/// When the configuration cannot work, whatever the state of the agent.
+/// The configuration cannot work, regardless of the state of the agent.
 pub fn open<V: 'static>(
     config: &ConsulConfig,
     tls: Option<ClientConfig>,

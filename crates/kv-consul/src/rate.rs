@@ -1,4 +1,4 @@
-//! How often a watch may ask.
+//! Limits the rate of a watch's queries.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 pub(crate) struct RateLimit {
     /// Time for one token; zero for no limit.
     interval: Duration,
-    /// When the bucket will be full again, in tokens' time before or after now.
+    /// When the bucket will be full again.
     full_at: Instant,
     burst: u32,
 }

@@ -1,4 +1,4 @@
-//! What a watch knows: from Consul's answers, which always hold everything, to what is news.
+//! What a watch knows: finds the changes in Consul's answers, which always contain everything.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -9,7 +9,8 @@ use base64::prelude::BASE64_STANDARD;
 use kv_core::WatchEvent;
 use serde::Deserialize;
 
-/// One entry of an answer, borrowed from it: most are thrown away at once.
+/// One entry of an answer, borrowed from it, because most entries are unchanged and discarded at
+/// once.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Entry<'a> {
@@ -21,7 +22,7 @@ pub(crate) struct Entry<'a> {
     value: Option<Cow<'a, str>>,
 }
 
-/// Why an answer makes no sense.
+/// Why an answer is not valid.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AnswerError {
     #[error("not the expected JSON: {0}")]
@@ -47,7 +48,7 @@ impl Entry<'_> {
     }
 }
 
-/// The keys that a watcher knows, and by what it recognises their values.
+/// The keys that a watcher knows, and how it recognizes their values.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
     known: HashMap<Box<str>, Known>,
@@ -59,14 +60,15 @@ pub(crate) struct Snapshot {
 #[derive(Debug)]
 struct Known {
     modify_index: u64,
-    /// Of the value: after a restart without data, an index can come again with another.
+    /// Hash of the value: after a restart without data, the same index can occur again with another
+    /// value.
     hash: u64,
     answer: u64,
 }
 
 impl Snapshot {
-    /// Takes an answer in and tells what is new. Unchanged entries are not decoded. After an error
-    /// the next answer brings what this one did not.
+    /// Applies an answer and returns the changes. Unchanged entries are not decoded. After an
+    /// error, the next answer has the changes again.
     pub(crate) fn take(
         &mut self,
         body: &[u8],

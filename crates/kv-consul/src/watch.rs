@@ -12,7 +12,7 @@ use crate::agent::{Agent, Answer, Blocking, Consistency, Repeat};
 use crate::rate::RateLimit;
 use crate::snapshot::Snapshot;
 
-/// How long Consul may wait for news; dskit's number.
+/// How long Consul may wait for a change; dskit's number.
 const WAIT: Duration = Duration::from_secs(10);
 /// Pauses between queries that fail.
 const FAILURE: Backoff = Backoff {
@@ -35,7 +35,7 @@ pub(crate) fn watch(
         snapshot: Snapshot::default(),
         index: 0,
         synced: false,
-        // A server that lags must not be where a watcher's snapshot begins.
+        // The first snapshot of a watcher must not come from a server that lags.
         confirm: true,
         failures: 0,
         ready: VecDeque::new(),
@@ -84,18 +84,18 @@ impl Watch {
         }
     }
 
-    /// One query, and what follows from its answer.
+    /// Sends one query and applies its answer.
     async fn step(&mut self) -> Result<(), String> {
         let answer = self.query().await?;
         let url = self.agent.url();
         let index = answer
             .index
             .ok_or_else(|| format!("{url}: the answer has no X-Consul-Index"))?
-            // 0 would not wait.
+            // With index 0 a query would not wait.
             .max(1);
         if index < self.index {
-            // The data were lost, or this server is behind the one that answered before; its
-            // snapshot would take back elections. The leader knows.
+            // Either the data were lost, or this server is behind the one that answered before, so
+            // that its snapshot would revert elections. The leader knows which.
             self.index = 0;
             self.confirm = true;
             return Ok(());

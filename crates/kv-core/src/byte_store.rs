@@ -1,5 +1,5 @@
-//! From a store of bytes with versions to a [`Store`] of values: what the backends with a server
-//! have in common.
+//! Turns a store of bytes with versions into a [`Store`] of values: the part that all backends with
+//! a server have in common.
 
 use std::error::Error;
 use std::fmt;
@@ -30,7 +30,8 @@ enum FailureKind {
 }
 
 impl Failure {
-    /// It had no effect, and another attempt may succeed: no connection, no leader.
+    /// It had no effect, and another attempt may succeed; for example, there was no connection or
+    /// no leader.
     pub fn transient(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self {
             source: source.into(),
@@ -38,7 +39,7 @@ impl Failure {
         }
     }
 
-    /// Another attempt would fail too, or would not be safe since this one may have had its effect.
+    /// Another attempt would fail too, or would not be safe because this one may have taken effect.
     pub fn permanent(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self {
             source: source.into(),
@@ -61,8 +62,8 @@ impl fmt::Display for Failure {
     }
 }
 
-/// A server's key-value API, one attempt a call: [`TypedStore`] adds codec, retries, deadlines and
-/// errors.
+/// A server's key-value API, with one attempt per call: [`TypedStore`] adds codec, retries,
+/// deadlines and errors.
 #[async_trait]
 pub trait ByteStore: Send + Sync + 'static {
     /// What a conditional write compares.
@@ -71,7 +72,7 @@ pub trait ByteStore: Send + Sync + 'static {
     /// Short name of the backend, as [`Store::name`].
     fn name(&self) -> &'static str;
 
-    /// The rule that keeps the server from holding this key, if one does. Keys that are empty or
+    /// The rule by which the server cannot store this key, if there is one. Keys that are empty or
     /// longer than [`MAX_KEY`] are refused before.
     fn refuses(&self, key: &str) -> Option<&'static str>;
 
@@ -79,7 +80,7 @@ pub trait ByteStore: Send + Sync + 'static {
     async fn read(&self, key: &str) -> Result<Option<(Vec<u8>, Self::Version)>, Failure>;
 
     /// Writes a value, or removes it for `None`, if the key still has this version (`None`: if it
-    /// is still absent). Answers whether it did.
+    /// is still absent). Returns whether it did.
     async fn write(
         &self,
         key: &str,
@@ -104,7 +105,7 @@ pub struct TypedStore<V, B> {
     policy: RetryPolicy,
 }
 
-/// What is known of a call while it runs, for when its deadline ends it.
+/// State of a running call, for the error if its deadline expires.
 #[derive(Default)]
 struct Tries(Mutex<Counts>);
 
@@ -131,7 +132,7 @@ impl Tries {
         counts.conflicts
     }
 
-    /// Attempts that led to nothing.
+    /// Attempts that did not succeed.
     fn spent(&self) -> u32 {
         let counts = lock(&self.0);
         counts.conflicts + counts.failures
@@ -237,7 +238,7 @@ impl<V: 'static, B: ByteStore> TypedStore<V, B> {
         Ok(())
     }
 
-    /// Makes attempts until one succeeds or the policy says that it is enough.
+    /// Makes attempts until one succeeds or the policy ends the call.
     async fn again<T, A>(
         &self,
         operation: &'static str,

@@ -2,8 +2,8 @@
 
 use std::marker::PhantomData;
 
-/// Largest decoded value, bytes. A replica description has a few hundred; the bound is for what
-/// others may have written under our prefix.
+/// Largest decoded value, bytes. A replica description has a few hundred; the bound is for values
+/// that other programs may have written under our prefix.
 const MAX_DECODED: usize = 1 << 20;
 
 /// Turns values into stored bytes and back.
@@ -22,16 +22,16 @@ pub trait Codec<V>: Send + Sync + 'static {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CodecError {
-    /// No snappy block.
+    /// Not a snappy block.
     #[error("not a snappy block ({0})")]
     Snappy(#[from] snap::Error),
-    /// The block claims to be larger than any value of ours.
-    #[error("claims {claimed} bytes decoded, more than the {MAX_DECODED} allowed")]
+    /// The block declares a size larger than any valid value.
+    #[error("declares {claimed} decoded bytes, more than the limit of {MAX_DECODED}")]
     TooLarge {
-        /// Decoded size that the block claims, bytes.
+        /// Decoded size that the block declares, bytes.
         claimed: usize,
     },
-    /// No protobuf message of the expected kind.
+    /// Not a protobuf message of the expected kind.
     #[error("not the expected protobuf message ({0})")]
     Protobuf(#[from] prost::DecodeError),
 }
@@ -108,7 +108,8 @@ mod tests {
             name: "r1".into(),
             at: 1_700_000_000_000,
         };
-        // The length, a literal of eleven bytes, the message: what etcd and Consul hold for Mimir.
+        // The length, a literal of eleven bytes, the message, as Mimir stores it in etcd and
+        // Consul.
         let stored: &[u8] = &[
             0x0b, 0x28, 0x0a, 0x02, b'r', b'1', 0x10, 0x80, 0xd0, 0x95, 0xff, 0xbc, 0x31,
         ];

@@ -75,7 +75,7 @@ async fn next(watch: &mut WatchStream<Counter>, waiting_for: &str) -> WatchEvent
         .unwrap_or_else(|| panic!("the watch ended while waiting for {waiting_for}"))
 }
 
-/// Follows the watch until the picture it draws is `wanted`.
+/// Follows the watch until its entries are `wanted`.
 async fn follow(
     watch: &mut WatchStream<Counter>,
     picture: &mut BTreeMap<String, i64>,

@@ -24,13 +24,13 @@ impl Faults {
         self.failing.store(failing, Ordering::Relaxed);
     }
 
-    /// From now on calls take this long before they do anything.
+    /// From now on calls wait this long before they begin.
     pub fn delay(&self, delay: Duration) {
         let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         self.delay_ms.store(delay_ms, Ordering::Relaxed);
     }
 
-    /// From now on calls hang, as with a server that is stopped, or those that do go on.
+    /// From now on calls hang, as with a stopped server, or the hanging ones continue.
     pub fn hang(&self, hanging: bool) {
         self.hanging.send_replace(hanging);
     }
@@ -56,7 +56,7 @@ impl Faults {
     }
 }
 
-/// Passes calls on to another store, as its [`Faults`] allow. Watches are always passed on.
+/// Forwards calls to another store, as far as its [`Faults`] allow. Watches are always forwarded.
 pub struct FaultyStore<V> {
     inner: Arc<dyn Store<V>>,
     faults: Arc<Faults>,

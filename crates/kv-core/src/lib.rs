@@ -1,4 +1,4 @@
-//! The key-value store contract that elections live in.
+//! The contract of the key-value stores that elections are kept in.
 //!
 //! A [`Store`] holds typed values under string keys, changes them by compare-and-swap
 //! ([`Store::cas`]) and reports changes as streams ([`Store::watch_prefix`]). The trait is
@@ -19,13 +19,13 @@
 //! # }
 //! ```
 //!
-//! This crate knows no backend and does no I/O. It brings what backends share:
+//! This crate knows no backend and does no I/O. It contains what backends share:
 //!
 //! - the [`Codec`] of stored bytes;
 //! - [`TypedStore`]: retries, deadlines and errors over a server's [`ByteStore`];
 //! - [`Mergeable`] and [`Value`], for stores with more than one writer;
 //! - the queue of a watcher ([`WatchHub`]), and the [`InMemoryStore`];
-//! - for the handles of what runs in the background: [`Tasks`], [`TaskFailed`], [`LogThrottle`];
+//! - for background tasks and their handles: [`Tasks`], [`TaskFailed`], [`LogThrottle`];
 //! - behind the feature `testing`, the suite that every backend has to pass, and a store that fails
 //!   on demand.
 

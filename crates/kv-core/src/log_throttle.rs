@@ -8,7 +8,7 @@ use tokio::time::Instant;
 /// Time between two lines about the same kind of failure.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Lets one log line through every 10 s and counts those that it holds back. One throttle for each
+/// Lets one log line through every 10 s and counts the suppressed ones. Use one throttle for each
 /// kind of failure.
 #[derive(Debug)]
 pub struct LogThrottle {
@@ -29,7 +29,8 @@ impl Default for LogThrottle {
 }
 
 impl LogThrottle {
-    /// One more failure. If it may be logged: how many before it were not, since the last that was.
+    /// Records a failure. If it may be logged, returns how many were suppressed since the last
+    /// logged one.
     pub fn admit(&self) -> Option<u64> {
         let now_ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         let next_ms = self.next_ms.load(Ordering::Relaxed);

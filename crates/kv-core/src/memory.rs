@@ -11,8 +11,8 @@ use crate::{
 
 const NAME: &str = "inmemory";
 
-/// Values in this process's memory. Clones share their content; instances made by
-/// [`InMemoryStore::default`] share nothing.
+/// Keeps values in this process's memory. Clones share their content; instances made by
+/// [`InMemoryStore::default`] are independent.
 #[derive(Debug)]
 pub struct InMemoryStore<V> {
     inner: Arc<Inner<V>>,
@@ -20,7 +20,7 @@ pub struct InMemoryStore<V> {
 
 #[derive(Debug)]
 struct Inner<V> {
-    /// Held while changes are published: locked before those of the hub.
+    /// Held while changes are published: locked before the locks of the hub.
     values: Mutex<BTreeMap<String, V>>,
     hub: WatchHub<V>,
 }
@@ -53,7 +53,8 @@ impl<V: Clone + Send + 'static> InMemoryStore<V> {
             .filter(|(key, _)| scope.covers(key))
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect();
-        // Still under the lock, so that no change falls between what exists and what is published.
+        // Still under the lock, so that no change is missed between the snapshot and the
+        // subscription.
         self.inner.hub.subscribe(scope, initial)
     }
 }

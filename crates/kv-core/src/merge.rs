@@ -1,20 +1,20 @@
-//! The law that values of a store with many writers obey.
+//! The laws that values of a store with many writers must obey.
 
 /// A value that can be joined with another version of itself.
 ///
-/// The implementer's duties, without which gossiping nodes disagree for ever. Writing `a ⊔ b` for
-/// `a` after `a.merge(&b)`:
+/// An implementation must obey these laws; otherwise gossiping nodes disagree forever. Writing `a ⊔
+/// b` for `a` after `a.merge(&b)`:
 ///
 /// - idempotent: `a ⊔ a = a`
 /// - commutative: `a ⊔ b = b ⊔ a`, exact ties included
 /// - associative: `(a ⊔ b) ⊔ c = a ⊔ (b ⊔ c)`
 pub trait Mergeable {
-    /// Makes `self` the join of both; true if that changed `self`.
+    /// Replaces `self` by the join of both; returns whether that changed it.
     fn merge(&mut self, other: &Self) -> bool;
 }
 
-/// A value that a store with many writers can hold: what it takes to keep, compare, send between
-/// threads and join it. Nothing implements it by hand.
+/// A value for a store with many writers: it can be kept, compared, sent between threads and
+/// joined. Implemented for every type that meets these bounds.
 pub trait Value: Mergeable + Clone + PartialEq + Send + Sync + 'static {}
 
 impl<V: Mergeable + Clone + PartialEq + Send + Sync + 'static> Value for V {}

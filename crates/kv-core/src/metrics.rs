@@ -96,7 +96,7 @@ impl Observer {
 }
 
 impl<V: Send + 'static> MetricsStore<V> {
-    /// Measures `inner`. `kv_name` says whose store it is, such as `distributor-hatracker`.
+    /// Measures `inner`. `kv_name` names the user of the store, such as `distributor-hatracker`.
     pub fn new(
         inner: Arc<dyn Store<V>>,
         metrics: KvMetrics,
@@ -120,7 +120,7 @@ impl<V: Send + 'static> MetricsStore<V> {
         operation: &'static str,
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        // A call that is given up did not succeed.
+        // A cancelled call did not succeed.
         let mut measure = MeasureOnDrop {
             observer: Some(self.observer.clone()),
             operation,
@@ -129,9 +129,9 @@ impl<V: Send + 'static> MetricsStore<V> {
         };
         let result = call.await;
         match result {
-            // The rule said no; the store did its part.
+            // The update function aborted; the store worked.
             Ok(_) | Err(StoreError::Aborted { .. }) => measure.succeeded = true,
-            // The store was not asked.
+            // The store was not called.
             Err(StoreError::InvalidKey { .. }) => measure.observer = None,
             Err(_) => {}
         }

@@ -1,4 +1,4 @@
-//! A store that lives below a prefix of another.
+//! A store below a prefix of another store.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use futures::StreamExt;
 
 use crate::{CasOutcome, Store, StoreError, UpdateFn, WatchEvent, WatchStream};
 
-/// Puts a prefix before every key on the way in and takes it off on the way out.
+/// Adds a prefix to every key of a call and removes it from every key of an answer.
 pub struct PrefixStore<V> {
     inner: Arc<dyn Store<V>>,
     prefix: String,

@@ -15,8 +15,8 @@ pub struct RetryPolicy {
     pub deadline: Duration,
 }
 
-/// Pauses that double from the first to the longest. Each is jittered by half of it either way, so
-/// that those who failed together do not try together.
+/// Pauses that double from the first to the longest. Each varies randomly by half, so that callers
+/// that failed together do not retry together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Backoff {
     /// Mean of the first pause.

@@ -6,15 +6,15 @@ use async_trait::async_trait;
 
 use crate::{CodecError, WatchStream};
 
-/// Longest key that a store of any backend holds, bytes. Servers bound their requests in other ways;
-/// this is below all of them. The in-memory store has no such bound.
+/// Longest key of every backend, bytes. Servers limit their requests in other ways; this is below
+/// all of these limits. The in-memory store has no such limit.
 pub const MAX_KEY: usize = 16 << 10;
 
-/// What a compare-and-swap function is given (the current value, `None` if the key is absent) and
-/// answers with.
+/// A compare-and-swap function: it gets the current value (`None` if the key is absent) and returns
+/// the update.
 pub type UpdateFn<'a, V> = dyn FnMut(Option<&V>) -> CasUpdate<V> + Send + 'a;
 
-/// The answer of a compare-and-swap function.
+/// The result of a compare-and-swap function.
 #[derive(Debug)]
 pub enum CasUpdate<V> {
     /// Leave the key as it is; the call succeeds.
@@ -27,14 +27,14 @@ pub enum CasUpdate<V> {
     Abort(Box<dyn Error + Send + Sync>),
 }
 
-/// What is stored after a successful compare-and-swap.
+/// The result of a successful compare-and-swap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CasOutcome<V> {
     /// This call stored the value.
     Stored(V),
     /// This call removed the key (or found it absent).
     Deleted,
-    /// The function kept what was there; `None` if the key is absent.
+    /// The function kept the current value; `None` if the key is absent.
     Kept(Option<V>),
 }
 
@@ -49,10 +49,10 @@ impl<V> CasOutcome<V> {
     }
 }
 
-/// Why a store could not do what it was asked.
+/// Why a call of a store failed.
 ///
-/// Every variant names the store and the key, so that the text alone tells an operator where to
-/// look. [`StoreError::is_retryable`] says whether trying again can help.
+/// Every variant names the store and the key, so that the text tells an operator what failed.
+/// [`StoreError::is_retryable`] says whether a retry can succeed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -78,7 +78,7 @@ pub enum StoreError {
         /// The rule that it breaks.
         reason: &'static str,
     },
-    /// The stored bytes are no value of the expected type.
+    /// The stored bytes are not a value of the expected type.
     #[error("{store}: the value of {key:?} cannot be decoded: {source}")]
     Decode {
         /// Name of the store.
@@ -88,8 +88,8 @@ pub enum StoreError {
         /// What is wrong with the bytes.
         source: CodecError,
     },
-    /// Others changed the key at each attempt.
-    #[error("{store}: CAS {key:?}: gave up after {attempts} conflicting writes by others")]
+    /// Another writer changed the key at each attempt.
+    #[error("{store}: CAS {key:?}: gave up after {attempts} conflicting writes by other writers")]
     Conflict {
         /// Name of the store.
         store: &'static str,
@@ -98,7 +98,7 @@ pub enum StoreError {
         /// How often it was tried.
         attempts: u32,
     },
-    /// The compare-and-swap function answered [`CasUpdate::Abort`].
+    /// The compare-and-swap function returned [`CasUpdate::Abort`].
     #[error("{store}: CAS {key:?} was aborted: {source}")]
     Aborted {
         /// Name of the store.
@@ -147,12 +147,12 @@ impl StoreError {
 /// - **Keys** are arbitrary UTF-8. A store keeps a key byte for byte or refuses it with
 ///   [`StoreError::InvalidKey`]; it never maps two keys to one.
 /// - **CAS** never overwrites a value that its function has not seen. On conflict it reads the key
-///   again and calls the function again, with jittered delays and a bounded number of attempts. A
-///   key that vanished in between is absent, not its old value. Dropping the future cancels the
-///   call; the write may or may not have happened.
-/// - **Watches** begin with what exists at the time of the call and lose nothing across a
-///   reconnect; see [`crate::WatchEvent`]. They end only when the store is shut down.
-/// - Every call has a deadline of the store's own; none hangs for ever.
+///   again and calls the function again, with jittered delays and a bounded number of attempts. If
+///   the key was deleted in between, the function gets `None`, not the old value. Dropping the
+///   future cancels the call; the write may or may not have happened.
+/// - **Watches** begin with the entries that exist at the time of the call and lose nothing when
+///   they reconnect; see [`crate::WatchEvent`]. They end only when the store is shut down.
+/// - Every call has a deadline set by the store; no call hangs forever.
 #[async_trait]
 pub trait Store<V: Send + 'static>: Send + Sync + 'static {
     /// Short name of the backend, such as `inmemory`; the `type` label of metrics.
@@ -167,8 +167,9 @@ pub trait Store<V: Send + 'static>: Send + Sync + 'static {
     /// Removes `key`; removing an absent key succeeds.
     async fn delete(&self, key: &str) -> Result<(), StoreError>;
 
-    /// Changes `key` as `update` says, if it is not changed meanwhile. `update` can be called
-    /// several times, each time with a value read again, and must not depend on being called once.
+    /// Changes `key` as `update` returns, unless it is changed in the meantime. `update` can be
+    /// called several times, each time with a newly read value, and must not depend on being called
+    /// once.
     async fn cas(
         &self,
         key: &str,

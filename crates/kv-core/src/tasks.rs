@@ -1,11 +1,11 @@
-//! Background tasks: one owner for those of a part, and one type for a task that ended.
+//! Background tasks: an owner for the tasks of a component, and the error of a task that ended.
 
 use std::fmt;
 
 use tokio::task::{JoinError, JoinSet};
 
-/// A background task ended although nothing had stopped it. What it was a part of cannot be relied
-/// on any more: a program does best to end.
+/// A background task ended although it was not stopped. Its component can no longer be relied on: a
+/// program should exit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskFailed {
     /// Which task, as the subject of a sentence: `a task of the HA tracker`.
@@ -14,7 +14,7 @@ pub struct TaskFailed {
     pub cause: FailureCause,
 }
 
-/// How a task ended that should not have.
+/// How a task ended unexpectedly.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FailureCause {
@@ -22,7 +22,7 @@ pub enum FailureCause {
     Panicked(String),
     /// It returned: a bug.
     EndedEarly,
-    /// It cannot go on, for a reason that is no bug. The reason, which names the task.
+    /// It cannot continue, for a reason that is not a bug. The text names the task.
     Fatal(String),
 }
 
@@ -48,14 +48,14 @@ impl TaskFailed {
         }
     }
 
-    /// What the end of a spawned task means.
+    /// Translates the end of a spawned task.
     pub fn ended(task: &'static str, outcome: Result<FailureCause, JoinError>) -> Self {
         let cause = outcome.unwrap_or_else(|error| FailureCause::Panicked(error.to_string()));
         Self { task, cause }
     }
 }
 
-/// Owns the background tasks of one part of a program. Dropping it aborts them.
+/// Owns the background tasks of one component. Dropping it aborts them.
 #[derive(Debug)]
 pub struct Tasks {
     /// As [`TaskFailed::task`].
@@ -64,7 +64,7 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// No tasks yet. `name` stands for each of them in errors: `a task of the HA tracker`.
+    /// No tasks yet. Errors call each of them `name`, such as `a task of the HA tracker`.
     pub fn new(name: &'static str) -> Self {
         Self {
             name,
@@ -72,7 +72,7 @@ impl Tasks {
         }
     }
 
-    /// Starts a task that goes on until it is stopped. Must be called in a tokio runtime.
+    /// Starts a task that runs until it is stopped. Must be called in a tokio runtime.
     pub fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
         self.running.spawn(async {
             task.await;
@@ -80,14 +80,14 @@ impl Tasks {
         });
     }
 
-    /// Starts a task that ends only if it cannot go on, with the reason, which names it.
+    /// Starts a task that ends only if it cannot continue, with a reason that names the task.
     pub fn spawn_fallible(&mut self, task: impl Future<Output = String> + Send + 'static) {
         self.running
             .spawn(async { FailureCause::Fatal(task.await) });
     }
 
-    /// Waits for a task that ends before they are stopped; for ever once there is none. Dropping the
-    /// future loses nothing.
+    /// Waits for a task that ends before the tasks are stopped; forever if there are none left.
+    /// Cancel safe.
     pub async fn failed(&mut self) -> TaskFailed {
         match self.running.join_next().await {
             Some(outcome) => TaskFailed::ended(self.name, outcome),

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// `text` with every character that is not shown as what it is written as its number
-/// (`\u{202e}`): a reader sees every character, in their order, and no terminal obeys it.
+/// `text` with control, invisible and misleading characters replaced by their numbers (`\u{202e}`),
+/// so that a reader sees every character in order, and terminals do not interpret any.
 pub fn visible(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_treacherous) {
         return Cow::Borrowed(text);
@@ -21,15 +21,15 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Whether a character is invisible, moves others, or commands a terminal.
+/// Whether a character is invisible, changes the order of others, or controls a terminal.
 pub fn is_treacherous(c: char) -> bool {
-    // Those of ASCII, and C1, which terminals obey as well.
+    // Control characters of ASCII, and C1, which terminals interpret as well.
     c.is_control()
         // Separators of lines and of paragraphs.
         || matches!(c, '\u{2028}' | '\u{2029}')
         // Marks, embeddings, overrides and isolates of the writing direction.
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        // Without width: two names that look alike.
+        // Without width: they make different names look the same.
         || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}')
 }
 

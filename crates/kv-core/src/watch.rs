@@ -11,9 +11,9 @@ use crate::{CodecError, lock};
 
 /// One change that a watcher sees.
 ///
-/// A watch first delivers a `Put` for each key that exists, then `Synced`. From then on the
-/// watcher knows everything, and each later event keeps it so. After a reconnect a store
-/// delivers what changed meanwhile (deletions included), then `Synced` again. Several changes of one
+/// A watch first delivers a `Put` for each key that exists, then `Synced`. From then on the watcher
+/// knows everything, and each later event keeps it up to date. After a reconnect a store delivers
+/// what changed in the meantime (deletions included), then `Synced` again. Several changes of one
 /// key may arrive as the last of them.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -24,14 +24,14 @@ pub enum WatchEvent<V> {
     Deleted(String),
     /// The key has a value that cannot be decoded; its last good value is no longer stored.
     Undecodable(String, CodecError),
-    /// All that was stored when the watch began, or was resumed, has been delivered.
+    /// Everything that was stored when the watch began, or was resumed, has been delivered.
     Synced,
 }
 
 /// An endless sequence of [`WatchEvent`]s; it ends when the store is shut down.
 pub type WatchStream<V> = BoxStream<'static, WatchEvent<V>>;
 
-/// Which keys a watch is about.
+/// The keys of a watch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WatchScope {
     /// Exactly this key.
@@ -66,8 +66,8 @@ impl WatchScope {
 /// costs memory in proportion to the keys, not to the changes, and never stalls the store.
 #[derive(Debug)]
 pub struct WatchHub<V> {
-    /// Lock order: whatever the caller holds while it subscribes and publishes, then this. It is
-    /// released before a watcher's queue is locked.
+    /// Lock order: any lock that the caller holds while it subscribes or publishes, then this one.
+    /// It is released before a watcher's queue is locked.
     watchers: Mutex<Vec<Weak<Watcher<V>>>>,
 }
 
@@ -125,7 +125,7 @@ impl<V: Clone + Send + 'static> WatchHub<V> {
         }))
     }
 
-    /// Tells the watchers in whose scope `key` is; `None` means deleted.
+    /// Delivers a change of `key` to the watchers whose scope includes it; `None` means deleted.
     pub fn publish(&self, key: &str, value: Option<&V>) {
         for watcher in self.live() {
             if watcher.scope.covers(key) {
@@ -134,7 +134,7 @@ impl<V: Clone + Send + 'static> WatchHub<V> {
         }
     }
 
-    /// Ends all streams, after what is pending.
+    /// Ends all streams, after their pending events.
     pub fn close(&self) {
         for watcher in self.live() {
             lock(&watcher.queue).closed = true;

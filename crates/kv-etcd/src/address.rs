@@ -14,11 +14,11 @@ pub(crate) struct Address {
     pub(crate) port: u16,
     /// `host:port`
     pub(crate) name: String,
-    /// With `http://` or `https://`: what the member is told.
+    /// With `http://` or `https://`, as sent to the member.
     pub(crate) uri: Uri,
-    /// With `http://`: what tonic is told, which does not know that our connector does TLS.
+    /// With `http://`, as given to tonic, which does not know that our connector does TLS.
     pub(crate) connect_to: Uri,
-    /// What the member's certificate has to be for, if there is one.
+    /// The name that the member's certificate must have, if it has one.
     pub(crate) server_name: Option<ServerName<'static>>,
 }
 
@@ -47,14 +47,12 @@ impl Address {
             return Err(bad("it has a path"));
         }
         if authority.contains('@') {
-            return Err(bad(
-                "user and password do not belong here, but into their own settings",
-            ));
+            return Err(bad("user and password belong in their own settings"));
         }
         let parse = |scheme: &str| {
             format!("{scheme}://{authority}")
                 .parse::<Uri>()
-                .map_err(|error| bad(&format!("it is no address ({error})")))
+                .map_err(|error| bad(&format!("it is not an address ({error})")))
         };
         let connect_to = parse("http")?;
         let uri = parse(if tls { "https" } else { "http" })?;
@@ -73,7 +71,7 @@ impl Address {
             .to_owned();
         let server_name = if tls {
             let name = ServerName::try_from(host.clone())
-                .map_err(|_| bad("its host cannot be the name in a certificate"))?;
+                .map_err(|_| bad("its host cannot occur as a name in a certificate"))?;
             Some(name)
         } else {
             None
@@ -130,7 +128,7 @@ mod tests {
     #[test]
     fn says_what_is_wrong() {
         for (endpoint, tls, says) in [
-            ("", false, "no address"),
+            ("", false, "not an address"),
             ("etcd", false, "no port"),
             ("etcd:0", false, "no port"),
             ("etcd:99999", false, "no port"),
@@ -140,7 +138,7 @@ mod tests {
             ("root:secret@etcd:2379", false, "their own settings"),
             ("http://etcd:2379", true, "TLS is enabled"),
             ("https://etcd:2379", false, "TLS is not enabled"),
-            ("two words:2379", false, "no address"),
+            ("two words:2379", false, "not an address"),
         ] {
             let error = Address::parse(endpoint, tls).unwrap_err().to_string();
             assert!(error.contains(says), "{endpoint:?}: {error}");

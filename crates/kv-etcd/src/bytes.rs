@@ -30,8 +30,8 @@ impl EtcdBytes {
 #[async_trait]
 impl ByteStore for EtcdBytes {
     /// The revision of a key's last change. dskit compares the key's version, which counts changes
-    /// since the key was created: one that was deleted and created again in between can have the
-    /// same. A revision never comes back. Either works beside the other.
+    /// since the key was created: a key that was deleted and created again in between can have the
+    /// same version. A revision never repeats. Both ways can be mixed in one fleet.
     type Version = i64;
 
     fn name(&self) -> &'static str {
@@ -97,7 +97,7 @@ impl ByteStore for EtcdBytes {
                 .inspect_err(|error| {
                     tracing::debug!(
                         key = %error.as_bytes().escape_ascii(),
-                        "a key of others is not UTF-8"
+                        "a key of another program is not UTF-8"
                     );
                 })
                 .ok()

@@ -9,10 +9,10 @@ use crate::address::Address;
 use crate::config_error::ConfigError;
 
 settings! {
-    /// How to reach etcd, and how hard to try. Names and defaults are those of dskit's `etcd.*`.
+    /// How to reach etcd, and how often to try. Names and defaults are those of dskit's `etcd.*`.
     ///
-    /// The files of TLS are not read by this crate: [`open`](crate::open) is given what was made of
-    /// them.
+    /// This crate does not read the files of TLS: [`open`](crate::open) takes the TLS configuration
+    /// made from them.
     #[serde(deny_unknown_fields)]
     pub struct EtcdConfig {
         /// Members of the cluster, each as host:port or a URL.
@@ -22,7 +22,7 @@ settings! {
         /// most twice as long.
         #[setting(flag = "dial-timeout", kind = Kind::Duration, default = "10s", nonzero)]
         pub dial_timeout: Duration,
-        /// How often a call is tried.
+        /// Most attempts of a call.
         #[setting(flag = "max-retries", kind = Kind::Unsigned, default = "10")]
         pub max_retries: u64,
         /// Connect with TLS.
@@ -34,7 +34,7 @@ settings! {
         /// PEM file with the client's private key.
         #[setting(flag = "tls-key-path", kind = Kind::Path, default = "")]
         pub tls_key_path: Option<PathBuf>,
-        /// PEM file with the authorities to trust instead of the system's.
+        /// PEM file with the CA certificates to trust instead of the system's.
         #[setting(flag = "tls-ca-path", kind = Kind::Path, default = "")]
         pub tls_ca_path: Option<PathBuf>,
         /// Name to verify in the certificate instead of the endpoint's host.
@@ -86,7 +86,7 @@ impl EtcdConfig {
         }
     }
 
-    /// Where the members listen, at least one.
+    /// The addresses of the members, at least one.
     pub(crate) fn addresses(&self) -> Result<Vec<Address>, ConfigError> {
         if self.endpoints.is_empty() {
             return Err(ConfigError::NoEndpoints);

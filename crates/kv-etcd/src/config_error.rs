@@ -1,16 +1,16 @@
 //! What can be wrong with a configuration.
 
-/// Why no store can work with a configuration.
+/// Why a configuration cannot work.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// The list of endpoints is empty.
     #[error("etcd has no endpoints; name at least one member as host:port")]
     NoEndpoints,
-    /// No time-out at all would let no call succeed.
-    #[error("the dial time-out of etcd is zero; give a duration, such as 10s")]
+    /// With a timeout of zero no call could succeed.
+    #[error("the dial timeout of etcd is zero; give a duration, such as 10s")]
     NoTimeout,
-    /// TLS without a configuration for it.
+    /// TLS is enabled but not configured.
     #[error("TLS is enabled for etcd, but not set up")]
     NoTls,
     /// Not the address of a member.

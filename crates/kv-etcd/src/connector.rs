@@ -1,7 +1,7 @@
 //! Connections to a member: TCP, and TLS over it.
 //!
-//! HTTP/2 tells a request whose connection broke only that it did. Why is what an operator has to
-//! know, such as the alert of a member that does not accept our certificate, so a connection leaves
+//! When a connection breaks, HTTP/2 does not report the reason to its requests. An operator needs
+//! the reason (for example that a member does not accept our certificate), so a connection stores
 //! it in [`LastError`].
 
 use std::io::{self, IoSlice};
@@ -25,7 +25,7 @@ pub(crate) trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<C: AsyncRead + AsyncWrite + Unpin + Send> Connection for C {}
 
-/// Why there is no connection.
+/// Why a connection failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
     #[error("cannot connect: {0}")]
@@ -34,7 +34,7 @@ pub(crate) enum ConnectError {
     Tls(io::Error),
 }
 
-/// What broke the newest connection, if it broke.
+/// The error that broke the newest connection, if any.
 #[derive(Clone, Default)]
 pub(crate) struct LastError(Arc<Mutex<Option<String>>>);
 
@@ -59,7 +59,7 @@ impl Recorded {
         self.last_error.set(Some(error.to_string()));
     }
 
-    /// A peer that hangs up may have said why just before.
+    /// A peer that closes the connection may have sent the reason just before.
     fn wrote<T>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if let Poll::Ready(Err(error)) = &poll {
             let mut rest = [0; 16];
@@ -120,7 +120,7 @@ impl AsyncWrite for Recorded {
     }
 }
 
-/// Connects to one address, whatever it is asked for.
+/// Always connects to the same address.
 pub(crate) struct Connector {
     address: Arc<Address>,
     tls: Option<TlsConnector>,
@@ -128,7 +128,7 @@ pub(crate) struct Connector {
 }
 
 impl Connector {
-    /// With `tls` as it is given, so it must offer HTTP/2.
+    /// Uses `tls` unchanged, so it must offer HTTP/2.
     pub(crate) fn new(
         address: Address,
         tls: Option<Arc<ClientConfig>>,

@@ -11,7 +11,7 @@ use tonic::{Code, ConnectError, Status};
 #[derive(Debug, thiserror::Error)]
 #[error("{member}: {text}")]
 pub(crate) struct CallError {
-    /// Who was asked, as `host:port`.
+    /// The member, as `host:port`.
     pub(crate) member: String,
     pub(crate) text: String,
     pub(crate) cause: Cause,
@@ -22,22 +22,22 @@ pub(crate) struct CallError {
 pub(crate) enum Cause {
     /// No connection, so nothing was sent.
     Unreachable,
-    /// There was no answer, or one that leaves open what has happened.
+    /// There was no answer, or one that does not say whether the call took effect.
     Unanswered,
     /// The member did nothing, for now.
     NotNow,
-    /// The member did nothing, since it wants us to log in, again or at all.
+    /// The member did nothing, because the client must log in, or log in again.
     Unauthenticated,
-    /// The member does not have this revision any more.
+    /// The member no longer has this revision.
     Compacted,
-    /// The cluster has not come to this revision.
+    /// The cluster has not reached this revision.
     Future,
     /// The member did nothing and never will.
     Refused,
 }
 
 impl Cause {
-    /// Whether another member may do better.
+    /// Whether the call may succeed at another member.
     pub(crate) fn moves_on(self) -> bool {
         matches!(self, Cause::Unreachable | Cause::Unanswered | Cause::NotNow)
     }
@@ -53,7 +53,7 @@ impl Cause {
         }
     }
 
-    /// By the errors of etcd's `rpctypes`. Codes alone do not tell: "no leader" and "request timed
+    /// By the errors of etcd's `rpctypes`. Codes are not sufficient: "no leader" and "request timed
     /// out" are both `Unavailable`, but only the former had no effect.
     fn of_status(status: &Status) -> Self {
         let says = |text: &str| status.message().contains(text);
@@ -73,8 +73,8 @@ impl Cause {
                 Cause::Refused
             }
             Code::Unauthenticated => Cause::Unauthenticated,
-            // For who has logged in: etcd has forgotten who sends the token, or it is older than
-            // the last change of a user or role.
+            // After a log-in: etcd has forgotten the token, or it is older than the last change of
+            // a user or role.
             Code::InvalidArgument if says("user name is empty") => Cause::Unauthenticated,
             _ if says("revision of auth store is old") || says("revision in header is old") => {
                 Cause::Unauthenticated
@@ -110,7 +110,7 @@ impl CallError {
         Self::new(member, Cause::of(error), text)
     }
 
-    /// Of a call that may be repeated safely.
+    /// For a call that may be repeated safely.
     pub(crate) fn into_failure(self) -> Failure {
         match self.cause {
             Cause::Refused => Failure::permanent(self),
@@ -118,12 +118,12 @@ impl CallError {
         }
     }
 
-    /// Of a conditional write: to repeat one that was done would look like a conflict.
+    /// For a conditional write: repeating one that took effect would look like a conflict.
     pub(crate) fn into_write_failure(self) -> Failure {
         match self.cause {
             Cause::Unreachable | Cause::NotNow | Cause::Unauthenticated => Failure::transient(self),
             Cause::Unanswered => {
-                Failure::permanent(format!("{self}; the write may have been done, or not"))
+                Failure::permanent(format!("{self}; the write may or may not have taken place"))
             }
             Cause::Compacted | Cause::Future | Cause::Refused => Failure::permanent(self),
         }
@@ -136,7 +136,7 @@ fn describe(status: &Status) -> String {
     let mut source = status.source();
     while let Some(error) = source {
         let part = error.to_string();
-        // Many wrappers repeat what they wrap.
+        // Many wrappers repeat the text of the error that they wrap.
         if part != "transport error" && !text.contains(&part) {
             let separator = if text.is_empty() { "" } else { ": " };
             let _ = write!(text, "{separator}{part}");

@@ -1,8 +1,8 @@
 //! The key-value store contract over etcd v3.
 //!
-//! `open` gives an `EtcdStore`. It talks to one member at a time, and to the next once that one
-//! fails. Nothing is sent before the first call: a store can be opened while etcd is down, and each
-//! call and each watch connects by itself.
+//! `open` returns an `EtcdStore`. It uses one member at a time, and changes to the next one when
+//! that fails. Nothing is sent before the first call: a store can be opened while etcd is down, and
+//! each call and each watch connects by itself.
 //!
 //! Keys and values are in etcd as dskit writes them, so that processes of Mimir and Cortex can share
 //! them: the raw key, and the bytes of the codec.
@@ -20,7 +20,7 @@
 //! # }
 //! ```
 //!
-//! Without the feature `client`, which is on by default, this crate is its settings only.
+//! Without the feature `client`, which is on by default, this crate has only its settings.
 
 #![cfg_attr(
     not(feature = "client"),

@@ -1,4 +1,4 @@
-//! The members of the cluster: connections, log-ins, and whom to ask.
+//! The members of the cluster: connections, log-ins, and which member to use.
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::{ConfigError, EtcdConfig};
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 const USER_AGENT: &str = concat!("kv-etcd/", env!("CARGO_PKG_VERSION"));
 
-/// All members. One of them is asked until it fails.
+/// All members. One of them is used until it fails.
 pub(crate) struct Members {
     members: Vec<Member>,
     /// Less than the number of members, of which there is at least one.
@@ -46,7 +46,7 @@ struct Connection {
     /// It reconnects by itself.
     channel: Option<tonic::transport::Channel>,
     session: Option<Session>,
-    /// Of all sessions so far.
+    /// Counts all sessions so far.
     sessions: u64,
 }
 
@@ -82,7 +82,7 @@ impl Members {
         })
     }
 
-    /// The number of the member that is asked now.
+    /// The number of the current member.
     pub(crate) fn current(&self) -> usize {
         self.current.load(Ordering::Relaxed)
     }
@@ -92,8 +92,8 @@ impl Members {
         &self.members[member].name
     }
 
-    /// One attempt with the current member, bounded by the time-out. It goes to the next one from
-    /// now on if this one does not serve.
+    /// One attempt with the current member, bounded by the time-out. If this member does not serve,
+    /// later calls go to the next one.
     pub(crate) async fn call<T, A>(
         &self,
         attempt: impl Fn(Client) -> A + Send,
@@ -127,7 +127,8 @@ impl Members {
         self.members[member].error(error)
     }
 
-    /// This member does not serve. Many may find out at the same time; that moves on once.
+    /// This member does not serve. If many calls find this out at the same time, the current member
+    /// changes only once.
     pub(crate) fn leave(&self, member: usize) {
         let next = (member + 1) % self.members.len();
         let _ = self
@@ -148,8 +149,8 @@ impl Member {
     {
         let used = AtomicU64::new(0);
         let Ok(result) = timeout(self.timeout, self.call_logged_in(attempt, &used)).await else {
-            // The connection may lead nowhere any more, which TCP notices late. If the lock is
-            // taken, or the session is another one, this was found out before.
+            // The connection may be dead, which TCP detects late. If the lock is taken, or the
+            // session is another one, another call has detected it before.
             if let Ok(mut connection) = self.connection.try_lock()
                 && (connection.session.as_ref())
                     .is_none_or(|session| session.number == used.into_inner())
@@ -190,7 +191,7 @@ impl Member {
                 return Err(error);
             }
             let mut connection = self.connection.lock().await;
-            // Another call may have logged in again meanwhile.
+            // Another call may have logged in again in the meantime.
             if (connection.session.as_ref()).is_some_and(|now| now.number == session.number) {
                 connection.session = None;
             }
@@ -201,7 +202,8 @@ impl Member {
     }
 
     async fn session(&self) -> Result<Session, CallError> {
-        // Held while logging in: a password check costs etcd much, so one for all who wait.
+        // Held while logging in: a password check is expensive for etcd, so all waiting calls share
+        // one.
         let mut connection = self.connection.lock().await;
         if let Some(session) = &connection.session {
             return Ok(session.clone());
@@ -220,7 +222,7 @@ impl Member {
     }
 
     async fn log_in(&self, channel: tonic::transport::Channel) -> Result<Client, CallError> {
-        // Without a leader a member would serve what it last knew, and watches would be silent.
+        // Without a leader, a member would serve outdated data, and its watches would be silent.
         let options = ConnectOptions::new().with_require_leader(true);
         if let Some((user, password)) = &self.credentials {
             let options = options.clone().with_user(user, password.expose());
@@ -231,7 +233,7 @@ impl Member {
                 {
                     tracing::warn!(
                         member = self.name,
-                        "etcd has authentication off; user and password are of no use"
+                        "authentication is off in etcd; user and password have no effect"
                     );
                 }
                 result => return result.map_err(|error| self.error(&error)),

@@ -1,4 +1,4 @@
-//! From the settings to a store.
+//! Opens a store with given settings.
 
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use crate::{ConfigError, EtcdBytes, EtcdConfig};
 /// A [`kv_core::Store`] whose data is in etcd.
 pub type EtcdStore<V> = TypedStore<V, EtcdBytes>;
 
-/// Pauses after a compare-and-swap that lost: a round trip to etcd takes about a millisecond.
+/// Pauses after a compare-and-swap that lost against another writer: a round trip to etcd takes
+/// about a millisecond.
 const CONFLICT: Backoff = Backoff {
     first: Duration::from_millis(2),
     longest: Duration::from_millis(200),
@@ -21,16 +22,16 @@ const FAILURE: Backoff = Backoff {
 };
 
 /// A store of values of `codec`. Does no I/O; must be used within a tokio runtime that has I/O and
-/// time enabled, and outlives the store. While `tls_enabled` is set, connections are encrypted,
-/// members verified and a client certificate presented as `tls` says, except for ALPN, which is
-/// always HTTP/2.
+/// time enabled, which must outlive the store. While `tls_enabled` is set, connections are
+/// encrypted, members verified and a client certificate presented as `tls` says, except for ALPN,
+/// which is always HTTP/2.
 ///
 /// A call makes at most `max_retries` attempts (at least one), each bounded by `dial_timeout`, and
-/// ends after twice the `dial_timeout` at the latest. A write whose answer was lost is not repeated,
-/// since it may have had its effect.
+/// ends after twice the `dial_timeout` at the latest. A write whose answer was lost is not
+/// repeated, since it may have taken effect.
 ///
 /// # Errors
-/// When the configuration cannot work, whatever the state of etcd.
+/// The configuration cannot work, regardless of the state of etcd.
 pub fn open<V: 'static>(
     config: &EtcdConfig,
     tls: Option<ClientConfig>,

@@ -1,4 +1,4 @@
-//! Ranges of keys, as etcd wants them.
+//! Ranges of keys in etcd's form.
 
 use kv_core::WatchScope;
 
@@ -27,7 +27,7 @@ impl Range {
         match end.last_mut() {
             // UTF-8 has no byte beyond 0xf4, so this cannot overflow.
             Some(last) => *last = last.saturating_add(1),
-            // An empty key is not allowed, so this is where all keys are.
+            // An empty key is not allowed, so this range has all keys.
             None => {
                 return Self {
                     start: vec![0],
@@ -38,7 +38,7 @@ impl Range {
         Self { start, end }
     }
 
-    /// What of it comes after `key`.
+    /// The part of the range after `key`.
     pub(crate) fn after(&self, key: &[u8]) -> Self {
         Self {
             start: [key, &[0]].concat(),

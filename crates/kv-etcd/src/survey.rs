@@ -1,4 +1,4 @@
-//! What is in a range of keys, read as a whole or counted.
+//! Reads or counts the keys of a range.
 
 use etcd_client::{Client, GetOptions, KeyValue, KvClient, SortOrder, SortTarget};
 
@@ -12,32 +12,32 @@ const PAGE: i64 = 1000;
 /// of the longest keys.
 pub(crate) const MAX_ANSWER: usize = 64 << 20;
 
-/// All that was in a range at one revision.
+/// All entries of a range at one revision.
 pub(crate) struct Snapshot {
     pub(crate) cluster: u64,
     pub(crate) revision: i64,
     pub(crate) entries: Vec<KeyValue>,
 }
 
-/// What is known of a range at one revision without reading it.
+/// Facts about a range at one revision, without its entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Survey {
     pub(crate) cluster: u64,
-    /// The newest of the whole store, whatever revision was asked for.
+    /// The newest revision of the whole store, even if an older one was requested.
     pub(crate) head: i64,
     pub(crate) count: usize,
-    /// The revision of the last change that has left a value, if there is one.
+    /// The largest revision of an existing value, if there is one.
     pub(crate) newest: Option<i64>,
 }
 
-/// The calls on keys and values, with room for the largest answer.
+/// The client for keys and values, with room for the largest answer.
 pub(crate) fn kv(client: &Client) -> KvClient {
     client.kv_client().max_decoding_message_size(MAX_ANSWER)
 }
 
 impl Members {
-    /// Reads a range page by page, all at the revision of the first. Fails when that is compacted
-    /// meanwhile.
+    /// Reads a range page by page, all at the revision of the first. Fails if that revision is
+    /// compacted in the meantime.
     pub(crate) async fn snapshot(
         &self,
         range: &Range,
@@ -82,7 +82,7 @@ impl Members {
         }
     }
 
-    /// Looks at a range at a revision; 0 is the newest.
+    /// Counts a range at a revision; 0 is the newest.
     pub(crate) async fn survey(&self, range: &Range, revision: i64) -> Result<Survey, CallError> {
         let options = GetOptions::new()
             .with_range(range.end.clone())

@@ -1,4 +1,4 @@
-//! One watch at one member: what it sends.
+//! The messages of one watch at one member.
 
 use etcd_client::{Client, Error, WatchOptions};
 use futures::StreamExt;
@@ -18,8 +18,8 @@ pub(crate) struct Update {
     pub(crate) cancelled: Option<Cancelled>,
     /// More changes of the same revision come in the next update.
     pub(crate) fragment: bool,
-    /// Of the store. There may be changes before it that have yet to come, unless this update has
-    /// none at all.
+    /// The store's revision. Changes before it may still follow, unless this update has no changes
+    /// at all.
     pub(crate) revision: i64,
     /// In the order of their revisions.
     pub(crate) changes: Vec<Change>,
@@ -28,7 +28,7 @@ pub(crate) struct Update {
 /// Why a watch is over.
 #[derive(Debug)]
 pub(crate) struct Cancelled {
-    /// What it was to begin with is no longer there.
+    /// The revision that it was to start from has been compacted.
     pub(crate) compacted: bool,
     pub(crate) reason: String,
 }
@@ -37,7 +37,7 @@ pub(crate) struct Cancelled {
 #[derive(Debug)]
 pub(crate) struct Change {
     pub(crate) key: Vec<u8>,
-    /// `None`: it is gone.
+    /// `None`: it was deleted.
     pub(crate) value: Option<Vec<u8>>,
     pub(crate) revision: i64,
 }
@@ -46,7 +46,7 @@ pub(crate) struct Change {
 pub(crate) type Updates = BoxStream<'static, Result<Update, Error>>;
 
 impl Members {
-    /// Watches a range from a revision on; returns when the member has answered.
+    /// Watches a range from a revision on; returns when the member has confirmed the watch.
     pub(crate) async fn updates(
         &self,
         member: usize,
@@ -111,6 +111,8 @@ async fn begin(client: Client, start: Vec<u8>, options: WatchOptions) -> Result<
             let first = first?;
             Ok(stream::once(async { Ok(first) }).chain(updates).boxed())
         }
-        None => Err(Error::WatchError("the member ended it at once".to_owned())),
+        None => Err(Error::WatchError(
+            "the member ended the stream at once".to_owned(),
+        )),
     }
 }

@@ -1,12 +1,13 @@
-//! Watches: first what exists, then each change, over any number of connections.
+//! Watches: first the existing entries, then each change, over any number of connections.
 //!
-//! A watcher knows the place up to which it has reported, a revision. After a loss it watches from
-//! there on, so nothing is read again, and nothing is missed: etcd has all changes since, or says
-//! that it has compacted them; then the watcher reads everything and reports the differences.
+//! A watcher knows the revision up to which it has reported. After an interruption it watches from
+//! that revision on, so nothing is read again and nothing is missed: etcd either has all changes
+//! since, or reports that it has compacted them. In that case the watcher reads everything and
+//! reports the differences.
 //!
-//! Before, it makes sure that this is still the same history ([`Watcher::verify`]). A member that has
-//! lost its data, or got an older backup, would take a watch from a revision that is yet to come and
-//! be silent until then.
+//! Before that, it checks that this is still the same history ([`Watcher::verify`]). A member that
+//! has lost its data, or was restored from an older backup, would accept a watch from a future
+//! revision and be silent until then.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -58,11 +59,11 @@ struct Watcher {
     range: Range,
     /// For the log.
     scope: String,
-    /// The keys that exist, with the revisions of their last changes; `None` where a revision says
-    /// nothing any more.
+    /// The keys that exist, with the revisions of their last changes; `None` if the revision is no
+    /// longer meaningful.
     known: HashMap<Vec<u8>, Option<i64>>,
     place: Place,
-    /// Everything has to be read, since the changes since `place` are not to be had.
+    /// Everything has to be read, because the changes since `place` are not available.
     unread: bool,
     /// [`WatchEvent::Synced`] is due once everything that exists has been reported.
     owes_synced: bool,
@@ -70,7 +71,7 @@ struct Watcher {
     ready: VecDeque<WatchEvent<Vec<u8>>>,
     /// In a row.
     failures: u32,
-    /// Whether the log says that there is no watch.
+    /// Whether the interruption has been logged.
     outage: bool,
 }
 
@@ -85,7 +86,7 @@ struct Live {
     member: usize,
     updates: Updates,
     since: Instant,
-    /// What was there when it began.
+    /// The entries when it began.
     goal: Survey,
 }
 
@@ -169,8 +170,9 @@ impl Watcher {
         self.synced();
     }
 
-    /// Whether the store still has the history that led to `known`: how it is now if so, `None` if
-    /// everything has to be read. Both reads are linearizable, so a member that lags is no reason.
+    /// Whether the store still has the history that led to `known`: its current state if so, `None`
+    /// if everything has to be read. Both reads are linearizable, so a member that lags cannot
+    /// cause a false alarm.
     async fn verify(&mut self) -> Result<Option<Survey>, CallError> {
         let then = match self.members.survey(&self.range, self.place.next - 1).await {
             Ok(then) => then,
@@ -191,7 +193,7 @@ impl Watcher {
         if !same {
             tracing::info!(
                 scope = %self.scope,
-                "etcd has another past than before; reading everything again"
+                "etcd's history has changed (restored from a backup?); reading everything again"
             );
             self.distrust();
             self.read_again();
@@ -204,7 +206,7 @@ impl Watcher {
         Ok(Some(now))
     }
 
-    /// After a pause: if this does not last, it must not go round and round.
+    /// After a pause, so that repeated failures do not cause a busy loop.
     fn read_again(&mut self) {
         self.unread = true;
         self.owes_synced = true;
@@ -248,7 +250,7 @@ impl Watcher {
                 );
                 self.read_again();
             } else {
-                // Also said to those whose token is no longer good.
+                // Also the answer to an expired token.
                 self.members.log_out(member).await;
                 let text = format!("the member cancelled the watch: {}", cancelled.reason);
                 let mut error = self.ended(member, text);
@@ -277,10 +279,10 @@ impl Watcher {
         }
     }
 
-    /// Whether all that existed when the watch began has been reported. etcd has no reliable mark
-    /// for it (up to 3.4.24 it answers a request for progress before it has sent what came before),
-    /// but what was there has been read: beyond its newest change only deletions are missing, and
-    /// those are if there are too many keys.
+    /// Whether all that existed when the watch began has been reported. etcd has no reliable signal
+    /// for this (up to 3.4.24 it answers a progress request before it has sent the earlier
+    /// changes). But the state at the beginning was read: once its newest change has been reported,
+    /// only deletions can be missing, and they are missing if there are too many keys.
     fn caught_up(&self) -> bool {
         let Some(Live { goal, .. }) = &self.live else {
             return false;
@@ -297,7 +299,7 @@ impl Watcher {
 
     fn report(&mut self, key: &[u8], value: Option<Vec<u8>>) {
         let Ok(key) = std::str::from_utf8(key) else {
-            tracing::debug!(key = %key.escape_ascii(), "a key of others is not UTF-8");
+            tracing::debug!(key = %key.escape_ascii(), "a key of another program is not UTF-8");
             return;
         };
         self.ready.push_back(match value {
@@ -306,7 +308,7 @@ impl Watcher {
         });
     }
 
-    /// The watch is over. One that has lasted makes up for the failures before it.
+    /// The watch has ended. If it had lasted for some time, earlier failures no longer count.
     fn end(&mut self) {
         self.owes_synced = true;
         if let Some(live) = self.live.take()

@@ -123,7 +123,7 @@ async fn any_text_is_a_key() {
     let mut listed = store.list("a").await.unwrap();
     listed.sort();
     assert_eq!(listed, ["a", "a\0b"]);
-    // A key of somebody else that is no text is passed over.
+    // A key of another program that is not text is skipped.
     let mut other = etcd_client::Client::connect([etcd.endpoint()], None)
         .await
         .unwrap();

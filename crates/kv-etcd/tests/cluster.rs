@@ -89,7 +89,7 @@ async fn members_die_and_come_back() {
     let store = cluster.store();
     let mut watched = Watched::begin(&store, "run/").await;
     let writers = Writers::start(&store, &["run/a", "run/b"]);
-    // Among them are the leader and whoever is asked.
+    // These include the leader and the current member.
     for member in 0..3 {
         writers.more_acknowledged(50).await;
         cluster.members[member].sigkill();
@@ -101,7 +101,7 @@ async fn members_die_and_come_back() {
     let all = stored(&store, "run/").await;
     watched.until(&all).await;
 
-    // One alone does not answer on its own account, nor does it keep a watch quiet.
+    // A single member does not answer by itself, and a watch on it does not stay silent.
     cluster.members[0].sigkill();
     cluster.members[1].sigkill();
     wait_for("the last to notice", LONG, || async {

@@ -98,7 +98,7 @@ async fn a_store_can_be_opened_before_etcd_is_there() {
     etcd.process.sigkill();
     let store = store_at([etcd.endpoint()]);
     let mut watched = Watched::new(store.watch_prefix(""));
-    // Nothing is there to be seen.
+    // There are no changes to be seen.
     let error = store.get("key").await.unwrap_err().to_string();
     assert!(error.contains("refused"), "{error}");
     let first = tokio::spawn(async move {
@@ -170,7 +170,7 @@ async fn silence_ends_at_the_deadline() {
     assert_eq!(value_of(&store, "key").await, 1);
 }
 
-/// Nobody can know whether it was done, so it is not done again.
+/// It is unknown whether it took effect, so it is not repeated.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_without_an_answer_is_not_repeated() {
     let etcd = Etcd::start("etcd").await;

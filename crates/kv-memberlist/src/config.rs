@@ -35,8 +35,8 @@ settings! {
         /// Port to listen on, UDP and TCP; 0 for a free one.
         #[setting(flag = "bind-port", kind = Kind::Port, default = "7946", basic)]
         pub bind_port: u16,
-        /// IP address at which others reach this member; empty to find it out from bind_addr and
-        /// the host's interfaces.
+        /// IP address at which others reach this member; empty to derive it from bind_addr and the
+        /// host's interfaces.
         #[setting(flag = "advertise-addr", kind = Kind::Address, default = "")]
         pub advertise_addr: Option<IpAddr>,
         /// Port at which others reach this member; 0 for the one listened on.
@@ -52,7 +52,8 @@ settings! {
         /// reach each other stay apart. At most 255 bytes, the same on all members.
         #[setting(flag = "cluster-label", kind = Kind::Text, default = "")]
         pub cluster_label: String,
-        /// Take packets whatever their label: for the time in which a running fleet gets one.
+        /// Accept packets with any label, for the time in which a label is introduced in a running
+        /// fleet.
         #[setting(
             flag = "cluster-label-verification-disabled",
             kind = Kind::Bool,
@@ -69,8 +70,8 @@ settings! {
         /// No effect, accepted because Mimir has it: every round of gossip compares the whole state.
         #[setting(flag = "pullpush-interval", kind = Kind::Duration, default = "30s", unused)]
         pub pull_push_interval: Duration,
-        /// How often those of join_members that are not known are contacted while running, which
-        /// heals a fleet that was split for long; 0 for every max_join_backoff.
+        /// How often the addresses of join_members that are not known as members are contacted at
+        /// run time, which heals a fleet after a long partition; 0 for every max_join_backoff.
         #[setting(flag = "rejoin-interval", kind = Kind::Duration, default = "0s")]
         pub rejoin_interval: Duration,
         /// Pause after the first failed attempt to join; it doubles with each further one.
@@ -79,7 +80,7 @@ settings! {
         /// Longest pause between two attempts to join; at least min_join_backoff.
         #[setting(flag = "max-join-backoff", kind = Kind::Duration, default = "1m")]
         pub max_join_backoff: Duration,
-        /// Attempts to join before abort_if_cluster_join_fails decides; 0 for no end.
+        /// Attempts to join before abort_if_cluster_join_fails applies; 0 for no limit.
         #[setting(flag = "max-join-retries", kind = Kind::Unsigned, default = "10")]
         pub max_join_retries: u64,
         /// Exit when no member could be joined after all attempts, instead of going on alone.
@@ -95,7 +96,8 @@ settings! {
         #[setting(flag = "left-ingesters-timeout", kind = Kind::Duration, default = "5m")]
         pub left_ingesters_timeout: Duration,
         /// How long the tombstone of a deleted entry is kept (longer while members that are gone
-        /// are remembered); an own copy that another member's has replaced, half as long.
+        /// are remembered). An own copy that another member's copy has replaced is kept half as
+        /// long.
         #[setting(flag = "obsolete-entries-timeout", kind = Kind::Duration, default = "30s")]
         pub obsolete_entries_timeout: Duration,
         /// Bytes of sent, and as many of received, messages with entries to keep for the page
@@ -105,13 +107,13 @@ settings! {
         /// Compress what gossip has not compressed already.
         #[setting(flag = "compression-enabled", kind = Kind::Bool, default = "true")]
         pub compression_enabled: bool,
-        /// Keys of the gossip, at most 8, each in base64 or as the path of a file that holds one.
-        /// The first encrypts, all decrypt. Without any, whoever reaches the port can read and
-        /// change elections. Not a setting of Mimir.
+        /// Keys of the gossip, at most 8, each in base64 or as the path of a file that contains
+        /// one. The first encrypts, all decrypt. Without keys, any host that can reach the port can
+        /// read and change elections. Not a setting of Mimir.
         #[setting(flag = "encryption-keys", kind = Kind::List, default = "", secret)]
         pub encryption_keys: Vec<Secret>,
-        /// Refuse to start without encryption_keys, so that a list that is empty by mistake does not
-        /// open the gossip to whoever reaches the port. Not a setting of Mimir.
+        /// Refuse to start without encryption_keys, so that a list that is empty by mistake does
+        /// not leave the gossip unprotected. Not a setting of Mimir.
         #[setting(flag = "encryption-required", kind = Kind::Bool, default = "false")]
         pub encryption_required: bool,
         /// Must be false: gossip is encrypted by encryption_keys here, not by TLS.
@@ -134,8 +136,8 @@ impl MemberlistConfig {
         if !self.node_name.is_empty() && !is_showable(&self.node_name) {
             report.bad(
                 "node_name",
-                "has a control character, or one that changes the direction of writing or has no \
-                 width",
+                "has a control character, an invisible character, or one that changes the \
+                 writing direction",
             );
         }
         report.at_most_bytes("cluster_label", &self.cluster_label, MAX_LABEL);
@@ -153,8 +155,8 @@ impl MemberlistConfig {
         self.check_keys(report);
         if self.tls_enabled {
             let problem = format!(
-                "got true; gossip is encrypted with {} here, not TLS: set these on all members, and \
-                 remove this",
+                "got true; gossip is encrypted with {} here, not with TLS: set these on all \
+                 members, and remove this",
                 report.path("encryption_keys")
             );
             report.bad("tls_enabled", problem);
@@ -190,7 +192,7 @@ impl MemberlistConfig {
             let length = key.expose().len();
             if key.expose().trim().is_empty() {
                 let problem =
-                    "got nothing; must be a key in base64, or the path of a file that holds one";
+                    "got nothing; must be a key in base64, or the path of a file that contains one";
                 report.bad_item("encryption_keys", index, problem);
             } else if length > MAX_KEY_TEXT {
                 let problem = format!(

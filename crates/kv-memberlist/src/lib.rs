@@ -10,7 +10,7 @@
 //! - What a dead or leaving member held is taken over by the others at once.
 //! - A deleted key is remembered as a tombstone, for a time that outlasts the members that could
 //!   bring it back; it never takes a newer value with it.
-//! - A member is not ready, and its store's calls wait, until it holds what its cluster holds: when
+//! - A member is not ready, and its store's calls wait, until it has all entries of its cluster: when
 //!   it starts, and when its process goes on after having been stopped.
 //! - With keys ([`Keyring`]) everything on the wire is encrypted and authenticated.
 //!

@@ -217,8 +217,8 @@ impl Metrics {
         );
         counter(
             "adopted_entries",
-            "Entries of a dead or leaving member, or of two writers at once, that this member \
-             publishes now",
+            "Entries that this member has taken over, from a dead or leaving member or from two \
+             writers at once",
             &self.adopted,
         );
         counter(
@@ -235,13 +235,13 @@ impl Metrics {
         };
         counter(
             "gossip_restarts",
-            "Times that the gossip task had to be started again after a panic",
+            "Times that the gossip task was restarted after a panic",
             &self.restarts,
         );
         counter(
             "unproven_packets",
-            "Packets that did not prove to come from the address that they name; each was answered \
-             with a challenge at most, and is repeated if its sender receives that",
+            "Packets from addresses that have not answered a challenge; each causes one \
+             challenge at most, and is sent again if its sender receives the challenge",
             &self.unproven,
         );
         counter(
@@ -251,18 +251,18 @@ impl Metrics {
         );
         counter(
             "snapshots",
-            "Snapshots of all entries made for members that join; one serves all that join within \
-             seconds",
+            "Snapshots of all entries made for joining members; one serves all members that join \
+             within seconds",
             &self.snapshots,
         );
         counter(
             "snapshot_parts_sent",
-            "Parts of snapshots sent to members that join",
+            "Parts of snapshots sent to joining members",
             &self.snapshot_parts,
         );
         counter(
             "snapshot_sent_bytes",
-            "Bytes of the parts of snapshots sent to members that join",
+            "Bytes of the parts of snapshots sent to joining members",
             &self.snapshot_bytes,
         );
     }
@@ -280,7 +280,7 @@ impl Metrics {
         );
         registry.register(
             "memberlist_client_propagation_delay_seconds",
-            "Time from the write of a value, by the writer's clock, to its arrival here",
+            "Time between the write of a value, by the writer's clock, and its arrival here",
             self.propagation.clone(),
         );
         // All from the start: an alert on a rate needs the zero before the first.

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 pub(crate) enum Phase {
     /// It does not yet, or not again, hold what its cluster holds; the text says what it waits for.
     Joining(String),
-    /// It holds what its cluster holds, or is alone.
+    /// It has all entries of its cluster, or is alone.
     Ready,
     /// It has left.
     Gone,
@@ -46,10 +46,8 @@ impl Phases {
         self.0.send_if_modified(|current| {
             let was_ready = *current == Phase::Ready;
             if was_ready {
-                tracing::warn!(
-                    "this process was stopped, or had no CPU: learning what has happened meanwhile"
-                );
-                *current = Phase::Joining("catching up after not having run".to_owned());
+                tracing::warn!("this process was stopped, or had no CPU: catching up");
+                *current = Phase::Joining("catching up after a stop of this process".to_owned());
             }
             was_ready
         });

@@ -182,8 +182,8 @@ impl<V: Value> MemberlistStore<V> {
                     operation: "CAS",
                     key: key.to_owned(),
                     source: format!(
-                        "the entry has {size} bytes of text, and with its key more than the {} \
-                         that gossip carries",
+                        "the entry has {size} bytes of text and, with its key, exceeds gossip's \
+                         limit of {}",
                         crate::view::entry::MAX_TEXT
                     )
                     .into(),

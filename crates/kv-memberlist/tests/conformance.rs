@@ -109,7 +109,12 @@ async fn what_gossip_cannot_carry_is_refused() {
         .cas("large", &mut |_| CasUpdate::Put(large.clone()))
         .await
         .unwrap_err();
-    assert!(error.to_string().contains("more than the 40000"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("exceeds gossip's limit of 40000"),
+        "{error}"
+    );
     assert_eq!(gossip.store.get("large").await.unwrap(), None);
     let error = gossip
         .store

@@ -1,20 +1,20 @@
-//! What one write did, and what it means for the other store.
+//! The effect of one write, and how to apply it to the other store.
 
 use kv_core::{CasUpdate, Mergeable};
 
-/// A write to the primary that the secondary is to follow.
+/// A write to the primary that is to be applied to the secondary.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Change<V> {
-    /// What the write replaced, and all that was replaced on the way to it: a value up to this one
-    /// has been overwritten knowingly. `None`: the key was absent.
+    /// The value that the write replaced, joined with all values replaced before: anything up to
+    /// this value was overwritten deliberately. `None`: the key was absent.
     replaced: Option<V>,
-    /// What was put there; `None`: the key was deleted.
+    /// The new value; `None`: the key was deleted.
     value: Option<V>,
-    /// Grows from each write of a key to the next.
+    /// Increases with each write of a key.
     order: u64,
 }
 
-/// Whether `value` is nothing new to one who knows `known`.
+/// Whether `value` adds nothing to `known`.
 pub(crate) fn covers<V: Mergeable + Clone>(known: Option<&V>, value: &V) -> bool {
     known.is_some_and(|known| !known.clone().merge(value))
 }
@@ -39,12 +39,12 @@ impl<V: Mergeable + Clone + PartialEq> Change<V> {
         }
     }
 
-    /// A value that is to be there, unless a newer one is.
+    /// Stores a value unless there is a newer one.
     pub(crate) fn at_least(value: V) -> Self {
         Self::new(None, Some(value), 0)
     }
 
-    /// Takes in another change of the same key, whichever came first.
+    /// Joins another change of the same key, in either order.
     pub(crate) fn join(&mut self, mut other: Self) {
         if other.order < self.order {
             std::mem::swap(self, &mut other);
@@ -55,7 +55,7 @@ impl<V: Mergeable + Clone + PartialEq> Change<V> {
         self.order = other.order;
     }
 
-    /// What to do with a store that now has `existing`.
+    /// The update of a store that has `existing`.
     pub(crate) fn apply(&self, existing: Option<&V>) -> CasUpdate<V> {
         let newer = existing.filter(|existing| !covers(self.replaced.as_ref(), existing));
         match join(newer.cloned(), self.value.clone()) {
@@ -88,7 +88,7 @@ mod tests {
         Change::new(replaced.map(Max), value.map(Max), order)
     }
 
-    /// What a store with `existing` has afterwards.
+    /// The value of a store with `existing` afterwards.
     fn after(change: &Change<Max>, existing: Option<u32>) -> Option<u32> {
         let existing = existing.map(Max);
         match change.apply(existing.as_ref()) {
@@ -135,8 +135,8 @@ mod tests {
     }
 
     proptest! {
-        /// A history of one key, of which the secondary has followed some steps, waits as one
-        /// change: joined in any order, it takes the secondary to where the primary is.
+        /// The writes of one key, some of which the secondary already has, wait as one change:
+        /// joined in any order, it gives the secondary the primary's value.
         #[test]
         fn changes_that_wait_are_one_in_any_order(
             values in prop::collection::vec(prop::option::of(1u32..9), 2..8),
@@ -156,7 +156,7 @@ mod tests {
                 all.join(waiting.swap_remove(index));
             }
             prop_assert_eq!(after(&all, values[followed]), *values.last().unwrap());
-            // What another process put there meanwhile is newer, and stays.
+            // A newer value that another process has written in the meantime stays.
             prop_assert_eq!(after(&all, Some(9)), Some(9));
         }
     }

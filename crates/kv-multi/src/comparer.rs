@@ -1,4 +1,4 @@
-//! The comparisons of a multi store: one at a time, shared by all who ask.
+//! The comparisons of a multi store: one at a time, shared by all callers.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(crate) struct Comparer<V> {
     roles: Arc<Roles<V>>,
     settle: Duration,
     metrics: Metrics,
-    /// When a comparison failed last, and why. Held while one is made.
+    /// The last failure of a comparison. Locked while a comparison runs.
     failed: tokio::sync::Mutex<Option<(Instant, CompareError)>>,
     last: Mutex<Last<V>>,
 }
@@ -51,7 +51,8 @@ impl<V: Value> Comparer<V> {
     ) -> Result<Arc<Comparison<V>>, CompareError> {
         let asked = Instant::now();
         let mut failed = self.failed.lock().await;
-        // Each waiting as long again as the one before would make a queue without end.
+        // If each caller started a comparison after waiting for the last one, the queue would grow
+        // without bound.
         if let Some((at, error)) = &*failed
             && *at > asked
         {
@@ -86,20 +87,20 @@ impl<V: Value> Comparer<V> {
         Ok(new)
     }
 
-    /// The last one, if it is not older and nothing was switched since.
+    /// The last comparison, if it is not too old and there was no switch since.
     pub(crate) fn last(&self, max_age: Duration) -> Option<Arc<Comparison<V>>> {
         let last = lock(&self.last).comparison.clone()?;
         let is_new = last.ended.elapsed() <= max_age;
         (is_new && last.generation == self.roles.state().generation).then_some(last)
     }
 
-    /// Whether the secondary of this generation was found to have all that the primary has, while
-    /// mirroring was on.
+    /// Whether a comparison has found the secondary of this generation complete while mirroring was
+    /// on.
     pub(crate) fn is_complete(&self, generation: u64) -> bool {
         lock(&self.last).complete == Some(generation)
     }
 
-    /// Shows how many keys a backfill has still to copy, unless it is of an earlier state.
+    /// Shows how many keys a backfill has not copied yet, unless it belongs to an earlier state.
     pub(crate) fn show_pending(&self, generation: u64, keys: usize) {
         self.roles.while_in(|now| {
             if now.generation == generation {

@@ -1,23 +1,23 @@
-//! What a comparison of the two stores finds.
+//! The result of a comparison of the two stores.
 
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-/// How long a store may take to show all that it has.
+/// How long listing a store may take.
 pub(crate) const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Differences that a [`Comparison`] names; it counts all.
 pub(crate) const NAMED: usize = 100;
 
-/// What is wrong with the secondary's value of a key.
+/// How the secondary's value of a key differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
     /// The secondary has none.
     Missing,
     /// The primary's is newer.
     Older,
-    /// The secondary's is newer: another process has written it, and did not get to mirror it.
+    /// The secondary's is newer: another process has written it and has not mirrored it yet.
     Newer,
     /// The primary has none.
     Extra,
@@ -37,7 +37,7 @@ impl Reason {
         }
     }
 
-    /// Whether the secondary lacks something.
+    /// Whether the secondary lacks an entry or has an older one.
     pub fn is_behind(self) -> bool {
         matches!(self, Self::Missing | Self::Older)
     }
@@ -56,8 +56,8 @@ pub struct Difference<V> {
     pub secondary: Option<V>,
 }
 
-/// What a comparison of the two stores found. A difference is something that one store had, and the
-/// other still lacked a while later ([`MultiConfig::settle`](crate::MultiConfig::settle)).
+/// The result of a comparison of the two stores. A difference is an entry that one store had, and
+/// that the other still lacked a while later ([`MultiConfig::settle`](crate::MultiConfig::settle)).
 #[derive(Debug, Clone)]
 pub struct Comparison<V> {
     /// When it ended.
@@ -72,9 +72,9 @@ pub struct Comparison<V> {
     pub primary_keys: usize,
     /// Keys in the secondary.
     pub secondary_keys: usize,
-    /// Values that could not be decoded, in either store. There the key counts as absent.
+    /// Values of either store that could not be decoded. Their keys count as absent there.
     pub undecodable: usize,
-    /// At most 100 of the differences, in the order of the keys.
+    /// At most 100 of the differences, ordered by key.
     pub differences: Vec<Difference<V>>,
     pub(crate) counts: [usize; 4],
     /// All keys that the secondary lacks or has older, with the primary's values, shuffled: processes
@@ -90,7 +90,8 @@ impl<V> Comparison<V> {
         self.counts[reason as usize]
     }
 
-    /// Keys of which the secondary lacks something: a switch to it now would lose that.
+    /// Keys that are missing or older in the secondary: a switch to it now would lose these
+    /// entries.
     pub fn behind(&self) -> usize {
         self.behind.len()
     }
@@ -101,7 +102,7 @@ impl<V> Comparison<V> {
 #[non_exhaustive]
 pub enum CompareError {
     /// A store does not answer.
-    #[error("{store} did not show what it has within {} s", SNAPSHOT_TIMEOUT.as_secs())]
+    #[error("{store} could not be listed within {} s", SNAPSHOT_TIMEOUT.as_secs())]
     Silent {
         /// Its name.
         store: &'static str,

@@ -1,8 +1,8 @@
-//! One key-value store over two, to move running services from one to the other.
+//! A key-value store that combines two, to move running services from one to the other.
 //!
-//! Reads, watches and compare-and-swaps go to the *primary*. With mirroring on, what is stored there
-//! goes to the *secondary* as well, in the background: no caller waits for it or fails with it.
-//! Which of the two is the primary, and whether to mirror, can be changed while everything runs
+//! Reads, watches and compare-and-swaps go to the *primary*. With mirroring on, its writes are also
+//! applied to the *secondary*, in the background: callers neither wait for this nor see its
+//! failures. Which of the two is the primary, and whether to mirror, can be changed at run time
 //! ([`MultiStore::apply`]).
 //!
 //! ```no_run
@@ -32,15 +32,15 @@
 //!
 //! What makes a move safe:
 //!
-//! - A write is mirrored as what it replaced and what it put there: it overwrites in the secondary
-//!   what it has seen in the primary, and is joined with anything newer. Distributors that use
-//!   opposite primaries, as in the middle of a roll-out, end with the same values in both stores.
-//! - While mirroring is on both stores are compared again and again ([`Comparison`]), and what the
-//!   secondary lacks is copied, at a bounded rate: what was there before mirroring, what a failed
-//!   mirror write left out, what another process did not get to mirror.
-//! - A switch waits for the writes that are under way, mirrors what is pending, and only then lets
-//!   the next write go to the new primary. Both waits are bounded, so that a primary that hangs can
-//!   be left.
+//! - A write is mirrored with the value that it replaced: in the secondary it overwrites what it
+//!   had seen in the primary, and is joined with anything newer. Distributors with opposite
+//!   primaries, as in the middle of a rollout, end with the same values in both stores.
+//! - While mirroring is on, both stores are compared regularly ([`Comparison`]), and entries that
+//!   the secondary lacks are copied at a bounded rate: those from before mirroring, those whose
+//!   mirror write failed, and those that another process has not mirrored.
+//! - A switch waits for the writes in progress, mirrors pending changes, and only then lets the
+//!   next write go to the new primary. Both waits are bounded, so that a switch away from a hanging
+//!   primary is possible.
 
 mod change;
 mod compare;

@@ -1,4 +1,4 @@
-//! What a multi store counts. The first four have dskit's names; the others are ours.
+//! Metrics of a multi store. The first four have dskit's names; the others are ours.
 
 use std::sync::atomic::AtomicU64;
 
@@ -65,7 +65,7 @@ impl Metrics {
         );
         registry.register(
             "cortex_multikv_divergent_keys",
-            "Keys that differ between the stores, by what is wrong with the secondary's value; only while mirroring is enabled",
+            "Keys that differ between the stores, by how the secondary differs; only while mirroring is enabled",
             metrics.divergent.clone(),
         );
         registry.register(
@@ -75,12 +75,12 @@ impl Metrics {
         );
         registry.register(
             "cortex_multikv_backfill_pending_keys",
-            "Keys that the backfill of the secondary store has still to copy",
+            "Keys that the backfill of the secondary store has not copied yet",
             metrics.backfill_pending.clone(),
         );
         registry.register(
             "cortex_multikv_backfill_copied_keys",
-            "Keys that the backfill has copied to the secondary store, or found there at last",
+            "Keys that the backfill has copied to the secondary store, or found there in the meantime",
             metrics.backfill_copied.clone(),
         );
         registry.register(
@@ -96,7 +96,7 @@ impl Metrics {
             self.primary.get_or_create(&StoreLabel { store }).set(value);
         }
         self.mirror_enabled.set(i64::from(mirror_enabled));
-        // What it was says nothing about the new state.
+        // The old value does not apply to the new state.
         self.divergent.clear();
         self.backfill_pending.set(0);
     }

@@ -1,8 +1,8 @@
-//! Writes on their way to the secondary.
+//! The queue of writes to the secondary.
 //!
-//! One change waits per key, whatever its number of writes, and at most one per key is under way: a
-//! slow secondary costs memory in proportion to the keys, and the last write of a key is the last to
-//! arrive.
+//! At most one change per key waits, however many writes there are, and at most one per key is in
+//! progress: a slow secondary costs memory in proportion to the keys, and the last write of a key
+//! is the last to arrive.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Mutex;
@@ -18,12 +18,13 @@ use crate::roles::Route;
 /// Keys that are written to the secondary at the same time.
 pub(crate) const WORKERS: usize = 16;
 
-/// Keys that may wait. Beyond, a write is an error of mirroring, and the next comparison finds it.
+/// Most keys that may wait. Beyond that, a write counts as a failed mirror write, and the next
+/// comparison finds the difference.
 const MAX_WAITING: usize = 100_000;
 
-/// What is to be done with a key.
+/// What to do with a key.
 pub(crate) enum Task<V> {
-    /// Follow a write.
+    /// Mirror a write.
     Follow(Change<V>),
     /// Copy a value of the primary.
     Copy(V),
@@ -33,21 +34,21 @@ pub(crate) struct Job<V> {
     pub(crate) key: String,
     pub(crate) task: Task<V>,
     pub(crate) route: Route<V>,
-    /// Cancelled when it is to be left undone.
+    /// Cancelled when the work must be given up.
     pub(crate) given_up: CancellationToken,
 }
 
 struct Queue<V> {
-    /// Keys that wait and are not under way, oldest first.
+    /// Keys that wait and are not in progress, oldest first.
     order: VecDeque<String>,
     waiting: HashMap<String, (Task<V>, Route<V>)>,
     under_way: HashSet<String>,
-    /// Of what is under way.
+    /// Tokens of the work in progress.
     given_up: CancellationToken,
 }
 
 impl<V> Queue<V> {
-    /// Keys that wait or are under way.
+    /// Keys that wait or are in progress.
     fn pending(&self) -> usize {
         let both = self
             .under_way
@@ -57,11 +58,11 @@ impl<V> Queue<V> {
     }
 }
 
-/// The queue between those who write to the primary and those who write to the secondary.
+/// The queue between writers of the primary and the tasks that write to the secondary.
 pub(crate) struct Mirror<V> {
     /// Locked alone.
     queue: Mutex<Queue<V>>,
-    /// Follows the queue; set while the queue is locked, so that the last word is the latest.
+    /// The length of the queue; set while the queue is locked, so that it cannot be outdated.
     gauge: Gauge,
     more: Notify,
     done: Notify,
@@ -69,7 +70,7 @@ pub(crate) struct Mirror<V> {
 
 /// The queue is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{MAX_WAITING} keys wait to be mirrored already")]
+#[error("{MAX_WAITING} keys are already waiting to be mirrored")]
 pub(crate) struct Full;
 
 impl<V: Value> Mirror<V> {
@@ -90,7 +91,7 @@ impl<V: Value> Mirror<V> {
     }
 
     /// # Errors
-    /// The queue is full; the task comes back.
+    /// The queue is full; returns the task.
     pub(crate) fn push(
         &self,
         key: &str,
@@ -99,7 +100,7 @@ impl<V: Value> Mirror<V> {
     ) -> Result<(), (Task<V>, Full)> {
         let mut queue = lock(&self.queue);
         if let Some((waiting, _)) = queue.waiting.get_mut(key) {
-            // Whatever waits will bring what a copy would bring.
+            // The waiting change already includes the copy.
             if let Task::Follow(change) = task {
                 if let Task::Follow(before) = waiting {
                     before.join(change);
@@ -121,7 +122,7 @@ impl<V: Value> Mirror<V> {
         Ok(())
     }
 
-    /// The next thing to do; [`Mirror::finished`] must follow.
+    /// The next task; [`Mirror::finished`] must follow.
     pub(crate) async fn next(&self) -> Job<V> {
         loop {
             {
@@ -131,7 +132,7 @@ impl<V: Value> Mirror<V> {
                 {
                     queue.under_way.insert(key.clone());
                     if !queue.order.is_empty() {
-                        // A permit is kept for one waiter only.
+                        // A permit is stored for one waiter only.
                         self.more.notify_one();
                     }
                     return Job {
@@ -158,12 +159,12 @@ impl<V: Value> Mirror<V> {
         self.done.notify_waiters();
     }
 
-    /// Keys that wait or are under way.
+    /// Keys that wait or are in progress.
     pub(crate) fn pending(&self) -> usize {
         lock(&self.queue).pending()
     }
 
-    /// Waits until not more than `keys` are pending.
+    /// Waits until at most `keys` are pending.
     pub(crate) async fn pending_at_most(&self, keys: usize) {
         loop {
             let mut done = std::pin::pin!(self.done.notified());
@@ -175,7 +176,7 @@ impl<V: Value> Mirror<V> {
         }
     }
 
-    /// Forgets what waits, and says what it was; what is under way is told to end.
+    /// Removes and returns the waiting tasks, and cancels those in progress.
     pub(crate) fn give_up(&self) -> Vec<(String, Task<V>)> {
         let mut queue = lock(&self.queue);
         queue.order.clear();
@@ -193,7 +194,7 @@ impl<V: Value> Mirror<V> {
 }
 
 impl<V: Value> Job<V> {
-    /// Does it.
+    /// Runs the task.
     pub(crate) async fn run(&self) -> Result<(), StoreError> {
         let change = match &self.task {
             Task::Follow(change) => change.clone(),

@@ -1,4 +1,4 @@
-//! What became of writes to the secondary: counted, logged, shown.
+//! Outcomes of writes to the secondary: counted, logged, shown.
 
 use std::sync::Mutex;
 use std::time::SystemTime;
@@ -9,10 +9,10 @@ use crate::metrics::Metrics;
 use crate::mirror::{Mirror, Task};
 use crate::status::MirrorFailure;
 
-/// Why a write that could have gone on was left undone.
+/// Why a write was cancelled.
 pub(crate) const GIVEN_UP: &str = "not written in time for a switch or the shutdown";
 
-/// Counts each write to the secondary once, and says why some failed.
+/// Counts each write to the secondary once, and logs failures.
 pub(crate) struct Outcomes {
     metrics: Metrics,
     /// Locked alone.
@@ -36,7 +36,7 @@ impl Outcomes {
         lock(&self.last_error).clone()
     }
 
-    /// A task ended, or was not done because of `problem`.
+    /// A task ended, or failed because of `problem`.
     pub(crate) fn record<V>(&self, key: &str, task: &Task<V>, problem: Option<String>) {
         match (task, problem) {
             (Task::Follow(_), None) => {
@@ -50,7 +50,7 @@ impl Outcomes {
         }
     }
 
-    /// Records what waits in the queue as given up.
+    /// Records the waiting tasks as given up.
     pub(crate) fn give_up<V: Value>(&self, queue: &Mirror<V>) {
         for (key, task) in queue.give_up() {
             self.record(&key, &task, Some(GIVEN_UP.to_owned()));

@@ -1,4 +1,4 @@
-//! The two stores, and which of them is the primary now.
+//! The two stores, and which of them is the current primary.
 
 use std::sync::Arc;
 
@@ -18,8 +18,8 @@ pub struct Part<V> {
 }
 
 impl<V> Part<V> {
-    /// A store that takes part only when `usable` ends, such as gossip when it has joined: as the
-    /// secondary it is neither mirrored to nor compared before.
+    /// A store that is used only after `usable` ends, such as gossip after it has joined: as the
+    /// secondary it is neither mirrored to nor compared before that.
     pub fn when(store: Arc<dyn Store<V>>, usable: BoxFuture<'static, ()>) -> Self {
         Self {
             store,
@@ -37,7 +37,7 @@ impl<V> From<Arc<dyn Store<V>>> for Part<V> {
     }
 }
 
-/// From which store to which.
+/// The direction: from which store to which.
 pub(crate) struct Route<V> {
     pub(crate) primary: Arc<dyn Store<V>>,
     pub(crate) secondary: Arc<dyn Store<V>>,
@@ -64,7 +64,7 @@ pub(crate) struct Roles<V> {
     stores: [Arc<dyn Store<V>>; 2],
     /// Which of them can be used.
     usable: [CancellationToken; 2],
-    /// Its lock is the innermost of this crate: nothing else is locked while it is held.
+    /// Innermost lock of this crate: no other lock is taken while it is held.
     states: watch::Sender<State>,
     metrics: Metrics,
 }
@@ -90,7 +90,7 @@ impl<V: Value> Roles<V> {
         self.states.borrow().clone()
     }
 
-    /// Calls `act` with the state, which does not change meanwhile: for metrics of one state.
+    /// Calls `act` with the state, which cannot change during the call: for metrics of one state.
     pub(crate) fn while_in<R>(&self, act: impl FnOnce(&State) -> R) -> R {
         act(&self.states.borrow())
     }
@@ -136,7 +136,7 @@ impl<V: Value> Roles<V> {
         });
     }
 
-    /// Reads from the primary, from the new one if it is switched meanwhile.
+    /// Reads from the primary; if there is a switch in the meantime, from the new primary.
     pub(crate) async fn read<'a, T>(
         &'a self,
         call: impl Fn(&'a dyn Store<V>) -> BoxFuture<'a, T> + Send,

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use tokio_util::sync::CancellationToken;
 
-/// What takes the place of the configured settings; `None` leaves one as configured.
+/// Settings that override the configuration; `None` leaves one as configured.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Override {
     /// Name of the store to use as primary.
@@ -13,15 +13,15 @@ pub struct Override {
     pub mirror_enabled: Option<bool>,
 }
 
-/// Why an [`Override`] is refused. Nothing has changed.
+/// Why an [`Override`] is refused. The state has not changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{primary:?} cannot be the primary: the stores of this process are {first} and {second}")]
 pub struct Refused {
     /// The store that was asked for.
     pub primary: String,
-    /// One of those that there are.
+    /// One of the two stores.
     pub first: &'static str,
-    /// The other.
+    /// The other one.
     pub second: &'static str,
 }
 
@@ -50,7 +50,7 @@ impl Side {
     }
 }
 
-/// What is in effect. Each change makes a new one.
+/// The state in effect. Each change creates a new one.
 #[derive(Debug, Clone)]
 pub(crate) struct State {
     pub(crate) primary: Side,
@@ -58,9 +58,10 @@ pub(crate) struct State {
     pub(crate) since: SystemTime,
     /// Grows with each change.
     pub(crate) generation: u64,
-    /// Cancelled when reads and watches are to begin again on another primary, which is known then.
+    /// Cancelled when reads and watches must restart on another primary, which is already known
+    /// then.
     pub(crate) moved: CancellationToken,
-    /// Cancelled when writes that still run are to be given up, and begun again after the switch.
+    /// Cancelled when writes that still run must be abandoned and restarted after the switch.
     pub(crate) abandoned: CancellationToken,
 }
 
@@ -76,7 +77,7 @@ impl State {
         }
     }
 
-    /// The state after this one. Calls of this one go on if the primary stays.
+    /// The state after this one. Running calls continue if the primary does not change.
     pub(crate) fn next(&self, primary: Side, mirror_enabled: bool) -> Self {
         let (moved, abandoned) = if primary == self.primary {
             (self.moved.clone(), self.abandoned.clone())

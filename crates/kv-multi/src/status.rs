@@ -1,4 +1,4 @@
-//! What a multi store says about itself.
+//! The status of a multi store.
 
 use std::time::SystemTime;
 
@@ -26,7 +26,7 @@ pub struct MirrorStatus {
     pub last_error: Option<MirrorFailure>,
 }
 
-/// Where the backfill is.
+/// Progress of the backfill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BackfillState {
     /// Mirroring is off.
@@ -48,12 +48,12 @@ impl BackfillState {
     }
 }
 
-/// Copying what the secondary lacks.
+/// Copying entries that the secondary lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BackfillStatus {
-    /// Where it is.
+    /// Its progress.
     pub state: BackfillState,
-    /// Keys that it has still to copy.
+    /// Keys that it has not copied yet.
     pub pending_keys: u64,
     /// Keys that it has copied.
     pub copied_keys_total: u64,
@@ -61,7 +61,7 @@ pub struct BackfillStatus {
     pub failed_keys_total: u64,
 }
 
-/// What is in effect, and how it goes.
+/// The settings in effect, and progress.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
     /// Name of the store that is read.

@@ -1,4 +1,4 @@
-//! [`MultiStore`]: the contract over two stores, put together from its parts.
+//! [`MultiStore`]: the store contract over two stores, composed of its parts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::{tasks, watch as watching};
 
 const NAME: &str = "multi";
 
-/// One store over two. Clones are the same store.
+/// A store that combines two. Clones are the same store.
 pub struct MultiStore<V> {
     roles: Arc<Roles<V>>,
     switch: Arc<Switch<V>>,
@@ -56,8 +56,8 @@ pub struct MultiHandle<V> {
     tasks: Tasks,
 }
 
-/// Puts one store over two and starts to mirror, if `config` says so. `kv_name` says whose store it
-/// is, such as `distributor-hatracker`.
+/// Combines two stores and starts mirroring if `config` enables it. `kv_name` names the user of the
+/// store, such as `distributor-hatracker`.
 ///
 /// Must be called in a tokio runtime.
 ///
@@ -142,13 +142,13 @@ pub fn start<V: Value>(
 }
 
 impl<V: Value> MultiHandle<V> {
-    /// Waits for a task that ends before [`MultiHandle::shutdown`]: a bug, whose panic this tells.
-    /// Nothing is mirrored reliably afterwards.
+    /// Waits for a task that ends before [`MultiHandle::shutdown`]: a bug; the error has its panic.
+    /// Mirroring is not reliable afterwards.
     pub async fn failed(&mut self) -> TaskFailed {
         self.tasks.failed().await
     }
 
-    /// Mirrors what is pending, within the timeout, and stops. Writes must have ended before.
+    /// Mirrors pending changes, within the timeout, and stops. Writes must have ended before.
     pub async fn shutdown(self) {
         self.switch.drain().await;
         self.shutdown.cancel();
@@ -157,21 +157,22 @@ impl<V: Value> MultiHandle<V> {
 }
 
 impl<V: Value> MultiStore<V> {
-    /// Puts what `wanted` says, else what is configured, into effect. If the primary changes: waits
-    /// for the writes under way (those that outlast the timeout are given up and made again on
-    /// the new primary), then until what they stored is mirrored, if it is to be (not longer than
-    /// the timeout either). A change of mirroring alone interrupts no call; if it ends, this waits for
-    /// what is pending in the same way. `true` when something changed.
+    /// Puts `wanted` into effect, or the configuration where it has no value. If the primary
+    /// changes, waits for the writes in progress (those that take longer than the timeout are
+    /// cancelled and made again on the new primary), then until their changes are mirrored, if
+    /// mirroring is on (also within the timeout). A change of mirroring alone interrupts no call;
+    /// when mirroring is turned off, this waits for pending changes in the same way. Returns
+    /// whether anything changed.
     ///
     /// # Errors
-    /// There is no store of the wanted name; nothing has changed.
+    /// Neither store has the wanted name; nothing has changed.
     pub async fn apply(&self, wanted: &Override) -> Result<bool, Refused> {
         let primary = match &wanted.primary {
             None => Side::First,
             Some(name) => self.roles.side(name)?,
         };
         let mirror_enabled = wanted.mirror_enabled.unwrap_or(self.mirror_by_default);
-        // A task of its own: a caller that goes away must not leave a switch half done.
+        // A task of its own: if the caller is cancelled, the switch must still complete.
         let switch = Arc::clone(&self.switch);
         let switched = tokio::spawn(async move { switch.to(primary, mirror_enabled).await });
         match switched.await {
@@ -180,13 +181,13 @@ impl<V: Value> MultiStore<V> {
         }
     }
 
-    /// Name of the store that is the primary now.
+    /// Name of the current primary.
     pub fn primary(&self) -> &'static str {
         let state = self.roles.state();
         self.roles.store(state.primary).name()
     }
 
-    /// What is in effect, and how it goes.
+    /// The settings in effect, and progress.
     pub fn status(&self) -> Status {
         let state = self.roles.state();
         let backfill = if !state.mirror_enabled {
@@ -217,17 +218,17 @@ impl<V: Value> MultiStore<V> {
         }
     }
 
-    /// A comparison of the stores that is not older than `max_age`: the last one, or one made now.
-    /// Any number of callers share one.
+    /// A comparison of the stores that is at most `max_age` old: the last one or a new one.
+    /// Concurrent callers share one.
     ///
     /// # Errors
-    /// A store does not answer, or the primary was switched meanwhile.
+    /// A store does not answer, or the primary was switched in the meantime.
     pub async fn compare(&self, max_age: Duration) -> Result<Arc<Comparison<V>>, CompareError> {
         self.comparer.compare(max_age).await
     }
 
-    /// The last comparison, if it is not older than `max_age` and the stores have had the same roles
-    /// since. Does not wait.
+    /// The last comparison, if it is at most `max_age` old and there was no switch since. Does not
+    /// wait.
     pub fn last_comparison(&self, max_age: Duration) -> Option<Arc<Comparison<V>>> {
         self.comparer.last(max_age)
     }
@@ -249,7 +250,7 @@ impl<V: Value> Store<V> for MultiStore<V> {
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
         match self.cas(key, &mut |_| CasUpdate::Delete).await {
-            // What it was cannot be told, so there is nothing to compare the other's value with.
+            // The old value is unknown, so the other store's value cannot be compared with it.
             Err(StoreError::Decode { .. }) => self.roles.read(|store| store.delete(key)).await,
             outcome => outcome.map(drop),
         }

@@ -1,4 +1,4 @@
-//! Writes to the primary, and the switches that they must not straddle.
+//! Writes to the primary, and switches: no write may run across a switch.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +17,7 @@ use crate::state::{Side, State};
 /// The first number of a write.
 const FIRST_ORDER: u64 = 1;
 
-/// Where writes pass.
+/// The gate that every write passes.
 ///
 /// Lock order: `switching`, then `writes`, then any of the parts; no part calls back.
 pub(crate) struct Switch<V> {
@@ -26,9 +26,9 @@ pub(crate) struct Switch<V> {
     outcomes: Arc<Outcomes>,
     comparer: Arc<Comparer<V>>,
     mirror_timeout: Duration,
-    /// Held by a switch, so that two of them do not meet.
+    /// Held by a switch, so that there is only one at a time.
     switching: tokio::sync::Mutex<()>,
-    /// Writes hold it shared, a switch exclusively.
+    /// Writes share it, a switch takes it exclusively.
     writes: RwLock<()>,
     /// The number of the next write.
     orders: AtomicU64,
@@ -77,7 +77,7 @@ impl<V: Value> Switch<V> {
                 }
             };
             self.drain().await;
-            // A store that was not used yet has nothing to lose.
+            // A store that has not been used yet cannot lose anything.
             let is_used = self.orders.load(Ordering::Relaxed) > FIRST_ORDER;
             if is_used && !self.comparer.is_complete(before.generation) {
                 tracing::warn!(
@@ -99,7 +99,7 @@ impl<V: Value> Switch<V> {
         true
     }
 
-    /// Waits for what is to be mirrored, then gives up the rest.
+    /// Waits for pending mirror writes, then cancels the rest.
     pub(crate) async fn drain(&self) {
         let drained = self.mirror.pending_at_most(0);
         if tokio::time::timeout(self.mirror_timeout, drained)
@@ -122,8 +122,8 @@ impl<V: Value> Switch<V> {
             let mut order = 0;
             let mut replaced = None;
             let mut noting = |current: Option<&V>| {
-                // A write is stored only if it has seen the one before it: in this order the
-                // functions of successful writes run.
+                // A write is stored only if it has seen the write before it, so the functions of
+                // successful writes run in this order.
                 order = self.orders.fetch_add(1, Ordering::SeqCst);
                 replaced = current.cloned();
                 update(current)
@@ -133,8 +133,9 @@ impl<V: Value> Switch<V> {
                 outcome = self.roles.store(state.primary).cas(key, &mut noting) => outcome,
                 () = state.abandoned.cancelled() => continue,
             };
-            // Mirroring may have begun meanwhile. A write that ended before it did is older than the
-            // first comparison. The primary is the same: its switch would wait for this write.
+            // Mirroring may have been turned on in the meantime. A write that ended before that is
+            // older than the first comparison. The primary is the same: a switch would wait for
+            // this write.
             let state = self.roles.state();
             if state.mirror_enabled {
                 match &outcome {

@@ -1,5 +1,5 @@
-//! The tasks of a multi store: those that mirror, and the one that compares and backfills. What a task
-//! may touch is what it is given.
+//! The tasks of a multi store: those that mirror, and the one that compares and backfills. A task
+//! may only touch its parameters.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,11 +18,11 @@ use crate::roles::Roles;
 /// Pause after a backfill that made progress, before the next comparison.
 const AFTER_COPYING: Duration = Duration::from_millis(200);
 
-/// A backfill copies for so long, then compares again: others copy, too, and what it copies must not
-/// be old. Seconds.
+/// A backfill copies for this long, then compares again: other processes copy too, and its data
+/// must not be outdated. Seconds.
 const ROUND_S: u32 = 5;
 
-/// Keys that a backfill hands over at a time, and leaves to wait in the queue at most.
+/// Keys that a backfill queues at a time, and the most that it leaves waiting in the queue.
 const BATCH: usize = 64;
 
 /// Cancels `usable` when the store can be used; ends at shutdown.
@@ -37,7 +37,7 @@ pub(crate) async fn announce(
     }
 }
 
-/// Writes what is pending, one key at a time, until shutdown. One write takes at most `timeout`.
+/// Writes pending changes, one key at a time, until shutdown. One write takes at most `timeout`.
 pub(crate) async fn mirror<V: Value>(
     queue: Arc<Mirror<V>>,
     outcomes: Arc<Outcomes>,
@@ -51,14 +51,14 @@ pub(crate) async fn mirror<V: Value>(
     }
 }
 
-/// What kept the job from being done, if anything.
+/// Why the job failed, if it did.
 async fn run<V: Value>(
     job: &Job<V>,
     timeout: Duration,
     shutdown: &CancellationToken,
 ) -> Option<String> {
     let writing = async {
-        // The keys of others wait in the queue meanwhile, each with its last write.
+        // Other keys wait in the queue in the meantime, each with its last write.
         job.route.secondary_usable.cancelled().await;
         match tokio::time::timeout(timeout, job.run()).await {
             Ok(Ok(())) => None,
@@ -77,7 +77,8 @@ async fn run<V: Value>(
     }
 }
 
-/// While mirroring is on: compares the stores, copies what the secondary lacks, and again.
+/// While mirroring is on, repeatedly compares the stores and copies the entries that the secondary
+/// lacks.
 pub(crate) struct Backfill<V> {
     roles: Arc<Roles<V>>,
     comparer: Arc<Comparer<V>>,
@@ -102,7 +103,7 @@ impl<V: Value> Backfill<V> {
         }
     }
 
-    /// Until shutdown.
+    /// Runs until shutdown.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
         let mut states = self.roles.subscribe();
         loop {
@@ -137,7 +138,7 @@ impl<V: Value> Backfill<V> {
                 }
                 Ok(comparison) => {
                     self.copy(&comparison).await;
-                    // What cannot be copied is not tried again and again without a pause.
+                    // Keys that cannot be copied are not tried again without a pause.
                     let behind = comparison.behind();
                     let progresses = behind_before.is_none_or(|before| behind < before);
                     behind_before = Some(behind);
@@ -160,7 +161,7 @@ impl<V: Value> Backfill<V> {
             keys = comparison.behind(),
             from,
             to,
-            "copying what the secondary store lacks"
+            "copying keys that the secondary store lacks"
         );
         let route = self.roles.route(&self.roles.state());
         let rate = self.config.backfill_rate.max(1);
@@ -171,7 +172,8 @@ impl<V: Value> Backfill<V> {
             self.comparer.show_pending(comparison.generation, left);
             self.pending_at_most(BATCH).await;
             for (key, value) in batch {
-                // A full queue holds the key already, or leaves it to the next comparison.
+                // If the queue is full, the key is already in it, or the next comparison finds it
+                // again.
                 let _ = self.queue.push(key, Task::Copy(value.clone()), &route);
             }
             left -= batch.len();
@@ -182,8 +184,8 @@ impl<V: Value> Backfill<V> {
         self.pending_at_most(0).await;
     }
 
-    /// Waits until not more than `keys` are pending, or for the timeout: with many writes under way
-    /// that moment may never come, and the backfill is to go on.
+    /// Waits until at most `keys` are pending, or for the timeout: with many writes the queue may
+    /// never be that short, and the backfill must continue.
     async fn pending_at_most(&self, keys: usize) {
         let waiting = self.queue.pending_at_most(keys);
         let _ = tokio::time::timeout(self.config.mirror_timeout, waiting).await;

@@ -1,4 +1,4 @@
-//! A watch that outlives switches.
+//! A watch that continues across switches.
 
 use std::collections::HashSet;
 
@@ -16,18 +16,18 @@ struct Follower<V, S> {
     events: WatchStream<V>,
     /// Cancelled when `events` are not the primary's any more.
     moved: CancellationToken,
-    /// Keys that the watcher has been told of.
+    /// Keys that have been delivered to the watcher.
     known: HashSet<String>,
-    /// Of those, what the new primary has not shown, until it has shown everything.
+    /// Those that the new primary has not delivered yet, until its snapshot is complete.
     unseen: Option<HashSet<String>>,
-    /// To be told before anything else.
+    /// To be delivered before anything else.
     gone: Vec<String>,
     synced: bool,
 }
 
-/// Events of whatever is the primary: `subscribe` begins a watch of the store that a state reads
-/// from. After a switch the watcher is told what the new primary has, what it has not, and
-/// [`WatchEvent::Synced`].
+/// Events of the current primary: `subscribe` begins a watch of the store that a state reads from.
+/// After a switch the watcher receives the new primary's entries, deletions for those that it
+/// lacks, and [`WatchEvent::Synced`].
 pub(crate) fn follow<V, S>(states: watch::Receiver<State>, subscribe: S) -> WatchStream<V>
 where
     V: Send + 'static,

@@ -130,7 +130,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
         return Err("--targets is missing: name every distributor of the fleet".to_owned());
     }
     if options.cert_file.is_some() != options.key_file.is_some() {
-        return Err("--cert-file and --key-file need each other".to_owned());
+        return Err("--cert-file and --key-file must be set together".to_owned());
     }
     Ok(Command::Status(options))
 }
@@ -185,7 +185,7 @@ mod tests {
             ("status --targets a --step 6", "a number from 0 to 5"),
             ("status --targets a --interval 0s", "a duration"),
             ("status --targets a --fast", "unknown flag --fast"),
-            ("status --targets a --cert-file c", "need each other"),
+            ("status --targets a --cert-file c", "must be set together"),
             ("status a", "unknown argument \"a\""),
         ] {
             let error = parsed(line).unwrap_err();

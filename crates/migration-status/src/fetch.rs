@@ -104,7 +104,7 @@ fn multi_page(answer: &Answer) -> Result<Option<MultiKv>, String> {
 }
 
 fn unexpected(path: &str) -> String {
-    format!("{path} is not as expected: is it a distributor, of a version like this one?")
+    format!("{path} is not as expected: is it a distributor of this version?")
 }
 
 /// A page; `None` if there is none.
@@ -145,7 +145,7 @@ fn stores(page: Option<&MultiKv>, metrics: &str) -> Result<Stores, String> {
         .filter(of_tracker)
         .find_map(|sample| sample.label("type"))
         .map(|store| Stores::Alone(store.into_owned()))
-        .ok_or_else(|| "it does not tell which store it uses; is it a distributor?".to_owned())
+        .ok_or_else(|| "it does not report its store; is it a distributor?".to_owned())
 }
 
 fn version(metrics: &str) -> String {

@@ -227,7 +227,7 @@ fn conclusion(verdict: &Verdict, old: &str, style: Style) -> String {
             settings(next, old, verdict)
         ),
         (Place::At(step), true, None) => format!(
-            "{}\n  Nothing reads or writes the old store any more. Remove it when you will not go back.\n",
+            "{}\n  The old store is no longer used. Remove it when you will not go back.\n",
             safe(&format!("All on step {} ({}). DONE.", step.0, step.title()))
         ),
         (Place::At(step), false, next) => {
@@ -240,7 +240,7 @@ fn conclusion(verdict: &Verdict, old: &str, style: Style) -> String {
         }
         (Place::Between(first, second), _, _) => {
             let line = format!(
-                "Between steps {} and {}. NOT SAFE to go on. Step {} is:",
+                "Between steps {} and {}. NOT SAFE to continue. Step {} is:",
                 first.0, second.0, second.0
             );
             let line = style.severity(Severity::Stop, &line);
@@ -249,7 +249,7 @@ fn conclusion(verdict: &Verdict, old: &str, style: Style) -> String {
         (Place::Scattered, _, _) if verdict.repair.is_some() => {
             let repair = verdict.repair.unwrap_or(Step(2));
             let line = format!(
-                "On no common step. NOT SAFE. Bring all to step {}:",
+                "Not all on one step. NOT SAFE. Bring all to step {}:",
                 repair.0
             );
             let line = style.severity(Severity::Stop, &line);
@@ -258,7 +258,7 @@ fn conclusion(verdict: &Verdict, old: &str, style: Style) -> String {
         (Place::Scattered, _, _) => {
             format!(
                 "{}\n",
-                style.severity(Severity::Stop, "On no common step. NOT SAFE to go on.")
+                style.severity(Severity::Stop, "Not all on one step. NOT SAFE to continue.")
             )
         }
     }

@@ -20,7 +20,7 @@ pub fn decode(
     let not_a_block = |error: snap::Error| format!("snappy: {error}");
     let size = snap::raw::decompress_len(body).map_err(not_a_block)?;
     if size > max {
-        return Err(format!("{size} bytes are more than {max}"));
+        return Err(format!("{size} bytes exceed the limit of {max}"));
     }
     let protobuf = snap::raw::Decoder::new()
         .decompress_vec(body)

@@ -25,7 +25,7 @@ pub fn to_body(version: Version, series: &[Series]) -> Vec<u8> {
 ///
 /// # Panics
 /// With 4 GiB or more.
-#[expect(clippy::expect_used, reason = "4 GiB are no request")]
+#[expect(clippy::expect_used, reason = "a request is smaller than 4 GiB")]
 pub fn compress(protobuf: &[u8]) -> Vec<u8> {
     let mut encoder = snap::raw::Encoder::new();
     encoder.compress_vec(protobuf).expect("less than 4 GiB")

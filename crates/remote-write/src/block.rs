@@ -72,7 +72,7 @@ pub fn decompress_reusing(
     let possible = (compressed.len() as u64).saturating_mul(MAX_EXPANSION);
     if declared > possible {
         return Err(DecompressError::Corrupt(format!(
-            "it declares {declared} bytes, but its {} bytes can expand to {possible} at most",
+            "it declares {declared} bytes, but its {} bytes can expand to at most {possible}",
             compressed.len()
         )));
     }
@@ -171,7 +171,7 @@ mod tests {
         );
         // Within the limit, but not within what five bytes can expand to.
         let error = decompress_into(&[0xff, 0xff, 0x7f, 0, 0], LIMIT, &mut out).unwrap_err();
-        assert!(matches!(&error, DecompressError::Corrupt(text) if text.contains("110 at most")));
+        assert!(matches!(&error, DecompressError::Corrupt(text) if text.contains("at most 110")));
         let beyond = [0xff, 0xff, 0xff, 0xff, 0xff, 0x0f];
         assert!(matches!(
             decompress_into(&beyond, LIMIT, &mut out),

@@ -46,7 +46,7 @@ pub enum Problem {
     #[error("field number 0")]
     FieldNumberZero,
     /// A field number beyond 2^29 - 1.
-    #[error("field key {key} beyond 32 bits")]
+    #[error("field key {key} exceeds 32 bits")]
     KeyTooLarge {
         /// Field number and wire type as read.
         key: u64,
@@ -86,7 +86,7 @@ pub enum Problem {
         length: usize,
     },
     /// 2.0 references are 32 bits wide.
-    #[error("symbol reference {reference} beyond 32 bits")]
+    #[error("symbol reference {reference} exceeds 32 bits")]
     ReferenceTooLarge {
         /// As read.
         reference: u64,
@@ -123,7 +123,7 @@ pub enum Problem {
         label: &'static str,
     },
     /// More distinct (cluster, replica) than any honest sender has.
-    #[error("more than {limit} distinct HA cluster and replica pairs, or too long ones,")]
+    #[error("more than {limit} distinct pairs of HA cluster and replica, or too long ones,")]
     TooManyGroups {
         /// Pairs allowed in one request.
         limit: usize,

@@ -11,23 +11,23 @@ use crate::Answer;
 /// A body that is larger is not read to its end, bytes: metrics of 100,000 HA clusters are smaller.
 const MAX_BODY: usize = 128 << 20;
 
-/// Value of `Accept` for pages that are there as JSON too.
+/// Value of `Accept` for pages that are also available as JSON.
 pub const JSON: &str = "application/json";
-/// Value of `Accept` for whatever there is.
+/// Value of `Accept` for any format.
 pub const ANY: &str = "*/*";
 
-/// Why there is no complete answer; or, of [`get_page`], another than the page.
+/// Why there is no complete answer or, for [`get_page`], no page.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GetError {
-    /// It did not come in time.
+    /// It did not arrive in time.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
     /// It has more bytes than are read.
     #[error("the answer is larger than {0} bytes")]
     TooLarge(usize),
-    /// The connection, or what was sent over it. The text is that of the first cause, which is what
-    /// an operator can do something about.
+    /// The connection failed, or the data sent over it was invalid. The text is that of the root
+    /// cause, which is what an operator can act on.
     #[error("{}", first_cause(.0))]
     Http(#[from] reqwest::Error),
     /// An answer of another status than 200.
@@ -35,7 +35,7 @@ pub enum GetError {
     Status {
         /// Of the page.
         url: String,
-        /// What it was answered with.
+        /// The status of the answer.
         status: String,
     },
 }
@@ -45,7 +45,7 @@ pub enum GetError {
 /// # Errors
 /// It cannot be set up.
 pub fn client(tls: ClientConfig) -> reqwest::Result<reqwest::Client> {
-    // As Prometheus: a proxy is never taken from the environment unasked.
+    // Like Prometheus, it does not use a proxy from the environment.
     let builder = reqwest::Client::builder().no_proxy();
     builder.tls_backend_preconfigured(tls).build()
 }

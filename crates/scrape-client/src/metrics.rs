@@ -1,4 +1,4 @@
-//! A whole exposition, to look things up in.
+//! A whole exposition, for lookups.
 
 use std::collections::BTreeMap;
 

@@ -4,17 +4,18 @@
 /// its rows, the associated constant `SETTINGS`.
 ///
 /// The documentation of a field is the help text of its setting, so it must read well to operators
-/// too, in one paragraph. It is followed by what else a row says:
-/// `#[setting(flag = "…", kind = …, default = "…")]`, then [`basic`](crate::Setting::basic),
+/// too, in one paragraph. It is followed by the other properties of the row: `#[setting(flag = "…",
+/// kind = …, default = "…")]`, then [`basic`](crate::Setting::basic),
 /// [`secret`](crate::Setting::secret), [`nonzero`](crate::Setting::nonzero),
-/// [`blank`](crate::Setting::blank) or [`unused`](crate::Setting::unused). The name in YAML is that of the field, unless
-/// `name = "…"` stands before the flag. What serde's defaults leave out has the built-in value.
+/// [`blank`](crate::Setting::blank) or [`unused`](crate::Setting::unused). The name in YAML is that
+/// of the field, unless `name = "…"` stands before the flag. What serde's defaults leave out has
+/// the built-in value.
 ///
-/// The struct has a private method `check_nonzero(&self, &mut Report)` as well, for its rules to begin
-/// with.
+/// The struct also has a private method `check_nonzero(&self, &mut Report)`, which `check` should
+/// call first.
 ///
-/// After a semicolon there may be fields that are no settings, each with its default: structs of
-/// other sections, or what is not configured (`#[serde(skip)]`).
+/// After a semicolon there may be fields that are not settings, each with its default: structs of
+/// other sections, or fields that cannot be configured (`#[serde(skip)]`).
 #[macro_export]
 macro_rules! settings {
     (
@@ -150,7 +151,7 @@ macro_rules! words {
     };
 }
 
-/// What follows the help text in the documentation of a field.
+/// The text after the help text in the documentation of a field.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __documented {
@@ -305,7 +306,7 @@ mod tests {
         let mistakes = report.into_result().unwrap_err();
         assert_eq!(
             mistakes.to_string(),
-            "door_timeout: must be a duration such as 1m30s or 500ms; more than 0; key: is set alone; set door_timeout too; key: got 4 bytes; must be at most 3; most: too \
+            "door_timeout: must be a duration such as 1m30s or 500ms; more than 0; key: is set without door_timeout; set both; key: got 4 bytes; must be at most 3; most: too \
              much for door_timeout 1s"
         );
     }

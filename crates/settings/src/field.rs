@@ -56,8 +56,8 @@ pub fn deserialize<'de, T: Field, D: Deserializer<'de>>(deserializer: D) -> Resu
 /// The value of a default, whose text stands in the source code.
 ///
 /// # Panics
-/// If the text is not of the kind, or the kind not that of the type: whatever makes the struct of the
-/// settings shows it.
+/// If the text is not of the kind, or the kind does not match the type; any use of the struct's
+/// defaults shows this.
 pub fn built_in<T: Field>(kind: Kind, text: &str) -> T {
     let value = match kind {
         // A mapping, and a URL that is required, have no text: they are empty until they are set.
@@ -106,7 +106,7 @@ plain! {
     SecretUrl: Value::Text(text) => Some(Self::new(text)), |url: &Self| url.expose().is_empty();
 }
 
-/// Types that stand in a configuration as text.
+/// Types that are text in a configuration.
 macro_rules! text {
     ($($type:ty: $is_zero:expr, $write:expr, $read:expr;)+) => {$(
         impl Field for $type {

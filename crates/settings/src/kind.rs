@@ -1,4 +1,4 @@
-//! What a setting may hold: parsing, canonical form, and the words for it.
+//! Kinds of values: parsing, canonical form, and their names.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -51,7 +51,7 @@ pub enum Kind {
     Tenants,
 }
 
-/// A value that was read, whatever the type that holds it later.
+/// A parsed value, independent of the type of its field.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// Of [`Kind::Bool`].

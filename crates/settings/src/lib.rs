@@ -2,13 +2,13 @@
 //!
 //! A crate that can be configured declares its settings with [`settings!`], each in one place: the
 //! field that a user of the library sets, its documentation, which is also the help text that an
-//! operator reads, its default, its kind and its flag. The macro makes of it a plain struct and the
-//! rows ([`Setting`]) from which an application makes YAML keys, environment variables, flags and a
-//! reference. The rules about the values are a method of the struct that writes to a [`Report`].
+//! operator reads, its default, its kind and its flag. The macro generates a plain struct and the
+//! rows ([`Setting`]) from which an application derives YAML keys, environment variables, flags and
+//! a reference. The rules for the values are a method of the struct that writes to a [`Report`].
 //!
 //! This crate is plain data. It reads no file, no environment and no command line, and it does not
-//! know where the sections of an application's configuration stand: rows and reports have names
-//! relative to their section, and the application puts its prefixes before them.
+//! know the sections of an application's configuration: rows and reports have names relative to
+//! their section, and the application adds its prefixes.
 //!
 //! ```
 //! use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Mistakes in settings, as the crate that obeys them reports them.
+//! Mistakes in settings, as reported by the crate that uses them.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -7,15 +7,15 @@ use std::time::Duration;
 use crate::setting::Setting;
 use crate::units::format_duration;
 
-/// What is wrong, in words that say what to do. They hold no secret.
+/// What is wrong and what to do, without secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Problem {
-    /// The setting has no value, and something else makes one necessary.
+    /// The setting has no value, but another setting requires one.
     Missing(String),
     /// The value breaks a rule.
     Bad(String),
-    /// The section cannot work as it is; its text says which of the settings to change.
+    /// The section cannot work; the text says which setting to change.
     Unusable(String),
 }
 
@@ -33,8 +33,8 @@ pub struct Mistake {
     /// The setting, relative to its section; with `[index]` for an item of a list; empty for the
     /// section as a whole.
     pub setting: String,
-    /// The settings whose values do not go together, the one to change first; one, or none for
-    /// the section as a whole.
+    /// The settings whose values conflict, first the one to change; a single one, or none for the
+    /// section as a whole.
     pub concerns: Vec<&'static str>,
     /// What is wrong.
     pub problem: Problem,
@@ -70,10 +70,10 @@ pub trait Context {
     /// The setting as the application calls it.
     fn path(&self, setting: &str) -> String;
 
-    /// Where its value was set, such as a file and a line.
+    /// Where its value is set, such as a file and a line.
     fn origin(&self, setting: &str) -> String;
 
-    /// Whether a value of it was refused already, so that a rule about it would judge another one.
+    /// Whether its value was already refused, so that a rule would check another value.
     fn is_refused(&self, setting: &str) -> bool;
 }
 
@@ -125,7 +125,7 @@ impl<'a> Report<'a> {
         });
     }
 
-    /// The values of `settings` do not go together. The problem is told of the first.
+    /// The values of `settings` conflict. The problem is reported for the first one.
     pub fn bad_together(&mut self, settings: &[&'static str], problem: impl Into<String>) {
         self.mistakes.push(Mistake {
             setting: settings.first().copied().unwrap_or_default().to_owned(),
@@ -143,7 +143,7 @@ impl<'a> Report<'a> {
         });
     }
 
-    /// The section cannot work as it is.
+    /// The section cannot work.
     pub fn unusable(&mut self, problem: impl Into<String>) {
         self.mistakes.push(Mistake {
             setting: String::new(),
@@ -152,12 +152,12 @@ impl<'a> Report<'a> {
         });
     }
 
-    /// A complete sentence about what works, but hardly as meant.
+    /// A complete sentence about a configuration that works, but probably not as intended.
     pub fn warn(&mut self, sentence: impl Into<String>) {
         self.warnings.push(sentence.into());
     }
 
-    /// What to call `setting` in a text.
+    /// The name of `setting` in a text.
     pub fn path(&self, setting: &str) -> String {
         self.context
             .map_or_else(|| setting.to_owned(), |context| context.path(setting))
@@ -178,7 +178,7 @@ impl<'a> Report<'a> {
             .unwrap_or_default()
     }
 
-    /// Whether the values of all `settings` are what was configured: none of them was refused.
+    /// Whether none of the values of `settings` was refused.
     pub fn accepted(&self, settings: &[&str]) -> bool {
         settings.iter().all(|setting| {
             !self
@@ -191,7 +191,7 @@ impl<'a> Report<'a> {
         })
     }
 
-    /// Whether nothing is wrong so far.
+    /// Whether there are no mistakes so far.
     pub fn is_empty(&self) -> bool {
         self.mistakes.is_empty()
     }
@@ -222,7 +222,7 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// A value must not be 0 or empty where its row refuses that.
+    /// A value must not be 0 or empty if its row refuses that.
     pub fn nonzero(&mut self, row: &Setting, is_zero: bool) {
         if row.nonzero && is_zero && self.accepted(&[row.path]) {
             self.bad(row.path, format!("must be {}", row.expected()));
@@ -236,14 +236,14 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Two settings need one another. Each is a name and whether it is set.
+    /// Two settings must be set together. Each is a name and whether it is set.
     pub fn pair(&mut self, one: (&'static str, bool), other: (&'static str, bool)) {
         let (present, missing) = match (one.1, other.1) {
             (true, false) => (one.0, other.0),
             (false, true) => (other.0, one.0),
             _ => return,
         };
-        let problem = format!("is set alone; set {} too", self.path(missing));
+        let problem = format!("is set without {}; set both", self.path(missing));
         self.bad(present, problem);
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-/// What stands for a secret wherever a configuration is shown.
+/// Shown instead of a secret.
 pub const REDACTED: &str = "********";
 
 /// A token, password or key. `Debug`, `Display` and serialisation give [`REDACTED`].
@@ -23,7 +23,7 @@ impl Secret {
         &self.0
     }
 
-    /// Whether there is nothing to hide.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -47,7 +47,7 @@ impl Serialize for Secret {
     }
 }
 
-/// An http or https URL; the user and password that may stand in it are shown as [`REDACTED`].
+/// An http or https URL; a user and password in it are shown as [`REDACTED`].
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct SecretUrl(String);
@@ -82,12 +82,12 @@ impl Serialize for SecretUrl {
     }
 }
 
-/// Replaces `user:password@` in the authority of `url`, and the query, which may hold a token.
-/// Works on what is no valid URL too, since a mistyped URL is quoted in an error.
+/// Replaces `user:password@` in the authority of `url`, and the query, which may have a token. Also
+/// works for invalid URLs, since a mistyped URL is quoted in an error.
 pub fn redact_userinfo(url: &str) -> String {
     let authority = url.find("://").map_or(0, |at| at + "://".len());
-    // A password may itself hold an unescaped `/`, `?`, `#` or `@`, so everything up to the last
-    // `@` goes; at worst a path with an `@` is shown shortened.
+    // A password may contain an unescaped `/`, `?`, `#` or `@`, so everything up to the last `@` is
+    // removed; at worst a path with an `@` is shortened.
     let (head, tail) = match url.rfind('@').filter(|at| *at >= authority) {
         Some(at) => (format!("{}{REDACTED}", &url[..authority]), &url[at..]),
         None => (String::new(), url),

@@ -1,4 +1,4 @@
-//! What a row says about a setting.
+//! The description of a setting.
 
 use crate::kind::{Kind, Value};
 
@@ -11,17 +11,17 @@ pub struct Setting {
     pub flag: &'static str,
     /// Type of the value.
     pub kind: Kind,
-    /// Parsed as any other text would be.
+    /// Parsed like any other value.
     pub default: &'static str,
     /// One or more sentences.
     pub help: &'static str,
-    /// One of those that a first look at the help shows.
+    /// Shown by `-help`; `-help-all` shows all.
     pub basic: bool,
     /// Never printed.
     pub secret: bool,
     /// 0 and empty are refused.
     pub nonzero: bool,
-    /// Another YAML path for the same, in full; empty where there is none.
+    /// Another YAML path for the same setting, in full; empty if there is none.
     pub also: &'static str,
     /// Empty text stands for the default.
     pub blank: bool,
@@ -30,7 +30,7 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// A row without marks.
+    /// A row without attributes.
     pub const fn new(
         path: &'static str,
         flag: &'static str,
@@ -53,7 +53,7 @@ impl Setting {
         }
     }
 
-    /// Marks it as one of the first to know.
+    /// Marks it as basic: shown by `-help`.
     #[must_use]
     pub const fn basic(self) -> Self {
         Self {
@@ -104,7 +104,7 @@ impl Setting {
         }
     }
 
-    /// The value of `text`; `None` if it is not of the kind, or is 0 or empty where that is refused.
+    /// The value of `text`; `None` if it is not of the kind, or is 0 or empty and that is refused.
     pub fn parse(&self, text: &str) -> Option<Value> {
         let text = match text.trim() {
             "" if self.blank => self.default,
@@ -114,7 +114,7 @@ impl Setting {
         (!self.nonzero || !value.is_zero()).then_some(value)
     }
 
-    /// What must hold, to complete "must be …".
+    /// The requirement, to complete "must be …".
     pub fn expected(&self) -> String {
         match self.kind {
             kind if !self.nonzero => kind.expected(),

@@ -1,4 +1,4 @@
-//! Clients: trust in servers, and a certificate of their own.
+//! TLS of clients: trusted CAs, and a client certificate.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,18 +12,19 @@ use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use crate::pem::{self, PemError};
 
-/// What a client trusts and shows. The default trusts the system's authorities and shows nothing.
+/// The CAs that a client trusts, and its certificate. By default it trusts the system's CAs and has
+/// no certificate.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ClientFiles<'a> {
-    /// PEM certificates of the authorities to trust instead of the system's.
+    /// PEM file with the CA certificates to trust instead of the system's.
     pub ca_file: Option<&'a Path>,
-    /// PEM certificate chain to show to servers that ask for one; with `key_file` only.
+    /// PEM certificate chain to present to servers that request one; only with `key_file`.
     pub cert_file: Option<&'a Path>,
     /// PEM key of that certificate.
     pub key_file: Option<&'a Path>,
     /// Name to verify instead of the URL's host.
     pub server_name: Option<&'a str>,
-    /// Accept any certificate, of a server that holds its key.
+    /// Accept any certificate if the server has its key.
     pub accepts_any: bool,
 }
 
@@ -34,16 +35,16 @@ pub enum TlsError {
     /// A file cannot be read.
     #[error(transparent)]
     Pem(#[from] PemError),
-    /// A certificate of the configured authorities is not valid.
+    /// A configured CA certificate is not valid.
     #[error("the certificate authorities: {0}")]
     Roots(rustls::Error),
-    /// The system has no authorities to trust.
+    /// The system has no CA certificates.
     #[error("the system's root certificates: {0}")]
     SystemRoots(rustls::Error),
-    /// The configured authorities are of no use.
+    /// The configured CA certificates cannot be used.
     #[error("the certificate authorities: {0}")]
     Verifier(#[from] rustls::client::VerifierBuilderError),
-    /// The client's certificate and key do not go together.
+    /// The client's certificate and key do not match.
     #[error("the client's certificate and key: {0}")]
     Identity(rustls::Error),
     /// Not a name that a certificate can have.
@@ -54,10 +55,10 @@ pub enum TlsError {
     Versions(rustls::Error),
 }
 
-/// A client that trusts and shows what `files` says.
+/// The TLS configuration of a client with these files.
 ///
 /// # Errors
-/// A file cannot be read, or is not what it should be.
+/// A file cannot be read or is not valid.
 pub fn client_config(files: &ClientFiles<'_>) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = verifier(files, &provider)?;
@@ -147,7 +148,7 @@ impl ServerCertVerifier for OtherName {
     }
 }
 
-/// Any certificate, but the peer must hold its key.
+/// Accepts any certificate, but the peer must have its key.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 

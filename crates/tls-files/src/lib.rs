@@ -1,5 +1,5 @@
-//! TLS from PEM files: [`client_config`] for clients, and [`pem`] for servers that put theirs together
-//! themselves.
+//! TLS from PEM files: [`client_config`] for clients, and [`pem`] for servers that build their own
+//! configuration.
 //!
 //! It knows rustls and no setting by name. Files are read when a function is called, and not again.
 

@@ -32,7 +32,7 @@ impl PemSource<'_> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PemError {
-    /// It cannot be read or holds something else.
+    /// It cannot be read or has other content.
     #[error("{place}: {source}")]
     Read {
         /// The file, or what set it.
@@ -40,7 +40,7 @@ pub enum PemError {
         /// What is wrong.
         source: pem::Error,
     },
-    /// It holds no certificate.
+    /// It has no certificate.
     #[error("{place}: contains no certificate")]
     NoCertificate {
         /// The file, or what set it.

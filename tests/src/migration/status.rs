@@ -64,7 +64,7 @@ pub(crate) async fn sees_a_roll_out(fleet: &Fleet) -> Result<(), String> {
     let told = ask(fleet, &[]).await?;
     let page = &told.page;
     let is_right = page["safe"] == false && page["step"].is_null();
-    match !told.success && is_right && has_finding(page, "stop", "a roll-out is under way") {
+    match !told.success && is_right && has_finding(page, "stop", "a rollout is in progress") {
         true => Ok(()),
         false => Err(format!("migration status of a mixed fleet says {page}")),
     }

@@ -272,7 +272,7 @@ async fn pages_are_whole_and_tenants_are_apart() {
     let long = "x".repeat(1025);
     for (request, text) in [
         (check("", "c", "r"), "tenant: it is empty"),
-        (check("a/b", "c", "r"), "tenant: it has a '/'"),
+        (check("a/b", "c", "r"), "tenant: it contains a '/'"),
         (check("a b", "c", "r"), "tenant: the tenant ID"),
         (check("t", "", "r"), "cluster: it is empty"),
         (check("t", &long, "r"), "cluster: it has 1025 bytes"),

@@ -76,8 +76,8 @@ fn not_ready(readiness: &Readiness) -> Vec<Found> {
                 Component::Server,
                 "not_ready",
                 format!("Not ready: {reason}"),
-                "Until it is, senders are told to retry; if it lasts, see whether the store, or the \
-                 other members, can be reached from here",
+                "Until then, senders get 503 and retry. If this lasts, check whether the store, \
+                 or the other members, can be reached from here",
             )
             .told()
         })
@@ -91,12 +91,12 @@ fn store(tracker: &HaTracker, kind: StoreKind) -> Option<Found> {
         Component::Store,
         "trouble",
         format!(
-            "The store of the elections ({}) is in trouble: {}",
+            "The store of the elections ({}) is failing: {}",
             kind.as_str(),
             trouble.what
         ),
-        "Known clusters go on, but nothing fails over, and senders of new clusters are told to \
-         retry. See whether the store runs and can be reached from here",
+        "Known clusters are not affected, but nothing fails over, and senders of new clusters \
+         get 503 and retry. Check whether the store runs and can be reached from here",
     );
     Some(found.since(trouble.since_ms).told())
 }
@@ -108,14 +108,14 @@ fn clocks(tracker: &HaTracker) -> Option<Found> {
         Component::HaTracker,
         "clock_skew",
         format!(
-            "The clock of another distributor is {:.1} s or more ahead of this one's, or this one's \
-             is behind: failovers come late, and elections can be lost. Last told by cluster {:?} \
-             of tenant {:?}",
+            "The clock of another distributor is {:.1} s or more ahead of this one's, or this \
+             one's is behind: failovers are late, and elections can be lost. Last seen in \
+             cluster {:?} of tenant {:?}",
             skew.ahead_ms as f64 / 1000.0,
             skew.cluster,
             skew.tenant
         ),
-        "Compare the clocks of all distributors, and keep them by NTP",
+        "Compare the clocks of all distributors, and synchronize them by NTP",
     );
     Some(found.since(skew.since_ms).told())
 }
@@ -130,13 +130,13 @@ fn alone(gossip: &Inspector, join_members: &[String]) -> Option<Found> {
             "alone",
             format!(
                 "No other member is seen, although memberlist.join_members names some ({}): this \
-                 distributor elects by itself, and what pairs send to others as well may be stored \
-                 twice",
+                 distributor holds elections alone, and samples of pairs that also send to other \
+                 distributors may be stored twice",
                 join_members.join(", ")
             ),
-            "See whether the others run, have the same cluster_label and encryption_keys, and can \
-             be reached from here by TCP and UDP at memberlist.bind_port. If this one is meant to be \
-             the only one, nothing is wrong",
+            "Check whether the others run, have the same cluster_label and encryption_keys, and \
+             can be reached from here by TCP and UDP at memberlist.bind_port. If this is meant \
+             to be the only distributor, nothing is wrong",
         )
     })
 }
@@ -198,9 +198,9 @@ fn downstreams(pusher: &Pusher) -> impl Iterator<Item = Found> {
                 trouble.failures,
                 without_end(&trouble.what)
             ),
-            "Senders keep their samples and try again: nothing is lost until their write-ahead logs \
-             are cut, after about two hours. See whether the downstream runs, and whether its URL \
-             and credentials here (distributor.downstream) are right",
+            "Senders keep their samples and try again: nothing is lost until their write-ahead \
+             logs are truncated, after about two hours. Check whether the downstream runs, and \
+             whether its URL and credentials here (distributor.downstream) are right",
         )
         .since(trouble.since_ms)
         .told()
@@ -232,8 +232,8 @@ fn runtime_configuration(limits: &TenantLimits) -> Option<Found> {
             "The runtime configuration is refused: {}",
             mistakes(&refused.mistakes)
         ),
-        "Correct the files (runtime_config.file). What was loaded before stays in effect, but a \
-         distributor that is restarted now does not start",
+        "Correct the files (runtime_config.file). The previous configuration stays in effect, \
+         but a distributor that is restarted now does not start",
     );
     Some(found.since(refused.since_ms).told())
 }
@@ -246,9 +246,9 @@ fn multi_kv_config(multi: Option<&MultiKv>, limits: &TenantLimits) -> Option<Fou
                 Severity::Warning,
                 Component::RuntimeConfig,
                 "multi_kv_config_unused",
-                "The runtime configuration has a multi_kv_config, which means nothing with this store, \
-                 and would take effect at once with store: multi",
-                "Take it away",
+                "The runtime configuration has a multi_kv_config, which has no effect with this \
+                 store, but would take effect at once with store: multi",
+                "Remove it",
             )
         });
     };
@@ -258,7 +258,7 @@ fn multi_kv_config(multi: Option<&MultiKv>, limits: &TenantLimits) -> Option<Fou
         Component::MultiKv,
         "multi_kv_config",
         format!("The runtime configuration's multi_kv_config is refused: {refused}"),
-        "Correct it; what was in effect stays",
+        "Correct it; the previous settings stay in effect",
     );
     Some(found.told())
 }

@@ -48,7 +48,7 @@ fn of_cause(refusals: &[&Refusal]) -> Option<Found> {
             format!("{count} ")
         };
         format!(
-            "Push requests {whom} are refused ({}, {count}{times}). The last was told: {}",
+            "Push requests {whom} are refused ({}, {count}{times}). The last answer: {}",
             cause.name(),
             without_end(&last.example),
         )
@@ -82,12 +82,13 @@ fn tenants(refusals: &[&Refusal]) -> String {
 fn remedy(cause: Cause) -> &'static str {
     match cause {
         Cause::TooManyHaClusters => {
-            "A cluster label that varies (a pod's name?) is mended at the senders; if there are so \
-             many clusters, raise limits.ha_max_clusters for the tenant. Known clusters go on"
+            "If the cluster label varies (a pod's name?), correct it at the senders; if there \
+             really are so many clusters, raise limits.ha_max_clusters for the tenant. Known \
+             clusters are not affected"
         }
         Cause::NoHaLabels => {
-            "Set the external labels of limits.ha_cluster_label and limits.ha_replica_label at the \
-             senders, or take it as it is if they do not send in pairs"
+            "Set the external labels of limits.ha_cluster_label and limits.ha_replica_label at \
+             the senders, or ignore this if they are not HA pairs"
         }
         Cause::OneHaLabel => {
             "Compare the senders' external labels with limits.ha_cluster_label and \
@@ -97,17 +98,19 @@ fn remedy(cause: Cause) -> &'static str {
             "Set the header X-Scope-OrgID at the senders, or multitenancy_enabled: false here"
         }
         Cause::RateLimited => {
-            "Raise limits.ingestion_rate for the tenant, or send less. Prometheus drops what is \
-             answered 429, unless retry_on_http_429 is set"
+            "Raise limits.ingestion_rate for the tenant, or send less. Prometheus drops batches \
+             that are answered 429, unless retry_on_http_429 is set"
         }
         Cause::DownstreamRefused => {
-            "The downstream does not take the data; its text says why. Senders drop what is \
+            "The downstream refuses the data; its text says why. Senders drop batches that are \
              answered 4xx"
         }
         Cause::TooLarge => {
             "Send smaller batches (max_samples_per_send), or raise distributor.max_recv_msg_size"
         }
-        _ => "Mend the sender: it drops what is answered 4xx, and tries again for ever on 5xx",
+        _ => {
+            "Fix the sender: it drops batches that are answered 4xx, and repeats them forever on 5xx"
+        }
     }
 }
 
@@ -146,9 +149,9 @@ mod tests {
         assert_eq!(
             texts,
             [
-                "Push requests without a tenant are refused (no_tenant, once). The last was told:  did wrong",
+                "Push requests without a tenant are refused (no_tenant, once). The last answer:  did wrong",
                 "Push requests of tenants \"b\", \"a\", \"c\" and 1 more are refused \
-                 (too_many_ha_clusters, 57 times). The last was told: a did wrong",
+                 (too_many_ha_clusters, 57 times). The last answer: a did wrong",
                 "7 samples of tenant \"a\" came with neither HA label: if two replicas send them, \
                  they are stored twice",
             ]

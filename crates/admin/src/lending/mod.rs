@@ -298,7 +298,7 @@ impl http_body::Body for Lent {
             let mut seat = lock(&self.seat);
             let next = match seat.as_mut() {
                 Some(reader) => reader.next(),
-                None => Err(io::Error::other("read too slowly: others waited")),
+                None => Err(io::Error::other("read too slowly while others waited")),
             };
             let read = next.as_ref().map_or(0, |piece| piece.len() as u64);
             // Nothing more comes: what it came from can go before the connection lets go of this.

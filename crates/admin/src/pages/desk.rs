@@ -44,7 +44,7 @@ impl Desk {
         write: impl FnOnce(&mut Renderer) -> fmt::Result + Send + 'static,
     ) -> Response {
         let Ok(_place) = self.places.try_acquire() else {
-            return busy("too many pages are being made at this moment");
+            return busy("too many pages are being rendered at the moment");
         };
         let Ok(turn) = Arc::clone(&self.turns).acquire_owned().await else {
             return busy("shutting down");
@@ -64,7 +64,7 @@ impl Desk {
         };
         self.readers
             .lend(&Arc::new(rendering), content_type, headers)
-            .unwrap_or_else(|| busy("too many pages are being read at this moment"))
+            .unwrap_or_else(|| busy("too many pages are being read at the moment"))
     }
 }
 

@@ -22,13 +22,10 @@ pub(super) fn nothing(headers: &HeaderMap, what: &str) -> Response {
     if wants_html(headers) {
         let mut response = html_page(
             "Not found",
-            &html! { p { "Sorry, " (what) ". " a href="/" { "The index" } " lists what there is." } },
+            &html! { p { "Sorry, " (what) ". " a href="/" { "The index" } " lists all pages." } },
         );
         *response.status_mut() = StatusCode::NOT_FOUND;
         return response;
     }
-    text(
-        StatusCode::NOT_FOUND,
-        format!("{what}; / lists what there is"),
-    )
+    text(StatusCode::NOT_FOUND, format!("{what}; / lists all pages"))
 }

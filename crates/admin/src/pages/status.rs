@@ -27,7 +27,7 @@ pub(crate) async fn ready(State(readiness): State<Arc<Readiness>>) -> Response {
 pub(crate) async fn metrics(State(exposition): State<Exposition>, headers: HeaderMap) -> Response {
     match exposition.answer(&headers).await {
         Ok(response) => response,
-        Err(Refusal::Busy) => busy("too many scrapes are being read at this moment"),
+        Err(Refusal::Busy) => busy("too many scrapes are being read at the moment"),
         Err(Refusal::Failed) => text(
             StatusCode::INTERNAL_SERVER_ERROR,
             "the metrics could not be written",

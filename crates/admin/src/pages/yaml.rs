@@ -32,8 +32,8 @@ impl Parameters {
 
 pub(super) fn yaml_page(title: &str, path: &str, mode: Mode, yaml: &str) -> Markup {
     let modes = [
-        (Mode::Full, "", "All that is in effect"),
-        (Mode::Diff, "diff", "What differs from the defaults"),
+        (Mode::Full, "", "All settings in effect"),
+        (Mode::Diff, "diff", "Differences from the defaults"),
         (Mode::Defaults, "defaults", "The defaults"),
     ];
     html! {
@@ -42,7 +42,7 @@ pub(super) fn yaml_page(title: &str, path: &str, mode: Mode, yaml: &str) -> Mark
                     li { a href=(parts::link(path, &[("mode", name.into())])) aria-current=[(other == mode).then_some("true")] { (title) } }
                 }
             }
-            p.note { "Secrets are not shown. Programs get the YAML alone, or JSON with " code { "Accept: application/json" } "." }
+            p.note { "Secrets are not shown. Programs get only the YAML, or JSON with " code { "Accept: application/json" } "." }
             pre role="region" aria-label=(title) tabindex="0" { (yaml) }
     }
 }

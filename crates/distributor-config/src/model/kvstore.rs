@@ -9,9 +9,8 @@ settings! {
     /// `distributor.ha_tracker.kvstore.*`.
     #[serde(deny_unknown_fields)]
     pub struct KvStoreConfig {
-        /// Store of the elections: memberlist, which is gossip between the distributors, consul,
-        /// etcd, inmemory, which serves a single process, or multi, which is two of them, to move
-        /// from one to the other.
+        /// Store of the elections: memberlist (gossip between the distributors), consul, etcd,
+        /// inmemory (for a single process) or multi (two of these, to move from one to the other).
         #[setting(
             flag = "distributor.ha-tracker.store",
             kind = Kind::OneOf(StoreKind::WORDS),
@@ -19,7 +18,7 @@ settings! {
             basic
         )]
         pub store: StoreKind,
-        /// What every key in the store begins with.
+        /// Prefix of every key in the store.
         #[setting(
             flag = "distributor.ha-tracker.prefix",
             kind = Kind::Text,
@@ -30,7 +29,7 @@ settings! {
         pub consul: ConsulConfig = ConsulConfig::default(),
         /// How to reach etcd.
         pub etcd: EtcdConfig = EtcdConfig::default(),
-        /// Which two stores make a multi store.
+        /// The two stores of a multi store.
         pub multi: MultiSettings = MultiSettings::default(),
     }
 }
@@ -85,7 +84,7 @@ settings! {
         /// The other store, which is written to if mirroring is enabled.
         #[setting(flag = "secondary", kind = Kind::Text, default = "")]
         pub secondary: String;
-        /// Whether and how the other is written to.
+        /// Whether and how the secondary is written to.
         #[serde(flatten)]
         pub mirroring: MultiConfig = MultiConfig::default(),
     }
@@ -101,7 +100,7 @@ impl MultiSettings {
         self.mirroring.check(report);
         if self.primary == self.secondary && report.is_empty() {
             let problem = format!(
-                "got {:?}, which is {} too; the two must differ",
+                "got {:?}, the same as {}; the two must differ",
                 self.secondary,
                 report.path("primary")
             );
@@ -120,8 +119,8 @@ fn check_part(report: &mut Report<'_>, setting: &'static str, value: &str, which
         "multi" => report.bad(
             setting,
             format!(
-                "got \"multi\", but a multi store cannot be made of multi stores; must be one of \
-                 {choices}"
+                "got \"multi\", but a multi store cannot contain another multi store; must be \
+                 one of {choices}"
             ),
         ),
         other if StoreKind::single(other).is_none() => {

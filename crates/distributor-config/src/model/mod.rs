@@ -39,7 +39,7 @@ settings! {
         pub limits: Limits = Limits::default(),
         /// Where the per-tenant overrides come from.
         pub runtime_config: RuntimeConfigSource = RuntimeConfigSource::default(),
-        /// Gossip; of use when it is the tracker's store.
+        /// Gossip, if it is the tracker's store.
         pub memberlist: MemberlistConfig = MemberlistConfig::default(),
     }
 }
@@ -69,7 +69,7 @@ settings! {
         /// The tracker itself.
         #[serde(flatten)]
         pub tracker: TrackerConfig = TrackerConfig::default(),
-        /// Where elections live.
+        /// The store of the elections.
         pub kvstore: KvStoreConfig = KvStoreConfig::default(),
     }
 }
@@ -100,7 +100,7 @@ settings! {
             basic
         )]
         pub files: Vec<PathBuf>,
-        /// How often to look whether the runtime configuration changed.
+        /// How often to check whether the runtime configuration has changed.
         #[setting(
             flag = "runtime-config.reload-period",
             kind = Kind::Duration,

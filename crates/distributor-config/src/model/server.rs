@@ -22,16 +22,16 @@ settings! {
         /// Port of the gRPC server; 0 for a free one.
         #[setting(flag = "server.grpc-listen-port", kind = Kind::Port, default = "9095", basic)]
         pub grpc_listen_port: u16,
-        /// Most connections to the HTTP server at the same time; beyond, an idle one is closed for
-        /// a new one. 0 = as many as the process may have descriptors for, a part kept for other
-        /// uses.
+        /// Most connections to the HTTP server at the same time; beyond that, an idle one is closed
+        /// for each new one. 0 for as many as the limit of open files allows, with a part reserved
+        /// for other uses.
         #[setting(flag = "server.http-conn-limit", kind = Kind::Unsigned, default = "0")]
         pub http_listen_conn_limit: u64,
         /// The same for the gRPC server.
         #[setting(flag = "server.grpc-conn-limit", kind = Kind::Unsigned, default = "0")]
         pub grpc_listen_conn_limit: u64,
-        /// An HTTP/1.1 connection is closed when it has no request for so long. Keep it above the
-        /// time for which senders keep idle connections (Go's default is 90 s).
+        /// An HTTP/1.1 connection is closed when it has had no request for this long. Keep it above
+        /// the time for which senders keep idle connections (Go's default is 90 s).
         #[setting(
             flag = "server.http-idle-timeout",
             kind = Kind::Duration,
@@ -39,14 +39,14 @@ settings! {
             nonzero
         )]
         pub http_server_idle_timeout: Duration,
-        /// How long requests in flight may take once the process was told to stop.
+        /// How long requests in flight may take after the process was told to stop.
         #[setting(
             flag = "server.graceful-shutdown-timeout",
             kind = Kind::Duration,
             default = "30s"
         )]
         pub graceful_shutdown_timeout: Duration,
-        /// Log only what is at least this severe: debug, info, warn or error.
+        /// Log only lines of at least this level: debug, info, warn or error.
         #[setting(flag = "log.level", kind = Kind::OneOf(LogLevel::WORDS), default = "info", basic)]
         pub log_level: LogLevel,
         /// Format of the log: logfmt or json.
@@ -74,7 +74,7 @@ settings! {
         /// PEM file with the private key of the server.
         #[setting(flag = "key-path", kind = Kind::Path, default = "")]
         pub key_file: Option<PathBuf>,
-        /// PEM file with the authorities that client certificates are verified against.
+        /// PEM file with the CA certificates that client certificates are verified against.
         #[setting(flag = "ca-path", kind = Kind::Path, default = "")]
         pub client_ca_file: Option<PathBuf>,
         /// The certificate chain of the server itself, in PEM, instead of its file.
@@ -121,7 +121,7 @@ words! {
         RequestClientCert = "RequestClientCert",
         /// Clients must show a certificate, which is not verified.
         RequireAnyClientCert = "RequireAnyClientCert",
-        /// A certificate that a client shows must be good.
+        /// If a client presents a certificate, it must be valid.
         VerifyClientCertIfGiven = "VerifyClientCertIfGiven",
         /// Mutual TLS.
         RequireAndVerifyClientCert = "RequireAndVerifyClientCert",
@@ -145,9 +145,9 @@ words! {
         Debug = "debug",
         /// The default.
         Info = "info",
-        /// What deserves attention.
+        /// Warnings and errors.
         Warn = "warn",
-        /// What failed.
+        /// Errors only.
         Error = "error",
     }
 }

@@ -52,7 +52,7 @@ pub(super) async fn read_settled(files: &[PathBuf], findings: &mut Findings) -> 
             .eq(before.iter().map(|raw| &raw.bytes));
         before = now;
         if is_fresh && looks == LOOKS {
-            let problem = "changes all the time; is another program writing it?";
+            let problem = "keeps changing; is another program writing it?";
             findings.error("runtime_config.file", "", problem);
         }
     }

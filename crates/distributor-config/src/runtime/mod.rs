@@ -59,7 +59,7 @@ struct Shared {
     metrics: Metrics,
 }
 
-/// What the files say now cannot be, or one cannot be read; what was loaded before stays in effect.
+/// The files have a mistake, or one cannot be read; the previous configuration stays in effect.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refused {
     /// Since when, Unix ms.
@@ -348,8 +348,8 @@ impl Shared {
                 for read in read.iter().filter(|read| !has_content(&read.text)) {
                     tracing::warn!(
                         file = read.file,
-                        "the runtime configuration is empty: nothing is overridden; write {{}} into \
-                         it if that is meant"
+                        "the runtime configuration is empty: nothing is overridden; write {{}} \
+                         into it if this is intended"
                     );
                 }
                 Verdict::TakeOver
@@ -365,7 +365,7 @@ impl Shared {
         }
         if self.refused.swap(None).is_some() {
             self.metrics.last_reload_successful.set(1);
-            tracing::info!("the runtime configuration is again what was loaded before");
+            tracing::info!("the runtime configuration has its previous content again");
         }
         Ok(Reloaded::Unchanged)
     }
@@ -382,7 +382,7 @@ impl Shared {
         {
             tracing::warn!(
                 err = %mistakes,
-                "runtime configuration not taken over yet; what was loaded before stays in effect"
+                "runtime configuration not loaded yet; the previous one stays in effect"
             );
             self.set_refused(mistakes);
         }
@@ -425,7 +425,7 @@ impl Shared {
         if last.mistakes.as_ref() != Some(&mistakes) {
             tracing::error!(
                 err = %mistakes,
-                "runtime configuration refused; what was loaded before stays in effect"
+                "runtime configuration refused; the previous one stays in effect"
             );
             last.mistakes = Some(mistakes.clone());
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Time until the second look at a file that was replaced as a whole (renamed to its place, or by
+/// Time until the second look at a file that was replaced as a whole (renamed to its name, or by
 /// the links of a Kubernetes volume); at most the period.
 const REPLACED: Duration = Duration::from_secs(1);
 /// What is shorter than before must stay so for this many periods.
@@ -90,7 +90,7 @@ impl Settling {
             .map(|(now, _)| now)
             .next()?;
         Some(format!(
-            "{} is empty and had content before; write {{}} into it if nothing is to be overridden",
+            "{} is empty but had content before; write {{}} into it if nothing is to be overridden",
             emptied.file
         ))
     }
@@ -106,9 +106,9 @@ impl Settling {
             if now.text.len() < taken.bytes {
                 hold = period.saturating_mul(SHORTER_PERIODS);
                 suspicion = Some(format!(
-                    "{} has shrunk in place from {} to {} bytes, as in the middle of a write; it is \
-                     taken over once it has stayed the same for {hold:?}, or at once if another file \
-                     is renamed to its place",
+                    "{} has shrunk in place from {} to {} bytes, as in the middle of a write; it \
+                     is loaded when it has not changed for {hold:?}, or at once if another file \
+                     is renamed to its name",
                     now.file,
                     taken.bytes,
                     now.text.len(),

@@ -164,7 +164,7 @@ fn no_flag(argument: &str, switch: Option<String>) -> String {
         Some(switch) if parse_bool(argument).is_some() => {
             format!("the value of a boolean flag follows its =; write -{switch}={argument}")
         }
-        _ => "an argument that is no flag; flags begin with a dash".to_string(),
+        _ => "not a flag; flags begin with a dash".to_string(),
     }
 }
 

@@ -128,7 +128,7 @@ fn report(file: &str, text: &str, error: &ScanError, findings: &mut Findings) {
         "duplicated key in mapping" => {
             let from_key: String = content.chars().skip(error.marker().col()).collect();
             let key = from_key.split(':').next().unwrap_or_default().trim_end();
-            format!("the key {key:?} stands twice in one mapping; remove one of them")
+            format!("the key {key:?} occurs twice in one mapping; remove one of them")
         }
         _ if indentation.contains('\t') => {
             "a tab in the indentation, which YAML forbids; use spaces".to_string()

@@ -121,13 +121,13 @@ distributor:
           c.yaml:7: distributor.downstream[2].headers.Content-Type: this header is set by the program; remove it
           c.yaml:7: distributor.downstream[2].headers.X-Ok: must be text that an HTTP header can hold
           c.yaml:8: distributor.downstream[3].basic_auth.username: missing; basic_auth needs a username
-          c.yaml:10: distributor.downstream[3].bearer_token_file: several ways to authenticate are set (basic_auth.username, bearer_token, bearer_token_file); leave one of them
+          c.yaml:10: distributor.downstream[3].bearer_token_file: several kinds of authentication are set (basic_auth.username, bearer_token, bearer_token_file); keep one of them
           c.yaml:10: distributor.downstream[3].bearer_token_file: got "/nonexistent/token"; must be a readable file: No such file or directory (os error 2)
           c.yaml:14: distributor.downstream[4].remote_timeout: got "0"; must be a duration such as 1m30s or 500ms; more than 0
           c.yaml:15: distributor.downstream[4].max_concurrency: got "0"; must be a whole number from 1
           c.yaml:17: distributor.downstream[5].tenant_header: got "a b"; must be the name of an HTTP header
           c.yaml:20: distributor.downstream[8].url: got "http://********@/nohost"; must be an http:// or https:// URL with a host
-          c.yaml:19: distributor.downstream: an earlier entry has the name "d:80" too; give each a name of its own"#]].assert_eq(&yaml_mistakes(text));
+          c.yaml:19: distributor.downstream: an earlier entry also has the name "d:80"; give each a different name"#]].assert_eq(&yaml_mistakes(text));
 }
 
 #[test]

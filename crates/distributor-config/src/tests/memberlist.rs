@@ -117,7 +117,7 @@ fn the_block_of_a_mimir_file() {
     .loaded();
     expect![[r#"
         no downstream is configured (distributor.downstream): accepted samples are counted and DROPPED; set the URL of a remote-write backend
-        ignored, as these are settings of Mimir that have no effect in this program: memberlist.stream_timeout, memberlist.retransmit_factor, memberlist.pull_push_interval, memberlist.gossip_to_dead_nodes_time, memberlist.dead_node_reclaim_time, memberlist.notify_interval, memberlist.broadcast_timeout_for_local_updates_on_shutdown, memberlist.packet_dial_timeout, memberlist.packet_write_timeout, memberlist.max_concurrent_writes, memberlist.acquire_writer_timeout, memberlist.tls_cert_path, memberlist.zone_aware_routing"#]].assert_eq(&loaded.warnings.join("\n"));
+        ignored settings of Mimir that have no effect in this program: memberlist.stream_timeout, memberlist.retransmit_factor, memberlist.pull_push_interval, memberlist.gossip_to_dead_nodes_time, memberlist.dead_node_reclaim_time, memberlist.notify_interval, memberlist.broadcast_timeout_for_local_updates_on_shutdown, memberlist.packet_dial_timeout, memberlist.packet_write_timeout, memberlist.max_concurrent_writes, memberlist.acquire_writer_timeout, memberlist.tls_cert_path, memberlist.zone_aware_routing"#]].assert_eq(&loaded.warnings.join("\n"));
     expect![[r#"
         distributor:
           ha_tracker:
@@ -276,7 +276,7 @@ fn flags_have_mimirs_names() {
     assert!(settings.abort_if_cluster_join_fails);
     assert!(settings.abort_if_cluster_fast_join_fails);
     assert!(!settings.compression_enabled);
-    expect!["ignored, as these are settings of Mimir that have no effect in this program: memberlist.pull_push_interval"].assert_eq(&config.warnings.join("\n"));
+    expect!["ignored settings of Mimir that have no effect in this program: memberlist.pull_push_interval"].assert_eq(&config.warnings.join("\n"));
 }
 
 #[test]
@@ -312,9 +312,9 @@ memberlist:
           c.yaml:11: memberlist.max_join_backoff: got 1m0s; must be at least min_join_backoff 2m0s (c.yaml:11)
           c.yaml:14: memberlist.message_history_buffer_bytes: got 68157440 bytes; must be at most 64MiB
           c.yaml:15: memberlist.encryption_keys: got 9 keys; must be at most 8
-          c.yaml:15: memberlist.encryption_keys[0]: got nothing; must be a key in base64, or the path of a file that holds one
+          c.yaml:15: memberlist.encryption_keys[0]: got nothing; must be a key in base64, or the path of a file that contains one
           c.yaml:15: memberlist.encryption_keys[8]: got 4097 bytes, which are not shown; must be at most 4096
-          c.yaml:16: memberlist.tls_enabled: got true; gossip is encrypted with memberlist.encryption_keys here, not TLS: set these on all members, and remove this"#]].assert_eq(&yaml_mistakes(&format!("{ENABLED}{text}")));
+          c.yaml:16: memberlist.tls_enabled: got true; gossip is encrypted with memberlist.encryption_keys here, not with TLS: set these on all members, and remove this"#]].assert_eq(&yaml_mistakes(&format!("{ENABLED}{text}")));
     // None of it matters where gossip is not used.
     from_yaml(&text);
     from_yaml(&format!(
@@ -435,20 +435,20 @@ fn members_to_join() {
         got "dns+"; it has no host; must be host:port, dns+host:port or dnssrv+name
         got "dns+:1"; it has no host; must be host:port, dns+host:port or dnssrv+name
         got "dnssrv+"; it has no host; must be host:port, dns+host:port or dnssrv+name
-        got "dnsrv+a"; dnsrv+ is no known prefix; must be host:port, dns+host:port or dnssrv+name
+        got "dnsrv+a"; dnsrv+ is not a known prefix; must be host:port, dns+host:port or dnssrv+name
         got "a:"; the port must be a number from 1 to 65535
         got "a:0"; the port must be a number from 1 to 65535
         got "a:65536"; the port must be a number from 1 to 65535
         got "a:b:c"; must be host:port, dns+host:port or dnssrv+name
         got "a b"; must be host:port, dns+host:port or dnssrv+name
         got " a"; must be host:port, dns+host:port or dnssrv+name
-        got "+a"; + is no known prefix; must be host:port, dns+host:port or dnssrv+name
+        got "+a"; + is not a known prefix; must be host:port, dns+host:port or dnssrv+name
         got "http://a"; the port must be a number from 1 to 65535
         got "a/b"; must be host:port, dns+host:port or dnssrv+name
         got "[::1"; must be host:port, dns+host:port or dnssrv+name
         got "[::1]x"; must be host:port, dns+host:port or dnssrv+name
-        got "[]:1"; brackets must hold an IPv6 address
-        got "[a]:1"; brackets must hold an IPv6 address
+        got "[]:1"; brackets must contain an IPv6 address
+        got "[a]:1"; brackets must contain an IPv6 address
         got "dns+dns+a"; must be host:port, dns+host:port or dnssrv+name"#]]
     .assert_eq(&refused.join("\n"));
 }

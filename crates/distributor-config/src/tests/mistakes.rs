@@ -77,7 +77,7 @@ distributor:
           c.yaml:2: limits.accept_ha_sample: unknown key; did you mean accept_ha_samples?
           c.yaml:3: limits.enable_ha_tracker: unknown key; did you mean distributor.ha_tracker.enable_ha_tracker?
           c.yaml:8: distributor.ha_trackr: unknown key; did you mean ha_tracker?
-          c.yaml:6: server.http_tls_config.cert: is set alone; set server.http_tls_config.key_file too"#]]
+          c.yaml:6: server.http_tls_config.cert: is set without server.http_tls_config.key_file; set both"#]]
     .assert_eq(&yaml_mistakes(text));
 }
 
@@ -143,11 +143,11 @@ server:
 ";
     expect![[r#"
         the configuration has 5 mistakes:
-          c.yaml:3: server.http_tls_config.cert_file: is set alone; set server.http_tls_config.key_file too
+          c.yaml:3: server.http_tls_config.cert_file: is set without server.http_tls_config.key_file; set both
           c.yaml:3: server.http_tls_config.cert_file: got "/nonexistent/cert.pem"; must be a readable file: No such file or directory (os error 2)
-          c.yaml:5: server.grpc_tls_config.cert_file: got "/"; must be a readable file: it is a folder
+          c.yaml:5: server.grpc_tls_config.cert_file: got "/"; must be a readable file: it is a directory
           c.yaml:6: server.grpc_tls_config.key_file: got "/nonexistent/key.pem"; must be a readable file: No such file or directory (os error 2)
-          c.yaml:7: server.grpc_tls_config.client_auth_type: client certificates cannot be verified without authorities; set server.grpc_tls_config.client_ca_file, or NoClientCert"#]]
+          c.yaml:7: server.grpc_tls_config.client_auth_type: client certificates cannot be verified without CA certificates; set server.grpc_tls_config.client_ca_file, or NoClientCert"#]]
     .assert_eq(&yaml_mistakes(text));
 }
 
@@ -167,7 +167,7 @@ fn tls_files_that_exist_are_taken() {
         yaml_mistakes(&format!(
             "server: {{http_tls_config: {{client_ca_file: {path}}}}}"
         ))
-        .contains("has no effect while client certificates are not asked for")
+        .contains("has no effect while client certificates are not requested")
     );
 }
 

@@ -94,11 +94,11 @@ fn two_stores_that_cannot_be_are_mistakes() {
         the configuration has 1 mistake:
           c.yaml:5: distributor.ha_tracker.kvstore.multi.secondary: is missing, and kvstore.store is multi; name the store to move to, such as memberlist: one of consul, etcd, inmemory, memberlist
         the configuration has 1 mistake:
-          c.yaml:6: distributor.ha_tracker.kvstore.multi.secondary: got "consul", which is distributor.ha_tracker.kvstore.multi.primary too; the two must differ
+          c.yaml:6: distributor.ha_tracker.kvstore.multi.secondary: got "consul", the same as distributor.ha_tracker.kvstore.multi.primary; the two must differ
         the configuration has 1 mistake:
-          c.yaml:6: distributor.ha_tracker.kvstore.multi.primary: got "multi", but a multi store cannot be made of multi stores; must be one of consul, etcd, inmemory, memberlist
+          c.yaml:6: distributor.ha_tracker.kvstore.multi.primary: got "multi", but a multi store cannot contain another multi store; must be one of consul, etcd, inmemory, memberlist
         the configuration has 1 mistake:
-          c.yaml:6: distributor.ha_tracker.kvstore.multi.secondary: got "multi", but a multi store cannot be made of multi stores; must be one of consul, etcd, inmemory, memberlist
+          c.yaml:6: distributor.ha_tracker.kvstore.multi.secondary: got "multi", but a multi store cannot contain another multi store; must be one of consul, etcd, inmemory, memberlist
         the configuration has 2 mistakes:
           c.yaml:6: distributor.ha_tracker.kvstore.multi.primary: got "zookeeper"; must be one of consul, etcd, inmemory, memberlist
           c.yaml:6: distributor.ha_tracker.kvstore.multi.secondary: got "memberlst"; must be one of consul, etcd, inmemory, memberlist
@@ -118,7 +118,7 @@ fn two_stores_that_cannot_be_are_mistakes() {
     ]);
     expect![[r#"
         the configuration has 1 mistake:
-          -distributor.ha-tracker.multi.secondary: distributor.ha_tracker.kvstore.multi.secondary: got "memberlist", which is distributor.ha_tracker.kvstore.multi.primary too; the two must differ"#]].assert_eq(&mistakes);
+          -distributor.ha-tracker.multi.secondary: distributor.ha_tracker.kvstore.multi.secondary: got "memberlist", the same as distributor.ha_tracker.kvstore.multi.primary; the two must differ"#]].assert_eq(&mistakes);
     let gossip = "      memberlist: {gossip_interval: 1h}\n";
     let settings = multi("primary: consul, secondary: memberlist") + gossip;
     assert!(yaml_mistakes(&settings).contains("memberlist.gossip_interval"));

@@ -63,7 +63,9 @@ fn document<'a>(settings: impl Iterator<Item = &'a MimirSetting>, section: &str)
 
 /// What the warning about ignored names lists.
 fn ignored(warnings: &[String]) -> BTreeSet<&str> {
-    let warning = warnings.iter().find(|text| text.starts_with("ignored, "));
+    let warning = warnings
+        .iter()
+        .find(|text| text.starts_with("ignored settings"));
     let (_, names) = warning.unwrap().rsplit_once(": ").unwrap();
     names.split(", ").collect()
 }
@@ -249,7 +251,7 @@ fn a_dump_of_mimirs_defaults_loads() {
     let others: Vec<&String> = loaded
         .warnings
         .iter()
-        .filter(|warning| !warning.starts_with("ignored, "))
+        .filter(|warning| !warning.starts_with("ignored settings"))
         .collect();
     expect![[r#"
         [
@@ -276,7 +278,7 @@ memberlist: {host: 9}
     };
     let loaded = process.loaded();
     assert_eq!(loaded.config.limits.elections.max_clusters, 8);
-    expect!["left out, as these are unknown here, and perhaps of an older or newer Mimir (-config.strict refuses them): server.of_a_newer (c.yaml:1), server.http_tls_config.of_a_newer (c.yaml:1), distributor.of_a_newer (c.yaml:3), distributor.ha_tracker.of_a_newer (c.yaml:4), distributor.ha_tracker.kvstore.of_a_newer (c.yaml:4), distributor.ha_tracker.kvstore.memberlist.of_a_newer (c.yaml:4), limits.of_a_newer (c.yaml:5), limits.ingestion_rates_of_many (c.yaml:5; did you mean ingestion_rate_strategy?), memberlist.host (c.yaml:6; did you mean distributor.ha_tracker.kvstore.consul.host?)"].assert_eq(&loaded.warnings.join("\n"));
+    expect!["ignored unknown names, perhaps of an older or newer Mimir (-config.strict refuses them): server.of_a_newer (c.yaml:1), server.http_tls_config.of_a_newer (c.yaml:1), distributor.of_a_newer (c.yaml:3), distributor.ha_tracker.of_a_newer (c.yaml:4), distributor.ha_tracker.kvstore.of_a_newer (c.yaml:4), distributor.ha_tracker.kvstore.memberlist.of_a_newer (c.yaml:4), limits.of_a_newer (c.yaml:5), limits.ingestion_rates_of_many (c.yaml:5; did you mean ingestion_rate_strategy?), memberlist.host (c.yaml:6; did you mean distributor.ha_tracker.kvstore.consul.host?)"].assert_eq(&loaded.warnings.join("\n"));
     let strict = Process {
         flags: &["-config.strict"],
         ..process

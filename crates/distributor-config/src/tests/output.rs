@@ -254,15 +254,15 @@ fn help_shows_the_basic_flags() {
           -config.check
             	Check the configuration and the files that it names, report every mistake, and exit: status 0, or 64 with mistakes.
           -config.expand-env
-            	Replace ${VAR}, ${VAR:default} and $VAR in the YAML files by the environment's value; $$ stands for one $.
+            	Replace ${VAR}, ${VAR:default} and $VAR in the YAML files by values of the environment; $$ stands for one $.
           -config.file list of strings
-            	YAML file with the configuration. Several, with commas or by repeating the flag, are merged; later ones win.
+            	YAML file with the configuration. Several files, separated by commas or given by repeating the flag, are merged; later ones win.
           -distributor.downstream.url list
-            	Where accepted samples are sent by remote write; every one must accept them. As a flag: the URLs, with commas or by repeating the flag. Without any, samples are counted and dropped.
+            	Where accepted samples are sent by remote write; every downstream must accept them. As a flag: the URLs, separated by commas or given by repeating the flag. Without any, samples are counted and dropped.
           -distributor.ha-tracker.cluster string
             	Label that names the HA cluster of a series. (default cluster)
           -distributor.ha-tracker.consul.hostname string
-            	Consul: host and port of the agent; with https:// in front, TLS. (default localhost:8500)
+            	Consul: host and port of the agent; https:// in front selects TLS. (default localhost:8500)
           -distributor.ha-tracker.enable
             	Deduplicate the samples of HA pairs, for the tenants whose accept_ha_samples is true.
           -distributor.ha-tracker.enable-for-all-users
@@ -272,7 +272,7 @@ fn help_shows_the_basic_flags() {
           -distributor.ha-tracker.replica string
             	Label that names the replica of a series; removed from what is accepted. (default __replica__)
           -distributor.ha-tracker.store string
-            	Store of the elections: memberlist, which is gossip between the distributors, consul, etcd, inmemory, which serves a single process, or multi, which is two of them, to move from one to the other. (default memberlist)
+            	Store of the elections: memberlist (gossip between the distributors), consul, etcd, inmemory (for a single process) or multi (two of these, to move from one to the other). (default memberlist)
           -help
             	Print the basic flags and exit.
           -help-all
@@ -280,7 +280,7 @@ fn help_shows_the_basic_flags() {
           -log.format string
             	Format of the log: logfmt or json. (default logfmt)
           -log.level string
-            	Log only what is at least this severe: debug, info, warn or error. (default info)
+            	Log only lines of at least this level: debug, info, warn or error. (default info)
           -memberlist.bind-port int
             	Port to listen on, UDP and TCP; 0 for a free one. (default 7946)
           -memberlist.join list of strings
@@ -296,7 +296,7 @@ fn help_shows_the_basic_flags() {
           -version
             	Print the version and exit.
 
-        -help-all lists all flags. Every setting can also stand in a YAML file and in the environment. Flags of Grafana Mimir that are not listed are accepted, and have no effect.
+        -help-all lists all flags. Every setting can also be set in a YAML file or in the environment. Flags of Grafana Mimir that are not listed are accepted, and have no effect.
     "#]].assert_eq(&text);
 }
 

@@ -325,7 +325,7 @@ async fn an_empty_file_changes_nothing_until_it_says_that_nothing_is_overridden(
     for empty in ["", "# overrides: {}\n\n", "---\n"] {
         files.write("a.yaml", empty);
         let mistakes = runtime.reload_now().await.unwrap_err().to_string();
-        assert!(mistakes.contains("is empty and had content before; write {}"));
+        assert!(mistakes.contains("is empty but had content before; write {}"));
         tokio::time::sleep(PERIOD * 10).await;
         assert!(runtime.limits("t").push.accept_ha_samples);
         assert!(files.metrics().contains("last_reload_successful 0"));
@@ -410,8 +410,8 @@ async fn unknown_names_are_left_out_and_named() {
     config.distributor.ha_tracker.enable_ha_tracker = true;
     let warnings = RuntimeConfig::check(&config).await.unwrap().join("\n");
     expect![[r#"
-        left out, as these are unknown here, and perhaps of an older or newer Mimir (-config.strict refuses them): of_the_file (a.yaml:5), multi_kv_config.of_the_store (a.yaml:6), more (a.yaml:7), overrides.one.of_a_newer_mimir (a.yaml:2 and 2 more), overrides.one.ha_max_cluster (a.yaml:2; did you mean ha_max_clusters?)
-        ignored, as these are settings of Mimir that have no effect in this program: limits.ruler_max_rules_per_rule_group"#]].assert_eq(&files.without_folder(&warnings));
+        ignored unknown names, perhaps of an older or newer Mimir (-config.strict refuses them): of_the_file (a.yaml:5), multi_kv_config.of_the_store (a.yaml:6), more (a.yaml:7), overrides.one.of_a_newer_mimir (a.yaml:2 and 2 more), overrides.one.ha_max_cluster (a.yaml:2; did you mean ha_max_clusters?)
+        ignored settings of Mimir that have no effect in this program: limits.ruler_max_rules_per_rule_group"#]].assert_eq(&files.without_folder(&warnings));
     let mistakes = files.strict_mistakes(&["a.yaml"]).await;
     for line in [
         "the configuration has 7 mistakes:",

@@ -125,7 +125,7 @@ fn booleans_are_as_in_go() {
         the configuration has 3 mistakes:
           false: the value of a boolean flag follows its =; write -distributor.ha-tracker.enable=false
           0: the value of a boolean flag follows its =; write -server.register-instrumentation=0
-          -target=all: an argument that is no flag; flags begin with a dash"#]]
+          -target=all: not a flag; flags begin with a dash"#]]
     .assert_eq(&flag_mistakes(&[
         &format!("-{name}"),
         "false",
@@ -153,7 +153,7 @@ fn a_flag_of_mimirs_takes_its_value() {
     .loaded();
     let elections = &loaded.config.limits.elections;
     assert_eq!(elections.sample_failover_timeout, Duration::from_secs(7));
-    let expected = "ignored, as these are settings of Mimir that have no effect in this program: \
+    let expected = "ignored settings of Mimir that have no effect in this program: \
                     -ingester.ring.prefix, -ingester.ring.store, -ingester.ring.zone-awareness-enabled";
     assert_eq!(loaded.warnings, [expected]);
     expect![[r#"
@@ -181,7 +181,7 @@ fn flags_that_are_wrong() {
     expect![[r#"
         the configuration has 7 mistakes:
           -server.http-listen-prot: unknown flag; did you mean -server.http-listen-port?
-          stray: an argument that is no flag; flags begin with a dash
+          stray: not a flag; flags begin with a dash
           -zzzzzzzzzzzz: unknown flag; -help-all lists all
           -log.level: server.log_level: needs a value: one of debug, info, warn, error
           -distributor.ha-tracker.enable: distributor.ha_tracker.enable_ha_tracker: got "perhaps"; must be true or false
@@ -308,7 +308,7 @@ limits:
     assert_eq!(config.limits.push.ha_cluster_label, "c");
     expect![[r#"
         [
-            "c.yaml: replaced by nothing, as these environment variables are empty and have no default: MISSING",
+            "c.yaml: these environment variables are empty and have no default, so they are replaced by an empty text: MISSING",
             "no downstream is configured (distributor.downstream): accepted samples are counted and DROPPED; set the URL of a remote-write backend",
         ]
     "#]]

@@ -74,7 +74,7 @@ fn a_store_that_cannot_work_is_a_mistake() {
         the configuration has 1 mistake:
           c.yaml:1: distributor.ha_tracker.kvstore.etcd: etcd endpoint "http://a:2379" is plain http, but TLS is enabled; write https:// or no scheme, or disable TLS
         the configuration has 2 mistakes:
-          c.yaml:1: distributor.ha_tracker.kvstore.etcd.tls_cert_path: is set alone; set distributor.ha_tracker.kvstore.etcd.tls_key_path too
+          c.yaml:1: distributor.ha_tracker.kvstore.etcd.tls_cert_path: is set without distributor.ha_tracker.kvstore.etcd.tls_key_path; set both
           c.yaml:1: distributor.ha_tracker.kvstore.etcd.tls_cert_path: got "/no/such.pem"; must be a readable file: No such file or directory (os error 2)
         the configuration has 1 mistake:
           c.yaml:1: distributor.ha_tracker.kvstore.consul: host: got "consul:8500/v1"; must be host:port, or http://host:port, or https://host:port
@@ -85,7 +85,7 @@ fn a_store_that_cannot_work_is_a_mistake() {
         the configuration has 1 mistake:
           c.yaml:1: distributor.ha_tracker.kvstore.consul: watch_burst_size: must be at least 1 while watch_rate_limit is set
         the configuration has 1 mistake:
-          c.yaml:1: distributor.ha_tracker.kvstore.consul: acl_token: it has characters that an HTTP header cannot carry"#]].assert_eq(&mistakes.join("\n"));
+          c.yaml:1: distributor.ha_tracker.kvstore.consul: acl_token: it has characters that an HTTP header cannot contain"#]].assert_eq(&mistakes.join("\n"));
     // A password in an address is neither right nor shown.
     for settings in [
         "store: etcd, etcd: {endpoints: ['root:hush@a:2379']}",

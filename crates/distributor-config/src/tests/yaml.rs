@@ -114,7 +114,7 @@ fn what_is_not_one_mapping_is_refused() {
           c.yaml:1: a key must be plain text
         "server: {log_level: info, log_level: warn}\n"
         the configuration has 1 mistake:
-          c.yaml:1: the key "log_level" stands twice in one mapping; remove one of them"#]].assert_eq(&all.join("\n"));
+          c.yaml:1: the key "log_level" occurs twice in one mapping; remove one of them"#]].assert_eq(&all.join("\n"));
 }
 
 #[test]
@@ -129,7 +129,7 @@ limits:
 ";
     expect![[r#"
         the configuration has 2 mistakes:
-          c.yaml:4: the key "http_listen_port" stands twice in one mapping; remove one of them
+          c.yaml:4: the key "http_listen_port" occurs twice in one mapping; remove one of them
           c.yaml:6: limits.ha_max_clusters: got "many"; must be a whole number from 0"#]]
     .assert_eq(&yaml_mistakes(text));
 }

@@ -21,7 +21,7 @@ pub(super) async fn enforce(request: Request, next: Next) -> Response {
     match tokio::time::timeout(timeout, next.run(request)).await {
         Ok(response) => response,
         Err(_) => refuse(&Status::deadline_exceeded(format!(
-            "the call was not done within its deadline of {timeout:?}"
+            "the call was not finished within its deadline of {timeout:?}"
         ))),
     }
 }

@@ -195,7 +195,7 @@ async fn only_grpc(request: Request, next: Next) -> Response {
     let is_grpc =
         content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
     if request.method() != Method::POST || !is_grpc {
-        let problem = "this port serves gRPC: a POST of application/grpc";
+        let problem = "this port serves gRPC only: send a POST of application/grpc";
         return text(StatusCode::UNSUPPORTED_MEDIA_TYPE, problem);
     }
     next.run(request).await

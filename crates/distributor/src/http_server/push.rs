@@ -52,7 +52,7 @@ pub(super) async fn push(State(intake): State<Arc<Intake>>, request: Request<Bod
 pub(super) async fn method_not_allowed() -> Response {
     let mut response = text(
         StatusCode::METHOD_NOT_ALLOWED,
-        "remote write is a POST; use that method",
+        "remote write needs the method POST",
     );
     response
         .headers_mut()
@@ -184,7 +184,7 @@ fn broken(error: &axum::Error) -> Rejection {
     });
     match is_malformed {
         true => Rejection::malformed(format!(
-            "the request body is not framed as HTTP has it: {error}; fix the sender, or the proxy \
+            "the request body is not framed as HTTP requires: {error}; fix the sender, or the proxy \
              before this instance"
         )),
         false => {

@@ -105,9 +105,9 @@ impl Connections {
                     suppressed,
                     "{}",
                     if gave_way.is_some() {
-                        "all connections are taken: an idle one was closed for a new one"
+                        "the limit of connections is reached: an idle one was closed for a new one"
                     } else {
-                        "all connections are taken and busy: a new one was closed"
+                        "the limit of connections is reached, and all are busy: a new one was closed"
                     }
                 );
             }

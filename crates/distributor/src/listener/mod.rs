@@ -41,7 +41,7 @@ const OTHER_DESCRIPTORS: u64 = 256;
 /// costs some 20 kB of memory.
 const MOST_CONNECTIONS: u64 = 16_384;
 
-/// How many connections a listener may have: as configured, else by the limit of descriptors, which
+/// How many connections a listener may have: as configured, else by the limit of open files, which
 /// two listeners share.
 pub(crate) fn connection_limit(configured: u64) -> usize {
     let limit = match configured {
@@ -204,7 +204,7 @@ fn accept_errors(
     let log = LogThrottle::default();
     move |client, error| match client {
         // A handshake that failed, or no place: told elsewhere, or the client's affair.
-        Some(client) => tracing::debug!(protocol, %client, %error, "a connection was not taken"),
+        Some(client) => tracing::debug!(protocol, %client, %error, "a connection was not accepted"),
         None => {
             connections.accepting_failed();
             connections.make_room();
@@ -214,7 +214,7 @@ fn accept_errors(
                     %error,
                     suppressed,
                     "cannot accept connections; idle ones are closed to make room (too many open \
-                     files: raise the limit of descriptors, or lower \
+                     files: raise the limit of open files, or lower \
                      server.{protocol}_listen_conn_limit)"
                 );
             }
@@ -231,7 +231,7 @@ impl Server {
     /// Reads the files of TLS again, for the connections that come; whether there are any.
     ///
     /// # Errors
-    /// They cannot be used; those of before stay in effect.
+    /// They cannot be used; the previous ones stay in effect.
     pub(crate) fn reload_tls(&self) -> Result<bool, ServeError> {
         let Some(tls) = &self.tls else {
             return Ok(false);

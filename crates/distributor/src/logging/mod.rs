@@ -66,7 +66,7 @@ pub fn init(server: &ServerConfig) -> Result<Log, LogError> {
     let write = |bytes: &[u8]| rustix::io::write(io::stderr(), bytes);
     let queue = Queue::start(write, move |dropped| {
         let fields = Fields {
-            message: "lines of the log were dropped: nobody read standard error fast enough".into(),
+            message: "log lines were dropped: standard error was not read fast enough".into(),
             others: vec![("lines", dropped.into())],
         };
         fields.line(format, &now(), Level::WARN)

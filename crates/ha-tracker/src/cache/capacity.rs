@@ -1,8 +1,7 @@
-//! Capacity for new clusters: a tenant has only so many, and they come at once.
+//! Limits the number of clusters, even if many new ones arrive at once.
 //!
-//! A cluster that is being elected has its place from the beginning. Each is counted once, as long as
-//! it is pending and then as long as it is known; both change under the cache's write lock, so that no
-//! cluster is refused that fits, and none gets in that does not.
+//! A cluster counts from the moment at which its election begins: first as pending, then as known,
+//! never as both. Both counts change under the cache's write lock, so that the limit is exact.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,7 +13,7 @@ use smol_str::SmolStr;
 #[derive(Debug, Default)]
 pub(crate) struct Pending(HashMap<SmolStr, HashSet<SmolStr, RandomState>, RandomState>);
 
-/// How many there may be; `None` = no limit.
+/// The limit; `None` = no limit.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Capacity {
     /// Clusters of the tenant.
@@ -35,7 +34,7 @@ impl Pending {
         self.0.get(tenant).map_or(0, HashSet::len)
     }
 
-    /// The tenants of which some are pending.
+    /// Tenants with pending clusters.
     pub(crate) fn tenants(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(SmolStr::as_str)
     }

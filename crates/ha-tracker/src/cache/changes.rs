@@ -1,8 +1,8 @@
-//! The changes of the cache, in order, for those who follow the elections.
+//! The changes of the cache, in order, for watchers of the elections.
 //!
-//! Changes go through one ring, which all watchers share, and a state is a copy that shares with those
-//! before it whatever has not changed: nothing here grows with the number of watchers, nor with how
-//! slow they are, and a state costs no more than the changes since the last one.
+//! All watchers share one ring of changes. A state is a copy that shares its unchanged parts with
+//! earlier ones. So memory does not depend on the number of watchers or on how slow they are, and a
+//! state costs no more than the changes since the last one.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 use super::elections::{Election, Elections};
 use crate::ReplicaDesc;
 
-/// Changes that a watcher may be behind; then it gets the state again. An election is rare.
+/// Changes that a watcher may be behind before it gets the state again. Elections are rare.
 const RING: usize = 1024;
 
 /// All elections at one moment.
@@ -19,7 +19,7 @@ const RING: usize = 1024;
 pub struct ElectionState {
     /// By tenant and cluster.
     pub elections: Elections,
-    /// The last change that is in it.
+    /// The last change that it includes.
     pub(crate) sequence: u64,
 }
 
@@ -30,17 +30,17 @@ pub struct ElectionChange {
     pub tenant: String,
     /// The cluster.
     pub cluster: String,
-    /// What is stored now; `None` if the cluster was forgotten.
+    /// The entry that is stored now; `None` if the cluster was removed.
     pub desc: Option<ReplicaDesc>,
     pub(crate) sequence: u64,
 }
 
-/// The ring and the state. Everything here happens while the cache's write lock is held.
+/// The ring and the state. Used only while the cache's write lock is held.
 #[derive(Debug)]
 pub(super) struct Changes {
     ring: broadcast::Sender<Arc<ElectionChange>>,
     sequence: u64,
-    /// `None` until a state is asked for; up to date from then on.
+    /// `None` until a state is requested; up to date from then on.
     elections: Option<Elections>,
     state: Arc<ElectionState>,
 }
@@ -57,7 +57,7 @@ impl Default for Changes {
 }
 
 impl Changes {
-    /// Adds a change: `desc` makes what is stored now, if it is asked for.
+    /// Adds a change: `desc` creates the stored entry, if it is needed.
     pub(super) fn push(
         &mut self,
         tenant: &str,
@@ -81,7 +81,7 @@ impl Changes {
             }
         }
         if is_watched {
-            // Fails if the last watcher went just now.
+            // Fails if the last watcher has just left.
             let _ = self.ring.send(Arc::new(ElectionChange {
                 tenant: tenant.to_owned(),
                 cluster: cluster.to_owned(),
@@ -91,7 +91,7 @@ impl Changes {
         }
     }
 
-    /// The present state; the first one is made by `elections`.
+    /// The current state; `elections` creates the first one.
     pub(super) fn state(&mut self, elections: impl FnOnce() -> Elections) -> Arc<ElectionState> {
         let is_first = self.elections.is_none();
         let elections = self.elections.get_or_insert_with(elections);
@@ -104,7 +104,7 @@ impl Changes {
         Arc::clone(&self.state)
     }
 
-    /// The one that was made last.
+    /// The last one that was created.
     #[cfg(feature = "grpc")]
     pub(super) fn last_state(&self) -> Arc<ElectionState> {
         Arc::clone(&self.state)

@@ -1,4 +1,4 @@
-//! All elections in order, kept up to date at the price of what changes.
+//! All elections in order; an update costs only what changes.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -16,13 +16,13 @@ pub struct Election {
     pub tenant: String,
     /// The cluster.
     pub cluster: String,
-    /// What is stored. Its `received_at` is as of the election, or of when this tracker first made a
+    /// The stored entry. Its `received_at` is the time of the election, or of this tracker's first
     /// state.
     pub desc: ReplicaDesc,
 }
 
-/// Elections by tenant and cluster. A copy costs nothing, and shares with the original what neither
-/// has changed since.
+/// Elections by tenant and cluster. A copy is cheap, and shares with the original the parts that
+/// neither has changed since.
 #[derive(Clone, Default)]
 pub struct Elections(RedBlackTreeSetSync<ByName>);
 
@@ -31,7 +31,7 @@ pub struct Elections(RedBlackTreeSetSync<ByName>);
 struct ByName(Election);
 
 impl ByName {
-    /// To look for.
+    /// For lookups.
     fn named(tenant: &str, cluster: &str) -> Self {
         Self(Election {
             tenant: tenant.to_owned(),
@@ -87,7 +87,7 @@ impl Elections {
         self.0.iter().map(|by_name| &by_name.0)
     }
 
-    /// Those of `tenant`, or all if it is empty, that come after the one named `after`.
+    /// The elections of `tenant`, or all if it is empty, after the one named `after`.
     #[cfg(feature = "grpc")]
     pub(crate) fn after<'a>(
         &'a self,

@@ -1,10 +1,10 @@
 //! What the tracker knows of each cluster, readable without locks.
 //!
-//! Readers (one per checked request) touch no shared lock and write only two times of the cluster
-//! they are about. Writers (elections, store events) are rare and take one mutex.
+//! Readers (one per checked request) take no shared lock and write only two times of their cluster.
+//! Writers (elections, store events) are rare and take one mutex.
 //!
-//! With many clusters a check costs what its cache misses cost. So names up to 23 bytes are kept
-//! where they are compared, and clusters where the map finds them, not behind further pointers.
+//! With many clusters, cache misses determine the cost of a check. So names up to 23 bytes are
+//! stored where they are compared, and clusters directly in the map, without further pointers.
 
 mod capacity;
 mod changes;
@@ -32,15 +32,15 @@ pub use elections::{Election, Elections};
 
 /// All tenants' clusters.
 ///
-/// One map for all of them: a lock-free map costs 18 kB however little it holds, so that one per
-/// tenant would be most of what a tenant costs.
+/// One map for all tenants: even an empty lock-free map costs 18 kB, which would be most of the
+/// cost of a tenant.
 #[derive(Debug, Default)]
 pub(crate) struct Cache {
     clusters: papaya::HashMap<Name, Cluster, RandomState>,
-    /// Of all clusters.
+    /// Changes of all clusters.
     evicted: Evicted,
-    /// Held by every writer, so that watchers are told of changes in their order, and no cluster is
-    /// counted twice or not at all.
+    /// Held by every writer, so that watchers receive changes in order, and each cluster is counted
+    /// exactly once.
     ///
     /// Lock order: the calls in flight of [`Admissions`](crate::tasks::Admissions), then this one, and
     /// nothing else while it is held.
@@ -87,7 +87,7 @@ impl Written {
 }
 
 impl Cache {
-    /// Calls `read` with the cluster, if it is known.
+    /// Calls `read` with the cluster if it is known.
     pub(crate) fn read<R>(
         &self,
         tenant: &str,
@@ -122,7 +122,7 @@ impl Cache {
         self.clusters.len()
     }
 
-    /// Takes what the store holds; true if the elected replica is another than before.
+    /// Applies the stored entry; returns whether the elected replica changed.
     pub(crate) fn put(&self, tenant: &str, cluster: &str, desc: &ReplicaDesc) -> bool {
         if desc.is_deleted() {
             return self.remove(tenant, cluster);
@@ -159,7 +159,7 @@ impl Cache {
         })
     }
 
-    /// A state that has all that any watcher has been told.
+    /// A state that includes everything that any watcher has received.
     #[cfg(feature = "grpc")]
     pub(crate) fn last_election_state(&self) -> Arc<ElectionState> {
         self.write().changes.last_state()
@@ -174,8 +174,8 @@ impl Cache {
         lock(&self.write)
     }
 
-    /// Keeps a place for a cluster that is about to be elected, until it is known or
-    /// [`Cache::give_up`] is called. A known one has its place already.
+    /// Reserves capacity for a cluster that is about to be elected, until it is known or
+    /// [`Cache::give_up`] is called. A known cluster already has it.
     pub(crate) fn reserve(
         &self,
         tenant: &str,
@@ -203,14 +203,14 @@ impl Cache {
         Ok(())
     }
 
-    /// Gives a reserved place back, if the cluster did not take it.
+    /// Returns reserved capacity that the cluster did not use.
     pub(crate) fn give_up(&self, tenant: &str, cluster: &str) {
         self.write().pending.remove(tenant, cluster);
     }
 
-    /// Takes the outcome of a compare-and-swap, unless what others wrote since has arrived already.
-    /// What comes from the store's watch is always taken: it may go back, as when a store is
-    /// restored from a backup.
+    /// Applies the outcome of a compare-and-swap, unless a later write of another tracker has
+    /// already arrived. Events of the store's watch are always applied: they may go back in time,
+    /// as when a store is restored from a backup.
     pub(crate) fn put_outcome(&self, tenant: &str, cluster: &str, desc: &ReplicaDesc) -> bool {
         let overtaken = self
             .read(tenant, cluster, |known| {
@@ -220,7 +220,7 @@ impl Cache {
         !overtaken && self.put(tenant, cluster, desc)
     }
 
-    /// Forgets the cluster, and the tenant with its last one; true if it was known.
+    /// Removes the cluster, and the tenant with its last cluster; returns whether it was known.
     pub(crate) fn remove(&self, tenant: &str, cluster: &str) -> bool {
         let mut written = self.write();
         let clusters = self.clusters.pin();
@@ -237,15 +237,15 @@ impl Cache {
         self.write().tenants.keys().cloned().collect()
     }
 
-    /// Calls `visit` with tenant, cluster name and cluster, for all, in no particular order. Clusters
-    /// that come or go meanwhile may be missed.
+    /// Calls `visit` with tenant, cluster name and cluster, for all, in no particular order.
+    /// Clusters that are added or removed in the meantime may be missed.
     pub(crate) fn for_each(&self, mut visit: impl FnMut(&str, &str, &Cluster)) {
         for (name, cluster) in &self.clusters.pin() {
             visit(&name.tenant, &name.cluster, cluster);
         }
     }
 
-    /// As [`Cache::for_each`], with what `prepare` makes of each tenant once.
+    /// As [`Cache::for_each`], with the result of `prepare`, which is called once per tenant.
     pub(crate) fn for_each_with<T>(
         &self,
         mut prepare: impl FnMut(&str) -> T,

@@ -1,4 +1,4 @@
-//! [`Name`]: what the cache finds a cluster by.
+//! [`Name`]: the key of a cluster in the cache.
 
 use std::hash::{Hash, Hasher};
 
@@ -12,7 +12,7 @@ pub(super) struct Name {
     pub(super) cluster: SmolStr,
 }
 
-/// A [`Name`] to look for, without copying it.
+/// A borrowed [`Name`] for lookups.
 pub(super) struct Borrowed<'a> {
     tenant: &'a str,
     cluster: &'a str,

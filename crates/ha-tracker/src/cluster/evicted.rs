@@ -1,8 +1,8 @@
-//! Names of replicas that had to give up their place, and since when they had been seen.
+//! Replicas that were evicted from a cluster's standbys, and since when they had been seen.
 //!
-//! A sender whose replica name changes with each request fills the places of a cluster within four
-//! requests, however short the time. Without a longer memory, a replica that begins to send then
-//! would be new each time, and never known to send steadily.
+//! A sender whose replica name changes with each request fills the places of a cluster with four
+//! requests. Without a longer memory, a replica that begins to send then would be new at each
+//! request and never be known to send steadily.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,14 +11,15 @@ use ahash::RandomState;
 
 use super::sightings::STEADY_GAP_MS;
 
-/// Names that are remembered, of all clusters together, 8 bytes each: 512 KiB, taken when the first
-/// one loses its place. Enough for a replica that sends every 15 s among 1,000 other names a second.
+/// Names remembered for all clusters together, 8 bytes each: 512 KiB, allocated at the first
+/// eviction. Enough for a replica that sends every 15 s among 1,000 other names a second.
 const PLACES: usize = 1 << 16;
-/// The part of a place that holds a time, in seconds (194 days, then around); the rest is of the hash.
+/// Bits of a slot that hold a time, in seconds (it wraps around after 194 days); the others are
+/// part of the hash.
 const TIME_BITS: u64 = (1 << 24) - 1;
 
-/// A table of hashes. A new one takes the place of an older one; what is found may be of another name
-/// in one of 10^12 cases.
+/// A table of hashes. A new entry may replace an older one; in one of 10^12 cases an entry that is
+/// found belongs to another name.
 #[derive(Debug, Default)]
 pub(crate) struct Evicted {
     places: OnceLock<Box<[AtomicU64]>>,
@@ -36,7 +37,7 @@ impl Evicted {
         }
     }
 
-    /// Since when this replica has been seen, if it lost its place lately.
+    /// Since when this replica has been seen, if it was evicted recently.
     pub(crate) fn since_ms(&self, name: (&str, &str, &str), now_ms: i64) -> Option<i64> {
         let places = self.places.get()?;
         let hash = self.hasher.hash_one(name);
@@ -50,7 +51,7 @@ impl Evicted {
     }
 }
 
-/// The bits that no place keeps say where it is.
+/// The bits that are not stored select the slot.
 fn index(hash: u64) -> usize {
     (hash & TIME_BITS) as usize % PLACES
 }

@@ -19,7 +19,7 @@ impl FailoverWait {
         self.0.set(None);
     }
 
-    /// How much longer it waits, ms, in all of `wait_ms` if it has not begun.
+    /// Remaining wait, ms; all of `wait_ms` if it has not begun.
     pub(crate) fn remaining_ms(&self, now_ms: i64, wait_ms: i64) -> i64 {
         match self.0.get() {
             None => wait_ms,
@@ -29,13 +29,13 @@ impl FailoverWait {
         }
     }
 
-    /// Whether a cluster whose entry is too old may fail over now; begins to wait if it has to.
+    /// Whether a cluster whose entry is too old may fail over now; begins to wait if necessary.
     pub(crate) fn allows(&self, failovers: Failovers) -> bool {
         match failovers {
             Failovers::Allowed => true,
             Failovers::Blocked { is_unavailable } => {
                 if is_unavailable {
-                    // The wait begins again when the store is back.
+                    // The wait restarts when the store is back.
                     self.end();
                 }
                 false

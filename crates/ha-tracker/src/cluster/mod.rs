@@ -1,5 +1,5 @@
-//! What a tracker knows of one cluster: who is elected, who else sends, and since when. Read and
-//! recorded without locks.
+//! A tracker's knowledge of one cluster: the elected replica, the other senders, and since when.
+//! Read and recorded without locks.
 
 mod evicted;
 mod failover_wait;
@@ -24,7 +24,7 @@ pub(crate) use standby::{Standby, Standbys};
 #[derive(Debug)]
 pub(crate) struct Cluster {
     elected: ArcSwap<Elected>,
-    /// Those not elected that were seen here.
+    /// Replicas that are not elected and were seen here.
     pub(crate) standbys: Standbys,
     /// How often the elected replica changed in this cache, the first election included.
     pub(crate) changes: AtomicU64,
@@ -32,12 +32,12 @@ pub(crate) struct Cluster {
     pub(crate) cas: AtomicU64,
     /// Samples of this cluster that were dropped because their replica was not elected.
     pub(crate) deduplicated_samples: AtomicU64,
-    /// Whether the failover waits for other trackers, after trouble with the store.
+    /// Whether the failover waits for other trackers after an outage of the store.
     pub(crate) failover_wait: FailoverWait,
 }
 
-/// What the store says, and when we saw its replica ourselves. Replaced as one, so that a sighting
-/// of one replica is never taken for one of its successor.
+/// The stored entry, and when we saw its replica ourselves. Replaced together, so that a sighting
+/// of one replica never counts for its successor.
 #[derive(Debug)]
 pub(crate) struct Elected {
     pub(crate) replica: SmolStr,
@@ -58,7 +58,7 @@ impl Elected {
         }
     }
 
-    /// What is stored. Entries marked for deletion are not in the cache.
+    /// The stored entry. Entries marked for deletion are not in the cache.
     pub(crate) fn desc(&self) -> ReplicaDesc {
         ReplicaDesc {
             replica: self.replica.to_string(),
@@ -76,7 +76,7 @@ impl Elected {
     }
 }
 
-/// What a new description means for who is elected.
+/// How a new description changes the election.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Update {
     None,
@@ -115,7 +115,7 @@ impl Cluster {
         Some(elected.replica.clone())
     }
 
-    /// Takes what is stored. The caller holds the cache's write lock.
+    /// Applies the stored entry. The caller holds the cache's write lock.
     pub(crate) fn update(&self, desc: &ReplicaDesc) -> Update {
         let before = self.elected.load();
         if before.holds(desc) {

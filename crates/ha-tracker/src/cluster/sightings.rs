@@ -1,27 +1,27 @@
-//! When a replica was seen: how lately, and whether it sends steadily.
+//! Sightings of a replica: when it was last seen, and whether it sends steadily.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::atomic_time::AtomicTime;
 
 /// A replica sends steadily once its requests span this time, ms: a name that is made up for one
-/// request never does, nor does one that is sent again at once because the answer was lost.
+/// request never does, even if the request is repeated at once because its answer was lost.
 pub(crate) const STEADY_AFTER_MS: i64 = 5_000;
-/// Time between two requests of a replica that sends steadily, at most, ms: longer than any usual
-/// scrape interval. After more than that it has to show again that it is steady.
+/// Longest time between two requests of a replica that sends steadily, ms: longer than any usual
+/// scrape interval. After a longer gap it counts as new.
 pub(crate) const STEADY_GAP_MS: i64 = 120_000;
 
-/// The times of one replica, as one tracker saw it.
+/// The times at which one tracker saw one replica.
 #[derive(Debug)]
 pub(crate) struct Sightings {
     seen: AtomicTime,
-    /// Since when it has been seen without a gap; means nothing while it was not seen.
+    /// Since when it has been seen without a gap; meaningless before the first sighting.
     since_ms: AtomicI64,
     sample: AtomicTime,
 }
 
 impl Sightings {
-    /// Of a replica that is seen at `now_ms`, after `since_ms`.
+    /// For a replica that is seen at `now_ms`, and has been since `since_ms`.
     pub(crate) fn new(since_ms: i64, sample_ms: Option<i64>, now_ms: i64) -> Self {
         Self {
             seen: AtomicTime::new(Some(now_ms)),
@@ -30,7 +30,7 @@ impl Sightings {
         }
     }
 
-    /// Of a replica that was not seen here.
+    /// For a replica that was not seen here.
     pub(crate) fn none() -> Self {
         Self {
             seen: AtomicTime::new(None),
@@ -50,7 +50,7 @@ impl Sightings {
         self.sample.set_if_changed(sample_ms);
     }
 
-    /// As [`Sightings::record`], but only ever forwards.
+    /// As [`Sightings::record`], but never goes back in time.
     pub(crate) fn record_newer(&self, sample_ms: Option<i64>, now_ms: i64) {
         if self.seen_ms().is_none_or(|seen| seen <= now_ms) {
             self.record(sample_ms, now_ms);

@@ -1,9 +1,9 @@
-//! The replicas of a cluster that are not elected: which of them takes over when the elected one falls
-//! silent.
+//! The replicas of a cluster that are not elected, and which of them takes over when the elected
+//! one goes silent.
 //!
-//! A cluster remembers a few. One that has sent steadily keeps its place, and is elected before any
-//! that was seen once, however often such others come: a sender that makes up a name for each request
-//! neither pushes a standby out nor overtakes it.
+//! A cluster remembers a few. One that sends steadily keeps its place, and is elected before any
+//! that was seen only once: a sender that makes up a name for each request can neither evict a
+//! standby nor be elected before it.
 
 use std::sync::Arc;
 
@@ -17,8 +17,8 @@ use crate::check::Sighting;
 /// Replicas that a cluster remembers besides the elected one. A place is 8 bytes of every cluster; a
 /// replica in it takes 64 more, and its name if that is longer than 23 bytes.
 const PLACES: usize = 4;
-/// Attempts to take a place while other requests take them. A replica that fails is remembered the
-/// next time.
+/// Attempts to take a place in competition with other requests. A replica for which all fail is
+/// remembered at its next request.
 const ATTEMPTS: usize = 2 * PLACES;
 
 /// A replica that is not elected.
@@ -28,7 +28,8 @@ pub(crate) struct Standby {
     pub(crate) sightings: Sightings,
 }
 
-/// The places of a cluster. Taken and left without locks; a replica could have two for a moment.
+/// The places of a cluster. They are taken and freed without locks; a replica can have two for a
+/// moment.
 #[derive(Debug, Default)]
 pub(crate) struct Standbys {
     places: [ArcSwapOption<Standby>; PLACES],
@@ -82,8 +83,8 @@ impl Standbys {
         true
     }
 
-    /// The place to give away, and what is in it: an empty one, else that of the replica that was seen
-    /// longest ago among those that do not send steadily. `None` if all do.
+    /// The place to use, and its content: an empty one, or else that of the least recently seen
+    /// replica that does not send steadily. `None` if all send steadily.
     fn least_worth(&self, now_ms: i64) -> Option<(&ArcSwapOption<Standby>, Option<Arc<Standby>>)> {
         let taken = self.places.iter().map(|place| (place, place.load_full()));
         taken
@@ -95,8 +96,8 @@ impl Standbys {
             .min_by_key(|(_, known)| known.as_ref().and_then(|known| known.sightings.seen_ms()))
     }
 
-    /// All that are remembered. The one to elect comes first: the one that has sent steadily for the
-    /// longest time, then the one that was seen last.
+    /// All remembered replicas, the next to be elected first: the one that has sent steadily for
+    /// the longest time, then the one that was seen last.
     pub(crate) fn in_order(&self, now_ms: i64) -> Vec<Arc<Standby>> {
         let mut all: Vec<Arc<Standby>> = Vec::new();
         for place in &self.places {
@@ -117,7 +118,7 @@ impl Standbys {
         all
     }
 
-    /// Takes a replica out, since it is elected now; what is known of it.
+    /// Removes a replica because it is elected now; returns its sightings.
     pub(crate) fn remove(&self, replica: &str) -> Option<Sightings> {
         let mut found = None;
         for place in &self.places {
@@ -125,7 +126,7 @@ impl Standbys {
             if let Some(standby) = &known
                 && standby.replica == replica
             {
-                // If another request was quicker, it is gone all the same.
+                // If another request was faster, it is removed all the same.
                 place.compare_and_swap(&known, None);
                 found = Some(standby.sightings.clone());
             }

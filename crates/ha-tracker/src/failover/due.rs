@@ -1,4 +1,4 @@
-//! Which replica to write into the store for a cluster, as far as its tracker knows.
+//! Which replica to write to the store for a cluster.
 
 use std::sync::Arc;
 
@@ -7,9 +7,9 @@ use crate::cluster::{Cluster, Elected, Sightings, Standby};
 use crate::election::{Candidate, Decision, Timeouts, decide};
 use crate::store_health::Failovers;
 
-/// Calls `take` with the replica to write for this cluster now, if there is one: the elected one if it
-/// was seen within the update timeout, else its successor. A candidate that the rule would refuse on
-/// what the cache knows is not worth a call: the store can only be newer.
+/// Calls `take` with the replica to write for this cluster now, if any: the elected one if it was
+/// seen within the update timeout, or else its successor. A candidate that the rule would refuse
+/// according to the cache is skipped, because the store can only be newer.
 pub(crate) fn due_now<R>(
     cluster: &Cluster,
     now_ms: i64,
@@ -37,7 +37,7 @@ pub(crate) fn due_now<R>(
     allowed.then(|| take(&candidate))
 }
 
-/// When a replica was seen, if that was so lately that it is alive.
+/// When a replica was seen, if that is recent enough to be alive.
 pub(super) fn fresh(sightings: &Sightings, now_ms: i64, timeouts: &Timeouts) -> Option<i64> {
     let age_ms = |seen: i64| now_ms.saturating_sub(seen);
     sightings
@@ -45,7 +45,7 @@ pub(super) fn fresh(sightings: &Sightings, now_ms: i64, timeouts: &Timeouts) -> 
         .filter(|seen| age_ms(*seen) < saturating_ms(timeouts.update))
 }
 
-/// A standby as the rule takes it, if it is alive.
+/// A standby as a candidate of the rule, if it is alive.
 pub(super) fn fresh_candidate<'a>(
     standby: &'a Standby,
     now_ms: i64,
@@ -58,20 +58,20 @@ pub(super) fn fresh_candidate<'a>(
     })
 }
 
-/// The replicas that could take over from the elected one, the first to do so first.
+/// The replicas that could take over from the elected one, in the order in which they would.
 pub(super) struct Successors {
     pub(super) standbys: Vec<Arc<Standby>>,
-    /// How long the elected replica has to be silent, ms, for one that sends steadily.
+    /// Silence of the elected replica after which one that sends steadily takes over, ms.
     steady_after_ms: i64,
-    /// And for another; `None` while there is one that sends steadily.
+    /// The same for another one; `None` while there is one that sends steadily.
     unsteady_after_ms: Option<i64>,
 }
 
 impl Successors {
-    /// A replica that was seen over a short time only gives way to those that send steadily, here or
-    /// at other trackers: while this tracker knows one of those, it waits for it; and if it is one of
-    /// several such, it waits an update timeout longer, in which another tracker elects the steady one
-    /// that it sees.
+    /// Replicas that send steadily, here or at other trackers, are elected before a replica that
+    /// was seen only over a short time. While this tracker knows a steady one, it waits for that
+    /// one. If there are several others and no steady one, it waits an update timeout longer, so
+    /// that another tracker can elect a steady one that it sees.
     pub(super) fn new(
         cluster: &Cluster,
         elected: &Elected,
@@ -95,7 +95,7 @@ impl Successors {
         }
     }
 
-    /// How long the elected replica has to be silent for this one to be elected, ms; `None` if one that
+    /// Silence of the elected replica after which this one may be elected, ms; `None` if one that
     /// sends steadily comes first.
     pub(super) fn after_ms(&self, standby: &Standby, now_ms: i64) -> Option<i64> {
         if standby.sightings.is_steady(now_ms) {
@@ -106,7 +106,7 @@ impl Successors {
     }
 }
 
-/// The replica that takes over from an elected one that is silent, if any may by now.
+/// The replica that takes over from a silent elected one, if any may do so now.
 fn successor(
     cluster: &Cluster,
     elected: &Elected,

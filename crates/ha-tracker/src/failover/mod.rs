@@ -1,4 +1,4 @@
-//! Failovers: which replica is to be written for a cluster, and what a failover waits for.
+//! Failovers: which replica to write for a cluster, and what a failover is waiting for.
 
 mod due;
 mod outlook;

@@ -1,5 +1,5 @@
-//! What the failover of a cluster waits for, in words: for senders that are not elected while the
-//! elected replica is silent.
+//! Describes what the failover of a cluster is waiting for, for senders that are not elected while
+//! the elected replica is silent.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,12 +12,11 @@ use crate::cluster::Cluster;
 use crate::election::{Decision, KeepReason, Timeouts, decide};
 use crate::store_health::Failovers;
 
-/// When a replica that is not elected, or another one, takes over, unless the elected one is seen
-/// again. Displayed as part of a sentence.
+/// When a replica takes over unless the elected one is seen again. Displayed as part of a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailoverOutlook {
     elected: SmolStr,
-    /// The replica that takes over, if that is another than the one that asks.
+    /// The replica that takes over, if it is not the one that asks.
     other: Option<SmolStr>,
     waits_for: WaitsFor,
 }
@@ -28,13 +27,13 @@ enum WaitsFor {
     Timeout { in_ms: i64 },
     /// The next poll of the cluster, which comes within this time.
     Poll { within: Duration },
-    /// A request of the one to take over.
+    /// A request of the successor.
     Request,
-    /// Samples of the one to take over that are so far ahead of the last one recorded.
+    /// Samples of the successor that are this far ahead of the last recorded one.
     Samples { ahead: Duration },
     /// The store, which does not answer.
     Store,
-    /// Others, who may be about to refresh the entry after trouble with the store.
+    /// Other trackers, which may be about to refresh the entry after an outage of the store.
     Others { ms: i64 },
 }
 
@@ -43,20 +42,20 @@ impl fmt::Display for FailoverOutlook {
         let seconds = |ms: i64| ms as f64 / 1000.0;
         match &self.other {
             None => f.write_str("failover to this replica ")?,
-            Some(other) => write!(f, "failover to {other:?}, which has sent steadily, ")?,
+            Some(other) => write!(f, "failover to {other:?}, which sends steadily, ")?,
         }
         match self.waits_for {
             WaitsFor::Timeout { in_ms } => write!(f, "is due in {:.1} s", seconds(in_ms))?,
             WaitsFor::Poll { within } => write!(
                 f,
-                "is due at the tracker's next look, within {:.1} s",
+                "is due at the tracker's next poll, within {:.1} s",
                 within.as_secs_f64()
             )?,
             WaitsFor::Request => f.write_str("is due when it sends again")?,
             WaitsFor::Samples { ahead } => write!(
                 f,
-                "waits for samples that are {:.1} s newer than the last one recorded of {:?} (sample \
-                 failover timeout)",
+                "waits for samples that are {:.1} s newer than the last recorded one of {:?} \
+                 (sample failover timeout)",
                 ahead.as_secs_f64(),
                 self.elected
             )?,
@@ -65,7 +64,7 @@ impl fmt::Display for FailoverOutlook {
             }
             WaitsFor::Others { ms } => write!(
                 f,
-                "is due in {:.1} s, after trouble with the tracker's store",
+                "is due in {:.1} s, because the tracker's store was failing",
                 seconds(ms)
             )?,
         }
@@ -73,8 +72,8 @@ impl fmt::Display for FailoverOutlook {
     }
 }
 
-/// What the failover of a cluster waits for, seen from a replica that is not elected; `None` while the
-/// elected one is not silent.
+/// What the failover of a cluster is waiting for, for a replica that is not elected; `None` while
+/// the elected one is not silent.
 pub(crate) fn outlook(
     cluster: &Cluster,
     replica: &str,
@@ -95,8 +94,8 @@ pub(crate) fn outlook(
         let mut all = successors.standbys.iter();
         all.find(|standby| standby.replica == replica)
     };
-    // One that sends steadily comes first; among the others the one that sent last, which is the one
-    // that asks.
+    // Replicas that send steadily come first; among the others, the one that sent last, which is
+    // the one that asks.
     let first = successors.standbys.first();
     let next = first
         .filter(|first| first.sightings.is_steady(now_ms))
@@ -111,7 +110,7 @@ pub(crate) fn outlook(
             let ahead = timeouts.sample_failover;
             WaitsFor::Samples { ahead }
         } else {
-            after_trouble(cluster, failovers, poll_interval)
+            after_outage(cluster, failovers, poll_interval)
         }
     } else {
         WaitsFor::Request
@@ -123,8 +122,8 @@ pub(crate) fn outlook(
     })
 }
 
-/// What a failover that the rule allows waits for.
-fn after_trouble(cluster: &Cluster, failovers: Failovers, poll_interval: Duration) -> WaitsFor {
+/// What a failover that the rule allows is waiting for.
+fn after_outage(cluster: &Cluster, failovers: Failovers, poll_interval: Duration) -> WaitsFor {
     match failovers {
         Failovers::Allowed => WaitsFor::Poll {
             within: poll_interval,
@@ -156,8 +155,8 @@ mod tests {
         let poll = WaitsFor::Poll {
             within: Duration::from_secs(3),
         };
-        let expected = "failover to \"r3\", which has sent steadily, is due at the tracker's next \
-                        look, within 3.0 s, unless \"r1\" is seen again";
+        let expected = "failover to \"r3\", which sends steadily, is due at the tracker's next \
+                        poll, within 3.0 s, unless \"r1\" is seen again";
         assert_eq!(says(Some("r3"), poll), expected);
     }
 }

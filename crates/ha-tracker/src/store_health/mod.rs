@@ -1,15 +1,15 @@
-//! Telling a silent replica from a silent store.
+//! Distinguishes a silent replica from an outage of the store.
 //!
-//! While the store hangs, its entries are not refreshed, so that afterwards every entry looks as if
-//! its replica had been silent. A tracker that does not see the elected replica itself (its sender
-//! has a connection to another) would elect the other one at once, and both would be accepted until
-//! all trackers know.
+//! While the store hangs, its entries are not refreshed, so afterwards every replica seems to have
+//! been silent. A tracker that does not see the elected replica itself (because it sends to another
+//! distributor) would elect the other replica at once, and both would be accepted until all
+//! trackers know.
 //!
-//! So a tracker probes the store at every poll of its clusters, and times its calls. While the store
-//! does not answer, nothing fails over. After trouble (it did not answer, a call took long, a watch
-//! was interrupted, or the tracker has just started), an entry that is too old is given the time in
-//! which every tracker that sees the replica refreshes it; then it fails over. A failover is put off
-//! by that time at the most, so that a store which is always slow prevents none.
+//! So a tracker probes the store at every poll of its clusters, and measures its calls. While the
+//! store does not answer, nothing fails over. After a disturbance (the store did not answer, a call
+//! was slow, a watch was interrupted, or the tracker has just started), a failover waits once, for
+//! the time in which every tracker that sees the replica refreshes its entry. A failover is delayed
+//! by at most that time, so a store that is always slow does not prevent it.
 
 mod trouble;
 
@@ -24,27 +24,27 @@ use crate::clock::saturating_ms;
 pub use trouble::StoreTrouble;
 pub(crate) use trouble::Troubles;
 
-/// A call that takes longer is trouble: others may have waited as long with their refreshes.
+/// A call that takes longer is a disturbance: other trackers' refreshes may have been as slow.
 pub(crate) const SLOW_CALL: Duration = Duration::from_secs(1);
-/// A store that takes longer to answer, or does not for this long, is unavailable.
+/// A store that does not answer within this time is unavailable.
 pub(crate) const UNAVAILABLE_AFTER: Duration = Duration::from_secs(5);
 
-/// What a tracker knows of its store's health.
+/// A tracker's view of its store's health.
 #[derive(Debug)]
 pub(crate) struct StoreHealth {
     start: Instant,
     /// Since when the store does not answer, ms since `start`.
     failing_since: AtomicTime,
-    /// When trouble was last seen, ms since `start`, which counts as trouble too.
-    last_trouble_ms: AtomicI64,
+    /// Time of the last disturbance, ms since `start`, which counts as one.
+    last_disturbance_ms: AtomicI64,
 }
 
-/// What that means for failovers now.
+/// Whether failovers are allowed now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failovers {
     /// The age of an entry is the silence of its replica.
     Allowed,
-    /// There was trouble: an entry has to be too old for this long.
+    /// After a disturbance: an entry has to be too old for this long.
     After {
         /// Now, ms since the tracker's start.
         now_ms: i64,
@@ -53,7 +53,7 @@ pub(crate) enum Failovers {
     },
     /// The store does not answer.
     Blocked {
-        /// And has not for some time.
+        /// It has not answered for some time.
         is_unavailable: bool,
     },
 }
@@ -63,7 +63,7 @@ impl Default for StoreHealth {
         Self {
             start: Instant::now(),
             failing_since: AtomicTime::new(Some(0)),
-            last_trouble_ms: AtomicI64::new(0),
+            last_disturbance_ms: AtomicI64::new(0),
         }
     }
 }
@@ -74,14 +74,15 @@ impl StoreHealth {
     }
 
     /// Others may not have been able to refresh their entries.
-    pub(crate) fn trouble(&self) {
-        self.last_trouble_ms.store(self.now_ms(), Ordering::Relaxed);
+    pub(crate) fn disturbed(&self) {
+        self.last_disturbance_ms
+            .store(self.now_ms(), Ordering::Relaxed);
     }
 
-    /// What a call that began at `began` says.
+    /// Records the result of a call that began at `began`.
     pub(crate) fn timed(&self, began: Instant) {
         if began.elapsed() > SLOW_CALL {
-            self.trouble();
+            self.disturbed();
         }
     }
 
@@ -93,7 +94,7 @@ impl StoreHealth {
     /// The store answers.
     pub(crate) fn answers(&self) {
         if self.failing_since.take().is_some() {
-            self.trouble();
+            self.disturbed();
         }
     }
 
@@ -105,8 +106,8 @@ impl StoreHealth {
                 now_ms.saturating_sub(since_ms) >= saturating_ms(UNAVAILABLE_AFTER);
             return Failovers::Blocked { is_unavailable };
         }
-        let trouble_ms = self.last_trouble_ms.load(Ordering::Relaxed);
-        if now_ms.saturating_sub(trouble_ms) >= wait_ms {
+        let disturbance_ms = self.last_disturbance_ms.load(Ordering::Relaxed);
+        if now_ms.saturating_sub(disturbance_ms) >= wait_ms {
             Failovers::Allowed
         } else {
             Failovers::After { now_ms, wait_ms }

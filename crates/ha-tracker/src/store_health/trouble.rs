@@ -1,5 +1,4 @@
-//! Since when the store is in trouble, to be shown; and two lines in the log, when it begins and when
-//! it ends.
+//! Outages of the store: shown on pages, and logged when they begin and when they end.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -9,12 +8,12 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 
-/// Trouble is over when nothing went wrong for this long: a store that is slow now and then is logged
-/// once, not each time.
+/// An outage is over when there was no failure for this long: a store that is slow from time to
+/// time is logged once, not each time.
 const QUIET_PERIOD: Duration = Duration::from_secs(10);
 
-/// The store does not answer, or not in time. What is elected stays so, and goes on being served;
-/// clusters that are new get no answer, and nothing fails over.
+/// The store does not answer, or not in time. Elections stay as they are, new clusters are refused,
+/// and nothing fails over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreTrouble {
     /// When it began, Unix ms.
@@ -23,7 +22,7 @@ pub struct StoreTrouble {
     pub what: String,
 }
 
-/// Takes note of what goes wrong with the store.
+/// Records failures of the store.
 #[derive(Debug)]
 pub(crate) struct Troubles {
     /// Name of the store.
@@ -37,7 +36,7 @@ pub(crate) struct Troubles {
 struct Trouble {
     shown: StoreTrouble,
     began: Instant,
-    /// It is over if nothing else goes wrong until then.
+    /// It is over if there is no other failure until then.
     until: Instant,
 }
 
@@ -55,8 +54,8 @@ impl Troubles {
         current.as_ref().map(|trouble| trouble.shown.clone())
     }
 
-    /// Takes note of a call that failed, if that is the store's fault; whether it is. `next`: when
-    /// the same would at the earliest go wrong again.
+    /// Records a failed call if the store is the cause; returns whether it is. `next`: time until
+    /// the same call could fail again, at the earliest.
     pub(crate) fn failed(&self, error: &StoreError, next: Duration) -> bool {
         let is_unavailable = matches!(error, StoreError::Unavailable { .. });
         if is_unavailable {
@@ -65,7 +64,7 @@ impl Troubles {
         is_unavailable
     }
 
-    /// Takes note of a call that took this long; `what` says what was slow.
+    /// Records a call that took this long; `what` describes it.
     pub(crate) fn slow(&self, took: Duration, what: &str) {
         let (store, seconds) = (self.store, took.as_secs_f64());
         self.note(format!("{store}: {what} ({seconds:.1} s)"), QUIET_PERIOD);
@@ -82,8 +81,8 @@ impl Troubles {
             current => {
                 tracing::warn!(
                     %what,
-                    "the HA tracker's store is in trouble: elections stay as they are until it \
-                     answers again"
+                    "the HA tracker's store is failing: elections do not change until it answers \
+                     again"
                 );
                 let since_ms = self.clock.now_ms();
                 *current = Some(Trouble {

@@ -1,7 +1,7 @@
-//! Clusters on their way into the cache.
+//! Adds unknown clusters to the cache.
 //!
 //! A request of an unknown cluster waits for the store. All requests of that cluster share one
-//! call, which runs in a task of its own: a sender that hangs up stops nothing.
+//! call, which runs in a task of its own, so that a sender that disconnects does not cancel it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -23,14 +23,14 @@ type Progress = watch::Receiver<Option<Result<(), TrackerError>>>;
 
 type ByName<V> = HashMap<Box<str>, V, RandomState>;
 
-/// Why a cluster did not get into the cache.
+/// Why a cluster was not added to the cache.
 #[derive(Debug)]
 pub(crate) enum NotAdmitted {
     Full(Full),
     Failed(TrackerError),
 }
 
-/// Brings unknown clusters into the cache, through the store.
+/// Adds unknown clusters to the cache, through the store.
 pub(crate) struct Admissions {
     writer: Arc<Writer>,
     cache: Arc<Cache>,
@@ -42,7 +42,7 @@ pub(crate) struct Admissions {
     pending: Mutex<ByName<ByName<Progress>>>,
 }
 
-/// A call that runs; takes itself off the list even if its task panics.
+/// A running call; removes itself from the list even if its task panics.
 struct Admission {
     all: Arc<Admissions>,
     tenant: Box<str>,
@@ -80,7 +80,7 @@ impl Admissions {
         }
     }
 
-    /// Brings an unknown cluster into the cache, if there is room for it.
+    /// Adds an unknown cluster to the cache, if the limits allow it.
     pub(crate) async fn admit(
         self: &Arc<Self>,
         sighting: &Sighting<'_>,
@@ -124,7 +124,8 @@ impl Admissions {
                 sample_ms,
             };
             let outcome = admission.run(&candidate).await;
-            // First off the list: who comes after the report starts a new call.
+            // Removed from the list first: a request that arrives after the report starts a new
+            // call.
             drop(admission);
             report.send_replace(Some(outcome));
         });

@@ -1,4 +1,4 @@
-//! Forgetting clusters that are not sent for any more.
+//! Removes clusters that no longer send.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +10,9 @@ use crate::clock::{Clock, saturating_ms};
 use crate::metrics::CleanupMetrics;
 use crate::store_health::{Failovers, StoreHealth};
 
-/// Time after trouble with the store in which nothing is cleaned up: live clusters are refreshed.
-const AFTER_TROUBLE: Duration = Duration::from_secs(5 * 60);
+/// Time after an outage of the store in which nothing is cleaned up, so that live clusters can be
+/// refreshed first.
+const AFTER_OUTAGE: Duration = Duration::from_secs(5 * 60);
 
 /// What to do with an entry of this age.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,7 +36,7 @@ fn step(desc: &ReplicaDesc, now_ms: i64, age_ms: i64) -> Step {
     }
 }
 
-/// Cleans up the store now and then.
+/// Cleans up the store regularly.
 pub(crate) struct Cleanup {
     pub(crate) store: Arc<dyn Store<ReplicaDesc>>,
     pub(crate) health: Arc<StoreHealth>,
@@ -43,7 +44,8 @@ pub(crate) struct Cleanup {
     pub(crate) clock: Clock,
     /// Mean time between two clean-ups.
     pub(crate) interval: Duration,
-    /// After which an entry that is not refreshed is marked, and after which it is deleted.
+    /// Time after which an entry that is not refreshed is marked, and after another such time
+    /// deleted.
     pub(crate) age: Duration,
 }
 
@@ -55,9 +57,11 @@ impl Cleanup {
             tokio::time::sleep(pause).await;
             // Entries may be old because they could not be refreshed. A store that is always slow is
             // cleaned up every second time.
-            put_off = !put_off && self.health.failovers(AFTER_TROUBLE) != Failovers::Allowed;
+            put_off = !put_off && self.health.failovers(AFTER_OUTAGE) != Failovers::Allowed;
             if put_off {
-                tracing::info!("clean-up: the store had trouble lately; leaving it to the next");
+                tracing::info!(
+                    "clean-up: the store was failing recently; waiting for the next run"
+                );
             } else {
                 self.clean_up().await;
             }
@@ -70,7 +74,7 @@ impl Cleanup {
         let keys = match self.store.list("").await {
             Ok(keys) => keys,
             Err(error) => {
-                tracing::warn!(%error, "clean-up: cannot list the store; leaving it to the next");
+                tracing::warn!(%error, "clean-up: cannot list the store; waiting for the next run");
                 return;
             }
         };
@@ -90,7 +94,7 @@ impl Cleanup {
         if planned == Step::Leave {
             return;
         }
-        // The step is decided again inside: an entry that came back to life meanwhile is left.
+        // Decided again here: an entry that has been refreshed in the meantime is kept.
         let mut update = |current: Option<&ReplicaDesc>| {
             let Some(current) = current else {
                 return CasUpdate::Keep;

@@ -1,4 +1,4 @@
-//! Following the store: what other trackers elect reaches the cache here.
+//! Follows the store: elections of other trackers reach the cache here.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(crate) struct Follow {
     pub(crate) clock_skews: Arc<ClockSkews>,
     pub(crate) metrics: FollowMetrics,
     pub(crate) clock: Clock,
-    /// Set once the cache holds what the store held at the start.
+    /// Set once the cache has everything that was in the store at the start.
     pub(crate) ready: Arc<Ready>,
 }
 
@@ -48,7 +48,7 @@ impl Follow {
     }
 
     /// Applies events until the stream ends. `before` are the keys known from an earlier watch:
-    /// those that are not stored any more are forgotten once the watch has told all that is stored.
+    /// those that are no longer stored are removed when the snapshot of this watch is complete.
     async fn follow(&self, mut watch: WatchStream<ReplicaDesc>, before: Option<HashSet<String>>) {
         let mut gone = before.unwrap_or_default();
         let mut synced = false;
@@ -63,21 +63,21 @@ impl Follow {
                     self.forget(&key, "deleted from the store");
                 }
                 WatchEvent::Undecodable(key, error) => {
-                    // Known clusters go on being served by their last election.
+                    // Known clusters keep their last election.
                     gone.remove(&key);
                     self.metrics.undecodable.inc();
-                    tracing::error!(key, %error, "the store holds a value that is no replica description; ignoring it");
+                    tracing::error!(key, %error, "the store has a value that is not a replica description; ignoring it");
                 }
                 WatchEvent::Synced => {
                     // It begins, or it was interrupted.
-                    self.health.trouble();
+                    self.health.disturbed();
                     synced = true;
                     for key in gone.drain() {
-                        self.forget(&key, "not in the store any more");
+                        self.forget(&key, "no longer in the store");
                     }
                     self.ready.set();
                 }
-                // Events that say nothing about what is stored.
+                // Events that do not change entries.
                 _ => {}
             }
         }
@@ -116,7 +116,7 @@ impl Follow {
             return;
         };
         if self.cache.remove(tenant, cluster) {
-            tracing::debug!(tenant, cluster, why, "forgot a cluster");
+            tracing::debug!(tenant, cluster, why, "removed a cluster");
         }
     }
 }

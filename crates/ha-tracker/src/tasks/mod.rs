@@ -1,5 +1,5 @@
-//! What runs in the background. A task is a struct whose fields are what it may touch; it runs until
-//! it is dropped.
+//! Background tasks. A task is a struct whose fields are the only things that it may touch; it runs
+//! until it is dropped.
 
 mod admit;
 mod cleanup;

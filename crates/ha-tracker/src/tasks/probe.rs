@@ -1,4 +1,4 @@
-//! Asking the store whether it answers.
+//! Checks whether the store answers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::clock_skew::ClockSkews;
 use crate::store_health::{SLOW_CALL, StoreHealth, Troubles, UNAVAILABLE_AFTER};
 use crate::timing::Timing;
 
-/// What is asked for: a key that no cluster can have, since it has no `/`.
+/// The key of the probe; no cluster can have it, since it has no `/`.
 const HEALTH_KEY: &str = "health";
 
 /// Probes the store as often as clusters are polled.

@@ -1,4 +1,4 @@
-//! The periodic update: keeps the store up to date with what was seen here, and fails over.
+//! The periodic update: writes sightings to the store, and fails over.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -19,8 +19,8 @@ use crate::writer::Writer;
 
 /// Compare-and-swaps of one pass that run at once.
 const CONCURRENCY: usize = 64;
-/// A pass is given up after this many failures without a success: the store is down, and the next
-/// pass will find out when it is back.
+/// A pass ends after this many failures without a success: the store is down, and a later pass will
+/// find out when it is back.
 const FAILURES_BEFORE_GIVING_UP: u32 = 2 * CONCURRENCY as u32;
 /// Between two passes in which every call hangs, with the usual update timeout.
 const BETWEEN_FAILURES: Duration = Duration::from_secs(25);
@@ -88,7 +88,7 @@ impl Refresh {
     }
 
     async fn update_one(&self, tenant: &str, name: &str) -> Result<(), StoreError> {
-        // Again: the pass may have waited for a slow store since it saw that this one is due.
+        // Checked again: the pass may have waited for a slow store since the first check.
         let now_ms = self.clock.now_ms();
         let timeouts = self.timing.timeouts(tenant);
         let owned = |candidate: &Candidate<'_>| {
@@ -113,7 +113,7 @@ impl Refresh {
             seen_ms,
             sample_ms,
         };
-        // A failover that has waited for others takes the store as it is, unless it is unavailable.
+        // A failover that has waited for other trackers trusts the store, unless it is unavailable.
         let read_limit = match failovers {
             Failovers::Allowed => SLOW_CALL,
             _ => UNAVAILABLE_AFTER,
@@ -127,7 +127,7 @@ impl Refresh {
                 store: self.store,
                 operation: "CAS",
                 key: desc::key(tenant, name),
-                source: format!("given up after {timeout:?}").into(),
+                source: format!("gave up after {timeout:?}").into(),
             }),
         }
     }

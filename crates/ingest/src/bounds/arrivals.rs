@@ -81,7 +81,7 @@ impl Arrivals {
         let gauge = Gauge::default();
         registry.register(
             "cortex_distributor_awaited_push_bodies",
-            "Push requests whose bodies are waited for; they are not among those in flight",
+            "Push requests whose body has not arrived completely; they do not count as in flight",
             gauge.clone(),
         );
         let waiting = Waiting {
@@ -123,7 +123,7 @@ impl Arrivals {
 }
 
 impl Waiting {
-    /// Takes a place. Where there is none, the body that has brought nothing for longest gives its
+    /// Takes a place. Where there is none, the body that has stalled for longest gives its
     /// own: one of the same connection, if that has too many.
     fn enter(&mut self, connection: Option<SocketAddr>, now_ms: u64) -> (u64, Arc<Slot>) {
         let of_connection = self.connections.get(&connection).copied();
@@ -157,7 +157,7 @@ impl Waiting {
         }
     }
 
-    /// Nothing if it gave way before.
+    /// Does nothing if it was given up before.
     fn leave(&mut self, number: u64) {
         let Some(slot) = self.bodies.remove(&number) else {
             return;
@@ -221,8 +221,8 @@ impl Arrival<'_> {
             biased;
             next = next => Ok(next),
             () = slot.gives_way.notified() => Err(self.refuse(&format!(
-                "gave way to others, since nothing of it came for longest: this instance waits for \
-                 at most {MAX} bodies, {MAX_OF_CONNECTION} of one connection"
+                "was given up because it had received no data for the longest time: this \
+                 instance waits for at most {MAX} bodies, {MAX_OF_CONNECTION} of one connection"
             ))),
             () = sleep_until(until) => Err(self.refuse(&too_slow)),
         }
@@ -237,16 +237,16 @@ impl Arrival<'_> {
         let problem = if until == longest {
             format!("did not arrive within {LONGEST:?}")
         } else if until == stall {
-            format!("brought nothing for {STALL:?}")
+            format!("stalled for {STALL:?}")
         } else {
-            format!("came with less than {SLOWEST} bytes per second")
+            format!("arrived with less than {SLOWEST} bytes per second")
         };
         (until, problem)
     }
 
     fn refuse(&self, problem: &str) -> Rejection {
         Rejection::body_not_received(format!(
-            "the request body {problem} ({} bytes of it are here); retry",
+            "the request body {problem} ({} bytes have arrived); retry",
             self.bytes
         ))
     }
@@ -350,7 +350,7 @@ mod tests {
             futures::future::join3(ended(silent_body), ended(trickle_body), ended(slow_body));
         let ((silent, trickled, slowed), ()) = futures::future::join(reading, drip).await;
         assert_eq!(silent.0, 10);
-        assert!(silent.1.contains("brought nothing for 10s"), "{silent:?}");
+        assert!(silent.1.contains("stalled for 10s"), "{silent:?}");
         assert_eq!(trickled.0, 10);
         assert!(trickled.1.contains("1024 bytes per second"), "{trickled:?}");
         assert_eq!(slowed.0, 60);
@@ -388,9 +388,9 @@ mod tests {
         assert!(poll!(&mut waiting[0].1).is_pending());
         assert!(poll!(&mut waiting[2].1).is_pending());
         let Poll::Ready(Err(refused)) = poll!(&mut waiting[1].1) else {
-            panic!("it did not give way");
+            panic!("it was not given up");
         };
-        assert!(refused.message().contains("gave way"), "{refused:?}");
+        assert!(refused.message().contains("was given up"), "{refused:?}");
         assert_eq!(refused.status().as_u16(), 503);
         drop((waiting, more));
         assert_eq!(arrivals.count(), 0);

@@ -114,18 +114,19 @@ fn too_large(bytes: u64, limit: u64) -> Rejection {
     Rejection::refused(
         Cause::TooLarge,
         format!(
-            "the request needs at least {bytes} bytes of memory, more than the {limit} bytes that \
-             one may have (distributor.instance_limits.max_inflight_push_requests_bytes); send \
-             smaller batches (max_samples_per_send) or raise the limit"
+            "the request needs at least {bytes} bytes of memory, more than the {limit} bytes \
+             that one request may use \
+             (distributor.instance_limits.max_inflight_push_requests_bytes); send smaller \
+             batches (max_samples_per_send) or raise the limit"
         ),
     )
 }
 
 fn exhausted(held: u64, more: u64, limit: u64) -> Rejection {
     let message = format!(
-        "push requests hold {held} bytes of memory on this instance; {more} more would exceed its \
-         limit, which for a request of this size is {limit} (distributor.instance_limits.\
-         max_inflight_push_requests_bytes); retry later"
+        "push requests use {held} bytes of memory on this instance; {more} more would exceed its \
+         limit, which is {limit} for a request of this size \
+         (distributor.instance_limits.max_inflight_push_requests_bytes); retry later"
     );
     Rejection::overloaded(
         InstanceLimit::InflightPushRequestsBytes,

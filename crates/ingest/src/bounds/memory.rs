@@ -28,7 +28,7 @@ pub(crate) fn push_limit(configured: Option<u64>) -> u64 {
         limit,
         memory,
         whose,
-        "push requests may hold this many bytes of memory, derived from what the process may use \
+        "limit of the memory of push requests, derived from the memory that the process may use \
          (distributor.instance_limits.max_inflight_push_requests_bytes)"
     );
     limit

@@ -72,7 +72,7 @@ settings! {
     /// TLS to a downstream.
     #[serde(deny_unknown_fields)]
     pub struct ClientTls {
-        /// PEM file with the authorities to trust instead of the system's.
+        /// PEM file with the CA certificates to trust instead of the system's.
         #[setting(flag = "", kind = Kind::Path, default = "")]
         pub ca_file: Option<PathBuf>,
         /// PEM file with the client certificate chain.
@@ -155,7 +155,7 @@ impl DownstreamConfig {
         let used: Vec<&str> = ways.iter().filter(|way| way.1).map(|way| way.0).collect();
         if let [_, .., last] = used.as_slice() {
             let problem = format!(
-                "several ways to authenticate are set ({}); leave one of them",
+                "several kinds of authentication are set ({}); keep one of them",
                 used.join(", ")
             );
             report.bad(last, problem);
@@ -227,8 +227,8 @@ mod tests {
             mistakes(&config),
             "max_concurrency: must be a whole number from 1; \
              basic_auth.username: missing; basic_auth needs a username; \
-             url: several ways to authenticate are set (basic_auth.username, url); leave one of \
-             them; tls.key_file: is set alone; set tls.cert_file too"
+             url: several kinds of authentication are set (basic_auth.username, url); keep one \
+             of them; tls.key_file: is set without tls.cert_file; set both"
         );
         assert_eq!(
             mistakes(&DownstreamConfig::default()),

@@ -46,8 +46,8 @@ settings! {
         /// Push requests that this instance handles at once; more are refused. 0 for no limit.
         #[setting(flag = "max-inflight-push-requests", kind = Kind::Unsigned, default = "2000")]
         pub max_inflight_push_requests: u64,
-        /// Memory that push requests may hold on this instance, over all of them: compressed and
-        /// decoded bodies, and what waits for the downstream. auto is half of what the process may
+        /// Memory that all push requests of this instance may use: compressed and decoded bodies,
+        /// and data that waits for the downstream. auto is half of the memory that the process may
         /// use (its control group's limit, or else the machine's memory), at most 2 GiB. 0 for no
         /// limit.
         #[setting(
@@ -92,17 +92,17 @@ settings! {
             nonzero
         )]
         pub ha_replica_label: String,
-        /// Judge each series of a push request by its own cluster and replica. When false, the first
-        /// series decides for the whole request, as in Mimir and Cortex. Set it where one request
-        /// can hold samples of several replicas or clusters.
+        /// Judge each series of a push request by its own cluster and replica. When false, the
+        /// first series decides for the whole request, as in Mimir and Cortex. Set it to true if
+        /// one request can have samples of several replicas or clusters.
         #[setting(flag = "ha-tracker.per-sample-dedupe", kind = Kind::Bool, default = "false")]
         pub ha_tracker_per_sample_dedupe: bool,
         /// Samples, exemplars and metadata per second of the tenant. 0 for no limit.
         #[setting(flag = "ingestion-rate-limit", kind = Kind::Float, default = "0")]
         pub ingestion_rate: f64,
-        /// What ingestion_rate is the rate of: global is the whole fleet, of which each instance
-        /// allows its share if it knows how many there are (gossip), and the whole rate otherwise;
-        /// local is each instance.
+        /// Scope of ingestion_rate. global: the whole fleet; each instance allows its share if it
+        /// knows the number of instances (by gossip), and the whole rate otherwise. local: each
+        /// instance.
         #[setting(
             flag = "ingestion-rate-limit-strategy",
             kind = Kind::OneOf(RateStrategy::WORDS),
@@ -110,7 +110,7 @@ settings! {
         )]
         pub ingestion_rate_strategy: RateStrategy,
         /// Samples, exemplars and metadata of the tenant that an instance accepts at once when
-        /// ingestion_rate is set. 0 for what the instance allows in one second.
+        /// ingestion_rate is set. 0 for the amount of one second.
         #[setting(flag = "ingestion-burst-size", kind = Kind::Unsigned, default = "0")]
         pub ingestion_burst_size: u64,
     }

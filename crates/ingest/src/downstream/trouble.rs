@@ -51,7 +51,7 @@ impl Trouble {
             let state = state.get_or_insert_with(|| {
                 tracing::warn!(
                     downstream = name,
-                    "a downstream fails: senders keep their samples and try again: {what}"
+                    "requests to a downstream fail; senders keep their samples and try again: {what}"
                 );
                 State {
                     told: DownstreamTrouble {

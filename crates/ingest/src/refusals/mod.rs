@@ -58,7 +58,7 @@ impl Refusals {
                 tracing::warn!(
                     count,
                     whose,
-                    "push requests are refused: of so many there is no line, to keep the log readable"
+                    "more push requests are refused than are logged one by one"
                 );
             }
         }

@@ -1,4 +1,4 @@
-//! What the suite asks for, and what it stores.
+//! What the suite needs of a backend, and the values that it stores.
 
 use std::sync::Arc;
 

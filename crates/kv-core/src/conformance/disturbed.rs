@@ -1,6 +1,6 @@
 //! Rules that hold while the server of a backend is disturbed: stopped, killed, cut off.
 //!
-//! A backend's test says how to disturb; what must survive is the same for all.
+//! A backend's test provides the disturbance; the rules are the same for all backends.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::backend::{Backend, Counter, counter};
 use crate::{CasOutcome, CasUpdate, Store, StoreError, WatchEvent, lock};
 
-/// How long everything may take to be well again.
+/// How long recovery may take.
 const RECOVERY: Duration = Duration::from_secs(60);
 
 /// From `tasks` handles at once, increments one key `increments` times each: none is lost and none
@@ -27,7 +27,7 @@ pub async fn storm(backend: &dyn Backend, key: &'static str, tasks: i64, increme
             while done < increments {
                 match increment(&*store, key).await {
                     Ok(_) => done += 1,
-                    // Allowed under a storm: attempts are bounded.
+                    // Allowed under contention: attempts are bounded.
                     Err(StoreError::Conflict { .. }) => {}
                     Err(other) => panic!("an increment ended with {other}"),
                 }
@@ -54,7 +54,7 @@ async fn increment(store: &dyn Store<Counter>, key: &str) -> Result<i64, StoreEr
 }
 
 /// Increments one key from four tasks while `disturb` runs, until each succeeds again afterwards.
-/// Every increment that was acknowledged is in the final value; one that failed may be, once.
+/// Every acknowledged increment is in the final value; a failed one may be in it, at most once.
 pub async fn acknowledged_increments_survive(
     store: Arc<dyn Store<Counter>>,
     key: &'static str,
@@ -122,8 +122,7 @@ async fn reaches(count: &AtomicI64, wanted: i64, what: &str) {
 
 /// A watch of `watched` while `writing`, another way to the same data, changes and deletes keys all
 /// the time and `disturb` runs `times` times, with writes that succeed before, between and after.
-/// In the end the watcher's picture is exactly what is stored, and on the way no key went back to
-/// an older value.
+/// In the end the watcher has exactly what is stored, and no key ever went back to an older value.
 pub async fn a_watch_survives(
     writing: Arc<dyn Store<Counter>>,
     watched: &dyn Store<Counter>,

@@ -46,7 +46,7 @@ fn own_address(bound: IpAddr) -> IpAddr {
     };
     v4().or_else(v6).unwrap_or_else(|| {
         tracing::warn!(
-            "this host has no route to others: advertising 127.0.0.1. Set advertise_addr if other \
+            "this host has no route to other hosts: advertising 127.0.0.1. Set advertise_addr if other \
              members are on other hosts"
         );
         IpAddr::V4(Ipv4Addr::LOCALHOST)

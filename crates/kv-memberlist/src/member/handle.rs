@@ -13,7 +13,7 @@ use crate::status::{EntryInfo, History, Member, MemberState};
 use crate::view::{RawValue, View};
 
 /// What stands for a task of a member in errors.
-pub(super) const TASK: &str = "a task of gossip";
+pub(super) const TASK: &str = "a gossip task";
 
 /// A running member. Dropping it stops it at once, as if it had crashed; [`Memberlist::leave`] hands
 /// over first.
@@ -62,7 +62,7 @@ impl Memberlist {
         }
     }
 
-    /// Waits until this member holds what its cluster holds, or is alone and knows it. Waits for
+    /// Waits until this member has all entries of its cluster, or is alone and knows it. Waits for
     /// ever if it has left.
     pub fn ready(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut phase = self.phase.clone();

@@ -28,8 +28,8 @@ const MAX_TOLD: usize = 5;
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What is said of a member that has no room for this one.
-const NO_ROOM: &str = "its table of members is full, dead ones included: it has room again when it \
-                       forgets some, after left_ingesters_timeout";
+const NO_ROOM: &str = "its table of members is full, dead ones included: there is room again \
+                       when members that are gone are removed, after left_ingesters_timeout";
 
 struct Joiner {
     readiness: Readiness,
@@ -65,7 +65,7 @@ impl Joiner {
     async fn find_the_others(&self) -> Result<(), String> {
         let config = &self.config;
         if self.resolver.is_empty() {
-            let how = "no other member is to be joined";
+            let how = "there are no other members to join";
             self.readiness.become_ready(how).await;
             return Ok(());
         }
@@ -164,7 +164,7 @@ impl Joiner {
         }
         waiting.extend(resolved.failed.iter().take(MAX_TOLD).cloned());
         if waiting.is_empty() {
-            return "join_members name no other member".to_owned();
+            return "join_members contains no other member".to_owned();
         }
         format!("waiting to hear from a member: {}", waiting.join(", "))
     }

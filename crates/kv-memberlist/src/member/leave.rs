@@ -37,8 +37,8 @@ pub(super) async fn leave<V: Value>(
     let handed_over = timeout(timeouts.all, hand_over(engine, view)).await;
     if handed_over.is_err() {
         tracing::warn!(
-            "not all entries were taken over within leave_timeout; the others do that when they \
-             notice that this member is gone"
+            "not all entries were taken over within leave_timeout; the other members take them \
+             over when they consider this one dead"
         );
     }
     phases.set(Phase::Gone);
@@ -60,7 +60,7 @@ async fn hand_over<V: Value>(engine: &dyn Engine, view: &View<V>) {
         let others = members.others().filter(|member| member.state.holds());
         let others: HashSet<MemberId> = others.map(|member| member.id.clone()).collect();
         if others.is_empty() {
-            tracing::info!("no other member is there to hand over to");
+            tracing::info!("there is no other member to hand over to");
             return;
         }
         let began = Instant::now();

@@ -98,7 +98,7 @@ fn log(change: &MemberChange, own: &str) {
         return;
     }
     if !change.heard {
-        tracing::debug!(%name, %address, to = ?change.to, "a member that was only heard of");
+        tracing::debug!(%name, %address, to = ?change.to, "a member that has not sent anything itself");
         return;
     }
     match (change.from, change.to) {
@@ -110,7 +110,7 @@ fn log(change: &MemberChange, own: &str) {
         (_, Some(MemberState::Joining)) => tracing::info!(%name, %address, "a member is joining"),
         (_, Some(MemberState::Leaving)) => tracing::info!(%name, %address, "a member is leaving"),
         (_, Some(MemberState::Left)) => tracing::info!(%name, %address, "a member has left"),
-        (Some(_), None) => tracing::info!(%name, %address, "a member is forgotten"),
+        (Some(_), None) => tracing::info!(%name, %address, "a member is removed"),
         (None, None) => {}
     }
 }

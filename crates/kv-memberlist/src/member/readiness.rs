@@ -17,7 +17,7 @@ pub(super) struct Readiness {
 }
 
 impl Readiness {
-    /// This member holds what its cluster holds; `how` that came about, for the log.
+    /// This member has all entries of its cluster; `how` that came about, for the log.
     pub(super) async fn become_ready(&self, how: &str) {
         self.engine.announce(MemberState::Active).await;
         self.phases.set(Phase::Ready);
@@ -32,7 +32,7 @@ impl Readiness {
         self.become_ready("joined").await;
         tracing::info!(
             took_ms = crate::clock::millis(began.elapsed()),
-            "this member holds what its cluster holds"
+            "this member has all entries of its cluster"
         );
     }
 

@@ -19,7 +19,7 @@ pub(super) async fn recover(readiness: Readiness, stalled: Arc<Notify>) {
             continue;
         }
         if engine.members().is_alone() {
-            readiness.become_ready("no other member is there").await;
+            readiness.become_ready("there is no other member").await;
             continue;
         }
         readiness.catch_up(CatchUp::AfterStall).await;

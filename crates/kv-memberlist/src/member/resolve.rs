@@ -59,7 +59,7 @@ impl JoinMember {
             Some(("dnssrv" | "dnssrvnoa", name)) => (true, name),
             Some(("dns", place)) => (false, place),
             Some((prefix, _)) => {
-                return Err(fail(format!("{prefix}+ is no known prefix; {SHAPE}")));
+                return Err(fail(format!("{prefix}+ is not a known prefix; {SHAPE}")));
             }
             None => (false, entry),
         };
@@ -97,7 +97,7 @@ fn split(place: &str) -> Result<(String, Option<u16>), String> {
         .and_then(|host| host.strip_suffix(']'));
     let host = match in_brackets {
         Some(host) if host.parse::<Ipv6Addr>().is_ok() => host,
-        Some(_) => return Err("brackets must hold an IPv6 address".to_owned()),
+        Some(_) => return Err("brackets must contain an IPv6 address".to_owned()),
         // Letters of all scripts: a resolver may know such names.
         None if host
             .chars()

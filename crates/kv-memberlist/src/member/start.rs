@@ -95,7 +95,7 @@ where
     if config.encryption_keys.is_empty() {
         tracing::warn!(
             "gossip is not encrypted: any host that reaches {bound} (UDP and TCP) can read and \
-             change the elections. Set encryption_keys, or keep the port to the members"
+             change the elections. Set encryption_keys, or restrict the port to the members"
         );
     }
     admission.open(Arc::downgrade(&link), advertised);

@@ -40,8 +40,8 @@ pub(crate) struct Key {
 pub enum KeyError {
     /// More keys than a keyring holds.
     #[error(
-        "{count} encryption keys: at most {MAX_KEYS} are allowed; remove those that no member \
-         encrypts with any more"
+        "{count} encryption keys: at most {MAX_KEYS} are allowed; remove those that are no \
+         longer used for encryption by any member"
     )]
     TooMany {
         /// Keys that were given.
@@ -73,8 +73,8 @@ pub enum KeyError {
     },
     /// The file holds something else.
     #[error(
-        "encryption key {number}: the file {path} holds neither base64 of {KEY_SIZE} bytes nor \
-         {KEY_SIZE} bytes; {HOW} and write it to the file"
+        "encryption key {number}: the file {path} contains neither base64 of {KEY_SIZE} bytes \
+         nor {KEY_SIZE} bytes; {HOW} and write it to the file"
     )]
     NotAKey {
         /// Which key.
@@ -100,7 +100,7 @@ fn shown(path: &Option<String>) -> String {
 
 impl Keyring {
     /// Reads keys. Each source is base64 (standard alphabet, padded or not) of exactly 32 bytes, or
-    /// the path of a file that holds such base64 or 32 raw bytes. What is both names a file.
+    /// the path of a file that contains such base64 or 32 raw bytes. What is both names a file.
     pub fn parse(sources: &[impl AsRef<str>]) -> Result<Self, KeyError> {
         if sources.len() > MAX_KEYS {
             return Err(KeyError::TooMany {
@@ -318,7 +318,7 @@ mod tests {
     #[test]
     fn a_path_is_shown() {
         let (_folder, path) = file(b"hello");
-        assert!(refusal(&[&path]).contains(&format!("the file {path} holds neither")));
+        assert!(refusal(&[&path]).contains(&format!("the file {path} contains neither")));
         let missing = format!("{path}2");
         assert!(refusal(&[&missing]).contains(&format!("key 1 ({missing}) is neither")));
         assert!(refusal(&["gossip.key"]).contains("(gossip.key)"));

@@ -15,16 +15,16 @@ pub(crate) enum Refusal {
     Encrypted,
     #[error("encrypted with a key that this member does not have; add it to this member's keys")]
     UnknownKey,
-    #[error("not encrypted with the key that it names, or changed on its way")]
+    #[error("not encrypted with the key that it names, or modified in transit")]
     Authentication,
     #[error(
         "encrypted more than ten minutes ago, or in the future: a recording, or the clocks of the \
          members differ"
     )]
     Age,
-    #[error("of another cluster: its label is not the cluster label of this member")]
+    #[error("from another cluster: its label is not the cluster label of this member")]
     Label,
-    #[error("its sender gives no address that can be replied to")]
+    #[error("its sender address cannot be replied to")]
     Address,
     #[error("its compressed part cannot be decompressed")]
     Compression,
@@ -34,16 +34,16 @@ pub(crate) enum Refusal {
     Malformed,
     #[error("names more members than a gossip cluster can have")]
     TooManyMembers,
-    #[error(
-        "names a member with control characters, or with others that are not shown as what they are"
-    )]
+    #[error("names a member with control characters, or with invisible or misleading ones")]
     MemberName,
     #[error(
-        "names more members that have not answered than are remembered of such; they are asked, \
-         and remembered once they have answered"
+        "names more members that have not answered than are remembered; they are asked, and \
+         remembered when they answer"
     )]
     UnprovenMembers,
-    #[error("changes what this member alone may say; do two members have one name?")]
+    #[error(
+        "changes entries that only this member may publish; do two members have the same name?"
+    )]
     OwnMap,
 }
 

@@ -40,7 +40,7 @@ pub(crate) struct Entry<V> {
 pub(crate) enum BadEntry {
     #[error("it is not a valid entry: fields are missing")]
     Parts,
-    #[error("its codec is {found:?}, not {wanted:?}: this is another kind of store's entry")]
+    #[error("its codec is {found:?}, not {wanted:?}: it is from a store of another kind")]
     Codec { found: String, wanted: &'static str },
     #[error("its value is not base64")]
     Base64,

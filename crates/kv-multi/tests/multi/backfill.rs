@@ -56,7 +56,7 @@ async fn what_was_there_before_mirroring_is_copied_at_a_bounded_rate() {
     for key in 0..1000 {
         assert_eq!(multi.second.value(&format!("key/{key}")).await, Some(key));
     }
-    // No write of anybody's.
+    // No client writes.
     assert_eq!(multi.mirror_writes(), (0.0, 0.0));
     a_while().await;
     assert_eq!(multi.second.calls().len(), 1000);

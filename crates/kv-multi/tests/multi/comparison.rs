@@ -193,7 +193,7 @@ async fn a_store_that_shows_nothing_is_an_error() {
         assert_eq!(error, CompareError::Silent { store: name });
         assert_eq!(
             error.to_string(),
-            format!("{name} did not show what it has within 10 s")
+            format!("{name} could not be listed within 10 s")
         );
         assert!(took(begun, 10.0), "{:?}", begun.elapsed());
         side.silence(false);

@@ -47,7 +47,7 @@ async fn many_writes_of_one_key_are_one_pending_change() {
     assert_eq!(multi.second.calls(), ["cas a", "cas a"]);
     assert_eq!(multi.pending(), 0);
 
-    // Nobody writes again. The comparison finds it.
+    // There are no further writes. The comparison finds the difference.
     multi.second.faults.hang(false);
     until("the last value arrives", async || {
         multi.second.value("a").await == Some(1000)

@@ -105,7 +105,8 @@ async fn what_stored_or_deleted_is_mirrored_and_nothing_else() {
 
 #[tokio::test(start_paused = true)]
 async fn a_function_that_is_called_again_is_mirrored_by_its_last_call() {
-    // A store calls the function anew on a conflict; what the first call saw counts no more.
+    // A store calls the function again on a conflict; the value that the first call saw no longer
+    // counts.
     struct Conflict(Side);
     #[async_trait::async_trait]
     impl Store<Max> for Conflict {

@@ -59,7 +59,7 @@ impl Side {
         Arc::new(self.clone())
     }
 
-    /// Puts a value there behind the back of the multi store.
+    /// Stores a value without the multi store's knowledge.
     pub(crate) async fn put(&self, key: &str, value: u64) {
         put(&self.memory, key, value).await;
     }

@@ -46,7 +46,7 @@ pub(crate) fn elections(before: &Snapshot, now: &Snapshot, findings: &mut Findin
                 lasting.len(),
                 list(&lasting)
             ),
-            "look at /distributor/ha_tracker of each; they must share one store, or mirror to each other's",
+            "compare /distributor/ha_tracker of each; they must share one store, or mirror to each other's",
         );
     }
     // Not known to some that are ready, for longer than news take.
@@ -76,7 +76,7 @@ pub(crate) fn elections(before: &Snapshot, now: &Snapshot, findings: &mut Findin
                     lacking.len(),
                     list(&lacking)
                 ),
-                "check that its store, prefix and gossip cluster are those of the others",
+                "check that it has the same store, prefix and gossip cluster as the others",
             );
         }
     }
@@ -93,7 +93,7 @@ pub(crate) fn gossip(before: &Snapshot, now: &Snapshot, findings: &mut Findings)
             findings.stop(
                 Some(target),
                 format!("is the same process as another target ({})", gossip.own_name),
-                "name each distributor once, by an address that always leads to the same one (not a load balancer's)",
+                "name each distributor once, by an address that always reaches the same one (not a load balancer's)",
             );
         }
     }
@@ -103,7 +103,7 @@ pub(crate) fn gossip(before: &Snapshot, now: &Snapshot, findings: &mut Findings)
             findings.stop(
                 Some(target),
                 "is not an active member of the gossip cluster yet",
-                format!("wait; if it stays so: {REACHABLE}"),
+                format!("wait; if this lasts: {REACHABLE}"),
             );
             continue;
         }
@@ -192,7 +192,7 @@ fn same_keys(
                     lacking.len(),
                     list(&lacking)
                 ),
-                "wait a moment; if it stays so, it is cut off: look at the members on its /memberlist page",
+                "wait a moment; if this lasts, it is cut off: check the members on its /memberlist page",
             );
         }
     }

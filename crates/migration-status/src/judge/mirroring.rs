@@ -28,8 +28,8 @@ pub(crate) fn mirroring(
         findings.add(
             severity,
             Some(target),
-            "has no page /distributor/multi_kv: whether its two stores hold the same cannot be told from here",
-            "a distributor of Grafana Mimir copies nothing: wait until every cluster was written after mirroring \
+            "has no page /distributor/multi_kv, so this tool cannot check whether its two stores have the same entries",
+            "a distributor of Grafana Mimir does not copy older keys: wait until every cluster was written after mirroring \
              was enabled, compare the keys of both stores, and take step 3 at your own judgement",
         );
         rising(target, step, before, state, None, findings);
@@ -38,15 +38,15 @@ pub(crate) fn mirroring(
     if state.is_overridden() && step == Step(0) {
         findings.stop(
             Some(target),
-            "has a multi_kv_config in its runtime configuration, which would take effect with the first restart to step 1",
-            "take multi_kv_config away",
+            "has a multi_kv_config in its runtime configuration, which would take effect at the first restart to step 1",
+            "remove multi_kv_config",
         );
     }
     if let Some(refused) = &details.refused {
         findings.stop(
             Some(target),
             format!("refuses its runtime configuration: {refused}"),
-            "correct multi_kv_config; what was in effect before still is",
+            "correct multi_kv_config; the previous settings are still in effect",
         );
     }
     if !step.mirrors() {
@@ -64,7 +64,7 @@ pub(crate) fn mirroring(
         Some(Err(error)) => cannot_compare(target, step, error, findings),
         Some(Ok(comparison)) if comparison.age > OLD => {
             let age = comparison.age.as_secs();
-            let problem = format!("the last comparison that succeeded is {age} s old");
+            let problem = format!("the last successful comparison is {age} s old");
             cannot_compare(target, step, &problem, findings);
         }
         Some(Ok(comparison)) => differences(target, step, details, comparison, findings),
@@ -75,10 +75,12 @@ pub(crate) fn mirroring(
 fn cannot_compare(target: &str, step: Step, error: &str, findings: &mut Findings) {
     let to_do = match step.reads_old() {
         true => {
-            "mend the store that does not answer; if it is the old one and it is gone for good, and nothing was \
-             behind before, take step 3: memberlist has all that there was"
+            "repair the store that does not answer; if it is the old one and cannot be repaired, \
+             and nothing was behind before, take step 3: memberlist has all entries"
         }
-        false => "mend the old store to keep the way back; going on needs it no more",
+        false => {
+            "repair the old store if you want to be able to go back; the next steps do not need it"
+        }
     };
     behind(
         target,
@@ -102,7 +104,7 @@ fn behind(
         findings.stop(Some(target), what, to_do);
     } else {
         let what = format!(
-            "{}; going back to step 2 is not safe meanwhile",
+            "{}; until then, going back to step 2 is not safe",
             what.into()
         );
         findings.add(Severity::Warn, Some(target), what, to_do);
@@ -134,8 +136,8 @@ fn rising(
         behind(
             target,
             step,
-            format!("{more} writes to {store} failed just now{last}"),
-            format!("look at {store}: until it takes the writes again, the two stores grow apart"),
+            format!("{more} recent writes to {store} failed{last}"),
+            format!("check {store}: until it accepts writes again, the two stores diverge"),
             findings,
         );
     } else if state.errors > 0 {
@@ -143,10 +145,10 @@ fn rising(
             Severity::Note,
             Some(target),
             format!(
-                "{} writes to the secondary failed earlier, none now{last}",
+                "{} writes to the secondary failed earlier, but none recently{last}",
                 state.errors
             ),
-            "nothing, as long as the stores do not differ: what was left out is copied",
+            "nothing, as long as the stores do not differ: missing keys are copied",
         );
     }
 }
@@ -184,7 +186,7 @@ fn differences(
                 comparison.older,
                 keys(&[Reason::Missing, Reason::Older], comparison.behind())
             ),
-            "wait: they are copied; if the number does not fall, /distributor/multi_kv and the log say why",
+            "wait until they are copied; if the number does not fall, /distributor/multi_kv and the log say why",
             findings,
         );
     } else if details.backfill != Some(BackfillState::Complete) {
@@ -192,7 +194,7 @@ fn differences(
             target,
             step,
             format!(
-                "copies what its secondary lacks; {} keys to go",
+                "is copying keys that its secondary lacks; {} keys to go",
                 details.backfill_pending_keys
             ),
             "wait until it is complete",
@@ -234,7 +236,7 @@ fn differences(
             Severity::Warn,
             Some(target),
             format!(
-                "its secondary has {} keys that the primary has not{}",
+                "its secondary has {} keys that its primary lacks{}",
                 comparison.extra,
                 keys(&[Reason::Extra], comparison.extra)
             ),
@@ -249,7 +251,7 @@ fn differences(
             Severity::Warn,
             Some(target),
             format!("{} values in its stores cannot be decoded", comparison.undecodable),
-            "they are neither compared nor copied; its log names the keys: remove what is no election",
+            "they are neither compared nor copied; its log names the keys: remove those that are not elections",
         );
     }
 }

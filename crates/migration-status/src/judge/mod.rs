@@ -62,8 +62,9 @@ fn availability(now: &Snapshot, findings: &mut Findings) {
             Err(error) => findings.stop(
                 Some(target),
                 format!("does not answer: {error}"),
-                "check the address (that of its HTTP server, with https:// if it has TLS), start it, or wait for \
-                 it; leave it out of --targets only if it is gone for good",
+                "check the address (of its HTTP server, with https:// if it uses TLS), start the \
+                 distributor, or wait for it; remove it from --targets only if it will not come \
+                 back",
             ),
             Ok(DistributorState {
                 not_ready: Some(why),
@@ -71,12 +72,12 @@ fn availability(now: &Snapshot, findings: &mut Findings) {
             }) => findings.stop(
                 Some(target),
                 format!("is not ready: {why}"),
-                "wait; if it stays so, its log says why",
+                "wait; if this lasts, its log says why",
             ),
             Ok(state) if state.is_runtime_broken => findings.stop(
                 Some(target),
-                "could not load its runtime configuration: what was loaded before is in effect",
-                "correct the file; its log names the mistake",
+                "could not load its runtime configuration: the previous one is in effect",
+                "correct the file; the distributor's log names the mistake",
             ),
             Ok(_) => {}
         }
@@ -89,8 +90,8 @@ fn remarks(now: &Snapshot, place: &Place, findings: &mut Findings) {
         findings.add(
             Severity::Warn,
             None,
-            "there is one target only",
-            "name all distributors of the fleet: whether they agree cannot be told from one",
+            "there is only one target",
+            "name all distributors of the fleet: with one target, this tool cannot check whether they agree",
         );
     }
     let overridden: Vec<&str> = now
@@ -102,8 +103,11 @@ fn remarks(now: &Snapshot, place: &Place, findings: &mut Findings) {
         findings.add(
             Severity::Note,
             None,
-            format!("multi_kv_config is still in the runtime configuration of {}", list(&overridden)),
-            "take it away when you will not go back: it would take effect at once with store: multi",
+            format!(
+                "multi_kv_config is still in the runtime configuration of {}",
+                list(&overridden)
+            ),
+            "remove it when you will not go back: it would take effect at once with store: multi",
         );
     } else if !overridden.is_empty() && matches!(place, Place::At(step) if *step > Step(0)) {
         findings.add(
@@ -113,7 +117,7 @@ fn remarks(now: &Snapshot, place: &Place, findings: &mut Findings) {
                 "multi_kv_config of the runtime configuration makes this step on {}",
                 list(&overridden)
             ),
-            "keep it until step 5 is rolled out: without it they return to what is configured",
+            "keep it until step 5 is rolled out: without it they return to the step of their configuration",
         );
     }
     let versions: BTreeSet<&str> = now

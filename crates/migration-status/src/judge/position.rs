@@ -20,8 +20,8 @@ pub(crate) fn position(
             is_elsewhere = true;
             findings.stop(
                 Some(target),
-                format!("{}, which is no step of this migration", state.stores),
-                "give it the configuration of the others; all steps are in docs/migrate-to-memberlist.md",
+                format!("{}, which is not a step of this migration", state.stores),
+                "give it the configuration of the others; docs/migrate-to-memberlist.md has all steps",
             );
             continue;
         };
@@ -38,7 +38,7 @@ pub(crate) fn position(
     if !foreign.is_empty() && foreign.len() < now.answered().count() {
         findings.stop(
             None,
-            format!("some are no distributors of ours, and gossip in another way: {}", list(&foreign)),
+            format!("some are distributors of another kind (Grafana Mimir's), whose gossip differs: {}", list(&foreign)),
             "replace them before the migration: they can share Consul or etcd with ours, but not memberlist",
         );
     }
@@ -66,7 +66,7 @@ pub(crate) fn position(
             findings.stop(
                 None,
                 format!(
-                    "{} of {} are on step {}, and {} on step {}: a roll-out is under way, or was left halfway",
+                    "{} of {} are on step {}, and {} on step {}: a rollout is in progress, or was not completed",
                     ahead.len(),
                     ahead.len() + behind.len(),
                     second.0,
@@ -103,14 +103,14 @@ fn scattered(by_step: &BTreeMap<Step, Vec<&str>>, findings: &mut Findings) -> Op
         findings.stop(
             None,
             format!(
-                "some read the old store, some memberlist, and not all write to both, so they can elect \
-                 different replicas: samples are doubled or lost ({what})"
+                "some read the old store, others memberlist, and not all write to both, so they \
+                 can elect different replicas: samples are doubled or lost ({what})"
             ),
             match (writes_old, writes_new) {
-                (false, true) => "bring all to step 3 at once, those that are behind first: all have written to memberlist",
-                (true, _) => "bring all to step 2 at once, those that are ahead first: all have written to the old store",
+                (false, true) => "bring all to step 3 now, those that are behind first: all have written to memberlist",
+                (true, _) => "bring all to step 2 now, those that are ahead first: all have written to the old store",
                 (false, false) => {
-                    "bring all to step 2 at once: no store has all elections, so some clusters will be elected again"
+                    "bring all to step 2 now: neither store has all elections, so some clusters will be elected again"
                 }
             },
         );

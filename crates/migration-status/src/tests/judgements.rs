@@ -113,7 +113,7 @@ fn before_the_switch_the_secondary_must_be_complete() {
             })),
         ),
         (
-            "copies what its secondary lacks; 7 keys to go",
+            "is copying keys that its secondary lacks; 7 keys to go",
             Box::new(|state| {
                 let details = state.details.as_mut().unwrap();
                 details.backfill = Some(BackfillState::Running);
@@ -153,7 +153,7 @@ fn before_the_switch_the_secondary_must_be_complete() {
         let warnings = of(&verdict, Severity::Warn);
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         assert!(warnings[0].contains(expected), "{warnings:?}");
-        assert!(warnings[0].ends_with("going back to step 2 is not safe meanwhile"));
+        assert!(warnings[0].ends_with("until then, going back to step 2 is not safe"));
     }
 }
 
@@ -165,13 +165,13 @@ fn mirror_errors_stop_while_they_rise() {
     failing.details.as_mut().unwrap().last_error = Some("t/c: no answer".to_owned());
     one_stop(
         &(before.clone(), now.clone()),
-        "2 writes to memberlist failed just now; the last: t/c: no answer",
+        "2 recent writes to memberlist failed; the last: t/c: no answer",
     );
     // Restarted meanwhile: it counts anew.
     let (_, restarted) = with(2, |state| state.errors = 1);
     one_stop(
         &(now.clone(), restarted),
-        "1 writes to memberlist failed just now",
+        "1 recent writes to memberlist failed",
     );
     // No more than before.
     let verdict = judge(&now, &now, None);
@@ -196,7 +196,7 @@ fn what_is_left_over_in_the_secondary_is_told() {
     );
     let undecodable = with(2, comparison(|found| found.undecodable = 1));
     for ((before, now), severity, expected) in [
-        (extra, Severity::Warn, "2 keys that the primary has not"),
+        (extra, Severity::Warn, "2 keys that its primary lacks"),
         (
             newer,
             Severity::Note,
@@ -227,7 +227,7 @@ fn a_runtime_configuration_that_is_broken_or_left_over_stops() {
     let broken = with(3, |state| state.is_runtime_broken = true);
     one_stop(&broken, "could not load its runtime configuration");
     let left = |state: &mut DistributorState| state.details.as_mut().unwrap().is_overridden = true;
-    one_stop(&with(0, left), "would take effect with the first restart");
+    one_stop(&with(0, left), "would take effect at the first restart");
     let (before, now) = with(5, left);
     let verdict = judge(&before, &now, None);
     assert!(verdict.is_safe(), "{verdict:?}");
@@ -237,7 +237,7 @@ fn a_runtime_configuration_that_is_broken_or_left_over_stops() {
 #[test]
 fn an_old_comparison_says_nothing() {
     let old = with(2, comparison(|found| found.age = Duration::from_secs(16)));
-    one_stop(&old, "the last comparison that succeeded is 16 s old");
+    one_stop(&old, "the last successful comparison is 16 s old");
     let (before, now) = with(2, comparison(|found| found.age = Duration::from_secs(14)));
     assert!(judge(&before, &now, None).is_safe());
 }
@@ -372,7 +372,7 @@ fn mimirs_distributors_are_judged_by_their_metrics() {
         let snapshot = of_mimir(step);
         let verdict = judge(&snapshot, &snapshot, None);
         assert!(verdict.is_safe(), "{verdict:?}");
-        assert!(of(&verdict, Severity::Warn)[0].contains("cannot be told from here"));
+        assert!(of(&verdict, Severity::Warn)[0].contains("this tool cannot check"));
     }
     // Nothing says that the secondary is complete.
     let before = of_mimir(2);
@@ -384,13 +384,13 @@ fn mimirs_distributors_are_judged_by_their_metrics() {
     });
     let verdict = judge(&mixed, &mixed, None);
     assert!(
-        stops(&verdict)[0].contains("some are no distributors of ours"),
+        stops(&verdict)[0].contains("some are distributors of another kind"),
         "{verdict:?}"
     );
     let mut failing = before.clone();
     failing.targets[1].1.as_mut().unwrap().errors = 1;
     let verdict = judge(&before, &failing, None);
-    let rising = "1 writes to memberlist failed just now";
+    let rising = "1 recent writes to memberlist failed";
     assert!(stops(&verdict).iter().any(|stop| stop.contains(rising)));
 }
 
@@ -408,7 +408,7 @@ fn what_an_operator_should_know_besides() {
             "multi_kv_config of the runtime configuration makes this step on d1:8080",
         ),
         (older, "they run different versions: 0.0.9, 0.1.0"),
-        ((alone.clone(), alone), "there is one target only"),
+        ((alone.clone(), alone), "there is only one target"),
     ] {
         let verdict = judge(&before, &now, None);
         assert!(verdict.is_safe(), "{verdict:?}");

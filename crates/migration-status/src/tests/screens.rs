@@ -59,7 +59,7 @@ fn a_screen_of_a_fleet_in_order() {
             d2:8080        5  memberlist          -        -       -       -       3        1
 
             All on step 5 (memberlist alone). DONE.
-              Nothing reads or writes the old store any more. Remove it when you will not go back.
+              The old store is no longer used. Remove it when you will not go back.
         "#]],
     );
 }
@@ -87,19 +87,19 @@ fn a_screen_of_trouble() {
             d2:8080        2  consul     memberlist      0.0       3      12       3        1
 
             STOP  d1:8080: does not answer: no answer within 20s
-                  -> check the address (that of its HTTP server, with https:// if it has TLS), start it, or wait
-                     for it; leave it out of --targets only if it is gone for good
+                  -> check the address (of its HTTP server, with https:// if it uses TLS), start the
+                     distributor, or wait for it; remove it from --targets only if it will not come back
             STOP  d2:8080: is not ready: memberlist: joining the cluster, 1 of 3 addresses answered so far
-                  -> wait; if it stays so, its log says why
-            STOP  1 of 2 are on step 3, and d2:8080 on step 2: a roll-out is under way, or was left halfway
+                  -> wait; if this lasts, its log says why
+            STOP  1 of 2 are on step 3, and d2:8080 on step 2: a rollout is in progress, or was not completed
                   -> roll it out to d2:8080 too (or back, on d0:8080)
-            STOP  d2:8080: 3 writes to memberlist failed just now
-                  -> look at memberlist: until it takes the writes again, the two stores grow apart
+            STOP  d2:8080: 3 recent writes to memberlist failed
+                  -> check memberlist: until it accepts writes again, the two stores diverge
             STOP  d2:8080: its secondary is behind in 12 keys (0 missing, 12 older)
-                  -> wait: they are copied; if the number does not fall, /distributor/multi_kv and the log say
-                     why
+                  -> wait until they are copied; if the number does not fall, /distributor/multi_kv and the log
+                     say why
 
-            Between steps 2 and 3. NOT SAFE to go on. Step 3 is:
+            Between steps 2 and 3. NOT SAFE to continue. Step 3 is:
               kvstore:
                 store: multi
                 multi: {primary: memberlist, secondary: consul, mirror_enabled: true}
@@ -116,31 +116,31 @@ fn a_screen_of_trouble() {
             {
               "severity": "stop",
               "target": "http://d1:8080",
-              "to_do": "check the address (that of its HTTP server, with https:// if it has TLS), start it, or wait for it; leave it out of --targets only if it is gone for good",
+              "to_do": "check the address (of its HTTP server, with https:// if it uses TLS), start the distributor, or wait for it; remove it from --targets only if it will not come back",
               "what": "does not answer: no answer within 20s"
             },
             {
               "severity": "stop",
               "target": "http://d2:8080",
-              "to_do": "wait; if it stays so, its log says why",
+              "to_do": "wait; if this lasts, its log says why",
               "what": "is not ready: memberlist: joining the cluster, 1 of 3 addresses answered so far"
             },
             {
               "severity": "stop",
               "target": null,
               "to_do": "roll it out to d2:8080 too (or back, on d0:8080)",
-              "what": "1 of 2 are on step 3, and d2:8080 on step 2: a roll-out is under way, or was left halfway"
+              "what": "1 of 2 are on step 3, and d2:8080 on step 2: a rollout is in progress, or was not completed"
             },
             {
               "severity": "stop",
               "target": "http://d2:8080",
-              "to_do": "look at memberlist: until it takes the writes again, the two stores grow apart",
-              "what": "3 writes to memberlist failed just now"
+              "to_do": "check memberlist: until it accepts writes again, the two stores diverge",
+              "what": "3 recent writes to memberlist failed"
             },
             {
               "severity": "stop",
               "target": "http://d2:8080",
-              "to_do": "wait: they are copied; if the number does not fall, /distributor/multi_kv and the log say why",
+              "to_do": "wait until they are copied; if the number does not fall, /distributor/multi_kv and the log say why",
               "what": "its secondary is behind in 12 keys (0 missing, 12 older)"
             }
           ],

@@ -24,12 +24,12 @@ pub(super) fn content(rows: Option<Vec<Row>>, wanted: &Wanted, now_ms: i64) -> M
     let shown: Vec<Row> = rows.into_iter().filter(|row| wanted.covers(row)).collect();
     html! {
         p.note {
-            "Of each cluster, the samples of one replica are stored, the elected one. If it is silent for longer than the failover timeout, another that sends is elected. Times are those of this distributor; now: " (rfc3339(now_ms)) "."
+            "For each cluster, only the samples of the elected replica are stored. If it is silent for longer than the failover timeout, another replica that sends is elected. Times are by this distributor's clock; now: " (rfc3339(now_ms)) "."
         }
         (summary(&counts, all, wanted))
         (filters(wanted))
         @if shown.is_empty() {
-            p { "No cluster is tracked" @if wanted.is_filtered() { " that matches. " a href=(Page::HaTracker.route().path) { "Show all" } } @else { ". One appears with the first samples that carry both HA labels." } }
+            p { "No cluster is tracked" @if wanted.is_filtered() { " that matches. " a href=(Page::HaTracker.route().path) { "Show all" } } @else { ". Clusters appear with their first samples that have both HA labels." } }
         } @else {
             (sorting(wanted))
             (table(rows_of_page(&shown, wanted.page.unwrap_or(1)), now_ms))
@@ -111,19 +111,19 @@ fn title(state: State) -> &'static str {
 fn meaning(state: State) -> &'static str {
     match state {
         State::Silent => {
-            "The elected replica has been silent for longer than the failover timeout, and no other replica is seen here: nothing of this cluster is stored"
+            "The elected replica has been silent for longer than the failover timeout, and no other replica is seen here: no samples of this cluster are stored"
         }
         State::FailoverDue => {
-            "The elected replica has been silent for longer than the failover timeout, and another one sends: it is elected within some seconds"
+            "The elected replica has been silent for longer than the failover timeout, and another one sends: it will be elected within seconds"
         }
         State::Late => {
-            "The elected replica has been silent for most of the failover timeout: it is stopped, or sends seldom"
+            "The elected replica has been silent for most of the failover timeout: it has stopped, or sends rarely"
         }
         State::Alone => {
-            "The elected replica sends. No other is seen by this distributor: it is down, or sends to another distributor"
+            "The elected replica sends. This distributor sees no other replica: it is down, or sends to another distributor"
         }
         State::Fine => {
-            "The elected replica sends, to this distributor or to another, and nothing is amiss"
+            "The elected replica sends, to this distributor or to another one, and there is no problem"
         }
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn members_table(members: &[Member]) -> Markup {
         .count();
     html! {
         h2 { "Members" }
-        p.note { (alive) " alive. Those that have left or died are listed until they are forgotten." }
+        p.note { (alive) " alive. Members that have left or died are listed until they are removed." }
         (scroll("Members", &html! { table {
             thead { tr { th scope="col" { "Name" } th scope="col" { "Address" } th scope="col" { "State" } th scope="col" { "Last heartbeat" } th scope="col" { "Entries it publishes" } } }
             tbody {

@@ -88,7 +88,7 @@ fn not_used(headers: &HeaderMap) -> Response {
     }
     html_page(
         Page::Memberlist.route().title,
-        &html! { p { "Gossip is not used here: the elections are kept in another store ("
+        &html! { p { "Gossip is not used here: elections are kept in another store ("
         code { "distributor.ha_tracker.kvstore.store" } ") or the HA tracker is off." } },
     )
 }

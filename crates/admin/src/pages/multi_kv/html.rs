@@ -14,8 +14,8 @@ use crate::pages::times::{ago, rfc3339};
 pub(super) fn other(store: Option<&str>, wanted: Option<&MultiKvOverride>) -> Markup {
     html! {
         @if wanted.is_some() {
-            div.notice.warning { p { "The runtime configuration has a " code { "multi_kv_config" } ", which means nothing here, and would take effect at once with "
-                code { "store: multi" } ". Take it away." } }
+            div.notice.warning { p { "The runtime configuration has a " code { "multi_kv_config" } ", which has no effect here, but would take effect at once with "
+                code { "store: multi" } ". Remove it." } }
         }
         p { "The multi store is not used here: "
             @match store {
@@ -34,7 +34,7 @@ pub(super) fn multi(view: &View<'_>, now_ms: i64) -> Markup {
     let since = unix_ms(view.status.since);
     html! {
         @if let Some(refused) = &view.refused {
-            div.notice.warning { p { "The runtime configuration's " code { "multi_kv_config" } " is refused: " (visible(refused)) ". What was in effect stays." } }
+            div.notice.warning { p { "The runtime configuration's " code { "multi_kv_config" } " is refused: " (visible(refused)) ". The previous settings stay in effect." } }
         }
         h2 { "In effect" }
         div.scroll role="region" aria-label="In effect" tabindex="0" { table { tbody {
@@ -85,7 +85,7 @@ fn override_text(wanted: Option<&MultiKvOverride>) -> String {
 fn backfill_text(state: BackfillState) -> &'static str {
     match state {
         BackfillState::Off => "off",
-        BackfillState::Running => "running: the secondary was not seen complete yet",
+        BackfillState::Running => "running: the secondary has not been complete yet",
         BackfillState::Complete => "complete",
     }
 }
@@ -108,7 +108,7 @@ fn comparison_html(compared: &Compared, now_ms: i64) -> Markup {
             (compared.secondary) " has " (compared.secondary_keys) "." }
         @if compared.undecodable > 0 { div.notice.warning { p { (compared.undecodable) " values cannot be decoded and were not compared." } } }
         @if differing == 0 {
-            p { "No difference: what one store has, the other has." }
+            p { "No difference: both stores have the same entries." }
         } @else {
             div.scroll role="region" aria-label="Kinds of difference" tabindex="0" { table {
                 thead { tr { th scope="col" { "Difference" } th scope="col" { "Keys" } th scope="col" { "What it means" } } }
@@ -135,13 +135,13 @@ fn meaning(reason: Reason) -> &'static str {
             "The secondary has no value. Switching to it now would lose these elections."
         }
         Reason::Older => {
-            "The secondary has an older value. Switching to it now would lose what is newer."
+            "The secondary has an older value. Switching to it now would lose the newer value."
         }
         Reason::Newer => {
-            "The secondary has a newer value: another distributor uses it as its primary, or wrote it and did not get to mirror it."
+            "The secondary has a newer value: another distributor uses it as its primary, or has not mirrored it yet."
         }
         Reason::Extra => {
-            "Only the secondary has a value: left from before, or written by a distributor that uses it as its primary."
+            "Only the secondary has a value: it is left over, or was written by a distributor that uses it as its primary."
         }
     }
 }

@@ -65,7 +65,7 @@ async fn compare(store: &MultiStore<ReplicaDesc>) -> Compared {
         Ok(made) => made.map_err(|error| error.to_string()),
         Err(_) => store.last_comparison(STILL_GOOD).ok_or_else(|| {
             let waited = COMPARISON_TIMEOUT.as_secs();
-            format!("not both stores have shown what they have within {waited} s")
+            format!("the two stores could not be listed within {waited} s")
         }),
     }
 }

@@ -20,7 +20,7 @@ pub(super) async fn keep_running(
 ) -> String {
     loop {
         let how = gossip.ended().await;
-        tracing::error!("gossip ended and is started again: {how}");
+        tracing::error!("gossip ended and is being restarted: {how}");
         restarts.inc();
         tokio::time::sleep(RESTART_PAUSE).await;
         if let Err(error) = gossip.restart(own_state.get()).await {

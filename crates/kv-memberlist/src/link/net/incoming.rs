@@ -61,7 +61,7 @@ pub(super) async fn receive_datagrams(socket: Arc<UdpSocket>, incoming: Incoming
             }
             // About a datagram that was sent, or passing: nothing ends a UDP socket.
             Err(error) => {
-                tracing::debug!(%error, "cannot receive a datagram of gossip");
+                tracing::debug!(%error, "cannot receive a gossip datagram");
                 sleep(ERROR_PAUSE).await;
             }
         }
@@ -76,7 +76,7 @@ pub(super) async fn accept(listener: TcpListener, places: Arc<Places>, incoming:
         let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::debug!(%error, "cannot accept a connection of gossip");
+                tracing::debug!(%error, "cannot accept a gossip connection");
                 sleep(ERROR_PAUSE).await;
                 continue;
             }

@@ -111,7 +111,7 @@ impl Network {
                 metrics.datagram_bytes_sent.inc_by(size as u64);
             }
             Err(error) => {
-                tracing::debug!(%error, %to, "cannot send a datagram of gossip");
+                tracing::debug!(%error, %to, "cannot send a gossip datagram");
                 metrics.dropped.inc();
             }
         }
@@ -360,7 +360,7 @@ impl Connection {
 
     /// Drops what is queued, and remembers why.
     fn fail(&mut self, why: Why) {
-        tracing::debug!(to = %self.to, error = why.text, "a connection of gossip failed");
+        tracing::debug!(to = %self.to, error = why.text, "a gossip connection failed");
         let mut state = lock(&self.outgoing.state);
         state.queues.remove(&self.to);
         state.remember(self.to, why);

@@ -127,7 +127,7 @@ impl Held {
             parts = snapshot.parts(),
             bytes = snapshot.size(),
             took_ms = crate::clock::millis(began.elapsed()),
-            "made a snapshot for members that join"
+            "made a snapshot for joining members"
         );
         let made = Made {
             at: Instant::now(),
