@@ -259,6 +259,51 @@ fn a_dump_of_mimirs_defaults_loads() {
             "no downstream is configured (distributor.downstream): accepted samples are counted and DROPPED; set the URL of a remote-write backend",
         ]
     "#]].assert_debug_eq(&others);
+    // And what the store needs, once it is used.
+    let with_tracker = Process {
+        files: &[("mimir.yaml", DEFAULTS)],
+        flags: &["-distributor.ha-tracker.enable"],
+        ..Process::default()
+    };
+    assert!(
+        with_tracker
+            .config()
+            .distributor
+            .ha_tracker
+            .enable_ha_tracker
+    );
+}
+
+/// `docs/mimir.md` has the reason of each.
+#[test]
+fn defaults_that_differ_from_mimirs() {
+    let mimirs = json!(from_yaml(DEFAULTS));
+    let here = json!(Process::default().config());
+    let mut differing = Vec::new();
+    for setting in all_settings() {
+        let at = |config: &Value| {
+            let mut keys = setting.path.split('.');
+            keys.try_fold(config, |value, key| value.get(key)).cloned()
+        };
+        if at(&mimirs) != at(&here) {
+            differing.push(setting.path);
+        }
+    }
+    let page = include_str!("../../../../docs/mimir.md");
+    let (_, rest) = page.split_once("### Defaults that differ").unwrap();
+    let (section, _) = rest.split_once("\n## ").unwrap();
+    for path in &differing {
+        assert!(section.contains(&format!("| `{path}` |")), "{path}");
+    }
+    expect![[r#"
+        target
+        distributor.remote_timeout
+        distributor.instance_limits.max_inflight_push_requests_bytes
+        limits.ingestion_rate
+        limits.ingestion_burst_size
+        memberlist.bind_addr
+        memberlist.advertise_port"#]]
+    .assert_eq(&differing.join("\n"));
 }
 
 #[test]
