@@ -1,9 +1,10 @@
 //! What a member is told: names, addresses, times, bounds.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use settings::{Kind, Report, Secret, format_duration, settings};
+use settings::{Kind, Report, Secret, format_duration, settings, words};
 
 use crate::member::check_join_member;
 use crate::names::is_showable;
@@ -18,6 +19,17 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(10);
 /// Longest text of a key: base64 or a path.
 const MAX_KEY_TEXT: usize = 4096;
 const MAX_HISTORY: u64 = 64 << 20;
+const MOST_REPETITIONS: u64 = 100;
+
+words! {
+    /// `memberlist.protocol`.
+    pub enum Protocol {
+        /// chitchat's gossip, which distributors speak among themselves.
+        Chitchat = "chitchat",
+        /// HashiCorp's memberlist, as members of Mimir's and Cortex's rings speak it.
+        Memberlist = "memberlist",
+    }
+}
 
 settings! {
     /// The settings of a member. Names, meaning and defaults are those of Mimir's `memberlist` block,
@@ -29,6 +41,16 @@ settings! {
         /// at each attempt.
         #[setting(flag = "join", kind = Kind::List, default = "", basic)]
         pub join_members: Vec<String>,
+        /// What all members speak: chitchat, for a ring of distributors of this kind only, or
+        /// memberlist, to be a member of the gossip ring of Mimir's own distributors. Members that
+        /// speak one cannot join those that speak the other. Not a setting of Mimir.
+        #[setting(
+            flag = "protocol",
+            kind = Kind::OneOf(Protocol::WORDS),
+            default = "chitchat",
+            basic
+        )]
+        pub protocol: Protocol,
         /// IP addresses to listen on, UDP and TCP; an empty list is the same as 0.0.0.0.
         #[setting(flag = "bind-addr", kind = Kind::Addresses, default = "0.0.0.0")]
         pub bind_addr: Vec<IpAddr>,
@@ -64,12 +86,36 @@ settings! {
         /// and costs more packets.
         #[setting(flag = "gossip-interval", kind = Kind::Duration, default = "200ms")]
         pub gossip_interval: Duration,
-        /// No effect, accepted because Mimir has it: each round of gossip goes to 3 members.
-        #[setting(flag = "gossip-nodes", kind = Kind::Unsigned, default = "3", unused)]
+        /// Members that each round of gossip goes to, at most 100; always 3 with the protocol
+        /// chitchat.
+        #[setting(flag = "gossip-nodes", kind = Kind::Unsigned, default = "3", nonzero)]
         pub gossip_nodes: u64,
-        /// No effect, accepted because Mimir has it: every round of gossip compares the whole state.
-        #[setting(flag = "pullpush-interval", kind = Kind::Duration, default = "30s", unused)]
+        /// Time between two exchanges of the whole state with a member, 0s for none. Only for the
+        /// protocol memberlist, as chitchat compares the whole state in each round.
+        #[setting(flag = "pullpush-interval", kind = Kind::Duration, default = "30s")]
         pub pull_push_interval: Duration,
+        /// How long members that are dead are still gossiped to, so that one that is not learns of
+        /// it. Only for the protocol memberlist.
+        #[setting(flag = "gossip-to-dead-nodes-time", kind = Kind::Duration, default = "30s")]
+        pub gossip_to_dead_nodes_time: Duration,
+        /// How soon the name of a dead member may be used at another address; 0s for not before it is
+        /// forgotten. Only for the protocol memberlist.
+        #[setting(flag = "dead-node-reclaim-time", kind = Kind::Duration, default = "0s")]
+        pub dead_node_reclaim_time: Duration,
+        /// How often a message is repeated, times the decimal digits of the number of members; at
+        /// most 100. Only for the protocol memberlist.
+        #[setting(flag = "retransmit-factor", kind = Kind::Unsigned, default = "4", nonzero)]
+        pub retransmit_factor: u64,
+        /// How long each direction of an exchange of the whole state may take. Only for the protocol
+        /// memberlist.
+        #[setting(flag = "stream-timeout", kind = Kind::Duration, default = "2s", nonzero)]
+        pub stream_timeout: Duration,
+        /// How long connecting to a member may take for a packet. Only for the protocol memberlist.
+        #[setting(flag = "packet-dial-timeout", kind = Kind::Duration, default = "2s", nonzero)]
+        pub packet_dial_timeout: Duration,
+        /// How long writing a packet, or reading one, may take. Only for the protocol memberlist.
+        #[setting(flag = "packet-write-timeout", kind = Kind::Duration, default = "5s", nonzero)]
+        pub packet_write_timeout: Duration,
         /// How often the addresses of join_members that are not known as members are contacted at
         /// run time, which heals a fleet after a long partition; 0 for every max_join_backoff.
         #[setting(flag = "rejoin-interval", kind = Kind::Duration, default = "0s")]
@@ -116,10 +162,37 @@ settings! {
         /// not leave the gossip unprotected. Not a setting of Mimir.
         #[setting(flag = "encryption-required", kind = Kind::Bool, default = "false")]
         pub encryption_required: bool,
-        /// Must be false: gossip is encrypted by encryption_keys here, not by TLS.
+        /// Encrypt connections with TLS; the same on all members. Only for the protocol memberlist:
+        /// chitchat is encrypted by encryption_keys.
         #[setting(flag = "tls-enabled", kind = Kind::Bool, default = "false")]
         pub tls_enabled: bool,
+        /// PEM certificate of this member, for connections from others and to them.
+        #[setting(flag = "tls-cert-path", kind = Kind::Path, default = "")]
+        pub tls_cert_path: Option<PathBuf>,
+        /// PEM key of that certificate.
+        #[setting(flag = "tls-key-path", kind = Kind::Path, default = "")]
+        pub tls_key_path: Option<PathBuf>,
+        /// PEM certificates of the authorities of the members' certificates; empty for those of the
+        /// system.
+        #[setting(flag = "tls-ca-path", kind = Kind::Path, default = "")]
+        pub tls_ca_path: Option<PathBuf>,
+        /// Name in the members' certificates; empty for the address that is connected to.
+        #[setting(flag = "tls-server-name", kind = Kind::Text, default = "")]
+        pub tls_server_name: Option<String>,
+        /// Accept any certificate of a member: no protection from a host in between.
+        #[setting(flag = "tls-insecure-skip-verify", kind = Kind::Bool, default = "false")]
+        pub tls_insecure_skip_verify: bool,
+        ;
+        /// Time between two probes of other members, with the protocol memberlist. Not configured, as
+        /// with dskit, whose 5 s it is; tests have less of it.
+        #[serde(skip, default = "probe_interval")]
+        pub probe_interval: Duration = probe_interval(),
     }
+}
+
+/// As with dskit.
+fn probe_interval() -> Duration {
+    Duration::from_secs(5)
 }
 
 impl MemberlistConfig {
@@ -153,13 +226,65 @@ impl MemberlistConfig {
             report.bad("message_history_buffer_bytes", problem);
         }
         self.check_keys(report);
-        if self.tls_enabled {
+        self.check_protocol(report);
+    }
+
+    /// What only one of the protocols has.
+    fn check_protocol(&self, report: &mut Report<'_>) {
+        for (setting, value) in [
+            ("gossip_nodes", self.gossip_nodes),
+            ("retransmit_factor", self.retransmit_factor),
+        ] {
+            if value > MOST_REPETITIONS {
+                let problem = format!("got {value}; must be at most {MOST_REPETITIONS}");
+                report.bad(setting, problem);
+            }
+        }
+        match self.protocol {
+            Protocol::Chitchat if self.tls_enabled => {
+                let problem = format!(
+                    "got true; with {} chitchat, gossip is encrypted with {}, not TLS: set these on \
+                     all members, and remove this",
+                    report.path("protocol"),
+                    report.path("encryption_keys")
+                );
+                report.bad("tls_enabled", problem);
+            }
+            Protocol::Memberlist if !self.encryption_keys.is_empty() => {
+                let problem = format!(
+                    "got keys, which are not shown; Mimir's members have none, so with {} \
+                     memberlist, gossip is encrypted with {}: set that on all members, and remove \
+                     these",
+                    report.path("protocol"),
+                    report.path("tls_enabled")
+                );
+                report.bad("encryption_keys", problem);
+            }
+            Protocol::Chitchat | Protocol::Memberlist => {}
+        }
+        self.check_tls(report);
+    }
+
+    fn check_tls(&self, report: &mut Report<'_>) {
+        let (cert, key) = (&self.tls_cert_path, &self.tls_key_path);
+        report.pair(
+            ("tls_cert_path", cert.is_some()),
+            ("tls_key_path", key.is_some()),
+        );
+        let is_used = self.tls_enabled && self.protocol == Protocol::Memberlist;
+        if is_used && cert.is_none() && report.accepted(&["tls_cert_path"]) {
             let problem = format!(
-                "got true; gossip is encrypted with {} here, not with TLS: set these on all \
-                 members, and remove this",
-                report.path("encryption_keys")
+                "got nothing, but {} is true: other members connect to this one, so it needs a \
+                 certificate",
+                report.path("tls_enabled")
             );
-            report.bad("tls_enabled", problem);
+            report.bad("tls_cert_path", problem);
+        }
+        if !self.tls_enabled && (cert.is_some() || self.tls_ca_path.is_some()) {
+            let (path, tls) = (report.path("tls_cert_path"), report.path("tls_enabled"));
+            report.warn(format!(
+                "{path} and what belongs to it have no effect while {tls} is false"
+            ));
         }
     }
 
@@ -287,7 +412,7 @@ mod tests {
         );
         for part in [
             "max_join_backoff: got 1m0s; must be at least min_join_backoff 1m30s; ",
-            "tls_enabled: got true; gossip is encrypted with encryption_keys here",
+            "tls_enabled: got true; with protocol chitchat, gossip is encrypted with encryption_keys",
         ] {
             assert!(mistakes.contains(part), "{mistakes}");
         }

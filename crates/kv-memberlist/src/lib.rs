@@ -37,9 +37,10 @@ mod store;
 mod view;
 mod watchdog;
 
-pub use config::MemberlistConfig;
+pub use config::{MemberlistConfig, Protocol};
 #[cfg(feature = "testing")]
 pub use engine::fuzzing;
+pub use engine::memberlist::TlsSetupError;
 pub use member::{Inspector, JoinMemberError, Memberlist, StartError, check_join_member, start};
 pub use seal::keyring::{KeyError, Keyring};
 pub use status::{EntryInfo, History, HistoryEntry, Member, MemberState};

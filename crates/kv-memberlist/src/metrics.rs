@@ -66,6 +66,59 @@ pub(crate) struct Metrics {
     pub(crate) snapshot_parts: Counter,
     pub(crate) snapshot_bytes: Counter,
     pub(crate) propagation: Histogram,
+    /// Of the protocol memberlist.
+    pub(crate) packets: Packets,
+}
+
+/// Packets of the protocol memberlist, each of which is a connection.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Packets {
+    pub(crate) sent: Counter,
+    pub(crate) sent_bytes: Counter,
+    pub(crate) sent_errors: Counter,
+    pub(crate) received: Counter,
+    pub(crate) received_bytes: Counter,
+    pub(crate) received_errors: Counter,
+}
+
+impl Packets {
+    fn register(&self, registry: &mut Registry) {
+        let mut counter = |name: &str, help: &str, counter: &Counter| {
+            let name = format!("memberlist_tcp_transport_packets_{name}");
+            registry.register(name, help, counter.clone());
+        };
+        counter(
+            "sent",
+            "Packets of the protocol memberlist that were sent",
+            &self.sent,
+        );
+        counter(
+            "sent_bytes",
+            "Bytes of the packets that were sent",
+            &self.sent_bytes,
+        );
+        counter(
+            "sent_errors",
+            "Packets of the protocol memberlist that could not be sent; gossip repeats them",
+            &self.sent_errors,
+        );
+        counter(
+            "received",
+            "Packets of the protocol memberlist that were received",
+            &self.received,
+        );
+        counter(
+            "received_bytes",
+            "Bytes of the packets that were received",
+            &self.received_bytes,
+        );
+        counter(
+            "received_errors",
+            "Connections of the protocol memberlist that were refused, or failed while they were \
+             received",
+            &self.received_errors,
+        );
+    }
 }
 
 impl Metrics {
@@ -76,6 +129,7 @@ impl Metrics {
         metrics.register_entries(registry);
         metrics.register_protection(registry);
         metrics.register_families(registry);
+        metrics.packets.register(registry);
         metrics
     }
 
@@ -112,6 +166,7 @@ impl Metrics {
             propagation: Histogram::new([
                 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0,
             ]),
+            packets: Packets::default(),
         }
     }
 

@@ -33,7 +33,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("kv-etcd", &["kv-core", "settings"], &["peers"]),
     (
         "kv-memberlist",
-        &["kv-core", "memberlist-protocol", "settings"],
+        &["kv-core", "memberlist-protocol", "settings", "tls-files"],
         &[],
     ),
     (

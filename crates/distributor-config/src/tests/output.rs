@@ -126,6 +126,7 @@ fn full_yaml() {
           period: 10s
         memberlist:
           join_members: []
+          protocol: chitchat
           bind_addr:
             - 0.0.0.0
           bind_port: 7946
@@ -138,6 +139,12 @@ fn full_yaml() {
           gossip_interval: 200ms
           gossip_nodes: 3
           pull_push_interval: 30s
+          gossip_to_dead_nodes_time: 30s
+          dead_node_reclaim_time: 0s
+          retransmit_factor: 4
+          stream_timeout: 2s
+          packet_dial_timeout: 2s
+          packet_write_timeout: 5s
           rejoin_interval: 0s
           min_join_backoff: 1s
           max_join_backoff: 1m0s
@@ -152,6 +159,11 @@ fn full_yaml() {
           encryption_keys: []
           encryption_required: false
           tls_enabled: false
+          tls_cert_path: ""
+          tls_key_path: ""
+          tls_ca_path: ""
+          tls_server_name: ""
+          tls_insecure_skip_verify: false
     "#]]
     .assert_eq(&render_yaml(&from_yaml(CHANGED), Mode::Full));
 }
@@ -285,6 +297,8 @@ fn help_shows_the_basic_flags() {
             	Port to listen on, UDP and TCP; 0 for a free one. (default 7946)
           -memberlist.join list of strings
             	Members to contact at first: host:port, dns+host:port for all addresses of a name, or dnssrv+name for its SRV records; without a port, bind_port. The names are resolved again at each attempt.
+          -memberlist.protocol string
+            	What all members speak: chitchat, for a ring of distributors of this kind only, or memberlist, to be a member of the gossip ring of Mimir's own distributors. Members that speak one cannot join those that speak the other. Not a setting of Mimir. (default chitchat)
           -print.config
             	Print the configuration as YAML, with every setting and without secrets, and exit; with mistakes, report them instead.
           -runtime-config.file list of strings

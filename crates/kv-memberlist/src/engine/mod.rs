@@ -24,6 +24,8 @@
 //! member that leaves waits until its broadcasts are out, and [`Engine::withdraw`] does nothing.
 
 pub(crate) mod chitchat;
+mod history;
+pub(crate) mod memberlist;
 mod members;
 
 use std::net::SocketAddr;
@@ -77,8 +79,8 @@ pub(crate) trait Engine: Send + Sync + 'static {
         choose: &mut (dyn for<'a> FnMut(&'a dyn Copies) -> Vec<String> + Send),
     );
 
-    /// Forgets the keys that `choose` returns: their tombstones have expired. As for
-    /// [`Engine::withdraw`].
+    /// Forgets the keys that `choose` returns, published by this member or not: their tombstones have
+    /// expired. As for [`Engine::withdraw`].
     async fn forget(&self, choose: &mut (dyn FnMut() -> Vec<String> + Send));
 
     /// Shows all copies, with nothing changing meanwhile; `look` is called once.
@@ -115,9 +117,9 @@ pub(crate) trait Engine: Send + Sync + 'static {
 /// What an engine tells of entries: the member, whatever the type of its values. Called under the
 /// engine's lock (see [`crate::view::View`]), so it must not call the engine.
 pub(crate) trait EntrySink: Send + Sync + 'static {
-    /// Another member has this entry. Whether it was news: an engine whose members repeat what they
-    /// hear does so then.
-    fn receive(&self, key: &str, text: &str) -> bool;
+    /// Another member has this entry. If that was news, what the key holds now: an engine whose
+    /// members repeat what they hear does so then.
+    fn receive(&self, key: &str, text: &str) -> Option<EntryText>;
 
     /// The engine has begun again, and publishes nothing.
     fn publish_again(&self);

@@ -3,6 +3,7 @@
 use settings::Mistakes;
 
 use super::resolve::JoinMemberError;
+use crate::engine::memberlist::TlsSetupError;
 use crate::seal::keyring::KeyError;
 
 /// Why a member cannot start. Settings are called by their names in
@@ -22,6 +23,9 @@ pub enum StartError {
     /// The port cannot be listened on.
     #[error("cannot listen (bind_addr, bind_port): {0}")]
     Bind(#[source] std::io::Error),
+    /// TLS cannot be set up.
+    #[error("TLS (tls_cert_path, tls_key_path, tls_ca_path): {0}")]
+    Tls(#[from] TlsSetupError),
     /// Gossip does not start.
     #[error("gossip cannot start: {0}")]
     Gossip(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -8,7 +8,8 @@ use tokio::sync::watch;
 use crate::engine::EntrySink;
 use crate::metrics::{BAD_ENTRY, Metrics};
 use crate::phase::Phase;
-use crate::view::View;
+use crate::view::entry::EntryText;
+use crate::view::{Applied, View};
 
 /// What an engine is given of a member.
 pub(super) struct Inbox<V> {
@@ -18,24 +19,26 @@ pub(super) struct Inbox<V> {
 }
 
 impl<V: Value> EntrySink for Inbox<V> {
-    fn receive(&self, key: &str, text: &str) -> bool {
+    fn receive(&self, key: &str, text: &str) -> Option<EntryText> {
         match self.view.apply(key, text) {
-            Ok(Some(updated_ms)) => {
+            Ok(applied) => {
+                let Applied { now, written_ms } = applied?;
                 // What a joiner is told was not written just now.
-                if *self.phase.borrow() == Phase::Ready {
-                    let delay = crate::clock::now_ms().saturating_sub(updated_ms).max(0);
+                if let Some(written_ms) = written_ms
+                    && *self.phase.borrow() == Phase::Ready
+                {
+                    let delay = crate::clock::now_ms().saturating_sub(written_ms).max(0);
                     self.metrics.propagation.observe(delay as f64 / 1000.0);
                 }
-                true
+                Some(now)
             }
-            Ok(None) => false,
             Err(error) => {
                 self.metrics.refuse(BAD_ENTRY);
                 tracing::debug!(
                     key,
                     "a member publishes an entry that cannot be read: {error}"
                 );
-                false
+                None
             }
         }
     }

@@ -22,7 +22,8 @@ use super::recover::recover;
 use super::resolve::{JoinMember, Resolver};
 use super::sweep::Sweeper;
 use crate::admission::Admission;
-use crate::config::MemberlistConfig;
+use crate::config::{MemberlistConfig, Protocol};
+use crate::engine::memberlist::{self, Listeners, Surroundings};
 use crate::engine::{Engine, EntrySink, gossip};
 use crate::link::{Link, Reception, net};
 use crate::metrics::Metrics;
@@ -44,6 +45,9 @@ where
     V: Value,
     C: Codec<V>,
 {
+    let mut report = Report::default();
+    config.check(&mut report);
+    report.into_result()?;
     let metrics = Metrics::register(registry);
     let everywhere = [IpAddr::V4(Ipv4Addr::UNSPECIFIED)];
     let addresses = if config.bind_addr.is_empty() {
@@ -51,6 +55,11 @@ where
     } else {
         &config.bind_addr
     };
+    if config.protocol == Protocol::Memberlist {
+        let listeners = memberlist::bind(addresses, config.bind_port).await;
+        let listeners = listeners.map_err(StartError::Bind)?;
+        return start_memberlist(listeners, config, codec, metrics);
+    }
     let admission = admission(&config, &metrics)?;
     let reception = Arc::clone(&admission) as Arc<dyn Reception>;
     let link = net::bind(addresses, config.bind_port, metrics.clone(), reception)
@@ -119,6 +128,44 @@ where
         .map_err(|error| StartError::Gossip(format!("{error:#}").into()))?;
     let join = member.config.join_members.join(", ");
     tracing::info!(%name, %bound, %advertised, join, "gossip started");
+    Ok(member.start(engine, resolver, tasks))
+}
+
+/// As [`start`], in a ring of HashiCorp's memberlist.
+fn start_memberlist<V, C>(
+    listeners: Listeners,
+    config: MemberlistConfig,
+    codec: C,
+    metrics: Metrics,
+) -> Result<(MemberlistStore<V>, Memberlist), StartError>
+where
+    V: Value,
+    C: Codec<V>,
+{
+    let bound = listeners.local_addr().map_err(StartError::Bind)?;
+    let resolver = resolver(&config, default_port(&config, bound))?;
+    let advertised = advertised(&config, bound);
+    let name = name(&config);
+    let codec_id = codec.id();
+    if !config.tls_enabled {
+        tracing::warn!(
+            "gossip is not encrypted: any host that reaches {bound} (TCP) can read and change the \
+             elections. Set tls_enabled on all members, or keep the port to them"
+        );
+    }
+    let member = Unstarted::new(name.clone(), config, codec, metrics);
+    let surroundings = Surroundings {
+        name: name.clone(),
+        advertised,
+        listeners,
+        codec: codec_id,
+        sink: member.sink(),
+        metrics: member.metrics.clone(),
+    };
+    let mut tasks = Tasks::new(TASK);
+    let engine = memberlist::start(&member.config, surroundings, &mut tasks)?;
+    let join = member.config.join_members.join(", ");
+    tracing::info!(%name, %bound, %advertised, join, "gossip started, by memberlist's protocol");
     Ok(member.start(engine, resolver, tasks))
 }
 

@@ -126,6 +126,8 @@ pub(crate) struct EntryText {
     pub(crate) key: String,
     /// As [`Entry::encode`] writes it.
     pub(crate) text: String,
+    /// Whether the key has a value.
+    pub(crate) is_live: bool,
 }
 
 /// An entry as members send it, and what tells two of them apart.

@@ -35,6 +35,15 @@ pub(crate) struct View<V> {
     to_publish: Notify,
 }
 
+/// News from another member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Applied {
+    /// What the key holds now.
+    pub(crate) now: EntryText,
+    /// When it was written, by the writer's clock, unix milliseconds; not all members tell.
+    pub(crate) written_ms: Option<i64>,
+}
+
 /// Why a compare-and-swap stored nothing.
 pub(crate) enum CasRefused {
     Aborted(Box<dyn std::error::Error + Send + Sync>),
@@ -62,11 +71,13 @@ impl<V: Value> View<V> {
         }
     }
 
-    /// Folds in a copy that another member publishes; when it was written (unix milliseconds, by its
-    /// writer's clock) if that changed the view.
-    pub(crate) fn apply(&self, key: &str, text: &str) -> Result<Option<i64>, BadEntry> {
-        let theirs = Entry::decode(text, &*self.codec)?;
-        let updated_ms = theirs.updated_ms;
+    /// Folds in a copy that another member publishes; if that changed the view, what it holds now.
+    pub(crate) fn apply(&self, key: &str, text: &str) -> Result<Option<Applied>, BadEntry> {
+        let mut theirs = Entry::decode(text, &*self.codec)?;
+        let written_ms = (theirs.updated_ms != 0).then_some(theirs.updated_ms);
+        if written_ms.is_none() {
+            theirs.updated_ms = crate::clock::now_ms();
+        }
         let mut slots = lock(&self.slots);
         let merged = match slots.get(key) {
             None => theirs,
@@ -78,8 +89,11 @@ impl<V: Value> View<V> {
                 merged
             }
         };
-        self.write(&mut slots, key, merged, Writer::Other);
-        Ok(Some(updated_ms))
+        let is_live = merged.visible().is_some();
+        let text = self.write(&mut slots, key, merged, Writer::Other);
+        let key = key.to_owned();
+        let now = EntryText { key, text, is_live };
+        Ok(Some(Applied { now, written_ms }))
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<V> {
@@ -147,7 +161,7 @@ impl<V: Value> View<V> {
         Ok(outcome)
     }
 
-    fn write(&self, slots: &mut Slots<V>, key: &str, entry: Entry<V>, writer: Writer) {
+    fn write(&self, slots: &mut Slots<V>, key: &str, entry: Entry<V>, writer: Writer) -> String {
         let encoded = entry.encode(&*self.codec);
         let written = Written {
             key,
@@ -156,6 +170,7 @@ impl<V: Value> View<V> {
             writer,
         };
         self.write_encoded(slots, written);
+        encoded.text
     }
 
     /// Makes the entry what its key holds, and tells watchers.
@@ -218,12 +233,12 @@ impl<V: Value> View<V> {
         lock(&self.slots).still_superseded(keys);
     }
 
-    /// Forgets tombstones of at least this age; the keys of those that this member publishes.
+    /// Forgets tombstones of at least this age; their keys.
     pub(crate) fn expire_tombstones(&self, age: Duration) -> Vec<String> {
         let mut slots = lock(&self.slots);
-        let own = slots.expire_tombstones(age);
+        let expired = slots.expire_tombstones(age);
         self.count(&slots);
-        own
+        expired
     }
 
     /// Begins a sweep: mark what living members publish, then see what none does. The view is

@@ -196,7 +196,11 @@ impl<V: Value> Slots<V> {
                 let current = slot.own == Some(slot.fingerprint);
                 current.then(|| {
                     let text = slot.entry.encode(codec).text;
-                    EntryText { key, text }
+                    EntryText {
+                        key,
+                        text,
+                        is_live: slot.is_live,
+                    }
                 })
             })
             .collect()
@@ -252,23 +256,22 @@ impl<V: Value> Slots<V> {
             .extend(keys.into_iter().map(|key| Waiting { since, key }));
     }
 
-    /// Forgets tombstones of at least this age; the keys of those that this member publishes.
+    /// Forgets tombstones of at least this age; their keys.
     pub(super) fn expire_tombstones(&mut self, age: Duration) -> Vec<String> {
-        let mut own = Vec::new();
-        for key in take_older(&mut self.tombstones, age) {
-            let Some(slot) = self.by_key.get(&key) else {
-                continue;
-            };
+        let mut expired = take_older(&mut self.tombstones, age);
+        expired.retain(|key| {
             // One that came back and was deleted again waits further behind.
-            if !slot.is_live && slot.changed_at.elapsed() >= age {
-                if slot.own.is_some() {
-                    own.push(key.clone());
-                }
-                self.by_key.remove(&key);
-                self.dirty.remove(&key);
+            let is_old = self
+                .by_key
+                .get(key)
+                .is_some_and(|slot| !slot.is_live && slot.changed_at.elapsed() >= age);
+            if is_old {
+                self.by_key.remove(key);
+                self.dirty.remove(key);
             }
-        }
-        own
+            is_old
+        });
+        expired
     }
 }
 

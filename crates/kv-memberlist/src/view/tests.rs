@@ -171,6 +171,7 @@ fn what_nobody_publishes_is_taken_over_at_the_second_sweep() {
     let expected = EntryText {
         key: "key".to_owned(),
         text: dead.published["key"].clone(),
+        is_live: true,
     };
     assert_eq!(adopted, [expected]);
     let mut held = survivor.view.sweep();

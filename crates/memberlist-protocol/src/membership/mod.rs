@@ -404,12 +404,26 @@ impl Node {
         }
     }
 
-    /// Messages of users that wait to be sent: how many, and their bytes.
-    pub fn waiting(&self, priority: Priority) -> (usize, usize) {
-        let queue = match priority {
+    /// Begins a round of gossip now, ahead of its time.
+    pub fn gossip_soon(&mut self, now: Duration) {
+        self.rounds.gossip_at = self.rounds.gossip_at.min(now);
+    }
+
+    /// Whether a message of a user about this waits to be sent.
+    pub fn is_waiting(&self, priority: Priority, topic: &str) -> bool {
+        self.queue(priority).has(topic)
+    }
+
+    fn queue(&self, priority: Priority) -> &Queue {
+        match priority {
             Priority::Own => &self.queues.own,
             Priority::Relayed => &self.queues.relayed,
-        };
+        }
+    }
+
+    /// Messages of users that wait to be sent: how many, and their bytes.
+    pub fn waiting(&self, priority: Priority) -> (usize, usize) {
+        let queue = self.queue(priority);
         (queue.len(), queue.bytes())
     }
 

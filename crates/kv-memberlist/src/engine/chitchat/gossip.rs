@@ -229,7 +229,7 @@ impl Gossip {
     pub(super) async fn publish(&self, take: &mut (dyn FnMut() -> Vec<EntryText> + Send)) {
         self.change(|chitchat| {
             let own = chitchat.self_node_state();
-            for EntryText { key, text } in take() {
+            for EntryText { key, text, .. } in take() {
                 own.set([COPY, &key].concat(), text);
             }
         })
@@ -379,7 +379,7 @@ async fn spawn(
             chitchat
                 .subscribe_event(COPY, move |event| {
                     if *event.node != own {
-                        told.receive(event.key, event.value);
+                        let _news = told.receive(event.key, event.value);
                     }
                 })
                 .forever();
@@ -388,7 +388,7 @@ async fn spawn(
                 if *other != id {
                     for (key, value) in map.iter_prefix(COPY) {
                         if let Some(key) = key.strip_prefix(COPY) {
-                            sink.receive(key, &value.value);
+                            let _news = sink.receive(key, &value.value);
                         }
                     }
                 }

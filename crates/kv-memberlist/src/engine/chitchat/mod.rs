@@ -8,7 +8,7 @@
 //! - [`gossip`]: what is in a map, and how it is changed and read.
 //! - [`liveness`]: who is dead: whose heartbeat does not grow.
 //! - [`catch_up`] and [`snapshot`]: how a member gets what the others hold.
-//! - [`socket`], [`wire`], [`contacts`], [`history`]: chitchat's transport, sealed, and what is seen
+//! - [`socket`], [`wire`], [`contacts`]: chitchat's transport, sealed, and what is seen
 //!   of the others on it.
 //! - [`inspect`] and [`roster`]: what chitchat, which trusts its peers, must not be told.
 
@@ -18,7 +18,6 @@ mod engine;
 #[cfg(feature = "testing")]
 pub mod fuzzing;
 mod gossip;
-mod history;
 mod inspect;
 mod liveness;
 mod own_state;

@@ -9,12 +9,12 @@ use chitchat::{ChitchatId, ChitchatMessage, Deserializable, Serializable};
 use kv_core::lock;
 
 use super::contacts::Contacts;
-use super::history::MessageHistory;
-use super::inspect::{Summary, inspect, without};
+use super::inspect::{COPY, Summary, inspect, without};
 use super::snapshot::asks::Asks;
 use super::snapshot::message::{self, Message, Word};
 use super::snapshot::receiving::Receiving;
 use crate::admission::{Admission, Arrived};
+use crate::engine::history::{MessageHistory, Remembered};
 use crate::link::{LastError, Link, Via};
 use crate::seal::refusal::Refusal;
 use crate::status::History;
@@ -143,7 +143,7 @@ impl Wire {
         if let Some(history) = &self.history
             && let Ok(summary) = inspect(body, true)
         {
-            history.sent(to, body.len(), summary);
+            history.sent(remembered(to, body.len(), summary));
         }
         self.admission.send(to, body, via);
     }
@@ -260,7 +260,20 @@ impl Wire {
     fn received(&self, from: SocketAddr, size: usize, summary: Summary) {
         self.contacts().hear(from, &summary);
         if let Some(history) = &self.history {
-            history.received(from, size, summary);
+            history.received(remembered(from, size, summary));
         }
+    }
+}
+
+/// What is kept of a message.
+fn remembered(peer: SocketAddr, size: usize, summary: Summary) -> Remembered {
+    let keys = summary.keys.into_iter();
+    Remembered {
+        peer,
+        size,
+        kind: summary.kind.as_str(),
+        keys: keys
+            .filter_map(|key| key.strip_prefix(COPY).map(str::to_owned))
+            .collect(),
     }
 }

@@ -6,15 +6,22 @@ use std::sync::Mutex;
 
 use kv_core::lock;
 
-use super::inspect::{COPY, Summary};
-
 use crate::status::{History, HistoryEntry};
 
 /// Keeps messages of both directions.
-pub(super) struct MessageHistory {
+pub(crate) struct MessageHistory {
     /// Bytes of each direction.
     bound: usize,
     buffers: Mutex<Buffers>,
+}
+
+/// A message to keep.
+pub(crate) struct Remembered {
+    pub(crate) peer: SocketAddr,
+    /// Bytes.
+    pub(crate) size: usize,
+    pub(crate) kind: &'static str,
+    pub(crate) keys: Vec<String>,
 }
 
 #[derive(Default)]
@@ -32,31 +39,25 @@ struct Ring {
 
 impl MessageHistory {
     /// `None` for a history of no bytes.
-    pub(super) fn of_size(bound: usize) -> Option<Self> {
+    pub(crate) fn of_size(bound: usize) -> Option<Self> {
         (bound > 0).then(|| Self {
             bound,
             buffers: Mutex::default(),
         })
     }
 
-    /// A message of this size is sent.
-    pub(super) fn sent(&self, to: SocketAddr, size: usize, summary: Summary) {
-        self.remember(to, size, summary, |buffers| &mut buffers.sent);
+    /// A message with values of these keys is sent.
+    pub(crate) fn sent(&self, message: Remembered) {
+        self.remember(message, |buffers| &mut buffers.sent);
     }
 
-    /// A message of this size has been received.
-    pub(super) fn received(&self, from: SocketAddr, size: usize, summary: Summary) {
-        self.remember(from, size, summary, |buffers| &mut buffers.received);
+    /// A message with values of these keys has been received.
+    pub(crate) fn received(&self, message: Remembered) {
+        self.remember(message, |buffers| &mut buffers.received);
     }
 
-    fn remember(
-        &self,
-        peer: SocketAddr,
-        size: usize,
-        summary: Summary,
-        ring: impl FnOnce(&mut Buffers) -> &mut Ring,
-    ) {
-        if summary.keys.is_empty() {
+    fn remember(&self, message: Remembered, ring: impl FnOnce(&mut Buffers) -> &mut Ring) {
+        if message.keys.is_empty() {
             return;
         }
         let mut buffers = lock(&self.buffers);
@@ -65,19 +66,15 @@ impl MessageHistory {
         let entry = HistoryEntry {
             id,
             at_ms: crate::clock::now_ms(),
-            peer,
-            kind: summary.kind.as_str(),
-            size,
-            keys: summary
-                .keys
-                .into_iter()
-                .filter_map(|key| key.strip_prefix(COPY).map(str::to_owned))
-                .collect(),
+            peer: message.peer,
+            kind: message.kind,
+            size: message.size,
+            keys: message.keys,
         };
         ring(&mut buffers).push(entry, self.bound);
     }
 
-    pub(super) fn snapshot(&self) -> History {
+    pub(crate) fn snapshot(&self) -> History {
         let buffers = lock(&self.buffers);
         History {
             sent: buffers.sent.entries.iter().cloned().collect(),

@@ -1,0 +1,142 @@
+//! The task that drives the ring: it does what is due.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kv_core::LogThrottle;
+use memberlist_protocol::codec::{self, PacketOptions};
+use memberlist_protocol::membership::{Action, Event};
+use memberlist_protocol::message::Message;
+use tokio::sync::mpsc;
+
+use super::net::{Exchange, Outgoing};
+use super::pair::Pair;
+use super::shared::Shared;
+use crate::engine::history::Remembered;
+
+/// Does what is due in the ring.
+pub(super) async fn drive(
+    shared: Arc<Shared>,
+    outgoing: mpsc::Sender<Outgoing>,
+    exchanges: mpsc::Sender<Exchange>,
+) {
+    let throttles = Throttles::default();
+    loop {
+        let (actions, next) = {
+            let (mut ring, now) = shared.ring();
+            let actions = ring.poll(now);
+            (actions, ring.node().next_deadline())
+        };
+        for action in actions {
+            match action {
+                Action::Send {
+                    to,
+                    messages,
+                    checksum,
+                } => send(&shared, &outgoing, to, &messages, checksum),
+                Action::PushPull { with } => {
+                    // If too many wait, a later one does as well.
+                    let _full = exchanges.try_send(Exchange { with, join: false });
+                }
+                Action::Event(event) => throttles.log(&event),
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep_until(shared.instant(next)) => {}
+            () = shared.changed.notified() => {}
+        }
+    }
+}
+
+/// Queues packets. What has no room is dropped: gossip repeats it.
+fn send(
+    shared: &Shared,
+    outgoing: &mpsc::Sender<Outgoing>,
+    to: SocketAddr,
+    messages: &[Message],
+    crc: bool,
+) {
+    let encoded: Vec<Bytes> = messages.iter().map(codec::message).collect();
+    let options = PacketOptions {
+        compression: shared.compression,
+        crc,
+        ..PacketOptions::default()
+    };
+    let sender = shared.advertised.to_string();
+    let mut size = 0;
+    for message in codec::compounds(&encoded) {
+        let framed = codec::packet(&message, &shared.wire, options)
+            .and_then(|payload| codec::packet_frame(&sender, &payload));
+        match framed {
+            Ok(packet) => {
+                size += packet.len();
+                if outgoing.try_send(Outgoing { to, packet }).is_err() {
+                    shared.metrics.dropped.inc();
+                }
+            }
+            Err(error) => tracing::debug!(%to, "a packet cannot be sent: {error}"),
+        }
+    }
+    if let Some(history) = &shared.history {
+        let keys = messages.iter().filter_map(|message| match message {
+            Message::User(bytes) => <Pair as prost::Message>::decode(bytes.clone()).ok(),
+            _ => None,
+        });
+        history.sent(Remembered {
+            peer: to,
+            size,
+            kind: "packet",
+            keys: keys.map(|pair| pair.key).collect(),
+        });
+    }
+}
+
+/// What members can be made to say often is logged now and then.
+#[derive(Default)]
+struct Throttles {
+    conflict: LogThrottle,
+    refused: LogThrottle,
+    refuted: LogThrottle,
+}
+
+impl Throttles {
+    /// Logs what has happened in the ring, but for what is logged of every kind of gossip.
+    fn log(&self, event: &Event) {
+        match event {
+            Event::Conflict {
+                node,
+                known,
+                claimed,
+            } => {
+                if let Some(suppressed) = self.conflict.admit() {
+                    tracing::warn!(
+                        name = node, %known, %claimed, suppressed,
+                        "two members have the same name: the one at the claimed address is not \
+                         believed. Give each a name of its own, or let the old one leave first"
+                    );
+                }
+            }
+            Event::Refused { node, why } => {
+                if let Some(suppressed) = self.refused.admit() {
+                    let why = why.as_str();
+                    tracing::warn!(name = node, suppressed, "a member is not believed: {why}");
+                }
+            }
+            Event::Refuted { incarnation } => {
+                if let Some(suppressed) = self.refuted.admit() {
+                    tracing::info!(
+                        incarnation,
+                        suppressed,
+                        "other members were wrong about this one, and are told so"
+                    );
+                }
+            }
+            Event::Suspected { node, by } => {
+                tracing::info!(name = node, by, "a member does not answer: suspected");
+            }
+            Event::Cleared(node) => tracing::info!(name = node, "a suspected member is alive"),
+            Event::Joined(_) | Event::Changed(_) | Event::Gone { .. } | Event::Forgotten(_) => {}
+        }
+    }
+}

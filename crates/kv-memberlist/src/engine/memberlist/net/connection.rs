@@ -1,0 +1,143 @@
+//! A connection, either way.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use memberlist_protocol::codec::{StreamMessage, StreamReader};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use super::super::options::Tls;
+use super::super::shared::Shared;
+
+/// Bytes that are read at once.
+const CHUNK: usize = 16 << 10;
+
+/// How long the other side may take to close a TLS connection after the last packet.
+const LINGER: Duration = Duration::from_secs(1);
+
+trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
+
+/// A connection, encrypted or not.
+pub(crate) struct Connection {
+    socket: Box<dyn Socket>,
+    is_tls: bool,
+}
+
+/// Connects to a member.
+pub(crate) async fn connect(shared: &Shared, to: SocketAddr) -> io::Result<Connection> {
+    let tcp = TcpStream::connect(to).await?;
+    tcp.set_nodelay(true)?;
+    let Some(tls) = &shared.tls else {
+        return Ok(Connection {
+            socket: Box::new(tcp),
+            is_tls: false,
+        });
+    };
+    let name = ServerName::from(to.ip());
+    let connector = TlsConnector::from(tls.client.clone());
+    let stream = connector.connect(name, tcp).await?;
+    Ok(Connection {
+        socket: Box::new(stream),
+        is_tls: true,
+    })
+}
+
+impl Connection {
+    /// What was accepted.
+    pub(super) async fn accepted(tcp: TcpStream, tls: Option<&Tls>) -> io::Result<Self> {
+        tcp.set_nodelay(true)?;
+        let Some(tls) = tls else {
+            return Ok(Self {
+                socket: Box::new(tcp),
+                is_tls: false,
+            });
+        };
+        let stream = TlsAcceptor::from(tls.server.clone()).accept(tcp).await?;
+        Ok(Self {
+            socket: Box::new(stream),
+            is_tls: true,
+        })
+    }
+
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.socket.write_all(bytes).await?;
+        self.socket.flush().await
+    }
+
+    /// Appends what has arrived, 16 KiB at most, to `into`; 0 at the end. With TLS, the connection may
+    /// also end without a farewell, and so may one be reset whose sender has closed it before it had
+    /// read all that was sent to it: whether all has arrived, what was sent must say itself.
+    pub(super) async fn read(&mut self, into: &mut Vec<u8>) -> io::Result<usize> {
+        let start = into.len();
+        into.resize(start + CHUNK, 0);
+        let result = self
+            .socket
+            .read(into.get_mut(start..).unwrap_or_default())
+            .await;
+        let length = match result {
+            Ok(length) => length,
+            Err(error) if self.is_end(&error) => 0,
+            Err(error) => {
+                into.truncate(start);
+                return Err(error);
+            }
+        };
+        into.truncate(start + length);
+        Ok(length)
+    }
+
+    fn is_end(&self, error: &io::Error) -> bool {
+        match error.kind() {
+            io::ErrorKind::ConnectionReset => true,
+            io::ErrorKind::UnexpectedEof => self.is_tls,
+            _ => false,
+        }
+    }
+
+    /// Says that nothing follows. With TLS, waits until the other side has closed as well, or for a
+    /// second: closing with what it sent unread would reset the connection, and lose what was written.
+    pub(super) async fn finish(mut self) -> io::Result<()> {
+        self.socket.shutdown().await?;
+        if self.is_tls {
+            let mut rest = Vec::with_capacity(CHUNK);
+            let drained = async {
+                while self.read(&mut rest).await.is_ok_and(|length| length > 0) {
+                    rest.clear();
+                }
+            };
+            let _late = timeout(LINGER, drained).await;
+        }
+        Ok(())
+    }
+}
+
+/// Reads the one message of a stream; `None` if the connection ends without any byte.
+pub(crate) async fn read_stream(
+    connection: &mut Connection,
+    mut reader: StreamReader,
+) -> io::Result<Option<StreamMessage>> {
+    let mut chunk = Vec::with_capacity(CHUNK);
+    loop {
+        chunk.clear();
+        if connection.read(&mut chunk).await? == 0 {
+            if reader.is_empty() {
+                return Ok(None);
+            }
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the connection ended in the middle of a message",
+            ));
+        }
+        let message = reader.feed(&chunk);
+        if let Some(message) = message.map_err(io::Error::other)? {
+            return Ok(Some(message));
+        }
+    }
+}
