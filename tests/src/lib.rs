@@ -25,6 +25,7 @@ mod json;
 pub mod migration;
 mod pipe;
 mod prometheus;
+pub mod promtool;
 mod python;
 mod target;
 

@@ -42,6 +42,12 @@ pub struct PrometheusConfig {
     pub external_labels: Vec<(String, String)>,
     /// Addresses to scrape.
     pub targets: Vec<String>,
+    /// The `job` of the targets.
+    pub job: String,
+    /// More labels of the targets.
+    pub target_labels: Vec<(String, String)>,
+    /// Recording rules, evaluated as often as targets are scraped: names and expressions.
+    pub rules: Vec<(String, String)>,
     /// How often.
     pub scrape_interval: Duration,
     /// Asks for the text format instead of OpenMetrics; needs [`PrometheusVersion::V3`].
@@ -75,6 +81,9 @@ impl PrometheusConfig {
             version,
             external_labels: Vec::new(),
             targets: Vec::new(),
+            job: "target".to_owned(),
+            target_labels: Vec::new(),
+            rules: Vec::new(),
             scrape_interval: Duration::from_millis(500),
             scrape_text: false,
             remote_write: Vec::new(),
@@ -126,6 +135,7 @@ impl Prometheus {
             let port = Port::reserve();
             let folder = Process::folder_for(name);
             fs::write(folder.path().join("prometheus.yml"), render(config)).unwrap();
+            fs::write(folder.path().join("rules.yml"), render_rules(config)).unwrap();
             let recipe = Recipe {
                 program: program.clone(),
                 arguments: arguments(config, &port)
@@ -295,6 +305,16 @@ fn arguments(config: &PrometheusConfig, port: &Port) -> Vec<String> {
     ]
 }
 
+/// The file of the recording rules.
+fn render_rules(config: &PrometheusConfig) -> String {
+    let rules: Vec<Value> = config
+        .rules
+        .iter()
+        .map(|(record, expr)| json!({ "record": record, "expr": expr }))
+        .collect();
+    json!({ "groups": [{ "name": "rules", "rules": rules }] }).to_string()
+}
+
 /// YAML, of which JSON is a part.
 fn render(config: &PrometheusConfig) -> String {
     let interval = format!("{}ms", config.scrape_interval.as_millis());
@@ -332,12 +352,17 @@ fn render(config: &PrometheusConfig) -> String {
         "global": {
             "scrape_interval": interval,
             "scrape_timeout": interval,
+            "evaluation_interval": interval,
             "external_labels": object(&config.external_labels),
         },
         "scrape_configs": [{
-            "job_name": "target",
-            "static_configs": [{ "targets": config.targets }],
+            "job_name": config.job,
+            "static_configs": [{
+                "targets": config.targets,
+                "labels": object(&config.target_labels),
+            }],
         }],
+        "rule_files": ["rules.yml"],
         "remote_write": remote_write,
         "storage": { "exemplars": { "max_exemplars": 100_000 } },
     });
