@@ -18,7 +18,7 @@ use prost::Message as _;
 use serde_json::json;
 
 /// What Mimir's dashboards select a distributor by, in the namespace and cluster of the test.
-const JOB: &str = r#"cluster=~"test", job=~"(mimir)/((distributor|cortex|mimir|mimir-write.*))""#;
+const JOB: &str = r#"cluster=~"test", job=~"(mimir)/((distributor.*|cortex|mimir|mimir-write.*))""#;
 /// The routes of writes in Mimir's mixin.
 const WRITES: &str = r#"route=~"/distributor.Distributor/Push|/httpgrpc.*|api_(v1|prom)_push|otlp_v1_metrics|api_v1_push_influx_write""#;
 
