@@ -109,7 +109,7 @@ async fn certificates_in_the_yaml_and_clients_with_any_certificate() {
     let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
     let server = ours.sign("127.0.0.1");
     let read = |path: &Path| std::fs::read_to_string(path).unwrap();
-    // Whether clients get in: one of ours, one without a certificate, one of somebody else's.
+    // Whether clients get in: one of ours, one without a certificate, one of another authority.
     for (auth, known, nameless, stranger) in [
         ("", true, true, true),
         ("RequestClientCert", true, true, true),

@@ -101,8 +101,8 @@ async fn fleet(name: &str, list: &[&str]) {
         let log = distributor.process.log();
         // One line for arguments and YAML together, and one for the runtime file.
         for ignored in [
-            "msg=\"ignored, as these are",
-            "warning=\"ignored, as these are",
+            "msg=\"ignored settings of Mimir",
+            "warning=\"ignored settings of Mimir",
         ] {
             assert_eq!(log.matches(ignored).count(), 1, "{log}");
         }

@@ -123,6 +123,11 @@ pub(crate) fn renamed(path: &str) -> Option<&'static str> {
     (path == "auth_enabled").then_some("multitenancy_enabled")
 }
 
+/// The same for a flag.
+pub(crate) fn renamed_flag(flag: &str) -> Option<&'static str> {
+    (flag == "auth.enabled").then_some("auth.multitenancy-enabled")
+}
+
 /// Top-level names that are no settings of Mimir's, but of its relatives.
 const OTHER_TOP_LEVEL: &[&str] = &["auth_enabled"];
 

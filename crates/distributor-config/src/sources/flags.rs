@@ -171,7 +171,8 @@ fn no_flag(argument: &str, switch: Option<String>) -> String {
 fn unknown(name: &str) -> String {
     let ours = CONTROL.iter().chain(all_settings()).map(|s| s.flag);
     let mimirs = mimir::all().iter().map(|setting| setting.flag);
-    match nearest(name, ours).or_else(|| nearest(name, mimirs)) {
+    let near = mimir::renamed_flag(name).or_else(|| nearest(name, ours));
+    match near.or_else(|| nearest(name, mimirs)) {
         Some(near) => format!("unknown flag; did you mean -{near}?"),
         None => "unknown flag; -help-all lists all".to_string(),
     }

@@ -6,7 +6,7 @@ use expect_test::expect;
 use serde_json::{Map, Value, json};
 use settings::Setting;
 
-use super::{DOWNSTREAM, Process, from_yaml, yaml_mistakes};
+use super::{DOWNSTREAM, Process, flag_mistakes, from_yaml, yaml_mistakes};
 use crate::mimir::{self, MimirSetting};
 use crate::schema::all_settings;
 use crate::sources::meant::MISTYPED;
@@ -375,6 +375,9 @@ fn the_name_that_cortex_and_loki_have_for_multitenancy() {
     let expected = "auth_enabled (c.yaml:1) has no effect: that is its name in Cortex and Loki; here, \
                     as in Mimir, it is multitenancy_enabled";
     assert_eq!(loaded.warnings, [expected]);
+    let mistakes = flag_mistakes(&["-auth.enabled=false"]);
+    let flag = "-auth.enabled: unknown flag; did you mean -auth.multitenancy-enabled?";
+    assert!(mistakes.contains(flag), "{mistakes}");
 }
 
 #[test]
@@ -427,7 +430,7 @@ fn a_target_needs_a_distributor() {
     }
     let mistakes = |target: &str| {
         let flag = format!("-target={target}");
-        super::flag_mistakes(&[&flag])
+        flag_mistakes(&[&flag])
     };
     expect![[r#"
         the configuration has 1 mistake:
