@@ -1,6 +1,7 @@
 //! The scanner against a full decoder, over legal encodings of any shape and over broken ones.
 
 mod encoding;
+mod wire;
 
 use proptest::prelude::*;
 use remote_write::proto::reference::disagreement;
@@ -50,6 +51,19 @@ fn accepted(version: Version, request: &[u8]) -> Result<(), TestCaseError> {
     agree(version, request)
 }
 
+/// Requests of 2.0 whose series are all of one replica, or nearly all: of symbols that repeat.
+fn requests_of_a_replica() -> impl Strategy<Value = Vec<u8>> {
+    let cluster = || prop_oneof![30 => prop_oneof![Just(3u64), Just(5)], 1 => 0..7u64];
+    let replica = || prop_oneof![30 => prop_oneof![Just(4u64), Just(6)], 1 => 0..7u64];
+    prop::collection::vec((cluster(), replica()), 1..8).prop_map(|pairs| {
+        let table = wire::symbols(&["", "cluster", "__replica__", "a", "b", "a", "b"]);
+        let series = pairs.into_iter().map(|(cluster, replica)| {
+            wire::series_v2(&[wire::refs(&[1, cluster, 2, replica]), wire::sample(7)])
+        });
+        [vec![table], series.collect()].concat().concat()
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
@@ -60,6 +74,11 @@ proptest! {
 
     #[test]
     fn legal_requests_of_2_0(request in request_v2()) {
+        accepted(Version::V2, &request)?;
+    }
+
+    #[test]
+    fn requests_of_one_replica(request in requests_of_a_replica()) {
         accepted(Version::V2, &request)?;
     }
 
