@@ -11,7 +11,6 @@ use remote_write::{Group, Mixed, Scan};
 
 use crate::config::PushLimits;
 use crate::counters::add;
-use crate::tenants::Tenant;
 use crate::unlabelled::Source;
 
 /// Those of one tenant.
@@ -82,15 +81,15 @@ impl MixedLog {
         scan: &Scan,
         source: &Source<'_>,
         limits: &PushLimits,
-        tenant: &Tenant,
+        of_tenant: &MixedRequests,
     ) {
         let Some(other) = &scan.mixed else {
             return;
         };
-        add(&tenant.mixed.count, 1);
+        add(&of_tenant.count, 1);
         let first = scan.groups.iter().find(|group| group.problem.is_none());
         let kind = Kind::of(first, other);
-        let named = &tenant.mixed.named;
+        let named = &of_tenant.named;
         if named.load(Ordering::Relaxed) & kind as u8 != 0 || self.throttle.admit().is_none() {
             return;
         }

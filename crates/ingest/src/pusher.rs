@@ -475,7 +475,7 @@ impl Pusher {
                 client: job.client,
                 now_s: self.tenants.now_s(),
             };
-            self.mixed.add(scan, &source, job.limits, tenant);
+            self.mixed.add(scan, &source, job.limits, &tenant.mixed);
             tenant.untold.add(scan, &source, job.limits, &self.refusals);
         }
         judged.outcome(job.tracker, job.tenant, scan, all_dropped)
