@@ -6,7 +6,7 @@ use http::StatusCode;
 use remote_write::{Counts, Version};
 
 use crate::cause::Cause;
-use crate::instance::InstanceLimit;
+use crate::instance_limit::InstanceLimit;
 
 /// How long a sender should wait before it tries again, where nothing better is known.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -45,6 +45,7 @@ mod downstream;
 mod expand;
 mod fleet;
 mod instance;
+mod instance_limit;
 mod judge;
 mod mixed;
 mod pusher;
@@ -69,7 +70,7 @@ pub use downstream::{
 };
 pub use expand::{Compression, message_too_large};
 pub use fleet::Fleet;
-pub use instance::InstanceLimit;
+pub use instance_limit::InstanceLimit;
 pub use pusher::Pusher;
 pub use refusals::Refusal;
 pub use request::{PushBody, PushRequest};

@@ -26,13 +26,15 @@ use crate::counters::add;
 use crate::downstream::{DownstreamTrouble, Downstreams, Forward};
 use crate::expand::{Compression, expand};
 use crate::fleet::Fleet;
-use crate::instance::{InstanceCollector, InstanceCounters, InstanceLimit};
+use crate::instance::{InstanceCollector, InstanceCounters};
+use crate::instance_limit::InstanceLimit;
 use crate::judge::{self, Judged};
 use crate::mixed::MixedLog;
 use crate::refusals::{Occurrence, Refusal, Refusals};
 use crate::request::{PushBody, PushRequest};
 use crate::sender::Sender;
-use crate::tenants::{Discarded, Items, Tenant, TenantCollector, Tenants};
+use crate::tenants::collector::TenantCollector;
+use crate::tenants::{Discarded, Items, Tenant, Tenants};
 use crate::unlabelled::Source;
 
 /// Everything a push needs, shared by all requests.

@@ -3,7 +3,7 @@
 //! A tenant is whatever a sender writes into a header. It is known from the first request on that
 //! holds anything valid, and there are only so many: the one that was used longest ago gives way.
 
-mod collector;
+pub(crate) mod collector;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,8 +18,6 @@ use crate::cause::Cause;
 use crate::counters::{AtomicHistogram, add};
 use crate::mixed::MixedRequests;
 use crate::unlabelled::Untold;
-
-pub(crate) use collector::TenantCollector;
 
 /// Most tenants known at once, about: some more while several come at the same moment.
 const MAX_TENANTS: usize = 100_000;

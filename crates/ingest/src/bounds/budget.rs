@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::answer::{RETRY_AFTER, Rejection};
 use crate::cause::Cause;
-use crate::instance::InstanceLimit;
+use crate::instance_limit::InstanceLimit;
 
 /// A request that holds no more than this is small, bytes: what usual senders' requests need, from
 /// the first byte to the answer.
