@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 pub struct Index {
     /// Each condition as one text.
     pub attention: Vec<String>,
-    /// What needs attention, the worst first.
+    /// Conditions that need attention, the worst first.
     pub conditions: Vec<Condition>,
-    /// What there is.
+    /// The pages.
     pub pages: Vec<PageLink>,
 }
 
-/// A page that there is.
+/// A page.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageLink {
     /// What it shows.
@@ -38,7 +38,7 @@ pub struct Service {
     pub conditions: Vec<Condition>,
     /// Such as `ha-tracker`, or `downstream <name>`.
     pub name: String,
-    /// What it is doing, for people.
+    /// Its state, for people.
     pub status: String,
 }
 
@@ -63,8 +63,8 @@ pub struct Condition {
 pub enum Severity {
     /// Samples are refused, lost or doubled now, or would not fail over.
     Critical,
-    /// Something is wrong that has not cost samples yet, or costs those of single senders. What a
-    /// newer version says besides is read as this.
+    /// A problem that has not affected samples yet, or only those of single senders. Unknown values
+    /// of a newer version are read as this.
     #[serde(other)]
     Warning,
 }

@@ -32,7 +32,8 @@ pub struct Elected {
     /// Mimir has since 2.14. The same as [`Elected::last_seen`].
     #[serde(default)]
     pub elected_last_seen_time: String,
-    /// Until another replica may be elected, by what is stored, ns; negative if it may be now.
+    /// Until another replica may be elected, according to the store, ns; negative if it may be
+    /// elected now.
     #[serde(default)]
     pub failover_duration: i64,
     /// When the replica was elected.
@@ -46,7 +47,7 @@ pub struct Elected {
     pub other_replicas: Vec<OtherReplica>,
     /// The elected replica.
     pub replica: String,
-    /// How the cluster is; `None` on Mimir's page, and of states of a newer version.
+    /// State of the cluster; `None` on Mimir's page, and for states of a newer version.
     #[serde(default, deserialize_with = "known_state")]
     pub state: Option<ClusterState>,
     /// Until the entry is written again, ns; negative if that is due.
@@ -73,7 +74,7 @@ pub struct OtherReplica {
     pub replica: String,
 }
 
-/// How a cluster is, the worst first.
+/// State of a cluster, the worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ClusterState {
@@ -143,7 +144,7 @@ pub struct ReplicaDesc {
 pub enum StoredValue {
     /// An election.
     Election(ReplicaDesc),
-    /// Bytes that are no election.
+    /// Bytes that are not an election.
     Undecodable {
         /// What is wrong with them.
         error: String,

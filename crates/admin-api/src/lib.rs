@@ -1,11 +1,11 @@
 //! The JSON of the distributor's pages: one type per page, for the distributor that writes it and for
 //! the programs that read it.
 //!
-//! It knows serde and nothing else: no HTTP, no HTML, none of the parts that a page is about.
+//! It depends on serde only: no HTTP, no HTML, none of the components that a page shows.
 //!
-//! Fields are declared in the order in which they are written. Reading is lenient, since the programs
-//! of a fleet are not all of one version: what a page could be understood without may be missing, and
-//! unknown fields are ignored. Times are in RFC 3339, UTC, with milliseconds.
+//! Fields are declared in the order in which they are written. Reading is lenient, since the
+//! programs of a fleet may have different versions: fields that are not essential may be missing,
+//! and unknown fields are ignored. Times are in RFC 3339, UTC, with milliseconds.
 //!
 //! ```
 //! let text = r#"{"elected":[{"userID":"team-a","cluster":"eu","replica":"eu-0"}]}"#;

@@ -16,7 +16,7 @@ pub struct Memberlist<Entries = Vec<Entry>> {
     pub store: Entries,
 }
 
-/// How this member's gossip is, beside the lists.
+/// State of this member's gossip, besides the lists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Gossip {
@@ -26,7 +26,7 @@ pub struct Gossip {
     pub received_messages: Option<Vec<Message>>,
     /// The last messages sent.
     pub sent_messages: Option<Vec<Message>>,
-    /// What the member waits for before it is ready.
+    /// What the member is waiting for before it is ready.
     pub waiting_for: Option<String>,
 }
 
@@ -44,20 +44,20 @@ pub struct Member {
     pub heartbeat_age_ms: u64,
     /// Its name.
     pub name: String,
-    /// Whether it is the member that tells this.
+    /// Whether it is the member that serves this page.
     #[serde(rename = "self")]
     pub is_self: bool,
-    /// How it is.
+    /// Its state.
     pub state: MemberState,
 }
 
-/// How a member is.
+/// State of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MemberState {
     /// It has not caught up yet.
     Joining,
-    /// It takes part.
+    /// It is active.
     Active,
     /// It is about to leave.
     Leaving,
@@ -65,7 +65,7 @@ pub enum MemberState {
     Left,
     /// It has been silent for too long.
     Dead,
-    /// Of a newer version: written by none, read from any text that is not one of the above.
+    /// A state of a newer version: never written, read from any other text.
     #[serde(other)]
     Unknown,
 }

@@ -12,12 +12,12 @@ pub struct MultiKv {
     /// `multi_kv_config` of the runtime configuration.
     #[serde(rename = "override")]
     pub overridden: Option<Override>,
-    /// How the multi store is; `None` with any other store.
+    /// State of the multi store; `None` with any other store.
     #[serde(flatten)]
     pub multi: Option<MultiStore>,
 }
 
-/// What overrides the configured multi store.
+/// The override of the configured multi store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Override {
     /// Whether to mirror.
@@ -35,7 +35,7 @@ pub struct MultiStore {
     pub comparison: Option<Comparison>,
     /// Why there is no comparison.
     pub comparison_error: Option<String>,
-    /// What the configuration says, apart from overrides.
+    /// The configuration, without overrides.
     pub configured: Configured,
     /// Mirroring of writes.
     pub mirror: Mirror,
@@ -102,11 +102,11 @@ pub struct Backfill {
     pub failed_keys_total: u64,
     /// Keys still to be copied.
     pub pending_keys: u64,
-    /// How far it is.
+    /// Its progress.
     pub state: BackfillState,
 }
 
-/// How far copying is.
+/// Progress of copying.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BackfillState {

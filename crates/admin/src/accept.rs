@@ -1,31 +1,31 @@
-//! What a client says that it takes: `Accept` and `Accept-Encoding`, with their weights.
+//! What a client accepts: `Accept` and `Accept-Encoding`, with their weights.
 
 use axum::http::header::{ACCEPT, ACCEPT_ENCODING};
 use axum::http::{HeaderMap, HeaderName};
 
-/// How much a client wants something: 0 = not at all, 1000 = most. Thousandths, as in the header.
+/// The weight of an entry, in thousandths: 0 = not acceptable, 1000 = preferred.
 type Weight = u16;
 
-/// Whether the answer may, and should, be compressed with gzip.
+/// Whether the answer should be compressed with gzip.
 pub(crate) fn takes_gzip(headers: &HeaderMap) -> bool {
     let gzip = weight(headers, &ACCEPT_ENCODING, &["gzip", "x-gzip", "*"]);
     let identity = weight(headers, &ACCEPT_ENCODING, &["identity"]);
     gzip.is_some_and(|gzip| gzip > 0 && gzip >= identity.unwrap_or(0))
 }
 
-/// Whether the client asks for JSON, and for no page rather.
+/// Whether the client prefers JSON to an HTML page.
 pub(crate) fn wants_json(headers: &HeaderMap) -> bool {
     let json = weight(headers, &ACCEPT, &["application/json"]).unwrap_or(0);
     json > 0 && json >= html(headers)
 }
 
-/// Whether the client is a browser: it asks for a page by name.
+/// Whether the client is a browser: it accepts HTML explicitly.
 pub(crate) fn wants_html(headers: &HeaderMap) -> bool {
     html(headers) > 0 && !wants_json(headers)
 }
 
-/// Whether the client asks for OpenMetrics 1.0, and not for the text format rather. Of what it wants
-/// equally, the first counts.
+/// Whether the client prefers OpenMetrics 1.0 to the text format. With equal weights, the first one
+/// counts.
 pub(crate) fn wants_openmetrics(headers: &HeaderMap) -> bool {
     let wishes = entries(headers, &ACCEPT).filter_map(|entry| {
         let version = parameter(entry, "version");
@@ -53,7 +53,7 @@ fn weight(headers: &HeaderMap, header: &HeaderName, names: &[&str]) -> Option<We
     })
 }
 
-/// What the header lists.
+/// The entries of the header.
 fn entries<'a>(headers: &'a HeaderMap, header: &HeaderName) -> impl Iterator<Item = &'a str> {
     headers
         .get_all(header)
@@ -69,7 +69,7 @@ fn is_named(entry: &str, name: &str) -> bool {
 
 fn weight_of(entry: &str) -> Weight {
     let q = parameter(entry, "q").map(|value| value.parse::<f32>().unwrap_or(0.0));
-    // What is no number, or no weight, is no wish.
+    // An invalid weight counts as 0.
     (q.unwrap_or(1.0).clamp(0.0, 1.0) * 1000.0) as Weight
 }
 
@@ -137,7 +137,7 @@ mod tests {
                 false,
             ),
             ("application/openmetrics-text;q=0", false, false, false),
-            // Wanted equally.
+            // Equal weights.
             (
                 "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4",
                 true,

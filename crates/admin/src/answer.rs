@@ -15,7 +15,7 @@ pub fn text(status: StatusCode, line: impl Into<String>) -> Response {
     (status, body).into_response()
 }
 
-/// Try again in a moment.
+/// 503: the client should retry in a moment.
 pub(crate) fn busy(why: &str) -> Response {
     let mut response = text(
         StatusCode::SERVICE_UNAVAILABLE,
@@ -38,12 +38,12 @@ pub(crate) fn typed(content_type: &'static str, body: String) -> Response {
 
 /// A JSON answer.
 pub(crate) fn json(value: &impl Serialize) -> Response {
-    // By way of a value, whose keys are sorted. No page has keys that are not text.
+    // Converted to a value first, so that keys are sorted. All keys of pages are text.
     let value = serde_json::to_value(value).unwrap_or_default();
     typed(JSON, value.to_string())
 }
 
-/// Serialises as the list of what an iterator gives, which is made one by one.
+/// Serialises the items of an iterator as a list, without collecting them.
 pub(crate) struct OneByOne<F>(pub(crate) F);
 
 impl<F, I> Serialize for OneByOne<F>

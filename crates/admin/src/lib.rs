@@ -1,13 +1,13 @@
 //! The distributor's pages: HTML for people, JSON ([`admin_api`]) for programs, metrics for Prometheus.
 //!
-//! [`router`] serves them. Which there are, under which names, is one table ([`ROUTES`]). A page is
-//! given the parts that it shows, and those are only asked: no page changes anything.
+//! [`router`] serves them; all paths are in one table ([`ROUTES`]). A page gets the components that
+//! it shows, and only reads them: no page changes anything.
 //!
-//! Pages share a listener with pushes, and must never cost them anything: what grows with what there is
-//! is made off the runtime's workers, one at a time, and lent to its readers compressed. What needs
-//! attention ([`Health`]) is found by asking each part, not told by it.
+//! Pages share a listener with pushes, and must never slow these down: pages whose size grows with
+//! the number of clusters or tenants are rendered outside the runtime's workers, one at a time, and
+//! lent to their readers compressed. Conditions ([`Health`]) are found by polling each component.
 //!
-//! It knows the parts that it shows, and how HTTP asks for a page; not how they are composed.
+//! This crate knows the components that it shows, and HTTP; not how the components are composed.
 
 mod accept;
 mod answer;

@@ -1,4 +1,4 @@
-//! The multi store, as pages see it.
+//! The multi store, for pages.
 
 use std::sync::Arc;
 
@@ -6,11 +6,11 @@ use arc_swap::ArcSwapOption;
 use ha_tracker::ReplicaDesc;
 use kv_multi::MultiStore;
 
-/// The multi store, and what became of what overrides its configuration.
+/// The multi store, and the state of the override of its configuration.
 #[derive(Clone)]
 pub struct MultiKv {
     /// The store.
     pub store: MultiStore<ReplicaDesc>,
-    /// Why the override that the runtime configuration has now is not in effect; empty if it is.
+    /// Why the override of the runtime configuration is not in effect; empty if it is.
     pub refused: Arc<ArcSwapOption<String>>,
 }

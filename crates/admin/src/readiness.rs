@@ -1,4 +1,4 @@
-//! Whether this instance may get traffic.
+//! Readiness: whether this instance may get traffic.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use ha_tracker::{HaTracker, ReplicaDesc};
 use kv_memberlist::Inspector;
 use kv_multi::MultiStore;
 
-/// Knows whom to ask.
+/// The components that readiness depends on.
 pub struct Readiness {
     tracker: Option<Arc<HaTracker>>,
     gossip: Option<Inspector>,
@@ -17,7 +17,7 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// Of an instance with these parts.
+    /// For an instance with these components.
     pub fn new(
         tracker: Option<Arc<HaTracker>>,
         gossip: Option<Inspector>,
@@ -31,7 +31,7 @@ impl Readiness {
         }
     }
 
-    /// It is not ready any more: it ends.
+    /// From now on it is not ready, because it is shutting down.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
@@ -49,7 +49,7 @@ impl Readiness {
         {
             reasons.push("the HA tracker has not read its store yet".to_owned());
         }
-        // As a secondary it delays nothing.
+        // As a secondary, gossip does not delay readiness.
         let decides = self
             .multi
             .as_ref()

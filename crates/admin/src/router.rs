@@ -1,4 +1,4 @@
-//! From the table of routes to a router: each page gets the parts that it shows.
+//! Builds a router from the table of routes: each page gets the components that it shows.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::pages::{
 use crate::routes::{Page, ROUTES};
 use crate::view::Admin;
 
-/// Serves all pages, and `push` where remote write is.
+/// Serves all pages, and `push` at the paths of remote write.
 pub fn router(admin: &Admin, push: &MethodRouter) -> Router {
     let desk = Arc::new(Desk::default());
     let mut router = Router::new();

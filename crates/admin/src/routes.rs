@@ -1,10 +1,10 @@
-//! The one table of what this server has: router, labels of metrics, index and navigation are made of
-//! it.
+//! The table of all paths of this server, from which router, metric labels, index and navigation
+//! are derived.
 
-/// Something that the server has.
+/// A path of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Page {
-    /// What needs attention, and what there is.
+    /// Conditions that need attention, and all pages.
     Index,
     /// Elections.
     HaTracker,
@@ -26,13 +26,13 @@ pub enum Page {
     BuildInfo,
     /// Remote write.
     Push,
-    /// The same, where some senders look for it.
+    /// The same at another path, for senders that use it.
     Write,
-    /// For browsers that ask for it beside what is no page.
+    /// The icon that browsers request.
     Favicon,
 }
 
-/// Where a page is, and what it is called.
+/// Path and names of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {
     /// The page.
@@ -41,11 +41,11 @@ pub struct Route {
     pub path: &'static str,
     /// The `route` of its requests in metrics: as in dskit, slashes become underscores.
     pub label: &'static str,
-    /// Its heading, and its name in the navigation; empty of what is no page for people.
+    /// Its heading, and its name in the navigation; empty if it is not a page for people.
     pub title: &'static str,
-    /// Its place in the navigation, from 1; 0 of what is not there.
+    /// Its position in the navigation, from 1; 0 if it is not listed there.
     pub place: u8,
-    /// What it shows, for the index; empty of what is not there.
+    /// Its description on the index; empty if it is not listed there.
     pub purpose: &'static str,
 }
 
@@ -73,7 +73,7 @@ impl Route {
     }
 }
 
-/// All that there is, in the order of the index.
+/// All paths, in the order of the index.
 pub const ROUTES: [Route; 13] = [
     route(Page::Index, "/", "root").titled(1, "Index"),
     route(
@@ -142,14 +142,14 @@ pub fn label_of(path: &str) -> &'static str {
         .map_or("other", |route| route.label)
 }
 
-/// What the navigation leads to, in its order.
+/// The entries of the navigation, in order.
 pub(crate) fn navigation() -> impl Iterator<Item = &'static Route> {
     let mut places: Vec<_> = ROUTES.iter().filter(|route| route.place > 0).collect();
     places.sort_by_key(|route| route.place);
     places.into_iter()
 }
 
-/// What the index lists, in its order.
+/// The entries of the index, in order.
 pub(crate) fn index() -> impl Iterator<Item = &'static Route> {
     ROUTES.iter().filter(|route| !route.purpose.is_empty())
 }

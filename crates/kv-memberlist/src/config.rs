@@ -1,4 +1,4 @@
-//! What a member is told: names, addresses, times, bounds.
+//! Settings of a member: names, addresses, times, limits.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::seal::keyring::MAX_KEYS;
 use crate::seal::keyring::{KeyError, Keyring};
 use crate::seal::packet::MAX_LABEL;
 
-/// Longest name, bytes: with its random end it stays below what a digest may name.
+/// Longest name, bytes: together with the random suffix it stays below the limit of a digest.
 pub(crate) const MAX_NODE_NAME: usize = 100;
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(10);
@@ -32,8 +32,8 @@ words! {
 }
 
 settings! {
-    /// The settings of a member. Names, meaning and defaults are those of Mimir's `memberlist` block,
-    /// but for `encryption_keys`.
+    /// The settings of a member. Names, meaning and defaults are those of Mimir's `memberlist`
+    /// block, except for `encryption_keys`.
     #[serde(deny_unknown_fields)]
     pub struct MemberlistConfig {
         /// Members to contact at first: host:port, dns+host:port for all addresses of a name, or
@@ -196,7 +196,8 @@ fn probe_interval() -> Duration {
 }
 
 impl MemberlistConfig {
-    /// The rules about the values. Reads no file: whether there are such keys, the start finds out.
+    /// The rules about the values. Does not read files: whether the keys exist is checked at the
+    /// start.
     pub fn check(&self, report: &mut Report<'_>) {
         self.check_nonzero(report);
         for (index, member) in self.join_members.iter().enumerate() {
@@ -328,10 +329,10 @@ impl MemberlistConfig {
         }
     }
 
-    /// The keys, read from their files where they are in files.
+    /// The keys; those given as files are read.
     ///
     /// # Errors
-    /// The first that is no key.
+    /// The first key that is not valid.
     pub fn keyring(&self) -> Result<Keyring, KeyError> {
         let keys: Vec<&str> = self.encryption_keys.iter().map(Secret::expose).collect();
         Keyring::parse(&keys)

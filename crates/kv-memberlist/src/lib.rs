@@ -1,24 +1,25 @@
-//! The key-value store contract over gossip: no service to run.
+//! The key-value store contract over gossip, without a server.
 //!
-//! Each member publishes a map of the entries that it wrote last; gossip spreads all maps to all
-//! members; each member folds them into one merged view ([`MemberlistStore`]). Two members that
-//! write a key at the same time both succeed, and all members end with the join of what they wrote
-//! ([`kv_core::Mergeable`]).
+//! Each member publishes a map of the entries that it was the last to write; gossip spreads all
+//! maps to all members; each member merges them into one view ([`MemberlistStore`]). Two members
+//! that write a key at the same time both succeed, and all members end with the join of their
+//! values ([`kv_core::Mergeable`]).
 //!
-//! - A copy that another member's newer value has superseded is dropped after a while, so that what
-//!   gossip carries grows with the keys.
-//! - What a dead or leaving member held is taken over by the others at once.
-//! - A deleted key is remembered as a tombstone, for a time that outlasts the members that could
-//!   bring it back; it never takes a newer value with it.
-//! - A member is not ready, and its store's calls wait, until it has all entries of its cluster: when
-//!   it starts, and when its process goes on after having been stopped.
+//! - A copy that is superseded by another member's newer value is dropped after a while, so that
+//!   the amount of gossip depends on the number of keys.
+//! - The entries of a dead or leaving member are taken over by the others at once.
+//! - A deleted key is remembered as a tombstone, for longer than any member that could bring it
+//!   back; it never deletes a newer value.
+//! - A member is not ready, and its store's calls wait, until it has all entries of its cluster:
+//!   after its start, and after its process was stopped for a while.
 //! - With keys ([`Keyring`]) everything on the wire is encrypted and authenticated.
 //!
-//! [`start`] makes a store and the [`Memberlist`] that keeps it running.
+//! [`start`] creates a store and the [`Memberlist`] that keeps it running.
 //!
-//! From the wire up: packets travel over a `link`, sealed (`seal`), and `admission` decides which are
-//! taken; on them an `engine` gossips, the only layer that knows a protocol. What it hears is
-//! folded into the `view`, on which stands the `store`. The tasks of a `member` drive both.
+//! From the wire up: packets travel over a `link`, sealed (`seal`); `admission` decides which are
+//! accepted; an `engine` gossips with them, and is the only layer that knows a protocol. Entries
+//! that it receives are merged into the `view`, on which the `store` works. The tasks of a `member`
+//! drive both.
 
 mod admission;
 mod clock;

@@ -1,4 +1,4 @@
-//! What a member counts. Names are those of Mimir's memberlist client.
+//! Metrics of a member. Names are those of Mimir's memberlist client.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -9,7 +9,7 @@ use prometheus_client::registry::Registry;
 
 use crate::seal::refusal::Refusal;
 
-/// The reason of an entry that cannot be read, in a packet that can.
+/// The reason of an invalid entry in a valid packet.
 pub(crate) const BAD_ENTRY: &str = "entry";
 
 /// Why a packet was refused or dropped.
@@ -33,9 +33,9 @@ pub(crate) struct Metrics {
     /// Datagrams that arrived.
     pub(crate) datagrams_received: Counter,
     pub(crate) datagram_bytes_received: Counter,
-    /// Packets that were refused after they had arrived whole.
+    /// Packets that were refused after they had arrived completely.
     pub(crate) invalid: Counter,
-    /// Packets, either way, that a full queue had no room for.
+    /// Packets, in either direction, that were dropped because a queue was full.
     pub(crate) dropped: Counter,
     /// Packets sent over a stream.
     pub(crate) stream_sent: Counter,
@@ -57,11 +57,11 @@ pub(crate) struct Metrics {
     pub(crate) adopted: Counter,
     pub(crate) superseded: Counter,
     pub(crate) restarts: Counter,
-    /// Packets that did not prove whose they are.
+    /// Packets without a proof of their sender address.
     pub(crate) unproven: Counter,
     /// Incoming connections that were closed to make room for others.
     pub(crate) displaced: Counter,
-    /// Snapshots that were made for joiners, and what of them was sent.
+    /// Snapshots made for joiners, and the parts sent.
     pub(crate) snapshots: Counter,
     pub(crate) snapshot_parts: Counter,
     pub(crate) snapshot_bytes: Counter,
@@ -201,7 +201,7 @@ impl Metrics {
         );
     }
 
-    /// What is sent and received.
+    /// Metrics of traffic.
     fn register_traffic(&self, registry: &mut Registry) {
         let mut counter = |name: &str, help: &str, counter: &Counter| {
             registry.register(format!("memberlist_client_{name}"), help, counter.clone());
@@ -254,7 +254,7 @@ impl Metrics {
         );
     }
 
-    /// What is done with entries.
+    /// Metrics of entries.
     fn register_entries(&self, registry: &mut Registry) {
         let mut counter = |name: &str, help: &str, counter: &Counter| {
             registry.register(format!("memberlist_client_{name}"), help, counter.clone());
@@ -283,7 +283,7 @@ impl Metrics {
         );
     }
 
-    /// What keeps gossip running, and what joiners and strangers cost.
+    /// Metrics of restarts, joiners and strangers.
     fn register_protection(&self, registry: &mut Registry) {
         let mut counter = |name: &str, help: &str, counter: &Counter| {
             registry.register(format!("memberlist_client_{name}"), help, counter.clone());
@@ -338,7 +338,8 @@ impl Metrics {
             "Time between the write of a value, by the writer's clock, and its arrival here",
             self.propagation.clone(),
         );
-        // All from the start: an alert on a rate needs the zero before the first.
+        // All exist from the start, because an alert on a rate needs the zero before the first
+        // event.
         for reason in Refusal::ALL
             .map(Refusal::reason)
             .into_iter()

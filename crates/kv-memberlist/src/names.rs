@@ -1,14 +1,13 @@
-//! Names that come from outside, and are shown in pages, logs, metrics and terminals.
+//! Names from outside, to be shown on pages and in logs, metrics and terminals.
 
 use kv_core::is_treacherous;
 
-/// Whether a name is shown as what it is: a reader sees every character, in their order, and
-/// no terminal obeys it.
+/// Whether a name has no control, invisible or misleading characters.
 pub(crate) fn is_showable(name: &str) -> bool {
     !name.is_empty() && !name.chars().any(is_treacherous)
 }
 
-/// The name without the characters that are not shown as what they are.
+/// The name without control, invisible and misleading characters.
 pub(crate) fn showable(name: &str) -> String {
     name.chars().filter(|c| !is_treacherous(*c)).collect()
 }

@@ -1,13 +1,14 @@
-//! Where a member is on its way: joining, ready, gone.
+//! The phase of a member: joining, ready, gone.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// Where a member is on its way.
+/// The phase of a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// It does not yet, or not again, hold what its cluster holds; the text says what it waits for.
+    /// It does not have all entries of its cluster, or not after a stall; the text says what it is
+    /// waiting for.
     Joining(String),
     /// It has all entries of its cluster, or is alone.
     Ready,
@@ -15,7 +16,7 @@ pub(crate) enum Phase {
     Gone,
 }
 
-/// Changes the phase of a member, which many wait for. Clones change the same one.
+/// Changes the phase of a member, and wakes those that wait for it. Clones change the same one.
 #[derive(Clone)]
 pub(crate) struct Phases(Arc<watch::Sender<Phase>>);
 
@@ -29,7 +30,7 @@ impl Phases {
         self.0.subscribe()
     }
 
-    /// Goes on to this phase; a member that has left does not come back.
+    /// Enters this phase; a member that has left stays so.
     pub(crate) fn set(&self, phase: Phase) {
         self.0.send_if_modified(|current| {
             let differs = *current != phase && *current != Phase::Gone;
@@ -40,8 +41,8 @@ impl Phases {
         });
     }
 
-    /// This process did not run for a while: what it knows is old, and calls have to wait. A member
-    /// that still joins does so anyway.
+    /// This process did not run for a while: its state is old, and calls have to wait. A joining
+    /// member waits anyway.
     pub(crate) fn fall_behind(&self) {
         self.0.send_if_modified(|current| {
             let was_ready = *current == Phase::Ready;

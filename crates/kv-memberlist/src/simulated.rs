@@ -1,7 +1,7 @@
 //! Many members in one process, on a network in memory with faults.
 //!
-//! Which packets are lost, delayed and overtaken follows from a seed and from what was sent before;
-//! which members gossip with each other does not, since the engine draws from the operating system.
+//! A seed and the earlier packets determine which packets are lost, delayed and overtaken, but not
+//! which members gossip with each other, since the engine uses the operating system's randomness.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What a member shows of itself and of its cluster, for admin pages.
+//! The status of a member and its cluster, for admin pages.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,28 +8,28 @@ use std::time::Duration;
 pub struct Member {
     /// Its name.
     pub name: String,
-    /// Where it says that it can be reached.
+    /// Its advertised address.
     pub address: SocketAddr,
-    /// What it does, as far as this member knows.
+    /// Its state, as far as this member knows.
     pub state: MemberState,
-    /// Time since its heartbeat was last seen to grow; zero for this member itself.
+    /// Time since its heartbeat last increased; zero for this member itself.
     pub heartbeat_age: Duration,
     /// Entries that it publishes.
     pub entries: usize,
-    /// Whether it is the member that was asked.
+    /// Whether it is this member.
     pub is_self: bool,
 }
 
-/// What a member does.
+/// The state of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MemberState {
-    /// It has started and does not yet hold what the cluster holds.
+    /// It has started and does not have all entries of the cluster yet.
     Joining,
     /// It takes part.
     Active,
     /// It is handing over its entries.
     Leaving,
-    /// It has handed over and gone.
+    /// It has left after handing over its entries.
     Left,
     /// Its heartbeat has not been seen for too long.
     Dead,
@@ -47,7 +47,7 @@ impl MemberState {
         }
     }
 
-    /// Whether what a member in this state publishes can be relied on to stay.
+    /// Whether the entries of a member in this state will stay.
     pub(crate) fn holds(self) -> bool {
         matches!(self, MemberState::Active | MemberState::Joining)
     }

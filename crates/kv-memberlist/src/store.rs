@@ -17,18 +17,18 @@ use crate::watchdog::Watchdog;
 
 const NAME: &str = "memberlist";
 
-/// How long a call waits for this member to have caught up with its cluster.
+/// How long a call waits until this member has caught up with its cluster.
 const READY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Time between two looks whether a stalled member runs again.
+/// Time between two checks whether a stalled member runs again.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A store of values that the members of a gossip cluster share.
 ///
 /// Calls read and change this member's merged view, and wait a few seconds at most for it to be
-/// complete when the member has just started. A write is acknowledged when it is in the view; gossip
-/// carries it to the others. Two members that write a key at the same time both succeed: the join of
-/// their values ([`kv_core::Mergeable`]) is what all members end with.
+/// complete when the member has just started. A write is acknowledged when it is in the view;
+/// gossip carries it to the others. Two members that write a key at the same time both succeed: all
+/// members end with the join of their values ([`kv_core::Mergeable`]).
 pub struct MemberlistStore<V> {
     view: Arc<View<V>>,
     phase: watch::Receiver<Phase>,
@@ -65,7 +65,8 @@ impl<V: Value> MemberlistStore<V> {
     async fn ready(&self, operation: &'static str, key: &str) -> Result<(), StoreError> {
         let mut phase = self.phase.clone();
         let settled = async {
-            // A process that was stopped answers at once when it goes on, with what it knew before.
+            // Without this check, a process that was stopped would answer with its old state when
+            // it continues.
             while self.watchdog.is_stalled() && !matches!(*phase.borrow(), Phase::Gone) {
                 tokio::time::sleep(POLL_INTERVAL).await;
             }
@@ -93,7 +94,7 @@ impl<V: Value> MemberlistStore<V> {
 
     fn watch(&self, scope: WatchScope) -> WatchStream<V> {
         let (view, mut phase) = (Arc::clone(&self.view), self.phase.clone());
-        // What a watch begins with is what exists: not before this member knows that.
+        // A watch begins with the existing entries, so it must wait until this member has them.
         futures::stream::once(async move {
             let settled = phase.wait_for(|phase| !matches!(phase, Phase::Joining(_)));
             match settled.await {

@@ -1,4 +1,4 @@
-//! Notices that this process did not run: a view that is not kept up to date must not be believed.
+//! Detects that this process did not run, because an outdated view must not be used.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 use kv_core::lock;
 use tokio::time::Instant;
 
-/// A member whose background task has not run for this long was stopped, or starved: its view may be
-/// as old.
+/// If the background task has not run for this long, the process was stopped or starved, and the
+/// view may be as old.
 pub(crate) const STALLED_AFTER: Duration = Duration::from_secs(1);
 
 /// When a member's background task last ran.
@@ -19,7 +19,7 @@ impl Watchdog {
         Self(Mutex::new(Instant::now()))
     }
 
-    /// The background task runs.
+    /// Records that the background task runs.
     pub(crate) fn feed(&self) {
         *lock(&self.0) = Instant::now();
     }

@@ -106,7 +106,7 @@ async fn a_member_that_cannot_reach_anybody_says_so_and_goes_on_alone() {
     .await;
     within(15 * SECOND, "it goes on alone", alone.memberlist.ready()).await;
     alone.put("tenant/c", counter(1, "alone")).await;
-    // Whoever comes later is found, although nobody tells the newcomer.
+    // Members that join later are found, although the newcomer is not told about them.
     let late = start(&network, 7, config([])).await;
     eventually(120 * SECOND, "the two find each other", async || {
         late.get("tenant/c").await.is_some() && alone.active().await == 2
@@ -360,7 +360,7 @@ async fn a_member_that_is_cut_off_for_a_while_comes_back() {
     fill(&nodes[2], 20).await;
     all_hold(&nodes, 20).await;
     network.partition(vec![[0, 1].map(address).into_iter().collect()]);
-    eventually(10 * SECOND, "it is held for dead", async || {
+    eventually(10 * SECOND, "it is considered dead", async || {
         nodes[0].active().await == 2
     })
     .await;

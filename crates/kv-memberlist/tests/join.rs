@@ -1,5 +1,5 @@
-//! Joining a cluster that holds much: how often joiners ask, what they are sent, and whose failure
-//! they survive. In virtual time.
+//! Joining a large cluster: how often joiners ask, what they receive, and which failures they
+//! survive. In virtual time.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed check panics")]
 
 mod support;

@@ -1,7 +1,7 @@
-//! A larger cluster under load, and small ones to which anything may happen; in virtual time.
+//! A larger cluster under load, and small ones with random events; in virtual time.
 //!
-//! What the network does to packets follows from a seed, which is printed; `GOSSIP_SEED` sets
-//! another. Whom members gossip with does not: a failure may need several runs to show again.
+//! The faults of the network follow from a seed, which is printed; `GOSSIP_SEED` sets another. The
+//! choice of peers does not, so it may take several runs to reproduce a failure.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed check panics")]
 
 mod support;
@@ -258,9 +258,10 @@ struct Playground {
 
 fn place_config() -> MemberlistConfig {
     MemberlistConfig {
-        // Members that started apart, and found somebody, look for others this often.
+        // Members that started separately and have found another one search for further ones this
+        // often.
         rejoin_interval: 10 * SECOND,
-        // So that whoever dies is forgotten, with what it alone publishes.
+        // So that dead members are removed, with the entries that only they publish.
         left_ingesters_timeout: 10 * SECOND,
         ..config(0..PLACES)
     }
@@ -356,7 +357,7 @@ impl Playground {
         }
     }
 
-    /// A member that runs still holds whatever it held and nobody deleted.
+    /// A running member still has every entry that it had and that was not deleted.
     async fn check_nothing_was_forgotten(&mut self) {
         for (place, node) in self.places.iter().enumerate() {
             let Some(picture) = picture(node.as_ref()).await else {
@@ -371,7 +372,7 @@ impl Playground {
         }
     }
 
-    /// Waits until all agree, and checks that they still have what was held and never deleted.
+    /// Waits until all agree, and checks that they still have all entries that were not deleted.
     async fn all_agree_on(&self, held: &BTreeSet<String>) {
         eventually(60 * SECOND, "all agree", async || {
             self.agreement().await.is_some()

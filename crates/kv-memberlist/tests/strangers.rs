@@ -1,4 +1,4 @@
-//! Whoever reaches the port of a cluster without keys, and is no member of it.
+//! Hosts that reach the port of a cluster without keys and are not members.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -54,7 +54,7 @@ fn forged(reply_to: SocketAddr) -> Vec<u8> {
     [header(reply_to, 0), question(&[], 1)].concat()
 }
 
-/// One who is there, and gives back the cookies that it is given.
+/// A host that receives packets and returns the cookies in them.
 struct Honest {
     stranger: Stranger,
     address: SocketAddr,
@@ -85,7 +85,7 @@ impl Honest {
     }
 }
 
-/// Members that nobody is, in order.
+/// Invented members, in order.
 fn invented(count: usize) -> Vec<Named> {
     (0..count)
         .map(|number| (format!("invented-{number:04}"), address(2_000 + number)))
@@ -110,7 +110,7 @@ async fn a_third_party_is_sent_no_more_than_was_sent_in_its_name() {
     assert_eq!(question.len(), 34);
     let mut sent = 0;
     for _ in 0..1_000 {
-        // Also from the address that it names, as whoever writes datagrams can.
+        // Also from the address that it names, which a forged datagram can have.
         for from in [address(900), address(901)] {
             stranger.send(from, nodes[0].address, &question);
             sent += question.len();

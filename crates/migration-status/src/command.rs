@@ -1,4 +1,4 @@
-//! The command: fetches twice, judges, prints; again and again if it is to watch.
+//! The command: fetches twice, judges, prints; repeatedly with `--watch`.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -43,11 +43,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// The system's authorities are read only if a target needs them.
+/// The system's CA certificates are read only if a target needs them.
 fn client(options: &Options) -> Result<reqwest::Client, Box<dyn std::error::Error>> {
     let is_https = |target: &String| target.contains("https:");
     if !options.targets.iter().any(is_https) {
-        // Each page has its own, shorter time.
+        // Each page has its own, shorter timeout.
         return Ok(scrape_client::plain_client(2 * PAGE_TIMEOUT)?);
     }
     let tls = tls_files::client_config(&ClientFiles {
@@ -60,7 +60,7 @@ fn client(options: &Options) -> Result<reqwest::Client, Box<dyn std::error::Erro
     Ok(scrape_client::client(tls)?)
 }
 
-/// Fetches, judges and prints: whether all is well, at the last time.
+/// Fetches, judges and prints; returns whether the last result was good.
 async fn watch(options: &Options) -> Result<bool, String> {
     let client = client(options).map_err(|error| error.to_string())?;
     let mut out = io::stdout();
@@ -99,7 +99,7 @@ async fn watch(options: &Options) -> Result<bool, String> {
     }
 }
 
-/// Why the exit status is 1 whatever the fleet's state is.
+/// Why the exit status is 1 regardless of the fleet's state.
 fn step_mismatch(options: &Options, verdict: &Verdict) -> Option<String> {
     let asked = options
         .step

@@ -1,4 +1,4 @@
-//! Asking every distributor of a fleet, at once.
+//! Fetches the pages of all distributors of a fleet, concurrently.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,13 +14,13 @@ use crate::snapshot::{
 };
 use crate::steps::Stores;
 
-/// A distributor whose store does not answer takes its time to say so.
+/// A distributor whose store does not answer needs some time to report this.
 pub(crate) const PAGE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Distributors that are asked at the same time: pages of many clusters are large.
+/// Most distributors that are queried at the same time: pages with many clusters are large.
 const CONCURRENT_TARGETS: usize = 16;
 
-/// The address of a distributor; or a name that leads to none, and why.
+/// The address of a distributor, or a name that could not be resolved, and why.
 pub(crate) type Target = Result<String, (String, String)>;
 
 /// Asks these distributors for their pages and metrics.
@@ -94,7 +94,7 @@ async fn ask(client: &reqwest::Client, target: &str) -> Result<DistributorState,
 fn multi_page(answer: &Answer) -> Result<Option<MultiKv>, String> {
     const PATH: &str = "/distributor/multi_kv";
     let page = json::<MultiKv>(PATH, answer)?;
-    // What it says of the two stores was not understood: without it nothing can be called safe.
+    // The page about the two stores was not understood; without it no step can be called safe.
     let is_partial =
         |page: &MultiKv| page.store.as_deref() == Some("multi") && page.multi.is_none();
     match page {
@@ -119,7 +119,7 @@ fn json<T: for<'de> Deserialize<'de>>(path: &str, answer: &Answer) -> Result<Opt
     }
 }
 
-/// By its page, or else by the metrics that Mimir has, too.
+/// From its page, or else from the metrics that Mimir also has.
 fn stores(page: Option<&MultiKv>, metrics: &str) -> Result<Stores, String> {
     let is_set = |wanted: f64| {
         samples_named(metrics, "cortex_multikv_primary_store")

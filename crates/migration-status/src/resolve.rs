@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use crate::fetch::Target;
 
-/// All addresses that the targets stand for now: pods come and go. A name that has none is a target
-/// that does not answer.
+/// The current addresses of all targets, because pods come and go. A name without addresses counts
+/// as a target that does not answer.
 pub(crate) async fn resolved(targets: &[String]) -> Vec<Target> {
     let mut all = Vec::new();
     for target in targets {

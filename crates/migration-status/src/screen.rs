@@ -1,4 +1,4 @@
-//! One screen: the distributors, where they are, what is wrong, what comes next.
+//! The screen: the distributors, their steps, the findings, the next step.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::steps::{NEW_STORE, Step, Stores};
 
 /// Columns of the screen, where text is wrapped.
 const WIDTH: usize = 100;
-/// Findings of the same kind are said once, for all their targets.
+/// Equal findings are shown once, for all their targets.
 const MAX_FINDINGS: usize = 12;
 
 /// Whether to use colours.
@@ -211,7 +211,7 @@ fn findings(text: &mut String, findings: &[Finding], style: Style) {
     }
 }
 
-/// What it comes to.
+/// The conclusion.
 fn conclusion(verdict: &Verdict, old: &str, style: Style) -> String {
     let safe = |line: &str| style.paint("1;32", line);
     match (&verdict.place, verdict.is_safe(), verdict.next()) {

@@ -16,7 +16,7 @@ pub(crate) struct Difference {
     pub(crate) same_replica: bool,
 }
 
-/// What a distributor found when it compared its two stores.
+/// A distributor's comparison of its two stores.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Comparison {
     pub(crate) missing: u64,
@@ -31,13 +31,13 @@ pub(crate) struct Comparison {
 }
 
 impl Comparison {
-    /// What a switch to the secondary would lose.
+    /// The entries that a switch to the secondary would lose.
     pub(crate) fn behind(&self) -> u64 {
         self.missing + self.older
     }
 }
 
-/// What it says about mirroring, as far as its page tells.
+/// Its mirroring, as far as its page shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Details {
     pub(crate) pending_keys: u64,
@@ -61,7 +61,7 @@ pub(crate) struct Member {
     pub(crate) state: MemberState,
 }
 
-/// What it says about gossip.
+/// Its gossip.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Gossip {
     pub(crate) own_name: String,
@@ -114,11 +114,11 @@ impl DistributorState {
     }
 }
 
-/// All of them, at one time.
+/// All distributors at one time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Snapshot {
     pub(crate) at: SystemTime,
-    /// Address, and what was seen there or why nothing was.
+    /// Address, and the state seen there or the error.
     pub(crate) targets: Vec<(String, Result<DistributorState, String>)>,
 }
 

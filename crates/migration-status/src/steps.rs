@@ -1,8 +1,8 @@
-//! The steps of a migration to memberlist, and the stores that make a distributor be on one.
+//! The steps of a migration to memberlist, and the configurations of the stores that define them.
 
 use std::fmt;
 
-/// The store to end on.
+/// The target of the migration.
 pub(crate) const NEW_STORE: &str = "memberlist";
 
 /// One of the steps of `docs/migrate-to-memberlist.md`.
@@ -12,7 +12,7 @@ pub(crate) struct Step(pub(crate) u8);
 impl Step {
     pub(crate) const LAST: Self = Self(5);
 
-    /// What it is, in the words of the guide.
+    /// Its name in the guide.
     pub(crate) fn title(self) -> &'static str {
         match self.0 {
             0 => "the old store alone",
@@ -24,8 +24,8 @@ impl Step {
         }
     }
 
-    /// What makes it, in lines of YAML: settings of `distributor.ha_tracker`, or of the runtime
-    /// configuration if that is how the fleet is led and the step can be taken so.
+    /// Its settings, in lines of YAML: of `distributor.ha_tracker`, or of the runtime configuration
+    /// if the fleet is controlled by it and the step can be taken in this way.
     pub(crate) fn settings(self, old: &str, at_run_time: bool) -> String {
         let overridden = |primary: &str, mirror_enabled: bool| {
             format!("multi_kv_config:\n  primary: {primary}\n  mirror_enabled: {mirror_enabled}")
@@ -62,7 +62,7 @@ impl Step {
     }
 }
 
-/// Where a distributor keeps its elections.
+/// The stores of a distributor's elections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Stores {
     /// It deduplicates nothing.
@@ -78,7 +78,7 @@ pub(crate) enum Stores {
 }
 
 impl Stores {
-    /// The step, and the name of the old store where it is known; `None` if this is no step of a
+    /// The step, and the name of the old store if known; `None` if this is not a step of a
     /// migration to memberlist.
     pub(crate) fn step(&self) -> Option<(Step, Option<&str>)> {
         match self {

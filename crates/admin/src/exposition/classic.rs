@@ -1,17 +1,18 @@
 //! Prometheus's text format 0.0.4, from the OpenMetrics text that the library writes.
 //!
-//! Samples are written alike in both. What differs are the comments: the text format names what is
-//! in the samples (`x_total`, not `x`) and has fewer types, no units and no end.
+//! Samples are the same in both. The comments differ: the text format uses the names of the samples
+//! (`x_total`, not `x`) and has fewer types, no units and no end marker.
 
 use std::fmt::{self, Write};
 
-/// Writes what it is given, in OpenMetrics, to `out` in the text format.
+/// Translates OpenMetrics to the text format, and writes it to `out`.
 pub(super) struct Classic<W> {
     out: W,
-    /// What there is of the comment that is being written.
+    /// The comment that is being written, as far as it has arrived.
     comment: String,
     place: Place,
-    /// Metric and text of a `HELP` whose `TYPE` has not come yet: it names the samples.
+    /// Metric and text of a `HELP` whose `TYPE` has not arrived yet; the type determines the sample
+    /// names.
     help: Option<(String, String)>,
 }
 
@@ -56,7 +57,7 @@ impl<W: Write> Classic<W> {
     }
 }
 
-/// What the samples' names of this type end with, and the text format's type of them.
+/// Suffix of sample names of this type, and the type in the text format.
 fn samples(kind: &str) -> (&'static str, &str) {
     match kind {
         "counter" => ("_total", kind),

@@ -1,4 +1,4 @@
-//! [`Exposition`]: `/metrics`, made once for all who ask at about the same time.
+//! [`Exposition`]: `/metrics`, rendered once for all requests of about the same time.
 
 mod classic;
 
@@ -19,19 +19,20 @@ use crate::accept;
 use crate::lending::{Readers, Renderer, Rendering, TIME_TO_READ};
 use classic::Classic;
 
-/// Only a rendering of more bytes is given to those who ask after it was made: a small one costs so
-/// little that each gets the values of the moment.
+/// Only a rendering with more bytes is used for later requests: a small one is so cheap that each
+/// request gets current values.
 const LARGE: u64 = 256 << 10;
-/// A large rendering is given to those who ask within this time after it was begun.
+/// A large rendering is used for requests within this time after it was begun.
 const SHARED_FOR: Duration = Duration::from_secs(1);
-/// Or within this many times what it took to make: with very many series, making them takes at most
-/// a third of one core, however often it is asked for.
+/// Or within this many times the time that it took: with very many series, rendering takes at most
+/// a third of one core, however many requests there are.
 const SHARED_FOR_TIMES: u32 = 3;
-/// Renderings of one format that are in memory: the newest, and one that is still being read.
+/// Renderings of one format in memory: the newest, and one that is still being read.
 const RENDERINGS: usize = 2;
-/// Readers at once of the plain text. Each has it expanded, and holds what its connection takes ahead.
+/// Most readers of plain text at a time. For each, the text is expanded, and its connection buffers
+/// some of it.
 const READERS: usize = 256;
-/// Of gzip, as Prometheus asks for it: they share what they hold.
+/// Most readers of gzip, as used by Prometheus: they share the memory.
 const GZIP_READERS: usize = 16_384;
 
 /// The OpenMetrics text of all metrics.
@@ -48,7 +49,7 @@ fn encode_to(text: &mut impl fmt::Write, registry: &Registry) -> fmt::Result {
     prometheus_client::encoding::text::encode(text, registry)
 }
 
-/// The metrics of a process, for all who scrape them.
+/// The metrics of a process, for all scrapers.
 #[derive(Clone)]
 pub struct Exposition(Arc<Inner>);
 
@@ -70,9 +71,9 @@ enum Format {
 /// Why there is no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// Too many read one now.
+    /// There are too many readers.
     Busy,
-    /// It could not be made.
+    /// It could not be rendered.
     Failed,
 }
 
@@ -81,11 +82,11 @@ type Made = Result<Arc<Rendering>, Refusal>;
 /// The renderings of one format.
 #[derive(Default)]
 struct Renderings {
-    /// What is given to those who ask now.
+    /// The rendering for requests that arrive now.
     newest: Option<Newest>,
-    /// Those that may still be held, by age.
+    /// Renderings that may still be in memory, by age.
     alive: Vec<(Instant, Weak<Rendering>)>,
-    /// What is being made; those who ask meanwhile wait for it.
+    /// The rendering in progress; requests wait for it.
     making: Option<Shared<BoxFuture<'static, Made>>>,
 }
 
@@ -95,7 +96,7 @@ struct Newest {
 }
 
 impl Exposition {
-    /// Of all that is registered there.
+    /// Exposes everything in this registry.
     pub fn new(registry: Arc<Registry>) -> Self {
         Self(Arc::new(Inner {
             registry,
@@ -169,7 +170,7 @@ impl Inner {
         making.await
     }
 
-    /// Makes one in a task: the one that asked first may be gone before it is done.
+    /// Renders in a task of its own, because the first request may be cancelled before it is done.
     fn make(self: &Arc<Self>, format: Format) -> Shared<BoxFuture<'static, Made>> {
         let inner = Arc::clone(self);
         let task = tokio::spawn(async move {
@@ -217,7 +218,7 @@ impl Inner {
 }
 
 impl Renderings {
-    /// What may be given to those who ask now; `None` if one is to be made.
+    /// The rendering to use now; `None` if a new one is needed.
     fn shareable(&mut self, readers: &Readers) -> Option<Arc<Rendering>> {
         self.forget_old();
         if let Some(newest) = &self.newest {
@@ -231,7 +232,8 @@ impl Renderings {
             readers.cut_off_readers_of(&oldest);
             return None;
         }
-        // Values some seconds old are better than none, and than more memory.
+        // Values that are a few seconds old are better than none, and better than using more
+        // memory.
         self.alive.last()?.1.upgrade()
     }
 
@@ -361,13 +363,14 @@ mod tests {
             unread.push(exposition.answer(&plain).await.unwrap());
             tokio::time::advance(TIME_TO_READ / READERS as u32).await;
         }
-        // All within the time that each has for reading: none is cut off, and no more are made.
+        // All within each reader's time limit: none is cut off, and there are no further
+        // renderings.
         assert_eq!(written.load(Ordering::Relaxed), RENDERINGS);
         tokio::time::advance(TIME_TO_READ).await;
         let answer = exposition.answer(&plain).await.unwrap();
         assert_eq!(written.load(Ordering::Relaxed), RENDERINGS + 1);
         assert!(body(answer).await.unwrap().ends_with(b" 3\n"));
-        // The readers of the oldest have lost it, those of the next have not.
+        // The readers of the oldest have been cut off, those of the next one have not.
         let first = unread.remove(0);
         assert!(body(first).await.is_err());
         let last = unread.pop().unwrap();
@@ -394,9 +397,9 @@ mod tests {
         }
         let refused = exposition.answer(&plain).await.unwrap_err();
         assert_eq!(refused, Refusal::Busy);
-        // Those who read gzip have places of their own.
+        // Readers of gzip have their own places.
         body(exposition.answer(&gzip).await.unwrap()).await.unwrap();
-        // All but the third go on reading.
+        // All except the third continue to read.
         for _ in 0..4 {
             tokio::time::advance(Duration::from_secs(1)).await;
             for (index, reader) in readers.iter_mut().enumerate() {

@@ -11,7 +11,7 @@ pub(crate) enum Component {
     Server,
     /// Elections.
     HaTracker,
-    /// Where they are kept.
+    /// The store of the elections.
     Store,
     /// Gossip.
     Memberlist,
@@ -19,7 +19,7 @@ pub(crate) enum Component {
     MultiKv,
     /// Overrides of single tenants.
     RuntimeConfig,
-    /// Those who push.
+    /// The senders.
     Senders,
     /// The backend of this name.
     Downstream(String),

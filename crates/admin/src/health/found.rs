@@ -1,21 +1,21 @@
-//! What one part says is amiss.
+//! A problem that a component reports.
 
 use admin_api::Severity;
 
 use super::condition::Component;
 
-/// Something found; see [`Condition`](super::Condition).
+/// A problem; see [`Condition`](super::Condition).
 #[derive(Debug, Clone)]
 pub(super) struct Found {
     pub(super) severity: Severity,
     pub(super) component: Component,
-    /// What it is recognised by among those of its component.
+    /// Identifies it among the problems of its component.
     pub(super) kind: &'static str,
     pub(super) what: String,
-    /// When it began, if its part knows; else when it was first found.
+    /// When it began, if the component knows; otherwise the time when it was first found counts.
     pub(super) since_ms: Option<i64>,
     pub(super) remedy: String,
-    /// Its part writes lines of its own when it begins and ends.
+    /// The component itself logs its beginning and its end.
     pub(super) tells_itself: bool,
 }
 
@@ -46,7 +46,7 @@ impl Found {
         }
     }
 
-    /// Its part writes lines of its own.
+    /// The component logs it itself.
     pub(super) fn told(self) -> Self {
         Self {
             tells_itself: true,
@@ -55,9 +55,9 @@ impl Found {
     }
 }
 
-/// It becomes a part of a sentence.
+/// Removes the end, so that it can be part of a sentence.
 pub(super) fn without_end(text: &str) -> &str {
-    // What senders are told besides.
+    // This part is meant for senders.
     let text = text.trim_end_matches(['\n', '.']);
     text.strip_suffix("; retry later").unwrap_or(text)
 }

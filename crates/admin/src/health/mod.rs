@@ -1,6 +1,6 @@
-//! What needs attention: found by asking each part how it is, told on pages and in the log.
+//! Conditions that need attention: found by polling each component, shown on pages and logged.
 //!
-//! Nothing here is in the way of a push: parts keep what they know anyway, and are asked.
+//! This does not affect pushes: components only keep state that they have anyway.
 
 mod condition;
 mod found;
@@ -22,29 +22,29 @@ pub use search::HealthSources;
 
 /// Time between two searches for the log.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
-/// What has not been found for this long is over: what comes and goes is told of once.
+/// A problem that has not been found for this long is over: one that comes and goes is logged once.
 const OVER: Duration = Duration::from_secs(15);
 
-/// What needs attention, now and lately.
+/// Conditions that need attention, now and recently.
 pub struct Health {
     sources: HealthSources,
     known: Known,
 }
 
-/// What was found before.
+/// Problems that were found before.
 #[derive(Debug, Default)]
 struct Known {
     conditions: Mutex<BTreeMap<Key, KnownCondition>>,
 }
 
-/// What a condition is recognised by, whatever its text says today.
+/// Identifies a condition, even if its text changes.
 type Key = (Component, &'static str);
 
 #[derive(Debug)]
 struct KnownCondition {
     condition: Condition,
     last_found: Instant,
-    /// Whether its part tells the log itself, or we have.
+    /// Whether it has been logged, by us or by its component.
     told: bool,
     tells_itself: bool,
 }
@@ -57,7 +57,7 @@ enum Line {
 }
 
 impl Health {
-    /// Asks these parts.
+    /// Polls these components.
     pub fn new(sources: HealthSources) -> Self {
         Self {
             sources,
@@ -65,14 +65,14 @@ impl Health {
         }
     }
 
-    /// What needs attention now, the worst first.
+    /// The conditions that need attention now, the worst first.
     pub(crate) fn conditions(&self) -> Vec<Condition> {
         self.known
             .seen(search::all(&self.sources), Clock::System.now_ms())
     }
 
-    /// Searches now and then, for ever, and writes one line when something begins and one when it is
-    /// over, about what has no lines of its own.
+    /// Polls forever, and logs the beginning and the end of each condition that its component does
+    /// not log itself.
     pub async fn watch(&self) {
         loop {
             tokio::time::sleep(POLL_INTERVAL).await;
@@ -181,7 +181,7 @@ mod tests {
         let found = |what: &str| vec![found(Component::Store, Severity::Critical, what)];
         let mut lines = Vec::new();
         for step in 0..20_u32 {
-            // Every second time, and in other words each time.
+            // Found every second time, each time with another text.
             if step % 2 == 0 {
                 health.seen(
                     found(&format!("failed {step} times")),

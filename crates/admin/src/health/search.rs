@@ -1,4 +1,4 @@
-//! What is amiss in each part, as it says when it is asked.
+//! Polls each component for problems.
 
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ use super::senders;
 use crate::multi_kv::MultiKv;
 use crate::readiness::Readiness;
 
-/// Mistakes of a file that are named; the log has all.
+/// Mistakes of a file that are listed; the log has all.
 const NAMED: usize = 3;
 
-/// The parts that are asked.
+/// The components that are polled.
 pub struct HealthSources {
     /// Whether this instance may get traffic.
     pub readiness: Arc<Readiness>,
@@ -35,7 +35,7 @@ pub struct HealthSources {
     pub config: Arc<Config>,
 }
 
-/// All that is amiss now, in no order.
+/// All current problems, unordered.
 pub(super) fn all(sources: &HealthSources) -> Vec<Found> {
     let HealthSources {
         readiness,
@@ -120,7 +120,7 @@ fn clocks(tracker: &HaTracker) -> Option<Found> {
     Some(found.since(skew.since_ms).told())
 }
 
-/// Whether gossip goes on alone although it is to have company.
+/// Whether gossip is alone although other members are configured.
 fn alone(gossip: &Inspector, join_members: &[String]) -> Option<Found> {
     let is_alone = gossip.waiting_for().is_none() && gossip.other_members() == 0;
     (is_alone && !join_members.is_empty()).then(|| {
@@ -141,7 +141,7 @@ fn alone(gossip: &Inspector, join_members: &[String]) -> Option<Found> {
     })
 }
 
-/// Whether what is sent twice is stored once, as configured.
+/// Whether deduplication is configured.
 fn deduplication(has_tracker: bool, by_default: bool, limits: &TenantLimits) -> Option<Found> {
     let accepts = by_default
         || limits

@@ -1,4 +1,4 @@
-//! What is wrong with what senders send, of all tenants together.
+//! Problems of senders, over all tenants.
 
 use admin_api::Severity;
 use ingest::{Cause, Refusal};
@@ -6,17 +6,17 @@ use ingest::{Cause, Refusal};
 use super::condition::Component;
 use super::found::{Found, without_end};
 
-/// What has not happened for this long is over, ms: a sender that is told 4xx goes on with its next
+/// A problem that has not occurred for this long is over, ms: after a 4xx, a sender sends its next
 /// batch within seconds, and most scrape at least once a minute.
 const CURRENT_MS: i64 = 2 * 60_000;
-/// Tenants that are named.
+/// Tenants that are listed.
 const NAMED: usize = 3;
 
 /// One per cause.
 pub(super) fn found(refusals: &[Refusal], now_ms: i64) -> Vec<Found> {
     let is_current = |refusal: &&Refusal| now_ms.saturating_sub(refusal.last_ms) <= CURRENT_MS;
     let mut current: Vec<&Refusal> = refusals.iter().filter(is_current).collect();
-    // Of each cause: known tenants first, then those of whom there is most.
+    // For each cause: known tenants first, then those with the most occurrences.
     current.sort_by_key(|refusal| (refusal.cause, !refusal.is_known, u64::MAX - refusal.count));
     current
         .chunk_by(|a, b| a.cause == b.cause)

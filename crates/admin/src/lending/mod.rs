@@ -1,11 +1,11 @@
-//! What goes out in large answers is bounded, however slowly it is read.
+//! Bounds the memory of large answers, however slowly they are read.
 //!
-//! A large answer is made once, compressed, and *lent*: readers share its pieces, take the next one
-//! when their connection has room, and those who did not ask for gzip have theirs expanded piece by
-//! piece. So a reader of gzip costs little more than its place, and a thousand that do not read hold
-//! no more than one that does; places for the others are fewer. When places are short, a reader that
-//! does not read loses its own (its answer ends with an error), or the one that has had it for longer
-//! than any scrape takes; else the newcomer is told to come back.
+//! A large answer is rendered once, compressed, and *lent*: readers share its pieces and take the
+//! next one when their connection has room; for readers without gzip, the pieces are expanded one
+//! by one. So a reader of gzip costs little more than its place, and a thousand stalled readers use
+//! no more memory than one; there are fewer places for other readers. When no place is free, a
+//! reader that is stalled loses its place (its answer ends with an error), or one that has had it
+//! for longer than any scrape takes; otherwise the new request is refused and must retry.
 
 mod rendering;
 
@@ -33,27 +33,27 @@ use crate::accept;
 use rendering::PieceReader;
 pub(crate) use rendering::{Renderer, Rendering};
 
-/// A reader that goes on reading keeps its place for as long, however many want one. Prometheus gives
-/// up a scrape after 10 s unless told otherwise.
+/// A reader that keeps reading keeps its place for this long, however many wait for one. Prometheus
+/// gives up a scrape after 10 s by default.
 pub(crate) const TIME_TO_READ: Duration = Duration::from_secs(10);
-/// One that takes nothing for as long loses its place if another wants it.
+/// A reader that takes nothing for this long loses its place if another one needs it.
 const STALLED: Duration = Duration::from_secs(2);
 
-/// Those who read answers at this moment.
+/// The current readers.
 #[derive(Debug)]
 pub(crate) struct Readers {
     plain: Places,
     gzip: Places,
 }
 
-/// Of those who read in one encoding.
+/// The readers of one encoding.
 #[derive(Debug)]
 struct Places {
     /// Most at once.
     most: usize,
-    /// By the time they began.
+    /// Ordered by the time they began.
     readers: Mutex<VecDeque<Place>>,
-    /// If their answers are expanded.
+    /// For readers whose answers are expanded.
     turns: Option<Turns>,
 }
 
@@ -63,16 +63,16 @@ struct Place {
     reader: Weak<Seat>,
 }
 
-/// Bytes that are expanded in one turn of a runtime's worker, about a fifth of a millisecond, and the
-/// most that a reader takes before other tasks get theirs. One that is as fast as we are would
-/// otherwise keep the worker for as long as tokio's budget lasts, and a few of them delay every push.
+/// Bytes that are expanded in one turn of a runtime's worker (about a fifth of a millisecond), and
+/// the most that a reader takes before other tasks get their turn. A fast reader would otherwise
+/// occupy the worker until tokio's budget is used up, and a few of them would delay every push.
 const TURN: usize = 64 << 10;
-/// A reader waits no longer for its turn. A turn can be given to a reader whose connection then has no
-/// room; it must not stop the others.
+/// Longest wait for a turn. A reader can have a turn while its connection has no room, and must not
+/// stop the others.
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
 
-/// The turns of those for whom an answer is expanded: they take half of the processors at most. A push
-/// is handled in several steps, and each step queues behind every reader that is ready to go on.
+/// The turns of readers whose answer is expanded: they use at most half of the processors. A push
+/// is handled in several steps, and each step queues behind every reader that is ready.
 #[derive(Clone, Debug)]
 struct Turns(Arc<Semaphore>);
 
@@ -91,7 +91,7 @@ impl Turns {
     }
 }
 
-/// What a body reads from; nothing once it is through, or has lost its place.
+/// The source of a body; `None` at its end, or after it has lost its place.
 type Seat = Mutex<Option<Reader>>;
 
 struct Reader {
@@ -111,7 +111,7 @@ enum State {
 /// The body of an answer that is lent.
 struct Lent {
     seat: Arc<Seat>,
-    /// Bytes to come.
+    /// Remaining bytes.
     left: u64,
     /// Bytes that may still be taken in this turn.
     turn: usize,
@@ -120,8 +120,8 @@ struct Lent {
 }
 
 impl Readers {
-    /// Places for so many who read plainly, each of whom costs some 150 kB, and for so many who read
-    /// gzip.
+    /// Places for this many readers of plain text, each of which costs about 150 kB, and for this
+    /// many readers of gzip.
     pub(crate) fn new(plain: usize, gzip: usize) -> Self {
         let places = |most, turns| Places {
             most,
@@ -135,8 +135,8 @@ impl Readers {
         }
     }
 
-    /// Lends `rendering` to the client with these headers; `None` if all places are taken by those
-    /// who read.
+    /// Lends `rendering` to the client with these headers; `None` if active readers have all
+    /// places.
     pub(crate) fn lend(
         &self,
         rendering: &Arc<Rendering>,
@@ -162,7 +162,7 @@ impl Readers {
         Some(response)
     }
 
-    /// Ends what still reads `rendering`.
+    /// Ends all readers of `rendering`.
     pub(crate) fn cut_off_readers_of(&self, rendering: &Arc<Rendering>) {
         for places in [&self.plain, &self.gzip] {
             places.lock().retain(|place| {
@@ -210,7 +210,7 @@ impl Places {
     }
 }
 
-/// The reader whose place is given away, if any.
+/// The reader that loses its place, if any.
 fn least_worth(readers: &VecDeque<Place>, now: Instant) -> Option<usize> {
     let read = |place: &Place| place.with(|reader| reader.read).unwrap_or(place.since);
     let (stalled, last_read) = readers
@@ -226,7 +226,7 @@ fn least_worth(readers: &VecDeque<Place>, now: Instant) -> Option<usize> {
 }
 
 impl Place {
-    /// Nothing if it has read to its end.
+    /// Does nothing if it has read to its end.
     fn with<R>(&self, ask: impl FnOnce(&Reader) -> R) -> Option<R> {
         let seat = self.reader.upgrade()?;
         let reader = lock(&seat);
@@ -263,7 +263,7 @@ impl Reader {
 }
 
 impl Lent {
-    /// Ready if it may take its next piece; what it gives is kept while it does.
+    /// Ready if it may take its next piece; the returned guard must be kept in the meantime.
     fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<Option<OwnedSemaphorePermit>> {
         if self.turn > 0 {
             return Poll::Ready(None);
@@ -301,7 +301,7 @@ impl http_body::Body for Lent {
                 None => Err(io::Error::other("read too slowly while others waited")),
             };
             let read = next.as_ref().map_or(0, |piece| piece.len() as u64);
-            // Nothing more comes: what it came from can go before the connection lets go of this.
+            // This is the end: the source can be dropped before the connection drops this body.
             if read == 0 || read >= self.left {
                 *seat = None;
             }

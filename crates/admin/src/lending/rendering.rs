@@ -1,4 +1,4 @@
-//! [`Rendering`]: what was made once for all who read it.
+//! [`Rendering`]: an answer that is made once for all its readers.
 
 use std::fmt;
 use std::io::{self, BufRead, BufWriter, Read, Write};
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 /// Bytes of one piece: what a connection is given at once.
 pub(super) const PIECE: usize = 16 << 10;
-/// Text that is collected before it is compressed: it is written in bits of a few bytes.
+/// Text that is collected before it is compressed, because it is written a few bytes at a time.
 const COLLECTED: usize = 64 << 10;
 
 /// A whole answer, compressed with gzip, in pieces that all readers share.
@@ -20,11 +20,11 @@ pub(crate) struct Rendering {
     pieces: Vec<Bytes>,
     /// Bytes of all pieces.
     compressed: u64,
-    /// Bytes of the text that they are.
+    /// Bytes of the uncompressed text.
     plain: u64,
 }
 
-/// Where the text of a [`Rendering`] is written to.
+/// The writer of a [`Rendering`].
 pub(crate) struct Renderer {
     encoder: BufWriter<GzEncoder<Pieces>>,
     plain: u64,
@@ -94,7 +94,7 @@ impl fmt::Write for Renderer {
     }
 }
 
-/// For those who write text as bytes.
+/// For code that writes text as bytes.
 struct Bytewise<'a>(&'a mut Renderer);
 
 impl Write for Bytewise<'_> {

@@ -1,4 +1,4 @@
-//! What needs attention, as several pages show it.
+//! Shows conditions that need attention, for several pages.
 
 use kv_core::visible;
 use maud::{Markup, html};

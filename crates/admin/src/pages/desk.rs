@@ -1,4 +1,4 @@
-//! [`Desk`]: where large pages are made.
+//! [`PageRenderer`]: renders large pages.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,15 +10,15 @@ use tokio::sync::Semaphore;
 use crate::answer::{busy, text};
 use crate::lending::{Readers, Renderer};
 
-/// Pages that are made at once: whatever is asked for, they take no more cores.
+/// Pages that are rendered at a time, so that they use a bounded number of cores.
 const AT_ONCE: usize = 1;
-/// Requests that wait for their turn.
+/// Most requests that wait for their turn.
 const WAITING: usize = 16;
-/// Pages that are being read, plainly and as browsers do, with gzip; each is in memory, compressed.
+/// Most pages being read, as plain text and with gzip; each is in memory, compressed.
 const READERS: usize = 32;
 const GZIP_READERS: usize = 128;
 
-/// Makes large pages, off the threads that serve pushes, a bounded number at a time.
+/// Renders large pages outside the threads that serve pushes, a bounded number at a time.
 pub(crate) struct Desk {
     turns: Arc<Semaphore>,
     places: Semaphore,
@@ -36,7 +36,7 @@ impl Default for Desk {
 }
 
 impl Desk {
-    /// Answers with what `write` writes.
+    /// Answers with the output of `write`.
     pub(super) async fn answer(
         &self,
         headers: &HeaderMap,
@@ -50,7 +50,7 @@ impl Desk {
             return busy("shutting down");
         };
         let made = tokio::task::spawn_blocking(move || {
-            // Until it is made, even if nobody waits for it any more.
+            // Held until it is rendered, even if the request is cancelled.
             let _turn = turn;
             let mut renderer = Renderer::new();
             write(&mut renderer).ok()?;

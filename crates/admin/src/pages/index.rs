@@ -1,4 +1,4 @@
-//! `/`: what needs attention, and what there is.
+//! `/`: conditions that need attention, and links to all pages.
 
 use std::sync::Arc;
 
@@ -65,7 +65,7 @@ pub(crate) async fn page(State(parts): State<Parts>, headers: HeaderMap) -> Resp
     )
 }
 
-/// For browsers that ask for it beside what is no page.
+/// The icon that browsers request for answers that are not pages.
 pub(crate) async fn favicon() -> Response {
     let content_type = (CONTENT_TYPE, "image/svg+xml");
     ([content_type], ICON).into_response()

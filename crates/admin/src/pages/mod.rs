@@ -1,6 +1,7 @@
 //! Pages: HTML for people, JSON for `Accept: application/json`.
 //!
-//! Small ones are made where they are asked for; those that grow with what there is, at the [`Desk`].
+//! Small ones are rendered directly; those that grow with the number of clusters or entries by the
+//! [`PageRenderer`].
 
 mod conditions;
 pub(crate) mod config;

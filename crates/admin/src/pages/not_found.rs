@@ -1,4 +1,4 @@
-//! What is not there.
+//! Answers for unknown paths.
 
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
@@ -9,7 +9,7 @@ use super::layout::html_page;
 use crate::accept::wants_html;
 use crate::answer::text;
 
-/// For paths that lead to nothing.
+/// Handler of unknown paths.
 pub(crate) async fn page(uri: Uri, headers: HeaderMap) -> Response {
     nothing(
         &headers,
@@ -17,7 +17,7 @@ pub(crate) async fn page(uri: Uri, headers: HeaderMap) -> Response {
     )
 }
 
-/// 404, with a way back for people.
+/// 404, with a link to the index.
 pub(super) fn nothing(headers: &HeaderMap, what: &str) -> Response {
     if wants_html(headers) {
         let mut response = html_page(

@@ -1,18 +1,18 @@
-//! What several pages are made of.
+//! Elements of several pages.
 
 use std::borrow::Cow;
 
 use kv_core::visible;
 use maud::{Markup, html};
 
-/// Characters of a name that is shown whole. What names what it names is as long as DNS and
-/// Kubernetes allow; a longer one is cut in the middle, since names differ at their ends.
+/// Longest name that is shown completely, in characters: as long as DNS and Kubernetes allow. A
+/// longer one is shortened in the middle, since names usually differ at their ends.
 const WHOLE_NAME: usize = 96;
 
 /// Rows of one page of a table.
 pub(super) const PAGE_ROWS: usize = 200;
 
-/// A name from outside, whole or to be opened.
+/// A name from outside: complete, or shortened and expandable.
 pub(super) fn name(name: &str) -> Markup {
     let shown = visible(name);
     if shown.is_empty() {
@@ -28,7 +28,8 @@ pub(super) fn name(name: &str) -> Markup {
     html! { details { summary title=(shown) { (start) " … " (end) } (shown) } }
 }
 
-/// A table that a narrow window scrolls: by keyboard as well, with a name for those who hear it.
+/// A table that can be scrolled in a narrow window, also by keyboard, with a name for screen
+/// readers.
 pub(super) fn scroll(label: &str, table: &Markup) -> Markup {
     html! { div.scroll role="region" aria-label=(label) tabindex="0" { (table) } }
 }
@@ -62,7 +63,7 @@ pub(super) fn pages(rows: usize, page: usize, link: impl Fn(usize) -> String) ->
     }
 }
 
-/// A link to `path` with those parameters that say something.
+/// A link to `path` with the parameters that are not empty.
 pub(super) fn link(path: &str, parameters: &[(&str, Cow<'_, str>)]) -> String {
     let mut query = url::form_urlencoded::Serializer::new(String::new());
     for (key, value) in parameters.iter().filter(|(_, value)| !value.is_empty()) {
@@ -110,7 +111,7 @@ mod tests {
                 .into_string()
                 .is_empty()
         );
-        // Beyond the end there is a way back.
+        // A page beyond the end has a link back.
         assert!(
             pages(1, usize::MAX, |page| format!("?p={page}"))
                 .into_string()

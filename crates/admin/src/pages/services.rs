@@ -30,14 +30,14 @@ pub(crate) struct Parts {
     gossip: Option<Inspector>,
     multi: Option<MultiStore<ReplicaDesc>>,
     runtime_config_files: usize,
-    /// Names and URLs, without what is secret in them.
+    /// Names and URLs, without secrets.
     downstreams: Vec<(String, String)>,
 }
 
 /// A part of the process.
 struct Service {
     component: Component,
-    /// What it is doing, if nothing is amiss.
+    /// Its state, if it has no problem.
     state: String,
     /// Where it is, or where it sends.
     address: Option<String>,

@@ -1,4 +1,4 @@
-//! YAML on a page, and how much of it is wanted.
+//! A page with YAML, and its modes.
 
 use axum::http::StatusCode;
 use axum::response::Response;

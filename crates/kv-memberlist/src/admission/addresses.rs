@@ -1,4 +1,5 @@
-//! What is known of addresses: who proved to receive there, and what waits until they have.
+//! State of addresses: which ones have proven that they receive packets, and the messages that wait
+//! for a proof.
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -10,43 +11,43 @@ use super::pace::{Bucket, Pace, Rate};
 use crate::link::{Standing, Via};
 use crate::seal::packet::Cookie;
 
-/// Addresses that something is known of at most.
+/// Most addresses that are remembered.
 const MAX_ADDRESSES: usize = 2_048;
-/// How long a proof is good for what is sent.
+/// How long a proof allows sending.
 const PROVEN_FOR: Duration = Duration::from_secs(300);
-/// How long an address that `join_members` gave is known as such; it is resolved much more often.
+/// How long an address counts as named by `join_members`; names are resolved much more often.
 const NAMED_FOR: Duration = Duration::from_secs(3600);
-/// For so long after a proof or a cookie from there, an address gets cookies, and nothing is taken
-/// from it without one. Afterwards an earlier version of this program may be there.
+/// For this long after a proof or a cookie from an address, packets to it carry cookies, and
+/// packets from it need one. After that, an earlier version of this program may run there.
 const KNOWS_COOKIES: Duration = Duration::from_secs(60);
-/// Packets without a proof that are taken from one address.
+/// Packets without a proof that are accepted from one address.
 const UNPROVEN: Rate = Rate {
     per_second: 20,
     at_once: 40,
 };
-/// How long a message waits for the proof of the address that it is for.
+/// How long a message waits for the proof of its destination.
 const HOLD_TIMEOUT: Duration = Duration::from_secs(5);
-/// Bytes of all messages that wait so.
+/// Bytes of all waiting messages.
 const MAX_HELD: usize = 4 << 20;
-/// Ports below belong to services that may trust this host.
+/// Ports below this belong to services that may trust this host.
 const FIRST_FREE_PORT: u16 = 1024;
 
 pub(super) struct Addresses {
     known: HashMap<SocketAddr, Known>,
-    /// Where members that are alive listen.
+    /// Addresses of live members.
     members: HashSet<SocketAddr>,
     held: usize,
 }
 
 struct Known {
     touched: Instant,
-    /// When it last gave back its cookie.
+    /// When it last returned its cookie.
     proven: Option<Instant>,
     /// When `join_members` last named it.
     named: Option<Instant>,
     /// When a connection from its host last brought a packet that names it.
     connected: Option<Instant>,
-    /// What it wants to be given back, and since when.
+    /// The cookie that it wants returned, and since when.
     cookie: Option<(Cookie, Instant)>,
     /// The packet that was sent to it last.
     sent: Option<Cookie>,
@@ -55,7 +56,8 @@ struct Known {
     asked: Pace,
 }
 
-/// A message to an address that is not known to receive, or that may want its cookie first.
+/// A message to an address that has not proven that it receives, or that may require its cookie
+/// first.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Held {
     pub(super) body: Vec<u8>,
@@ -84,7 +86,7 @@ impl Known {
         is_recent(self.named, NAMED_FOR)
     }
 
-    /// Whether more may be sent there than what came from there.
+    /// Whether more bytes may be sent there than arrived from there.
     fn may_be_sent_to(&self) -> bool {
         self.is_named()
             || is_recent(self.proven, PROVEN_FOR)
@@ -117,7 +119,7 @@ impl Addresses {
         self.members = members;
     }
 
-    /// The standing of an address whose packets are taken.
+    /// The standing of an address whose packets are accepted.
     pub(super) fn standing(&self, address: SocketAddr) -> Standing {
         let is_named = || self.known.get(&address).is_some_and(Known::is_named);
         if self.members.contains(&address) || is_named() {
@@ -127,7 +129,8 @@ impl Addresses {
         }
     }
 
-    /// It gave back its cookie, and maybe one of its own; what waited for that.
+    /// It returned its cookie, and maybe sent one of its own; returns the messages that waited for
+    /// this.
     pub(super) fn proven(&mut self, from: SocketAddr, offer: Option<Cookie>) -> Option<Held> {
         let known = self.at(from);
         known.proven = Some(Instant::now());
@@ -139,8 +142,8 @@ impl Addresses {
         if waits { self.take_held(from) } else { None }
     }
 
-    /// It wants its cookie back with the packet that it quotes: whether that was sent, and the
-    /// message to be sent again.
+    /// It requires its cookie with the packet that it quotes: returns whether that packet was sent,
+    /// and the message to send again.
     pub(super) fn challenged(
         &mut self,
         from: SocketAddr,
@@ -164,8 +167,8 @@ impl Addresses {
         (held.at.elapsed() < HOLD_TIMEOUT).then_some(held)
     }
 
-    /// Whether a packet that proves nothing is taken all the same: from a member of an earlier
-    /// version, which knows no cookies, if `join_members` name it or a connection came from its host.
+    /// Whether a packet without a proof is accepted anyway: from a member of an earlier version,
+    /// which does not know cookies, if `join_members` names it or a connection came from its host.
     pub(super) fn is_vouched_for(
         &mut self,
         from: SocketAddr,
@@ -186,15 +189,15 @@ impl Addresses {
             && known.unproven.take()
     }
 
-    /// Whether the address may be asked for a proof now; each is, at growing intervals.
+    /// Whether the address may be challenged now; each is, at growing intervals.
     pub(super) fn is_to_be_asked(&mut self, address: SocketAddr) -> bool {
         self.at(address).asked.is_due()
     }
 
-    /// Whether a message can be sent, and the cookie that goes with it.
+    /// Whether a message can be sent, and the cookie to send with it.
     pub(super) fn pass(&mut self, to: SocketAddr) -> (bool, Option<Cookie>) {
         let known = self.at(to);
-        // One of an earlier version, which may have come there since, would refuse it.
+        // A member of an earlier version, which may run there now, would refuse it.
         let cookie = known
             .cookie
             .filter(|(_, since)| is_recent(Some(*since), KNOWS_COOKIES));
@@ -206,7 +209,7 @@ impl Addresses {
         self.at(to).sent = Some(quote);
     }
 
-    /// Keeps a message until the address has proven itself, or wants its cookie.
+    /// Keeps a message until the address has proven itself, or requires its cookie.
     pub(super) fn hold(&mut self, to: SocketAddr, body: &[u8], via: Via, sent: bool) {
         self.take_held(to);
         if self.held + body.len() > MAX_HELD {
@@ -232,8 +235,8 @@ impl Addresses {
         }
     }
 
-    /// What is known of an address; room is made for it by whom nothing was sent to or heard from
-    /// for longest, those first that never proved anything.
+    /// The state of an address. To make room, the address without traffic for the longest time is
+    /// removed, first among those that never proved themselves.
     fn at(&mut self, address: SocketAddr) -> &mut Known {
         if self.known.len() >= MAX_ADDRESSES && !self.known.contains_key(&address) {
             let worth =

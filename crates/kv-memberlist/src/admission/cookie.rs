@@ -1,4 +1,4 @@
-//! Cookies: what only a host that receives at an address can give back from there.
+//! Cookies: only a host that receives packets at an address can return its cookie from there.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::seal::packet::{COOKIE_SIZE, Cookie};
 
-/// How long one secret makes cookies; they are taken for as long again.
+/// How long one secret is used for new cookies; they are accepted for as long again.
 const ROTATE: Duration = Duration::from_secs(600);
 
 /// Bytes of a packet that a quote covers at most.
@@ -17,7 +17,7 @@ const QUOTED: usize = 512;
 
 type Secret = [u8; 32];
 
-/// Makes cookies, and knows its own again without remembering them.
+/// Makes cookies, and recognizes its own without storing them.
 pub(super) struct Issuer {
     secret: Secret,
     previous: Secret,
@@ -39,7 +39,7 @@ impl Issuer {
         make(&self.secret, address)
     }
 
-    /// Whether this is the cookie of that address, given ten to twenty minutes ago at most.
+    /// Whether this is the cookie of that address, issued at most ten to twenty minutes ago.
     pub(super) fn has_issued(&mut self, address: SocketAddr, cookie: &Cookie) -> bool {
         self.rotate();
         [&self.secret, &self.previous]
@@ -63,7 +63,7 @@ impl Issuer {
     }
 }
 
-/// What names a packet to its sender, who alone knows all of it beforehand.
+/// Identifies a packet to its sender, the only host that knows its content beforehand.
 pub(super) fn quote(packet: &[u8]) -> Cookie {
     let start = packet.get(..QUOTED).unwrap_or(packet);
     shorten(Sha256::new().chain_update(start).finalize().as_slice())
@@ -75,7 +75,7 @@ fn secret() -> Secret {
     secret
 }
 
-/// The hash of a secret and of what always has one length; of it a part is told: a keyed hash.
+/// A keyed hash: of a secret and data of fixed length. Only part of it is sent.
 fn make(secret: &Secret, address: SocketAddr) -> Cookie {
     let ip = match address.ip() {
         IpAddr::V4(ip) => ip.to_ipv6_mapped(),
@@ -93,7 +93,7 @@ fn shorten(hash: &[u8]) -> Cookie {
     hash.first_chunk().copied().unwrap_or([0; COOKIE_SIZE])
 }
 
-/// In the same time wherever they differ.
+/// Compares in constant time.
 fn is_same(one: &Cookie, other: &Cookie) -> bool {
     let differences = one.iter().zip(other).map(|(one, other)| one ^ other);
     differences.fold(0, |all, some| all | some) == 0

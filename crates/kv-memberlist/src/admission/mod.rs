@@ -1,23 +1,24 @@
-//! Admission: whose packets are taken, in which order, and to which addresses is sent.
+//! Admission: whose packets are accepted, in which order, and to which addresses packets may be
+//! sent.
 //!
-//! With keys, a sender that can make a packet is a member, and what it says of itself is true. Without
-//! keys, any host can make a packet that names any address as its sender's: an answer to it would go
-//! to a third party, and be larger than what came. So an address proves first that its packets are
-//! its own, as in DTLS or QUIC:
+//! With keys, only members can make packets, and the sender address in them is true. Without keys,
+//! any host can make a packet with any sender address: the answer would go to a third party, and
+//! would be larger than the packet. So, as in DTLS or QUIC, an address must first prove that its
+//! packets are its own:
 //!
-//! - A packet that proves nothing is answered with a *challenge*, no larger than it: a cookie, and a
-//!   quote of the packet. Nothing is remembered of it, nothing else is done with it.
-//! - A host that did send the packet sends it again, with the cookie, and with one of its own for the
-//!   other side. From then on all packets between the two carry each other's cookies.
-//! - Before this member first sends to an address that it was only told of, it challenges it. A
-//!   member that is challenged without having sent anything *answers* with the cookie alone, and one
-//!   of its own, as many bytes as came.
-//! - Addresses that `join_members` name are sent to without a proof.
+//! - A packet without a proof is answered with a *challenge* that is not larger: a cookie, and a
+//!   quote of the packet. The packet is not stored or processed otherwise.
+//! - A host that really sent the packet sends it again, with the cookie, and with one of its own
+//!   for the other side. From then on, all packets between the two carry each other's cookies.
+//! - Before this member sends to an address that it knows only from other members, it challenges
+//!   it. A member that is challenged without having sent anything *answers* with the cookie and one
+//!   of its own, in a packet of the same size.
+//! - Addresses named by `join_members` need no proof to be sent to.
 //!
-//! Members of versions that know no cookies refuse challenges as malformed. Their packets are taken
-//! without a proof, some a second, if `join_members` name their address or if they came over a
-//! connection from the host that they name (which proves the host); not from an address that has
-//! proven itself in the last minute.
+//! Members of versions without cookies refuse challenges as malformed. Their packets are accepted
+//! without a proof, a few per second, if `join_members` names their address or if they arrived over
+//! a connection from the host that they name (which proves the host); but not from an address that
+//! has proven itself in the last minute.
 
 mod addresses;
 mod cookie;
@@ -41,19 +42,19 @@ use crate::metrics::Metrics;
 use crate::seal::packet::{Content, Cookie, Cookies, Envelope, Sealer};
 use crate::seal::refusal::Refusal;
 
-/// Addresses that are asked because members told of them.
+/// Addresses that are challenged because other members named them.
 const HEARSAY: Rate = Rate {
     per_second: 20,
     at_once: 100,
 };
 
-/// Decides on everything that arrives and that is sent.
+/// Decides about every packet that arrives or is sent.
 pub(crate) struct Admission {
     sealer: Sealer,
     refusals: Refusals,
     metrics: Metrics,
     way_out: OnceLock<WayOut>,
-    /// Lock order: the last one; nothing is sent, and nothing else is locked, while it is held.
+    /// Lock order: the last one; no packet is sent and no other lock is taken while it is held.
     state: Mutex<State>,
     queue: Queue,
 }
@@ -70,10 +71,10 @@ struct State {
     hearsay: Bucket,
 }
 
-/// What is done about a packet, besides taking it or not.
+/// The reaction to a packet, besides accepting or refusing it.
 enum Reaction {
     Nothing,
-    /// No larger than what came.
+    /// Not larger than the packet.
     Bare(Cookies, Option<Cookie>),
     Send(Held),
 }
@@ -94,13 +95,13 @@ impl Admission {
         }
     }
 
-    /// From now on packets are taken, and can be sent.
+    /// Starts accepting and sending packets.
     pub(crate) fn open(&self, link: Weak<dyn Link>, advertised: SocketAddr) {
         // Once: a link has one address.
         let _ = self.way_out.set(WayOut { link, advertised });
     }
 
-    /// The next packet, and the other end that it came from. Can be dropped while it waits.
+    /// The next packet, and the address that it came from. Cancel safe.
     pub(crate) async fn next(&self) -> Arrived {
         self.queue.next().await
     }
@@ -115,7 +116,7 @@ impl Admission {
         self.refusals.refuse(from, refusal);
     }
 
-    /// Sends a message, or keeps it until its address has proven that it receives.
+    /// Sends a message, or keeps it until its destination has proven that it receives.
     pub(crate) fn send(&self, to: SocketAddr, body: &[u8], via: Via) {
         let Some(way_out) = self.way_out.get() else {
             return;
@@ -144,28 +145,28 @@ impl Admission {
         self.put_out(to, packet, via);
     }
 
-    /// `join_members` resolve to these addresses: they may be sent to.
+    /// `join_members` resolves to these addresses: they may be sent to.
     pub(crate) fn name(&self, addresses: &[SocketAddr]) {
         self.state().addresses.name(addresses);
     }
 
-    /// Members that are alive listen at these addresses: they are served first.
+    /// Live members listen at these addresses: they are served first.
     pub(crate) fn set_members(&self, members: impl IntoIterator<Item = SocketAddr>) {
         let members = members.into_iter().collect();
         self.state().addresses.set_members(members);
     }
 
-    /// Whether every sender whose packets are taken is a member.
+    /// Whether every sender whose packets are accepted is a member.
     pub(crate) fn has_keys(&self) -> bool {
         self.sealer.has_keys()
     }
 
-    /// Whether an address is known to receive what is sent to it.
+    /// Whether an address has proven that it receives packets.
     pub(crate) fn has_proven(&self, address: SocketAddr) -> bool {
         self.sealer.has_keys() || self.state().addresses.pass(address).0
     }
 
-    /// A member tells of another one at this address: asks there, from time to time.
+    /// A member reports another one at this address: challenges it from time to time.
     pub(crate) fn hear_of(&self, address: SocketAddr) {
         let may = !self.has_proven(address) && self.state().hearsay.take();
         if may && !self.ask(address) {
@@ -225,7 +226,7 @@ impl Reception for Admission {
                 return Standing::Stranger;
             }
         };
-        // A name or an address of its own that this member was told to join.
+        // An address that this member was configured to join.
         if envelope.reply_to == way_out.advertised {
             return Standing::Stranger;
         }
@@ -278,7 +279,7 @@ impl State {
         if !self.addresses.is_vouched_for(from, connection) {
             return (Standing::Stranger, self.challenge(envelope));
         }
-        // Perhaps it knows cookies all the same.
+        // Perhaps it does know cookies.
         let reaction = if self.addresses.is_to_be_asked(from) {
             self.challenge(envelope)
         } else {
@@ -295,7 +296,7 @@ impl State {
         Reaction::Bare(cookies, Some(quote(envelope.as_received())))
     }
 
-    /// To a challenge; an answer whose cookie is wrong says nothing.
+    /// An answer to a challenge; one with a wrong cookie is ignored.
     fn react_to_bare(&mut self, envelope: &Envelope) -> Reaction {
         let (Some(quote), Some(cookie)) = (envelope.quote(), envelope.cookies.offer) else {
             return Reaction::Nothing;
@@ -304,7 +305,7 @@ impl State {
         let (is_ours, held) = self.addresses.challenged(from, &quote, cookie);
         match held {
             Some(held) => Reaction::Send(held),
-            // It will be sent again by itself, with the cookie.
+            // Gossip will send it again, with the cookie.
             None if is_ours => Reaction::Nothing,
             None => {
                 let cookies = Cookies {

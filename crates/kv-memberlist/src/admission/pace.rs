@@ -8,11 +8,11 @@ use tokio::time::Instant;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rate {
     pub(super) per_second: u32,
-    /// So many after a pause.
+    /// This many after a pause.
     pub(super) at_once: u32,
 }
 
-/// So many a second, and some at once after a pause: a bucket of tokens.
+/// This many a second, and some at once after a pause: a token bucket.
 #[derive(Debug)]
 pub(super) struct Bucket {
     per_second: f64,
@@ -31,7 +31,7 @@ impl Bucket {
         }
     }
 
-    /// Takes one, if there is one.
+    /// Takes a token, if there is one.
     pub(super) fn take(&mut self) -> bool {
         let now = Instant::now();
         let elapsed = now.duration_since(self.at).as_secs_f64();
@@ -44,12 +44,12 @@ impl Bucket {
         there
     }
 
-    /// Gives back one that was taken.
+    /// Returns a token.
     pub(super) fn give_back(&mut self) {
         self.tokens += 1.0;
     }
 
-    /// How long until one is there, at most.
+    /// Longest time until a token is available.
     pub(super) fn pause(&self) -> Duration {
         Duration::from_secs_f64(1.0 / self.per_second)
     }
@@ -73,7 +73,7 @@ impl Pace {
         }
     }
 
-    /// Whether it is time again; then it has been done.
+    /// Whether it is due; if so, counts it as done.
     pub(super) fn is_due(&mut self) -> bool {
         let now = Instant::now();
         if self.next.is_some_and(|next| now < next) {

@@ -1,4 +1,4 @@
-//! What has arrived and waits: members first, and each sender in turn.
+//! The queue of packets that have arrived: members first, and each sender in turn.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -11,33 +11,33 @@ use super::pace::{Bucket, Rate};
 use crate::link::Standing;
 use crate::seal::packet::Envelope;
 
-/// Packets of members that wait at most.
+/// Most packets of members that wait.
 const MEMBERS: Bounds = Bounds {
     packets: 1024,
     bytes: 16 << 20,
 };
-/// The same of guests: of addresses that are none of a member.
+/// The same for guests: addresses that do not belong to a member.
 const GUESTS: Bounds = Bounds {
     packets: 256,
     bytes: 1 << 20,
 };
-/// Packets of all guests. Each may cost as much as looking through all that this member holds; a
-/// joiner has two or three before it is a member.
+/// Packets of all guests. Each may cost a pass over all entries of this member; a joiner needs two
+/// or three before it is a member.
 const GUEST_RATE: Rate = Rate {
     per_second: 20,
     at_once: 100,
 };
-/// While members have something to say, a guest is heard after so many of their packets.
+/// While packets of members wait, one packet of a guest is read after this many of theirs.
 const MEMBERS_PER_GUEST: u32 = 8;
 
-/// What waits at most.
+/// Most packets that wait.
 #[derive(Debug, Clone, Copy)]
 struct Bounds {
     packets: usize,
     bytes: usize,
 }
 
-/// A packet, and the other end that it came from as the network says.
+/// A packet, and its source according to the network.
 #[derive(Debug)]
 pub(crate) struct Arrived {
     pub(crate) from: SocketAddr,
@@ -54,11 +54,11 @@ struct Lanes {
     members: Lane,
     guests: Lane,
     guest_rate: Bucket,
-    /// Packets of members since one of a guest.
+    /// Packets of members since the last one of a guest.
     in_a_row: u32,
 }
 
-/// Its senders are served in turn, so that none waits for more than one packet of each other one.
+/// Senders are served in turn, so that each waits for at most one packet of each other sender.
 struct Lane {
     by_sender: HashMap<SocketAddr, VecDeque<Arrived>>,
     turns: VecDeque<SocketAddr>,
@@ -68,7 +68,8 @@ struct Lane {
 }
 
 impl Queue {
-    /// Whether it waits now; otherwise there is no room, or another packet had to give way.
+    /// Whether it was queued without dropping any packet; otherwise it, or another packet, was
+    /// dropped.
     pub(super) fn push(&self, standing: Standing, waiting: Arrived) -> bool {
         let room = {
             let mut lanes = lock(&self.lanes);
@@ -82,7 +83,7 @@ impl Queue {
         room
     }
 
-    /// The next one. Can be dropped while it waits without losing a packet.
+    /// The next packet. Cancel safe.
     pub(super) async fn next(&self) -> Arrived {
         loop {
             let filled = self.filled.notified();
@@ -135,7 +136,7 @@ impl Lane {
         }
     }
 
-    /// The sender that has the most waiting makes room.
+    /// A packet of the sender with the most waiting packets is dropped.
     fn push(&mut self, waiting: Arrived) -> bool {
         let sender = waiting.envelope.reply_to;
         self.packets += 1;

@@ -1,4 +1,4 @@
-//! Counts what is refused, and logs some of it.
+//! Counts refused packets, and logs some of them.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use kv_core::LogThrottle;
 use crate::metrics::Metrics;
 use crate::seal::refusal::Refusal;
 
-/// Told of refused packets. Clones share what was logged last.
+/// Records refused packets. Clones share the state of the log.
 #[derive(Clone)]
 pub(crate) struct Refusals {
     metrics: Metrics,
@@ -26,8 +26,8 @@ impl Refusals {
         }
     }
 
-    /// Counts a refused packet, and logs one of each reason from time to time. `from` is the other
-    /// end as the network says it, not as the packet does.
+    /// Counts a refused packet, and logs one of each reason from time to time. `from` is the source
+    /// according to the network, not the address in the packet.
     pub(crate) fn refuse(&self, from: SocketAddr, refusal: Refusal) {
         let reason = refusal.reason();
         self.metrics.refuse(reason);

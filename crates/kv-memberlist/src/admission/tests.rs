@@ -14,7 +14,7 @@ use crate::seal::packet::MAX_PACKET;
 
 type Sent = (SocketAddr, SocketAddr, Vec<u8>);
 
-/// Carries packets only when it is told to, and shows them.
+/// Delivers packets only on request, and shows them.
 #[derive(Clone, Default)]
 struct Wires {
     admissions: Arc<Mutex<HashMap<SocketAddr, Arc<Admission>>>>,
@@ -80,7 +80,7 @@ impl Wires {
         std::mem::take(&mut self.on_their_way.lock().unwrap())
     }
 
-    /// Delivers what is on its way, and what comes of it; how many packets that were.
+    /// Delivers packets in transit and the packets that follow from them; returns their number.
     fn carry(&self) -> usize {
         let mut carried = 0;
         loop {
@@ -238,7 +238,8 @@ async fn a_member_that_starts_again_at_its_address_is_heard_again() {
         .admission
         .send(second.address, &message(b"2"), Via::SizeDecides);
     wires.carry();
-    // Its cookies were of another life: what was sent with one is lost, what follows is not.
+    // It restarted, so its old cookies are invalid: a packet sent with one is lost, later ones are
+    // not.
     assert!(second.received().is_empty());
     first
         .admission

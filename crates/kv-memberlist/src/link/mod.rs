@@ -1,4 +1,4 @@
-//! What carries packets between members.
+//! The transport of packets between members.
 
 pub(crate) mod net;
 #[cfg(feature = "testing")]
@@ -13,28 +13,28 @@ use crate::seal::refusal::Refusal;
 /// How a packet travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Via {
-    /// As a datagram if it fits into one that no router splits, else over a stream.
+    /// As a datagram if it fits into one without fragmentation, or else over a stream.
     SizeDecides,
-    /// Over a stream whatever its size: whether anyone listens there becomes known.
+    /// Always over a stream, which shows whether the address listens.
     Stream,
 }
 
 /// A packet that arrived.
 #[derive(Debug)]
 pub(crate) struct Arrival {
-    /// The other end: for a datagram its source, as it says; for a stream the connection's other
-    /// end, which is not where its sender listens.
+    /// The source: of a datagram its claimed source address; of a stream the connection's remote
+    /// address, which is not where the sender listens.
     pub from: SocketAddr,
-    /// Whether it came over a stream.
+    /// Whether it arrived over a stream.
     pub stream: bool,
     /// The sealed packet.
     pub packet: Vec<u8>,
 }
 
-/// Who sent a packet, for all that is known.
+/// What is known about the sender of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Standing {
-    /// Any host: what it sent is not taken.
+    /// Unknown: its packet is not accepted.
     Stranger,
     /// A sender that may become a member.
     Guest,
@@ -42,12 +42,12 @@ pub(crate) enum Standing {
     Member,
 }
 
-/// Takes what arrives.
+/// Receives packets that arrive.
 pub(crate) trait Reception: Send + Sync + 'static {
-    /// Takes a packet, or not; never waits.
+    /// Accepts or drops a packet; never waits.
     fn deliver(&self, arrival: Arrival) -> Standing;
 
-    /// Something arrived that is no packet.
+    /// Something arrived that is not a packet.
     fn refuse(&self, from: SocketAddr, refusal: Refusal);
 }
 
@@ -56,19 +56,19 @@ pub(crate) trait Reception: Send + Sync + 'static {
 pub(crate) struct LastError {
     pub(crate) text: String,
     pub(crate) at: Instant,
-    /// Whether the other end refused the connection: nothing listens there.
+    /// Whether the connection was refused: nothing listens there.
     pub(crate) is_refusal: bool,
 }
 
-/// Sends packets. What it cannot send at once or queue within its bounds, it drops and counts:
-/// gossip repeats itself. Dropping it closes it.
+/// Sends packets. Packets that cannot be sent at once or queued within the limits are dropped and
+/// counted: gossip repeats itself. Dropping the link closes it.
 pub(crate) trait Link: Send + Sync + 'static {
     /// Sends a sealed packet, or queues it; never waits.
     fn send(&self, to: SocketAddr, packet: Vec<u8>, via: Via);
 
-    /// Where it listens.
+    /// The address that it listens on.
     fn local_addr(&self) -> SocketAddr;
 
-    /// Why the last stream to this address failed; `None` if it did not, or none was tried.
+    /// Why the last stream to this address failed; `None` if it did not fail, or there was none.
     fn last_error(&self, to: SocketAddr) -> Option<LastError>;
 }

@@ -1,6 +1,6 @@
 //! A network in memory, with faults.
 //!
-//! Which packets are lost, delayed and overtaken follows from a seed and from what was sent before.
+//! A seed and the earlier packets determine which packets are lost, delayed and overtaken.
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -58,7 +58,7 @@ struct State {
     groups: Vec<HashSet<SocketAddr>>,
 }
 
-/// One on the network that is no member.
+/// A host on the network that is not a member.
 pub struct Stranger {
     network: SimulatedNetwork,
     hears: mpsc::UnboundedReceiver<Vec<u8>>,
@@ -68,12 +68,12 @@ pub struct Stranger {
 struct Ear(mpsc::UnboundedSender<Vec<u8>>);
 
 impl Stranger {
-    /// Sends a packet that says on its outside to be `from` an address, as a datagram can.
+    /// Sends a packet with a forged source address, as is possible with datagrams.
     pub fn send(&self, from: SocketAddr, to: SocketAddr, packet: &[u8]) {
         self.network.carry(from, to, packet);
     }
 
-    /// What has arrived.
+    /// The packets that have arrived.
     pub fn heard(&mut self) -> Vec<Vec<u8>> {
         std::iter::from_fn(|| self.hears.try_recv().ok()).collect()
     }
@@ -92,7 +92,7 @@ struct SimulatedLink {
     address: SocketAddr,
     inbox: Arc<dyn Reception>,
     network: SimulatedNetwork,
-    /// When streams were refused, of those addresses whose last one was.
+    /// When streams were refused, for addresses whose last stream was.
     refused: Mutex<HashMap<SocketAddr, Instant>>,
 }
 
@@ -124,7 +124,8 @@ impl SimulatedNetwork {
         })
     }
 
-    /// One at this address that is no member, says what it is told to, and hears what is sent there.
+    /// A host at this address that is not a member; it sends packets on request and records those
+    /// that it receives.
     pub fn stranger(&self, address: SocketAddr) -> Stranger {
         let (heard, hears) = mpsc::unbounded_channel();
         let link = self.connect(address, Arc::new(Ear(heard)));
@@ -158,7 +159,7 @@ impl SimulatedNetwork {
         lock(&self.shared.state)
     }
 
-    /// Whether a connection is refused there: it can be reached, and nothing listens.
+    /// Whether a connection is refused there: the address is reachable, but nothing listens.
     fn refuses(&self, from: SocketAddr, to: SocketAddr) -> bool {
         let state = self.lock();
         state.are_together(from, to) && !state.inboxes.contains_key(&to)
@@ -260,7 +261,7 @@ impl Drop for SimulatedLink {
     fn drop(&mut self) {
         let mut state = self.network.lock();
         let inbox = state.inboxes.get(&self.address);
-        // A member that was started meanwhile at the same address stays.
+        // A member that was started at the same address in the meantime stays.
         if inbox.is_some_and(|inbox| Arc::ptr_eq(inbox, &self.inbox)) {
             state.inboxes.remove(&self.address);
         }

@@ -1,10 +1,10 @@
-//! Where other members reach this one, and where it looks for them.
+//! The advertised address of a member, and the default port of other members.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
 use crate::config::MemberlistConfig;
 
-/// The port of members whose entry in `join_members` has none.
+/// The port of entries of `join_members` without one.
 pub(super) fn default_port(config: &MemberlistConfig, bound: SocketAddr) -> u16 {
     if config.bind_port == 0 {
         bound.port()
@@ -13,7 +13,7 @@ pub(super) fn default_port(config: &MemberlistConfig, bound: SocketAddr) -> u16 
     }
 }
 
-/// What other members are told, given where this one listens.
+/// The advertised address, given the address that this member listens on.
 pub(super) fn advertised(config: &MemberlistConfig, bound: SocketAddr) -> SocketAddr {
     let ip = match config.advertise_addr {
         Some(ip) => ip,
@@ -28,8 +28,8 @@ pub(super) fn advertised(config: &MemberlistConfig, bound: SocketAddr) -> Socket
     SocketAddr::new(ip, port)
 }
 
-/// The address this host reaches others from. Nothing is sent: connecting a UDP socket only picks
-/// the route.
+/// The address that this host uses to reach others. Nothing is sent: connecting a UDP socket only
+/// chooses the route.
 fn own_address(bound: IpAddr) -> IpAddr {
     let routed = |local: &str, documentation: &str| {
         let socket = UdpSocket::bind((local, 0)).ok()?;

@@ -6,7 +6,7 @@ use super::resolve::JoinMemberError;
 use crate::engine::memberlist::TlsSetupError;
 use crate::seal::keyring::KeyError;
 
-/// Why a member cannot start. Settings are called by their names in
+/// Why a member cannot start. Settings have their names in
 /// [`MemberlistConfig`](crate::MemberlistConfig).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

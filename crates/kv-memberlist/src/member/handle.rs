@@ -1,4 +1,4 @@
-//! A running member: the handle that keeps it running, and what shows it to admin pages.
+//! A running member: the handle that keeps it running, and its inspector for admin pages.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
@@ -12,7 +12,7 @@ use crate::phase::{Phase, Phases};
 use crate::status::{EntryInfo, History, Member, MemberState};
 use crate::view::{RawValue, View};
 
-/// What stands for a task of a member in errors.
+/// The name of a member's task in errors.
 pub(super) const TASK: &str = "a gossip task";
 
 /// A running member. Dropping it stops it at once, as if it had crashed; [`Memberlist::leave`] hands
@@ -31,7 +31,7 @@ pub struct Inspector {
     phase: watch::Receiver<Phase>,
 }
 
-/// A member whatever the type of its values.
+/// A member, independent of the type of its values.
 #[async_trait::async_trait]
 trait Inspect: Send + Sync {
     fn address(&self) -> SocketAddr;
@@ -45,7 +45,7 @@ trait Inspect: Send + Sync {
     fn close(&self);
 }
 
-/// What is shown of a member, and what it takes to leave.
+/// What can be shown of a member, and how it leaves.
 pub(super) struct Shown<V> {
     pub(super) engine: Arc<dyn Engine>,
     pub(super) view: Arc<View<V>>,
@@ -62,8 +62,8 @@ impl Memberlist {
         }
     }
 
-    /// Waits until this member has all entries of its cluster, or is alone and knows it. Waits for
-    /// ever if it has left.
+    /// Waits until this member has all entries of its cluster, or assumes that it is alone. Waits
+    /// forever if it has left.
     pub fn ready(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut phase = self.phase.clone();
         async move {
@@ -83,12 +83,13 @@ impl Memberlist {
         }
     }
 
-    /// Waits for a task to fail: a bug, or a cluster that could not be joined although it must be.
+    /// Waits for a task to fail: because of a bug, or because the cluster could not be joined
+    /// although this is required.
     pub async fn failed(&mut self) -> TaskFailed {
         self.tasks.failed().await
     }
 
-    /// Hands this member's entries over to the others, tells them that it has left, and stops. Takes
+    /// Hands this member's entries over to the others, announces that it has left, and stops. Takes
     /// `leave_timeout` at most.
     pub async fn leave(mut self) {
         self.member.leave().await;
@@ -105,7 +106,7 @@ impl Drop for Memberlist {
 }
 
 impl Inspector {
-    /// What the member waits for before it is ready; `None` if it is.
+    /// What the member is waiting for before it is ready; `None` if it is ready.
     pub fn waiting_for(&self) -> Option<String> {
         match &*self.phase.borrow() {
             Phase::Joining(waiting) => Some(waiting.clone()),
@@ -114,12 +115,12 @@ impl Inspector {
         }
     }
 
-    /// Where other members reach this one.
+    /// The advertised address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// All members that are known, by name; those that are gone until they are forgotten.
+    /// All known members, by name, including those that left or died until they are removed.
     pub async fn members(&self) -> Vec<Member> {
         match self.member.upgrade() {
             Some(member) => member.members().await,

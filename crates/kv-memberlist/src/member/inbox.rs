@@ -1,4 +1,4 @@
-//! Folds what other members publish into the view.
+//! Merges entries of other members into the view.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::phase::Phase;
 use crate::view::entry::EntryText;
 use crate::view::{Applied, View};
 
-/// What an engine is given of a member.
+/// The part of a member that an engine uses.
 pub(super) struct Inbox<V> {
     pub(super) view: Arc<View<V>>,
     pub(super) metrics: Metrics,
@@ -23,7 +23,7 @@ impl<V: Value> EntrySink for Inbox<V> {
         match self.view.apply(key, text) {
             Ok(applied) => {
                 let Applied { now, written_ms } = applied?;
-                // What a joiner is told was not written just now.
+                // Entries that a joiner receives were not written just now.
                 if let Some(written_ms) = written_ms
                     && *self.phase.borrow() == Phase::Ready
                 {

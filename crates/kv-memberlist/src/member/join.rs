@@ -1,4 +1,4 @@
-//! Joining: finding the others, and keeping contact.
+//! Joining: finding other members, and keeping contact.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,22 +12,23 @@ use super::resolve::{Resolved, Resolver};
 use crate::config::MemberlistConfig;
 use crate::engine::{CatchUp, Engine};
 
-/// Attempts after which a member that was refused by all assumes that it is the only one.
+/// Attempts after which a member whose connections were all refused assumes that it is the only
+/// one.
 const REFUSED_ATTEMPTS: u64 = 3;
 
 /// How long unanswered attempts go on before a member assumes that it is the only one.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Addresses that one attempt contacts.
+/// Addresses that one attempt contacts at most.
 const MAX_CONTACTS: usize = 16;
 
-/// Addresses, and names, that are told of at most.
+/// Addresses, and names, that a message lists at most.
 const MAX_TOLD: usize = 5;
 
-/// Time between two looks whether any member was heard.
+/// Time between two checks whether any member has answered.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// What is said of a member that has no room for this one.
+/// The problem of a member whose table has no room for this one.
 const NO_ROOM: &str = "its table of members is full, dead ones included: there is room again \
                        when members that are gone are removed, after left_ingesters_timeout";
 
@@ -38,7 +39,8 @@ struct Joiner {
     began: Instant,
 }
 
-/// Joins, then keeps contact for ever; returns only to say why this member must not go on.
+/// Joins, then keeps contact forever; returns only if this member must not continue, with the
+/// reason.
 pub(super) async fn join(
     readiness: Readiness,
     resolver: Resolver,
@@ -103,7 +105,7 @@ impl Joiner {
         Ok(())
     }
 
-    /// Resolves the names and contacts those that this member does not know.
+    /// Resolves the names and contacts the addresses that are not known as members.
     async fn contact_others(&self) -> Resolved {
         let mut resolved = self.resolver.resolve().await;
         let own = self.engine().advertised();
@@ -129,13 +131,13 @@ impl Joiner {
         tokio::time::timeout(time, heard).await.is_ok()
     }
 
-    /// Whether no other member can be expected to be there.
+    /// Whether this member can assume that there is no other one.
     fn is_alone(&self, resolved: &Resolved, attempt: u64) -> bool {
         let info = |address: &SocketAddr| self.engine().contact_info(*address);
         let refuses = |address: &SocketAddr| info(address).last_error.is_some();
-        // A name that does not resolve may be that of a cluster.
+        // A name that does not resolve may belong to a cluster.
         let refused = resolved.failed.is_empty() && resolved.addresses.iter().all(refuses);
-        // A member that has no room for this one is there, and has elections that it does not know.
+        // A member without room for this one exists, and has elections that this one does not know.
         let is_full = |address: &SocketAddr| info(address).is_full;
         let silent =
             self.began.elapsed() >= SILENCE_TIMEOUT && !resolved.addresses.iter().any(is_full);
@@ -169,8 +171,8 @@ impl Joiner {
         format!("waiting to hear from a member: {}", waiting.join(", "))
     }
 
-    /// Contacts members that this one does not know: partitions that outlast every member's memory
-    /// heal, and a member that began alone finds the others.
+    /// Contacts addresses that are not known as members, so that partitions heal even if both sides
+    /// have forgotten each other, and a member that started alone finds the others.
     async fn keep_contact(&self) -> String {
         let config = &self.config;
         let mut backoff = config.min_join_backoff;

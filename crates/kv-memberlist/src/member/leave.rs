@@ -1,4 +1,4 @@
-//! Leaving: handing over first, then telling the others.
+//! Leaving: first hands entries over, then announces that the member has left.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use crate::phase::{Phase, Phases};
 use crate::status::MemberState;
 use crate::view::View;
 
-/// Time between two looks whether all was taken over, at least.
+/// Least time between two checks whether everything was taken over.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Rounds of gossip in which the others are to learn that this member has left.
+/// Rounds of gossip for the others to learn that this member has left.
 const TOLD_WITHIN_ROUNDS: u32 = 10;
 
 /// How long leaving may take.
@@ -25,7 +25,7 @@ pub(super) struct LeaveTimeouts {
     pub(super) gossip_interval: Duration,
 }
 
-/// Hands this member's entries over to the others, and tells them that it has left.
+/// Hands this member's entries over to the others, and announces that it has left.
 pub(super) async fn leave<V: Value>(
     engine: &dyn Engine,
     view: &View<V>,
@@ -53,7 +53,7 @@ pub(super) async fn leave<V: Value>(
     );
 }
 
-/// Waits until others publish everything that this member knows, none of them leaving.
+/// Waits until other members, none of them leaving, publish everything that this member knows.
 async fn hand_over<V: Value>(engine: &dyn Engine, view: &View<V>) {
     loop {
         let members = engine.members();

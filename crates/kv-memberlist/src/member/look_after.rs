@@ -1,4 +1,5 @@
-//! What a member does all the time: see who is there, take over what no member holds, tidy.
+//! The periodic work of a member: checks members, takes over orphaned entries, drops obsolete
+//! copies.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::phase::Phases;
 use crate::status::MemberState;
 use crate::watchdog::Watchdog;
 
-/// Bounds of the time between two looks at who is there; in between it is the gossip interval.
+/// Bounds of the time between two checks of the members; within these it is the gossip interval.
 const MIN_POLL_INTERVAL: Duration = Duration::from_millis(50);
 const MAX_POLL_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -24,7 +25,7 @@ pub(super) struct LookAfter<V> {
     pub(super) sweeper: Sweeper<V>,
     pub(super) phases: Phases,
     pub(super) watchdog: Arc<Watchdog>,
-    /// Told when this process runs again after a stall.
+    /// Notified when this process runs again after a stall.
     pub(super) stalled: Arc<Notify>,
     pub(super) gossip_interval: Duration,
     /// Of this member.
@@ -32,7 +33,7 @@ pub(super) struct LookAfter<V> {
     pub(super) metrics: Metrics,
 }
 
-/// Polls who is there, sweeps and tidies.
+/// Checks the members, sweeps, and drops obsolete copies.
 pub(super) async fn look_after<V: Value>(parts: LookAfter<V>) {
     let pause = parts
         .gossip_interval
@@ -71,13 +72,13 @@ pub(super) async fn look_after<V: Value>(parts: LookAfter<V>) {
 }
 
 impl<V: Value> LookAfter<V> {
-    /// This task ran so much later than it should have.
+    /// This task ran this much later than it should have.
     fn score(&self, late: Duration) {
         let score = late.as_millis() / self.gossip_interval.as_millis().max(1);
         self.metrics.health_score.set(score.min(8) as i64);
     }
 
-    /// Sees who is there; whether a member went, so that its entries may have no publisher.
+    /// Updates the members; returns whether one is gone, so that its entries may have no publisher.
     async fn poll(&self) -> bool {
         let changes = self.engine.poll_members().await;
         let alive = self.engine.members().alive();

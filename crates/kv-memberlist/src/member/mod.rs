@@ -1,4 +1,4 @@
-//! A member: how it starts, what it does all the time, and how it leaves.
+//! A member: its start, its periodic tasks, and how it leaves.
 //!
 //! Each background task is a function, whose parameters are what it may touch: [`publish`], [`join`],
 //! [`recover`] (after a stall), and [`look_after`], which polls who is there, sweeps and tidies

@@ -3,7 +3,7 @@
 use crate::config::{MAX_NODE_NAME, MemberlistConfig};
 use crate::names::showable;
 
-/// The name that a member has with these settings; another one each time if it is to be random.
+/// The name of a member with these settings; different each time if it is randomized.
 pub(super) fn name(config: &MemberlistConfig) -> String {
     let mut name = if config.node_name.is_empty() {
         host_name()

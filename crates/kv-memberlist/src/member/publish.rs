@@ -1,4 +1,4 @@
-//! Publishes what this member wrote or took over.
+//! Publishes entries that this member wrote or took over.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use tokio::time::Instant;
 use crate::engine::Engine;
 use crate::view::View;
 
-/// Members that are told of a write at once.
+/// Members that receive a write at once.
 const TOLD_AT_ONCE: usize = 4;
 
-/// Publishes entries as they are written. A write after a quiet time is also told to some members at
-/// once, instead of with the next round: elections are rare, and urgent.
+/// Publishes entries as they are written. A write after a quiet time is also sent to some members
+/// at once, instead of with the next round: elections are rare, and urgent.
 pub(super) async fn publish<V: Value>(
     engine: Arc<dyn Engine>,
     view: Arc<View<V>>,

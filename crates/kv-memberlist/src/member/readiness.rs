@@ -8,7 +8,8 @@ use crate::engine::{CatchUp, Engine};
 use crate::phase::{Phase, Phases};
 use crate::status::MemberState;
 
-/// What changes when a member becomes ready: what it says to others, and what callers wait for.
+/// What changes when a member becomes ready: the state that it announces, and its phase, which
+/// callers wait for.
 #[derive(Clone)]
 pub(super) struct Readiness {
     pub(super) engine: Arc<dyn Engine>,
@@ -17,7 +18,7 @@ pub(super) struct Readiness {
 }
 
 impl Readiness {
-    /// This member has all entries of its cluster; `how` that came about, for the log.
+    /// This member has all entries of its cluster; `how` is the reason, for the log.
     pub(super) async fn become_ready(&self, how: &str) {
         self.engine.announce(MemberState::Active).await;
         self.phases.set(Phase::Ready);
@@ -36,7 +37,7 @@ impl Readiness {
         );
     }
 
-    /// It does not yet: it waits for this.
+    /// It is not ready yet: it is waiting for this.
     pub(super) fn wait_for(&self, what: String) {
         self.phases.set(Phase::Joining(what));
     }

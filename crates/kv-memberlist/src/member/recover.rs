@@ -1,4 +1,4 @@
-//! Catches up after this process did not run.
+//! Catches up after this process was stalled.
 
 use std::sync::Arc;
 
@@ -8,13 +8,13 @@ use super::readiness::Readiness;
 use crate::engine::CatchUp;
 use crate::status::MemberState;
 
-/// Catches up whenever `stalled` says that this process did not run for a while: a failover decided
-/// on what it knew before would be wrong.
+/// Catches up whenever `stalled` reports that this process did not run for a while: a failover
+/// decided on its old state would be wrong.
 pub(super) async fn recover(readiness: Readiness, stalled: Arc<Notify>) {
     let engine = &readiness.engine;
     loop {
         stalled.notified().await;
-        // One that still joins catches up anyway, and one that leaves need not.
+        // A joining member catches up anyway, and a leaving one need not.
         if engine.own_state() != MemberState::Active {
             continue;
         }

@@ -1,4 +1,4 @@
-//! Where other members are: addresses and DNS names of `join_members`.
+//! Resolves the addresses and DNS names of `join_members`.
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -7,10 +7,10 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::proto::rr::{Name, RData};
 
-/// How long one name may take.
+/// Timeout of one name.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Addresses that are taken from all names together.
+/// Most addresses of all names together.
 const MAX_ADDRESSES: usize = 512;
 
 /// One entry of `join_members`.
@@ -18,7 +18,7 @@ const MAX_ADDRESSES: usize = 512;
 pub(crate) enum JoinMember {
     /// An address, or a host name with A or AAAA records.
     Host { host: String, port: u16 },
-    /// A name with SRV records, which bring the ports.
+    /// A name with SRV records, which have the ports.
     Srv { name: String },
 }
 
@@ -29,11 +29,11 @@ pub(crate) enum JoinMember {
 pub struct JoinMemberError {
     /// The entry.
     pub entry: String,
-    /// What is wrong with it, and what it could be instead.
+    /// What is wrong with it, and what is expected.
     pub problem: String,
 }
 
-/// What an entry can be.
+/// The forms of an entry.
 const SHAPE: &str = "must be host:port, dns+host:port or dnssrv+name";
 
 /// Whether an entry of `join_members` has the right form; nothing is resolved.
@@ -41,7 +41,7 @@ pub fn check_join_member(entry: &str) -> Result<(), JoinMemberError> {
     JoinMember::parse(entry, 1).map(|_| ())
 }
 
-/// What names resolved to.
+/// The result of resolving names.
 #[derive(Debug, Default)]
 pub(crate) struct Resolved {
     pub(crate) addresses: Vec<SocketAddr>,
@@ -65,7 +65,7 @@ impl JoinMember {
         };
         let (host, port) = split(place).map_err(fail)?;
         Ok(if is_srv {
-            // A port is tolerated, and has no meaning: the records bring their own.
+            // A port is accepted but ignored: the records have their own.
             Self::Srv { name: host }
         } else {
             Self::Host {
@@ -98,7 +98,7 @@ fn split(place: &str) -> Result<(String, Option<u16>), String> {
     let host = match in_brackets {
         Some(host) if host.parse::<Ipv6Addr>().is_ok() => host,
         Some(_) => return Err("brackets must contain an IPv6 address".to_owned()),
-        // Letters of all scripts: a resolver may know such names.
+        // Letters of all scripts are allowed: a resolver may know such names.
         None if host
             .chars()
             .all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.')) =>
@@ -205,7 +205,7 @@ async fn lookup(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
 
 fn system_resolver() -> Option<TokioResolver> {
     let built = TokioResolver::builder_tokio().and_then(|mut builder| {
-        // The point of asking again is a new answer.
+        // Caching would prevent new answers.
         builder.options_mut().cache_size = 0;
         builder.build()
     });

@@ -202,7 +202,7 @@ impl<V: Value> Unstarted<V> {
         }
     }
 
-    /// What an engine tells of entries.
+    /// The sink of an engine's entries.
     pub(super) fn sink(&self) -> Arc<dyn EntrySink> {
         Arc::new(Inbox {
             view: Arc::clone(&self.view),

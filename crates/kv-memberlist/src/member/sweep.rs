@@ -1,4 +1,4 @@
-//! Takes over entries that no living member publishes, and withdraws copies that are not needed.
+//! Takes over entries that no live member publishes, and withdraws copies that are not needed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,25 +12,25 @@ use crate::status::MemberState;
 use crate::view::entry::fingerprint;
 use crate::view::{Holder, OwnCopy, Swept, View};
 
-/// Sweeps go on for this long after a member has gone.
+/// Sweeps continue for this long after a member is gone.
 const SWEEP_AFTER_LOSS: Duration = Duration::from_secs(3);
 
-/// Time between two sweeps when nothing happens: for what was overlooked.
+/// Time between two sweeps in a stable cluster, for anything that was missed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 
-/// A sweep looks at every copy, and stalls gossip and elections meanwhile: this many times as long it
-/// lets them go on before the next one.
+/// A sweep reads every copy and blocks gossip and elections in the meantime. The pause before the
+/// next one is this many times as long.
 pub(super) const SWEEP_SHARE: u32 = 9;
 
 /// Time between two withdrawals of what is superseded or long deleted. In between, the version from
-/// which the engine can tell what has changed stands still: a joiner that is sent a large map in many
-/// parts would have to begin again whenever it moves.
+/// which the engine can report changes does not move: whenever it moves, a joiner that receives a
+/// large map in many parts has to start again.
 pub(super) const TIDY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// An entry that the member chosen for it has not taken over in this time is taken over by all.
 const CHOSEN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// When to look for entries that no member publishes.
+/// When to search for entries that no member publishes.
 pub(super) struct Schedule {
     last: Instant,
     /// How long the last one took.
@@ -79,7 +79,7 @@ impl Schedule {
     }
 }
 
-/// Looks after copies: those of others that would have no publisher, and the own ones.
+/// Maintains copies: takes over orphans, and drops own copies that are not needed.
 pub(super) struct Sweeper<V> {
     pub(super) engine: Arc<dyn Engine>,
     pub(super) view: Arc<View<V>>,
@@ -92,13 +92,13 @@ pub(super) struct Sweeper<V> {
 }
 
 impl<V: Value> Sweeper<V> {
-    /// Takes over entries that no living member publishes and that are this member's to take
-    /// (`any_member_takes`, or it is the one that is chosen), and drops copies that others publish as
-    /// well; how many no member publishes.
+    /// Takes over entries that no live member publishes if this member is the one to do so (it is
+    /// the chosen one, or `any_member_takes`), and drops copies that others publish as well;
+    /// returns the number of orphans.
     pub(super) async fn sweep(&self, any_member_takes: bool) -> usize {
         let members = self.engine.members();
         let (holding, active) = (members.holding(), members.active());
-        // One that joins or leaves takes nothing over.
+        // A joining or leaving member takes nothing over.
         let takes_part = self.engine.own_state() == MemberState::Active;
         let keep = i64::try_from(self.keep.as_millis()).unwrap_or(i64::MAX);
         let tombstones_since = crate::clock::now_ms().saturating_sub(keep);
@@ -132,13 +132,14 @@ impl<V: Value> Sweeper<V> {
         swept.orphans
     }
 
-    /// Drops own copies that others have superseded, and tombstones that every member has seen.
+    /// Drops own copies that are superseded, and tombstones that every member has seen.
     pub(super) async fn tidy(&self) {
         let members = self.engine.members();
         let holding = members.holding();
         self.engine
             .withdraw(&mut |copies| {
-                // Half as long as tombstones: no copy from before a deletion outlasts the memory of it.
+                // Half as long as tombstones, so that no copy from before a deletion outlives the
+                // tombstone.
                 let superseded = self.view.long_superseded(self.keep / 2);
                 let (withdrawn, kept) = split(copies, superseded, |id| holding.contains(id));
                 self.view.dropped_own(&withdrawn);
@@ -146,7 +147,7 @@ impl<V: Value> Sweeper<V> {
                 withdrawn
             })
             .await;
-        // A member that is gone, and not yet forgotten, may come back with the value from before.
+        // A member that is gone but still remembered may come back with the old value.
         let age = if members.remembers_gone() {
             self.keep.max(self.keep_for_gone)
         } else {
@@ -158,7 +159,7 @@ impl<V: Value> Sweeper<V> {
     }
 }
 
-/// How many values that this member holds none of these members publishes.
+/// The number of this member's values that none of these members publishes.
 pub(super) async fn missing<V: Value>(
     engine: &dyn Engine,
     view: &View<V>,
@@ -185,8 +186,8 @@ fn holder(id: &MemberId, copies: &dyn Copies) -> Holder {
     }
 }
 
-/// The keys of these copies: first of those whose entry another member publishes as well, of those
-/// that `counts`, then of the rest.
+/// The keys of these copies: first of those whose entry another counted member (`counts`) also
+/// publishes, then of the rest.
 fn split(
     copies: &dyn Copies,
     own: Vec<OwnCopy>,
@@ -202,8 +203,8 @@ fn split(
     (keys(held), keys(kept))
 }
 
-/// Whether `own` is the member that takes over `key`: the one whose name and key hash highest. All
-/// who agree on who is active choose the same one, each key's on its own.
+/// Whether `own` is the member that takes over `key`: the one for which the hash of name and key is
+/// highest. Members that agree on the active members choose the same one for each key.
 fn is_chosen(own: &str, active: &[MemberId], key: &str) -> bool {
     let weight = |name: &str| {
         let hash = Sha256::new()

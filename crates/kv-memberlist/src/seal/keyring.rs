@@ -13,13 +13,13 @@ use sha2::{Digest, Sha256};
 pub(crate) const KEY_SIZE: usize = 32;
 /// Bytes of the id that says in a packet which key encrypted it.
 pub(crate) const KEY_ID_SIZE: usize = 4;
-/// Keys that a keyring holds at most: a change of keys needs two.
+/// Most keys of a keyring: a change of keys needs two.
 pub(crate) const MAX_KEYS: usize = 8;
-/// A file that is longer than this is no key.
+/// A longer file is not a key.
 const MAX_FILE: u64 = 1024;
 const HOW: &str = "make a key with `openssl rand -base64 32`";
 
-/// Id of a key: the same on every member, and it says nothing about the key.
+/// Id of a key: the same on every member, and it reveals nothing about the key.
 pub(crate) type KeyId = [u8; KEY_ID_SIZE];
 
 /// The keys that packets are encrypted with: the first encrypts, all decrypt. Shows ids only.
@@ -34,11 +34,11 @@ pub(crate) struct Key {
     pub(crate) bytes: [u8; KEY_SIZE],
 }
 
-/// Why there is no keyring. The number of a key counts from 1; no message holds a key.
+/// Why keys are not valid. Keys are numbered from 1; messages never contain a key.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// More keys than a keyring holds.
+    /// Too many keys.
     #[error(
         "{count} encryption keys: at most {MAX_KEYS} are allowed; remove those that are no \
          longer used for encryption by any member"
@@ -47,7 +47,7 @@ pub enum KeyError {
         /// Keys that were given.
         count: usize,
     },
-    /// Neither a key nor a file that exists.
+    /// Neither a key nor an existing file.
     #[error(
         "encryption key {number}{} is neither base64 of {KEY_SIZE} bytes nor the path of a file \
          that exists; {HOW}, or correct the path",
@@ -56,7 +56,7 @@ pub enum KeyError {
     Unusable {
         /// Which key.
         number: usize,
-        /// What was given, if it is surely a path.
+        /// The given text, if it is certainly a path.
         path: Option<String>,
     },
     /// The file of the key cannot be read.
@@ -68,10 +68,10 @@ pub enum KeyError {
         number: usize,
         /// The file.
         path: String,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// The file holds something else.
+    /// The file does not contain a key.
     #[error(
         "encryption key {number}: the file {path} contains neither base64 of {KEY_SIZE} bytes \
          nor {KEY_SIZE} bytes; {HOW} and write it to the file"
@@ -100,7 +100,8 @@ fn shown(path: &Option<String>) -> String {
 
 impl Keyring {
     /// Reads keys. Each source is base64 (standard alphabet, padded or not) of exactly 32 bytes, or
-    /// the path of a file that contains such base64 or 32 raw bytes. What is both names a file.
+    /// the path of a file that contains such base64 or 32 raw bytes. A text that could be both is a
+    /// path.
     pub fn parse(sources: &[impl AsRef<str>]) -> Result<Self, KeyError> {
         if sources.len() > MAX_KEYS {
             return Err(KeyError::TooMany {
@@ -178,7 +179,7 @@ fn read_source(number: usize, source: &str) -> Result<[u8; KEY_SIZE], KeyError> 
     })
 }
 
-/// A key that was cut off, or has a letter too many, must not end up in a log.
+/// A truncated or mistyped key must not end up in a log.
 fn is_surely_a_path(source: &str) -> bool {
     let folder = Path::new(source).parent();
     source.contains('.')

@@ -1,4 +1,4 @@
-//! The sealed packet: what a message of gossip travels in.
+//! The sealed packet, which carries a gossip message.
 //!
 //! ```text
 //! magic "kg" | format version | flags (bit 0: encrypted)
@@ -14,9 +14,9 @@
 //!
 //! Cookies and bare packets are for packets that are not encrypted: see [`crate::admission`].
 //!
-//! Numbers are little-endian. The cipher is XChaCha20-Poly1305; what stands before the encrypted
-//! part is authenticated with it. The label is inside, so that a packet of another cluster that has
-//! the same keys is known for what it is.
+//! Numbers are little-endian. The cipher is XChaCha20-Poly1305; the part before the encrypted part
+//! is authenticated with it. The label is encrypted, so that a packet of another cluster with the
+//! same keys is recognized.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Mutex;
@@ -35,7 +35,7 @@ use super::refusal::Refusal;
 pub(crate) const MAX_BODY: usize = 128 * 1024;
 /// Bytes of a packet at most.
 pub(crate) const MAX_PACKET: usize = MAX_BODY + 512;
-/// Age of an encrypted packet at most, milliseconds. Recordings of longer ago are worth nothing.
+/// Largest age of an encrypted packet, milliseconds: older recordings are useless.
 const MAX_AGE_MS: u64 = 600_000;
 /// Bytes of a label at most.
 pub(crate) const MAX_LABEL: usize = 255;
@@ -60,34 +60,34 @@ const MIN_COMPRESSED: usize = 512;
 const COMPRESSION_LEVEL: i32 = 1;
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// What an address is given, and only a host that receives there can give back.
+/// Sent to an address; only a host that receives packets there can return it.
 pub(crate) type Cookie = [u8; COOKIE_SIZE];
 
 /// The cookies of a packet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Cookies {
-    /// That which the receiver gave to the sender.
+    /// The cookie that the receiver issued to the sender.
     pub(crate) proof: Option<Cookie>,
-    /// One that the receiver shall give back.
+    /// The cookie that the receiver must return.
     pub(crate) offer: Option<Cookie>,
 }
 
-/// What a packet is to hold.
+/// The content of a packet to be made.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Content<'a> {
     Message(&'a [u8]),
-    /// Cookies alone; of a challenge also what names the packet that was not taken.
+    /// Only cookies; in a challenge, also the quote of the packet that was not accepted.
     Bare(Option<Cookie>),
 }
 
-/// A packet that is what it says, its message not yet looked at.
+/// A verified packet; its message has not been read yet.
 #[derive(Debug)]
 pub(crate) struct Envelope {
-    /// Where the sender says that it listens.
+    /// The sender's address, as it states it.
     pub(crate) reply_to: SocketAddr,
     pub(crate) cookies: Cookies,
     flags: u8,
-    /// All that was not encrypted, or is decrypted.
+    /// The unencrypted or decrypted bytes.
     text: Vec<u8>,
     /// Where in it the body begins.
     body: usize,
@@ -99,7 +99,7 @@ impl Envelope {
         self.flags & FLAG_BARE == 0
     }
 
-    /// What a bare packet is about.
+    /// The content of a packet without a message.
     pub(crate) fn quote(&self) -> Option<Cookie> {
         if self.is_message() {
             None
@@ -123,7 +123,7 @@ impl Envelope {
     }
 }
 
-/// What a packet held.
+/// The content of a packet.
 #[cfg(any(test, feature = "testing"))]
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Opened {
@@ -138,14 +138,14 @@ pub(crate) struct Sealer {
     keys: Keyring,
     label: Vec<u8>,
     verify_label: bool,
-    /// Kept, because making one takes longer than compressing a message. Each call begins a frame, so
-    /// a panic leaves nothing behind.
+    /// Reused, because creating one takes longer than compressing a message. Each call begins a new
+    /// frame, so a panic leaves no state behind.
     compressor: Option<Mutex<Compressor<'static>>>,
     decompressor: Option<Mutex<Decompressor<'static>>>,
 }
 
 impl Sealer {
-    /// Of a label longer than `MAX_LABEL` the start counts.
+    /// A label longer than `MAX_LABEL` is truncated.
     pub(crate) fn new(keys: Keyring, label: String, verify_label: bool, compress: bool) -> Self {
         let mut label = label.into_bytes();
         label.truncate(MAX_LABEL);
@@ -241,7 +241,7 @@ impl Sealer {
         }
     }
 
-    /// Writes nothing unless it makes the body smaller by a tenth.
+    /// Writes nothing unless compression saves at least a tenth.
     fn write_compressed(&self, body: &[u8], packet: &mut Vec<u8>) -> bool {
         let (Some(compressor), Ok(length)) = (&self.compressor, u32::try_from(body.len())) else {
             return false;
@@ -401,12 +401,13 @@ fn encrypt(key: &Key, nonce: [u8; NONCE_SIZE], packet: &mut Vec<u8>) {
     let tag = cipher(key).encrypt_inout_detached(&XNonce::from(nonce), header, text.into());
     match tag {
         Ok(tag) => packet.extend_from_slice(&tag),
-        // 256 GiB at once: no member accepts that, and it must not go out as it is.
+        // Only fails for 256 GiB: no member accepts that, and it must not be sent unencrypted.
         Err(_) => packet.clear(),
     }
 }
 
-/// Ports and addresses that a packet cannot be sent to, or that would multiply it.
+/// Ports and addresses that a packet cannot be sent to, or that would multiply it (broadcast,
+/// multicast).
 fn can_be_replied_to(address: SocketAddr) -> bool {
     let broadcast = matches!(address.ip(), IpAddr::V4(ip) if ip.is_broadcast());
     address.port() != 0
@@ -415,8 +416,8 @@ fn can_be_replied_to(address: SocketAddr) -> bool {
         && !broadcast
 }
 
-/// Whether these bytes are one frame of today's zstd format: decoders also accept several frames,
-/// and formats that were given up, which we need not trust.
+/// Whether these bytes are one frame of the current zstd format: decoders also accept several
+/// frames and legacy formats, which we do not want to trust.
 pub(crate) fn is_one_zstd_frame(bytes: &[u8]) -> bool {
     bytes.starts_with(&ZSTD_MAGIC)
         && zstd::zstd_safe::find_frame_compressed_size(bytes) == Ok(bytes.len())

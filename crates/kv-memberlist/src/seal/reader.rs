@@ -1,8 +1,8 @@
-//! Reads numbers and bytes that others wrote.
+//! Reads numbers and bytes from untrusted input.
 
 use std::net::{IpAddr, SocketAddr};
 
-/// Reads what others wrote; `None` where it ends too early.
+/// Reads untrusted input; `None` if it ends too early.
 pub(crate) struct Reader<'a> {
     pub(crate) rest: &'a [u8],
 }

@@ -1,4 +1,4 @@
-//! What is stored under a key, how two versions of it are joined, and its text on the wire.
+//! An entry of the view: how two versions are joined, and its text on the wire.
 
 use std::cmp::Ordering;
 use std::hash::{BuildHasher, Hash, Hasher};
@@ -10,32 +10,31 @@ use kv_core::{Codec, CodecError, Mergeable, Value};
 /// Largest text of an entry, bytes. On the wire a key and its text are counted in 16 bits.
 pub(crate) const MAX_TEXT: usize = 40_000;
 
-/// Stands for a deleted value that is the same as the value; no base64 text has it.
+/// Means that the deleted value is the same as the value; it cannot occur in base64.
 const SAME: &str = "=";
 
-/// What is stored under a key: a value, and the value that was deleted, if any was.
+/// The entry of a key: a value, and the deleted value, if any.
 ///
 /// Entries of a key are joined part by part by [`Entry::merge`], which is a join for any value type
-/// whose own merge is one. The key is absent while the value is no newer (in the values' own order)
-/// than the one that was deleted: so a deletion wins over what its writer had seen, and not over a
-/// newer value that another member wrote meanwhile.
+/// whose own merge is one. The key is absent while the value is not newer (in the values' own
+/// order) than the deleted one: so a deletion wins over the value that its writer had seen, but not
+/// over a newer value that another member wrote in the meantime.
 ///
-/// Writes that had seen the entry they replace always win over it: where the values' merge alone
-/// would not say so (a value that it holds for older), they begin a later epoch.
+/// A write always wins over the entry that its writer had seen: if the values' merge would consider
+/// the new value older, the write begins a later epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry<V> {
     /// Compared first. Zero until a write needs a later one.
     pub(crate) epoch: u64,
     /// The join of all values of the epoch.
     value: V,
-    /// The join of all of them that were deleted.
+    /// The join of all deleted values of the epoch.
     deleted: Option<V>,
-    /// When it was written, by the writer's clock, unix milliseconds. Shown to people, and no part
-    /// of what is joined.
+    /// When it was written, by the writer's clock, unix milliseconds. For display only; not joined.
     pub(crate) updated_ms: i64,
 }
 
-/// Why a text is no entry.
+/// Why a text is not a valid entry.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BadEntry {
     #[error("it is not a valid entry: fields are missing")]
@@ -59,7 +58,7 @@ impl<V: Value> Entry<V> {
         }
     }
 
-    /// What the key holds; `None` if it was deleted.
+    /// The value of the key; `None` if it was deleted.
     pub(crate) fn visible(&self) -> Option<&V> {
         let is_covered = self.deleted.as_ref().is_some_and(|deleted| {
             let mut joined = deleted.clone();
@@ -68,9 +67,9 @@ impl<V: Value> Entry<V> {
         (!is_covered).then_some(&self.value)
     }
 
-    /// The entry that stores `value`, or deletes the key, for a writer that has seen `self`: it wins
-    /// over `self`, and joins with what others write meanwhile if the values' merge agrees that it
-    /// is newer.
+    /// The entry that stores `value`, or deletes the key, for a writer that has seen `self`: it
+    /// wins over `self`, and is joined with concurrent writes of other members if the values' merge
+    /// agrees that it is newer.
     pub(crate) fn followed_by(&self, value: Option<V>, now_ms: i64) -> Self {
         let mut next = self.clone();
         next.updated_ms = now_ms;
@@ -91,7 +90,7 @@ impl<V: Value> Entry<V> {
 }
 
 impl<V: Value> Mergeable for Entry<V> {
-    /// Makes `self` the join of both; true if that changed more than the time.
+    /// Replaces `self` by the join of both; returns whether that changed more than the time.
     fn merge(&mut self, other: &Self) -> bool {
         let changed = match self.epoch.cmp(&other.epoch) {
             Ordering::Less => {
@@ -119,18 +118,18 @@ impl<V: Value> Mergeable for Entry<V> {
     }
 }
 
-/// An entry as an engine carries it: it may take the text for what it is, or translate what is in it
-/// for members that write entries in another way.
+/// An entry as an engine transports it: it may send the text unchanged, or translate it for members
+/// with another format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct EntryText {
     pub(crate) key: String,
-    /// As [`Entry::encode`] writes it.
+    /// The text of [`Entry::encode`].
     pub(crate) text: String,
     /// Whether the key has a value.
     pub(crate) is_live: bool,
 }
 
-/// An entry as members send it, and what tells two of them apart.
+/// An encoded entry, and its fingerprint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Encoded {
     pub(crate) text: String,
@@ -187,8 +186,8 @@ impl<V: Value> Entry<V> {
     }
 }
 
-/// The fingerprint of a text: equal for two texts that differ in their time only. `None` for what
-/// is no entry.
+/// The fingerprint of a text: equal for two texts that differ only in their time. `None` if it is
+/// not an entry.
 pub(crate) fn fingerprint(text: &str) -> Option<u64> {
     let (epoch, _, _, values) = parts(text)?;
     Some(hash(epoch, values))

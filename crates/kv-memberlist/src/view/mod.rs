@@ -1,4 +1,4 @@
-//! The merged view: what all members publish, folded into one map.
+//! The merged view: the entries of all members in one map.
 
 pub(crate) mod entry;
 mod slots;
@@ -20,8 +20,7 @@ pub(crate) use self::sweep::{Holder, Sweep, Swept};
 use crate::metrics::{Key, Metrics};
 use crate::status::EntryInfo;
 
-/// The view of one member. What it says changes under one lock, together with what watchers are
-/// told.
+/// The view of one member. Entries and the events for watchers change under one lock.
 pub(crate) struct View<V> {
     /// Lock order: the engine's lock first, then this one. The engine calls [`View::apply`] and the
     /// closures of [`crate::engine::Engine`] under its own lock, so nothing may call the engine
@@ -47,7 +46,7 @@ pub(crate) struct Applied {
 /// Why a compare-and-swap stored nothing.
 pub(crate) enum CasRefused {
     Aborted(Box<dyn std::error::Error + Send + Sync>),
-    /// The text of the entry would have this many bytes.
+    /// The text of the entry would be too large; its size in bytes.
     TooLarge(usize),
 }
 
@@ -71,7 +70,7 @@ impl<V: Value> View<V> {
         }
     }
 
-    /// Folds in a copy that another member publishes; if that changed the view, what it holds now.
+    /// Merges a copy that another member publishes; returns the new state if that changed the view.
     pub(crate) fn apply(&self, key: &str, text: &str) -> Result<Option<Applied>, BadEntry> {
         let mut theirs = Entry::decode(text, &*self.codec)?;
         let written_ms = (theirs.updated_ms != 0).then_some(theirs.updated_ms);
@@ -117,7 +116,8 @@ impl<V: Value> View<V> {
             .filter(|(key, _)| scope.covers(key))
             .filter_map(|(key, slot)| Some((key.clone(), slot.entry.visible()?.clone())))
             .collect();
-        // Still under the lock, so that no change falls between the snapshot and the changes.
+        // Still under the lock, so that no change is missed between the snapshot and the
+        // subscription.
         self.hub.subscribe(scope, initial)
     }
 
@@ -173,7 +173,7 @@ impl<V: Value> View<V> {
         encoded.text
     }
 
-    /// Makes the entry what its key holds, and tells watchers.
+    /// Stores the entry under its key, and notifies watchers.
     fn write_encoded(&self, slots: &mut Slots<V>, written: Written<'_, V>) {
         let key = written.key;
         if slots.write(written) {
@@ -197,20 +197,20 @@ impl<V: Value> View<V> {
         self.to_publish.notified().await;
     }
 
-    /// The entries that this member is to publish and has not yet.
+    /// The entries that this member must publish and has not published yet.
     pub(crate) fn take_dirty(&self) -> Vec<EntryText> {
         lock(&self.slots).take_dirty(&*self.codec)
     }
 
-    /// Has all entries that this member publishes published again: for an engine that begins again
-    /// with nothing.
+    /// Marks all entries of this member to be published again, for an engine that restarts empty.
     pub(crate) fn publish_all_again(&self) {
         lock(&self.slots).publish_all_again();
         self.to_publish.notify_one();
     }
 
-    /// Copies of this member that were superseded at least `grace` ago, with the fingerprint of what
-    /// superseded them; each is answered by [`View::dropped_own`] or [`View::still_superseded`].
+    /// Copies of this member that were superseded at least `grace` ago, with the fingerprint of the
+    /// newer entry; the caller must call [`View::dropped_own`] or [`View::still_superseded`] for
+    /// each.
     pub(crate) fn long_superseded(&self, grace: Duration) -> Vec<OwnCopy> {
         lock(&self.slots).long_superseded(grace)
     }
@@ -221,19 +221,19 @@ impl<V: Value> View<V> {
         self.metrics.superseded.inc_by(keys.len() as u64);
     }
 
-    /// Those of these copies that this member still publishes, and holds as they are.
+    /// Those of these copies that this member still publishes and has unchanged.
     pub(crate) fn still_own(&self, copies: Vec<OwnCopy>) -> Vec<OwnCopy> {
         let slots = lock(&self.slots);
         let is_own = |copy: &OwnCopy| slots.is_own(copy);
         copies.into_iter().filter(is_own).collect()
     }
 
-    /// Asks about these keys again after another grace period.
+    /// Returns these keys again after another grace period.
     pub(crate) fn still_superseded(&self, keys: Vec<String>) {
         lock(&self.slots).still_superseded(keys);
     }
 
-    /// Forgets tombstones of at least this age; their keys.
+    /// Removes tombstones of at least this age; returns their keys.
     pub(crate) fn expire_tombstones(&self, age: Duration) -> Vec<String> {
         let mut slots = lock(&self.slots);
         let expired = slots.expire_tombstones(age);
@@ -241,8 +241,8 @@ impl<V: Value> View<V> {
         expired
     }
 
-    /// Begins a sweep: mark what living members publish, then see what none does. The view is
-    /// locked meanwhile.
+    /// Begins a sweep: mark the copies of live members, then find entries without a publisher. The
+    /// view is locked in the meantime.
     pub(crate) fn sweep(&self) -> Sweep<'_, V> {
         Sweep::begin(lock(&self.slots), &self.metrics.adopted, &self.to_publish)
     }

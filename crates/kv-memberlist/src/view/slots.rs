@@ -1,4 +1,4 @@
-//! What the view remembers of each key, and which keys wait for what. Pure: no lock, no watchers.
+//! The state of each key, and queues of keys. Pure: no lock, no watchers.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
@@ -13,7 +13,7 @@ use crate::status::EntryInfo;
 /// All keys.
 pub(super) struct Slots<V> {
     pub(super) by_key: BTreeMap<String, Slot<V>>,
-    /// Keys whose entry is to be published.
+    /// Keys whose entry must be published.
     pub(super) dirty: BTreeSet<String>,
     /// Keys whose own copy was superseded, oldest first.
     superseded: VecDeque<Waiting>,
@@ -30,7 +30,7 @@ struct Waiting {
     key: String,
 }
 
-/// What is known of one key.
+/// The state of one key.
 pub(super) struct Slot<V> {
     pub(super) entry: Entry<V>,
     pub(super) fingerprint: u64,
@@ -41,22 +41,22 @@ pub(super) struct Slot<V> {
     changed_at: Instant,
     /// Whether the key has a value.
     pub(super) is_live: bool,
-    /// The last sweep that found a living member publishing this very entry; `None` before that.
+    /// The last sweep that found a live member publishing exactly this entry; `None` before that.
     pub(super) held_in: Option<u32>,
-    /// The last sweep that found none.
+    /// The last sweep that found no such member.
     pub(super) orphan_in: Option<u32>,
     /// The last sweep that found a member before this one publishing it.
     pub(super) redundant_in: Option<u32>,
 }
 
-/// Whose write an entry is.
+/// The origin of an entry.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Writer {
     Own,
     Other,
 }
 
-/// An entry that its key is to hold.
+/// A new entry of a key.
 pub(super) struct Written<'a, V> {
     pub(super) key: &'a str,
     pub(super) entry: Entry<V>,
@@ -64,7 +64,7 @@ pub(super) struct Written<'a, V> {
     pub(super) writer: Writer,
 }
 
-/// A copy that this member publishes, or what has superseded it.
+/// A copy that this member publishes, or the entry that has superseded it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OwnCopy {
     pub(crate) key: String,
@@ -106,7 +106,7 @@ impl<V: Value> Slots<V> {
         self.by_key.len() - self.live
     }
 
-    /// Makes this entry what its key holds; whether that changed the key's value.
+    /// Stores this entry under its key; returns whether that changed the key's value.
     pub(super) fn write(&mut self, written: Written<'_, V>) -> bool {
         if self.by_key.contains_key(written.key) {
             self.replace(written)
@@ -185,14 +185,14 @@ impl<V: Value> Slots<V> {
         changed
     }
 
-    /// The entries that this member is to publish and has not yet.
+    /// The entries that this member must publish and has not published yet.
     pub(super) fn take_dirty(&mut self, codec: &dyn Codec<V>) -> Vec<EntryText> {
         let dirty = std::mem::take(&mut self.dirty);
         dirty
             .into_iter()
             .filter_map(|key| {
                 let slot = self.by_key.get(&key)?;
-                // Superseded since: the member that did that publishes the newer one.
+                // Superseded in the meantime: another member publishes the newer entry.
                 let current = slot.own == Some(slot.fingerprint);
                 current.then(|| {
                     let text = slot.entry.encode(codec).text;
@@ -206,7 +206,7 @@ impl<V: Value> Slots<V> {
             .collect()
     }
 
-    /// Has all own copies published again.
+    /// Marks all own copies to be published again.
     pub(super) fn publish_all_again(&mut self) {
         for (key, slot) in &mut self.by_key {
             if slot.own.is_some() {
@@ -216,7 +216,7 @@ impl<V: Value> Slots<V> {
         }
     }
 
-    /// Takes out the own copies that were superseded at least `grace` ago.
+    /// Removes and returns the own copies that were superseded at least `grace` ago.
     pub(super) fn long_superseded(&mut self, grace: Duration) -> Vec<OwnCopy> {
         let mut due = Vec::new();
         for key in take_older(&mut self.superseded, grace) {
@@ -288,7 +288,7 @@ impl<V> Slot<V> {
     }
 }
 
-/// Takes out the keys that have waited for at least `age`.
+/// Removes and returns the keys that have waited for at least `age`.
 fn take_older(queue: &mut VecDeque<Waiting>, age: Duration) -> Vec<String> {
     let is_due = |waiting: &&Waiting| waiting.since.elapsed() >= age;
     let due = queue.iter().take_while(is_due).count();

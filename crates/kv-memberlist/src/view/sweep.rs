@@ -1,4 +1,4 @@
-//! A sweep: which entries no living member publishes any more, and which are published twice.
+//! A sweep finds entries that no live member publishes, and entries that are published twice.
 
 use std::sync::MutexGuard;
 
@@ -8,8 +8,8 @@ use tokio::sync::Notify;
 
 use super::slots::{OwnCopy, Slots};
 
-/// Who publishes a copy. Of members that publish the same one, as after a partition, the first in
-/// their order keeps it.
+/// The publisher of a copy. If several members publish the same entry, as after a partition, the
+/// first in their order keeps it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Holder {
     /// A member before this one.
@@ -18,16 +18,16 @@ pub(crate) enum Holder {
     Other,
 }
 
-/// What a sweep found.
+/// The result of a sweep.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Swept {
-    /// Entries that no living member publishes.
+    /// Entries that no live member publishes.
     pub(crate) orphans: usize,
     /// Entries that this member publishes, and a member before it as well.
     pub(crate) redundant: Vec<OwnCopy>,
 }
 
-/// A sweep that goes on, see [`super::View::sweep`].
+/// A sweep in progress, see [`super::View::sweep`].
 pub(crate) struct Sweep<'a, V> {
     slots: MutexGuard<'a, Slots<V>>,
     adopted: &'a Counter,
@@ -48,7 +48,7 @@ impl<'a, V: Value> Sweep<'a, V> {
         }
     }
 
-    /// A living member publishes this copy.
+    /// A live member publishes this copy.
     pub(crate) fn held(&mut self, holder: Holder, key: &str, text: &str) {
         let sweep = self.slots.sweep;
         if let Some(slot) = self.slots.by_key.get_mut(key)
@@ -61,7 +61,7 @@ impl<'a, V: Value> Sweep<'a, V> {
         }
     }
 
-    /// How many values no living member that was visited publishes.
+    /// The number of values that no visited live member publishes.
     pub(crate) fn missing(self) -> usize {
         let slots = self.slots.by_key.values();
         slots
@@ -69,10 +69,10 @@ impl<'a, V: Value> Sweep<'a, V> {
             .count()
     }
 
-    /// Ends the sweep. Those entries that no living member publishes, and for which `take` says so
-    /// (given the key, and whether the sweep before found the same), are published by this member
-    /// from now on. A tombstone that was written before `tombstones_since` (unix milliseconds, by its
-    /// writer's clock) is not: its publisher has not died, but forgotten it in time.
+    /// Ends the sweep. From now on, this member publishes the orphans for which `take` returns true
+    /// (it gets the key, and whether the previous sweep found the same orphan). A tombstone written
+    /// before `tombstones_since` (unix milliseconds, by its writer's clock) is not taken: its
+    /// publisher has not died but removed it in time.
     pub(crate) fn adopt_orphans(
         mut self,
         tombstones_since: i64,
@@ -90,7 +90,7 @@ impl<'a, V: Value> Sweep<'a, V> {
                     fingerprint: slot.fingerprint,
                 });
             }
-            // What waits to be published is no orphan.
+            // An entry that waits to be published is not an orphan.
             if slot.held_in == Some(sweep) || dirty.contains(key) {
                 continue;
             }

@@ -1,4 +1,5 @@
-//! Whether all distributors see the same: elections, members of the gossip cluster, its keys.
+//! Checks whether all distributors agree about elections, members of the gossip cluster, and its
+//! keys.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,7 +50,7 @@ pub(crate) fn elections(before: &Snapshot, now: &Snapshot, findings: &mut Findin
             "compare /distributor/ha_tracker of each; they must share one store, or mirror to each other's",
         );
     }
-    // Not known to some that are ready, for longer than news take.
+    // Clusters unknown to some ready distributors for longer than propagation takes.
     let known_before = tracked(before);
     let known = tracked(now);
     for (target, state) in now

@@ -1,10 +1,10 @@
-//! What is wrong with a fleet, or worth knowing, as texts for an operator.
+//! Problems and notes about a fleet, as texts for an operator.
 
 use serde::Serialize;
 
 use crate::snapshot::short;
 
-/// How many things of a kind are named.
+/// Most items of a list that are named.
 const NAMED: usize = 3;
 
 /// How bad a [`Finding`] is.
@@ -13,7 +13,7 @@ const NAMED: usize = 3;
 pub(crate) enum Severity {
     /// The next step is not safe.
     Stop,
-    /// It is, but this should be known before.
+    /// It is safe, but this should be known first.
     Warn,
     /// Nothing is wrong.
     Note,
@@ -34,7 +34,7 @@ pub(crate) struct Finding {
 #[derive(Default)]
 pub(super) struct Findings(pub(super) Vec<Finding>);
 
-/// Names of clusters come from senders: none of them is to write on the terminal what is not text.
+/// Names of clusters come from senders and must not control the terminal.
 pub(crate) fn clean(text: &str) -> String {
     kv_core::visible(text).into_owned()
 }

@@ -1,4 +1,4 @@
-//! Whether the secondary store is what the primary is.
+//! Checks whether the secondary store has the same entries as the primary.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use super::findings::{Findings, Severity, list_of};
 use crate::snapshot::{Comparison, Details, DistributorState};
 use crate::steps::{NEW_STORE, Step};
 
-/// A comparison that is older says nothing about now; one is made every 10 s.
+/// An older comparison is outdated; one is made every 10 s.
 const OLD: Duration = Duration::from_secs(15);
 
-/// What a distributor with a multi store says about it.
+/// Checks the status of a distributor's multi store.
 pub(crate) fn mirroring(
     target: &str,
     step: Step,
@@ -20,7 +20,7 @@ pub(crate) fn mirroring(
     findings: &mut Findings,
 ) {
     let Some(details) = &state.details else {
-        // There is no way to tell whether the secondary is complete.
+        // It is unknown whether the secondary is complete.
         let severity = match step.0 {
             2 => Severity::Stop,
             _ => Severity::Warn,
@@ -91,8 +91,8 @@ fn cannot_compare(target: &str, step: Step, error: &str, findings: &mut Findings
     );
 }
 
-/// The secondary is not what it should be. On the way there that forbids the switch to it; after the
-/// switch it only means that there is no way back.
+/// The secondary is incomplete. Before the switch to memberlist, this forbids the switch; after it,
+/// this only means that going back is not safe.
 fn behind(
     target: &str,
     step: Step,
@@ -119,7 +119,7 @@ fn rising(
     last: Option<&str>,
     findings: &mut Findings,
 ) {
-    // A counter that is lower has begun again.
+    // A counter that decreased was reset.
     let base = before
         .map(|before| before.errors)
         .filter(|errors| *errors <= state.errors)

@@ -1,7 +1,7 @@
-//! What two snapshots of a fleet mean: which step it is on, and whether the next one is safe. Pure.
+//! Judges two snapshots of a fleet: which step it is on, and whether the next one is safe. Pure.
 //!
-//! What changes by itself all the time (who is elected, which keys gossip has) counts only if both
-//! snapshots show it.
+//! Differences in data that changes all the time (elections, keys of gossip) count only if both
+//! snapshots show them.
 
 mod agreement;
 mod findings;
@@ -20,7 +20,7 @@ use mirroring::mirroring;
 use position::position;
 pub(crate) use verdict::{Place, Verdict};
 
-/// Judges `now`, `before` being an earlier snapshot of the same targets, of which there should be
+/// Judges `now`; `before` is an earlier snapshot of the same targets, whose number should be
 /// `expected`.
 pub(crate) fn judge(before: &Snapshot, now: &Snapshot, expected: Option<usize>) -> Verdict {
     let mut findings = Findings::default();
@@ -84,7 +84,7 @@ fn availability(now: &Snapshot, findings: &mut Findings) {
     }
 }
 
-/// What is worth knowing, and stops no step.
+/// Notes and warnings that do not stop a step.
 fn remarks(now: &Snapshot, place: &Place, findings: &mut Findings) {
     if now.targets.len() == 1 {
         findings.add(

@@ -1,4 +1,4 @@
-//! Which step each distributor is on, and whether they get along.
+//! Determines the step of each distributor, and whether these steps are compatible.
 
 use std::collections::BTreeMap;
 

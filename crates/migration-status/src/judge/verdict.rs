@@ -1,30 +1,30 @@
-//! What two snapshots come to.
+//! The result of judging two snapshots.
 
 use super::findings::{Finding, Severity};
 use crate::steps::Step;
 
-/// Where the fleet is.
+/// The position of the fleet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// All that answer are on one step.
+    /// All distributors that answer are on one step.
     At(Step),
-    /// Between two neighbours: a roll-out is under way, or was left.
+    /// Between two neighbouring steps: a rollout is in progress, or was not completed.
     Between(Step, Step),
     /// Anything else.
     Scattered,
 }
 
-/// What to think of the fleet.
+/// The verdict about the fleet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub(crate) place: Place,
-    /// The store to move away from, if any distributor still knows it.
+    /// The old store, if any distributor still uses it.
     pub(crate) old: Option<String>,
     /// The worst first.
     pub(crate) findings: Vec<Finding>,
     /// A step to bring all to, if they are too far apart.
     pub(crate) repair: Option<Step>,
-    /// `multi_kv_config` leads the fleet.
+    /// The fleet is controlled by `multi_kv_config`.
     pub(crate) is_overridden: bool,
 }
 
@@ -35,7 +35,7 @@ impl Verdict {
         matches!(self.place, Place::At(_)) && !self.findings.iter().any(stops)
     }
 
-    /// The step that comes next; `None` in the end, and where no step can be next.
+    /// The next step; `None` after the last one, and if there is no valid next step.
     pub(crate) fn next(&self) -> Option<Step> {
         match self.place {
             Place::At(step) if step < Step::LAST => Some(Step(step.0 + 1)),

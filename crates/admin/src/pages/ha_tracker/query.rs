@@ -1,4 +1,4 @@
-//! What is asked for.
+//! The parameters of the page.
 
 use std::borrow::Cow;
 
@@ -29,7 +29,7 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// Whether the row is asked for, in whatever state.
+    /// Whether the filters on names match the row, in any state.
     pub(super) fn names(&self, row: &Row) -> bool {
         let mut replicas =
             std::iter::once(&row.desc.replica).chain(row.others.iter().map(|other| &other.replica));
@@ -38,7 +38,7 @@ impl Wanted {
             && replicas.any(|replica| replica.contains(&self.replica))
     }
 
-    /// By tenant and cluster, unless asked for another order.
+    /// By tenant and cluster, unless another order is requested.
     pub(super) fn for_programs(self) -> Self {
         let sort = match self.sort {
             Sort::Attention => Sort::Tenant,
@@ -51,7 +51,7 @@ impl Wanted {
         self.state.is_none_or(|state| state == row.state)
     }
 
-    /// To the page with these rows.
+    /// The link to the page with these rows.
     pub(super) fn link(&self) -> String {
         let page = self.page.filter(|page| *page > 1);
         let page = page.map_or(Cow::Borrowed(""), |page| page.to_string().into());

@@ -1,4 +1,4 @@
-//! What there is to know of each cluster, and which needs attention.
+//! The rows: the state of each cluster, and which clusters need attention.
 
 use std::cmp::{Ordering, Reverse};
 
@@ -8,8 +8,8 @@ use serde::Deserialize;
 
 use crate::pages::times::rfc3339;
 
-/// A replica that was seen within so many failover timeouts counts as a standby: some send more
-/// seldom than others.
+/// A replica that was seen within this many failover timeouts counts as a standby: some send less
+/// often than others.
 const STANDBY_TIMEOUTS: i64 = 2;
 
 /// One cluster.
@@ -19,12 +19,12 @@ pub(super) struct Row {
     pub(super) cluster: String,
     /// What is stored.
     pub(super) desc: ReplicaDesc,
-    /// When the elected replica was last seen by anybody, Unix ms: here, or by whoever stored it.
+    /// When the elected replica was last seen, Unix ms: here, or by the distributor that stored it.
     pub(super) last_seen_ms: i64,
     /// The other replicas that were seen here, the next to be elected first.
     pub(super) others: Vec<Seen>,
     pub(super) update_in_ms: i64,
-    /// By what is stored.
+    /// According to the store.
     pub(super) failover_in_ms: i64,
     pub(super) state: State,
     /// Silence after which another replica is elected, ms.
@@ -38,7 +38,7 @@ pub(super) struct Seen {
     pub(super) last_seen_ms: i64,
 }
 
-/// What the rows are sorted by.
+/// The order of the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Sort {
@@ -76,8 +76,8 @@ impl Sort {
             Self::Tenant => Ordering::Equal,
             Self::Attention => {
                 let key = |row: &Row| {
-                    // Of those that are silent, the longest first; else the order of the names, so
-                    // that rows do not jump about.
+                    // Silent ones first, the longest silence first; otherwise by name, so that rows
+                    // keep their places.
                     let last = if row.state <= State::Late {
                         row.last_seen_ms
                     } else {
@@ -100,7 +100,7 @@ impl Sort {
 }
 
 impl Row {
-    /// Judges what is known of a cluster.
+    /// Derives the state of a cluster.
     pub(super) fn new(status: ClusterStatus, now_ms: i64) -> Self {
         let election = status.election;
         let seen_ms = status.elected.seen_ms.unwrap_or(0);

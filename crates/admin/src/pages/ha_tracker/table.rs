@@ -9,7 +9,7 @@ use crate::pages::parts::{self, PAGE_ROWS, pages, rows_of_page, scroll};
 use crate::pages::times::{ago, rfc3339, rough};
 use crate::routes::Page;
 
-/// `rows`: those with the names asked for, in their order and any state; `None` without a tracker.
+/// `rows`: those that match the filters on names, ordered, in any state; `None` without a tracker.
 pub(super) fn content(rows: Option<Vec<Row>>, wanted: &Wanted, now_ms: i64) -> Markup {
     let Some(rows) = rows else {
         return html! {
@@ -50,7 +50,7 @@ fn rows_text(page: usize, all: usize) -> String {
     format!("{} to {} of {all}", from + 1, (from + PAGE_ROWS).min(all))
 }
 
-/// How many clusters are how; each a link to them.
+/// The number of clusters by state, with links.
 fn summary(counts: &[(State, usize)], all: usize, wanted: &Wanted) -> Markup {
     let of = |state| {
         Wanted {
@@ -140,7 +140,8 @@ fn table(rows: &[Row], now_ms: i64) -> Markup {
     scroll(
         "Clusters",
         &html! {
-            // The roles are said again: where rows are shown as blocks, browsers forget them.
+            // The roles are set explicitly, because browsers drop them when rows are displayed as
+            // blocks.
             table.rows role="table" {
                 thead role="rowgroup" { tr role="row" {
                     @for name in ["State", "Tenant", "Cluster", "Elected replica", "Last seen", "Other replicas", "Next failover"] {

@@ -1,8 +1,8 @@
-//! What is asked for.
+//! The parameters of the page.
 
 use serde::Deserialize;
 
-/// Mimir's parameters, and a filter of ours.
+/// Mimir's parameters, and our own filter.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct Wanted {
     /// Show the value of this key.

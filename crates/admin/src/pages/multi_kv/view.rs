@@ -1,4 +1,4 @@
-//! What the page is about, at one time.
+//! The data of the page.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -7,15 +7,15 @@ use distributor_config::{MultiKvOverride, MultiSettings};
 use ha_tracker::ReplicaDesc;
 use kv_multi::{Comparison, Status};
 
-/// What differs between the stores, or why that is not known.
+/// The comparison of the stores, or why there is none.
 pub(super) type Compared = Result<Arc<Comparison<ReplicaDesc>>, String>;
 
 /// A multi store.
 pub(super) struct View<'a> {
     pub(super) configured: &'a MultiSettings,
-    /// What the runtime configuration says.
+    /// The override of the runtime configuration.
     pub(super) wanted: Option<MultiKvOverride>,
-    /// Why that is not in effect.
+    /// Why it is not in effect.
     pub(super) refused: Option<Arc<String>>,
     pub(super) status: Status,
     pub(super) compared: Compared,

@@ -1,4 +1,4 @@
-//! What arrives: datagrams, and frames on connections that others made.
+//! Incoming traffic: datagrams, and frames on connections from other hosts.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,17 +15,17 @@ use crate::metrics::Metrics;
 use crate::seal::packet::MAX_PACKET;
 use crate::seal::refusal::Refusal;
 
-/// `MAX_PACKET`, as it stands before a packet.
+/// `MAX_PACKET`, as the type of a frame's length.
 const MAX_PACKET_LENGTH: u32 = MAX_PACKET as u32;
 
 const MAX_DATAGRAM: usize = 65_535;
-/// How long a connection has to bring its first frame, or another one while it has brought none of a
-/// member.
+/// Time limit for a connection's first frame, and for each further one as long as none was a
+/// member's.
 pub(super) const FIRST_FRAME_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const INCOMING_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a frame may take that has begun.
+/// Time limit for a frame once it has begun.
 pub(super) const FRAME_TIMEOUT: Duration = Duration::from_secs(10);
-/// Pause after an error that is not about one connection, such as too many open files.
+/// Pause after an error that does not concern a single connection, such as too many open files.
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Clone)]
@@ -59,7 +59,7 @@ pub(super) async fn receive_datagrams(socket: Arc<UdpSocket>, incoming: Incoming
                 let packet = buffer.get(..size).unwrap_or_default();
                 incoming.pass_on(from, false, packet.to_vec());
             }
-            // About a datagram that was sent, or passing: nothing ends a UDP socket.
+            // The error concerns an earlier datagram, or is temporary: a UDP socket stays usable.
             Err(error) => {
                 tracing::debug!(%error, "cannot receive a gossip datagram");
                 sleep(ERROR_PAUSE).await;
@@ -92,7 +92,7 @@ pub(super) async fn accept(listener: TcpListener, places: Arc<Places>, incoming:
     }
 }
 
-/// Reads frames until the other end closes the connection, is late or sends nonsense.
+/// Reads frames until the other end closes the connection, is too slow, or sends something invalid.
 async fn receive_stream(
     mut stream: TcpStream,
     from: SocketAddr,
@@ -123,7 +123,7 @@ async fn receive_stream(
     }
 }
 
-/// Reads a frame; `None` if there is no other one.
+/// Reads a frame; `None` at the end.
 async fn read_frame(
     stream: &mut TcpStream,
     idle_timeout: Duration,
@@ -142,9 +142,10 @@ async fn read_frame(
         .map(Some)
 }
 
-/// Whether the length of a packet can begin with this byte. Nothing else that may speak to this port
-/// by mistake begins so: not the memberlist of HashiCorp (1 to 14, 244) or of dskit (1, 2), nor TLS
-/// (22) or HTTP, whose senders may also wait for an answer after less than a length.
+/// Whether the length of a packet can begin with this byte. No other protocol that may be sent to
+/// this port by mistake begins so: neither the memberlist of HashiCorp (1 to 14, 244) or of dskit
+/// (1, 2), nor TLS (22) or HTTP, whose senders may wait for an answer before they have sent 4
+/// bytes.
 fn is_of_a_length([first]: [u8; 1]) -> bool {
     u32::from_be_bytes([first, 0, 0, 0]) <= MAX_PACKET_LENGTH
 }
@@ -155,11 +156,11 @@ async fn read_rest(stream: &mut TcpStream, [first]: [u8; 1]) -> Result<Vec<u8>, 
     read.map_err(|_| Refusal::Truncated)?;
     let [second, third, fourth] = rest;
     let length = u32::from_be_bytes([first, second, third, fourth]);
-    // A member sends none that is longer.
+    // Members send no longer packets.
     if length > MAX_PACKET_LENGTH {
         return Err(Refusal::NotOurs);
     }
-    // Grows with what arrives, not with what was announced.
+    // Grows with the received bytes, not with the announced length.
     let mut packet = Vec::new();
     let read = stream.take(length.into()).read_to_end(&mut packet).await;
     match read {

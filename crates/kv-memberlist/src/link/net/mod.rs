@@ -1,10 +1,10 @@
-//! The real network: UDP for what is small, TCP for the rest, both on one port.
+//! The real network: UDP for small packets, TCP for others, both on one port.
 //!
 //! Over TCP a packet is preceded by its length, 4 bytes, the most significant first. A connection
-//! carries packets one way only: from who opened it.
+//! carries packets only from the host that opened it.
 //!
 //! `0.0.0.0` listens on all IPv4 addresses. `::` listens on all addresses of both families on
-//! Linux, so one does not give both of them.
+//! Linux, so it must not be combined with `0.0.0.0`.
 
 mod incoming;
 mod outgoing;
@@ -26,7 +26,7 @@ use incoming::{Incoming, accept, receive_datagrams};
 use outgoing::{Network, Outgoing};
 use places::{Bounds, Places};
 
-/// Connections from others. A member opens one, as many may run on a host as have a place here.
+/// Connections from other hosts. Each member opens one, and many members may run on one host.
 const MAX_INCOMING: Bounds = Bounds {
     members: 512,
     others: 64,
@@ -35,7 +35,7 @@ const MAX_INCOMING: Bounds = Bounds {
 /// Ports tried until one is free for both protocols on all addresses.
 const PORT_ATTEMPTS: usize = 16;
 
-/// Listens on these addresses. Port 0 stands for one that is free on all of them.
+/// Listens on these addresses. Port 0 means one that is free on all of them.
 pub(crate) async fn bind(
     addresses: &[IpAddr],
     port: u16,

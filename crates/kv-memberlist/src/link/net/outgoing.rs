@@ -1,4 +1,4 @@
-//! What is sent: datagrams, and frames on connections that are made when they are needed.
+//! Outgoing traffic: datagrams, and frames on connections that are opened on demand.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -20,8 +20,8 @@ use crate::link::{LastError, Link, Via};
 use crate::metrics::Metrics;
 use crate::seal::packet::MAX_PACKET;
 
-/// Bytes of a datagram at most. IPv6 guarantees that 1,280 get through unsplit, and its header and
-/// that of UDP have 48.
+/// Most bytes of a datagram. IPv6 guarantees that packets of 1,280 bytes are not fragmented; the
+/// headers of IPv6 and UDP take 48.
 pub(super) const SAFE_DATAGRAM: usize = 1200;
 /// Packets that wait for one connection.
 pub(super) const MAX_QUEUE: usize = 32;
@@ -32,10 +32,10 @@ const MAX_OUTGOING: usize = 1024;
 const MAX_FAILURES: usize = 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Shorter than what the other end waits for: the end that closes a connection knows that it is
-/// closed.
+/// Shorter than the timeout of the other end, so that the sender closes the connection and knows
+/// that it is closed.
 pub(super) const OUTGOING_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Pause after a connection could not be made.
+/// Pause after a failed attempt to connect.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 
 pub(super) struct Network {
@@ -132,12 +132,12 @@ impl Network {
     }
 }
 
-/// What is known of all outgoing connections.
+/// State of all outgoing connections.
 pub(super) struct Outgoing {
     state: Mutex<OutgoingState>,
     queued: Arc<AtomicUsize>,
-    /// The addresses that connections come from, where they are given: those that datagrams come
-    /// from, so that one rule of a firewall covers both.
+    /// Source addresses of connections, if configured: the same as for datagrams, so that one
+    /// firewall rule covers both.
     own: Vec<IpAddr>,
     metrics: Metrics,
 }
@@ -145,7 +145,7 @@ pub(super) struct Outgoing {
 #[derive(Default)]
 struct OutgoingState {
     queues: HashMap<SocketAddr, mpsc::Sender<Frame>>,
-    /// Of those addresses whose last connection failed.
+    /// Errors of addresses whose last connection failed.
     failures: HashMap<SocketAddr, Failure>,
 }
 
@@ -160,14 +160,14 @@ struct Why {
     stage: Stage,
 }
 
-/// How far a connection came that failed.
+/// The stage at which a connection failed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// The other end refused it.
+    /// It was refused.
     Refused,
-    /// It could not be made for another reason.
+    /// It could not be opened for another reason.
     Unconnected,
-    /// It broke, or what was sent was not read.
+    /// It broke, or the other end did not read.
     Connected,
 }
 
@@ -183,7 +183,7 @@ impl Why {
     }
 }
 
-/// A packet that waits, and is counted as long as it does.
+/// A waiting packet, counted while it waits.
 struct Frame {
     packet: Vec<u8>,
     queued: Arc<AtomicUsize>,
@@ -212,7 +212,7 @@ impl Outgoing {
         }
     }
 
-    /// Queues a packet, or drops it; gives a new queue, which wants a connection.
+    /// Queues a packet, or drops it; returns a queue if it is new and needs a connection.
     fn enqueue(&self, to: SocketAddr, packet: Vec<u8>) -> Option<mpsc::Receiver<Frame>> {
         let mut state = lock(&self.state);
         let full = self.queued.load(Ordering::Relaxed) + packet.len() > MAX_QUEUED_BYTES;
@@ -273,12 +273,12 @@ impl OutgoingState {
 
 /// How a connection ended.
 enum End {
-    /// Nothing was to be sent for long, or the link is gone.
+    /// It was idle for too long, or the link was dropped.
     Idle,
     Failed(Why),
 }
 
-/// The connection to one address, or what becomes one as soon as there is a packet to send.
+/// The connection to one address, opened when there is a packet to send.
 struct Connection {
     to: SocketAddr,
     queue: mpsc::Receiver<Frame>,
@@ -298,7 +298,7 @@ impl Connection {
         }
     }
 
-    /// Connects when there is something to send, and sends until it fails or nothing comes.
+    /// Connects when there is a packet, and sends until it fails or is idle.
     async fn serve(&mut self) -> End {
         let mut connected: Option<TcpStream> = None;
         loop {
@@ -323,7 +323,7 @@ impl Connection {
         }
     }
 
-    /// The next packet; meanwhile, forgets a connection that the other end closes.
+    /// The next packet; while it waits, drops the connection if the other end closes it.
     async fn next(&mut self, connected: &mut Option<TcpStream>) -> Option<Frame> {
         let deadline = Instant::now() + OUTGOING_IDLE_TIMEOUT;
         loop {
@@ -334,7 +334,7 @@ impl Connection {
             let mut byte = [0];
             tokio::select! {
                 biased;
-                // Nothing is ever answered: this is the end, an error or nonsense.
+                // There are never answers: this is the end, an error, or invalid data.
                 _ = stream.read(&mut byte) => *connected = None,
                 frame = wait => return frame.ok().flatten(),
             }
@@ -348,7 +348,7 @@ impl Connection {
         lock(&self.outgoing.state).failures.remove(&self.to);
     }
 
-    /// Ends, unless a packet has come meanwhile.
+    /// Ends, unless a packet was queued in the meantime.
     fn retire(&mut self) -> bool {
         let mut state = lock(&self.outgoing.state);
         let done = self.queue.is_empty();
@@ -358,7 +358,7 @@ impl Connection {
         done
     }
 
-    /// Drops what is queued, and remembers why.
+    /// Drops queued packets, and remembers the error.
     fn fail(&mut self, why: Why) {
         tracing::debug!(to = %self.to, error = why.text, "a gossip connection failed");
         let mut state = lock(&self.outgoing.state);

@@ -1,4 +1,4 @@
-//! Places of incoming connections: members have their own, strangers few.
+//! Slots of incoming connections: many for members, few for strangers.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -13,16 +13,16 @@ use crate::metrics::Metrics;
 /// Connections at most.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
-    /// That brought a packet of a member.
+    /// Connections that have carried a packet of a member.
     pub(super) members: usize,
     /// All others.
     pub(super) others: usize,
-    /// Of these from one host.
+    /// Those of one host.
     pub(super) per_host: usize,
 }
 
-/// Who has a place. A newcomer always gets one: that of the connection that has brought nothing of
-/// worth for longest, of its own host if that has too many.
+/// The slots in use. A new connection always gets one: if necessary, it replaces the connection
+/// that has carried no useful packet for the longest time, of the same host if that has too many.
 pub(super) struct Places {
     bounds: Bounds,
     metrics: Metrics,
@@ -31,7 +31,7 @@ pub(super) struct Places {
 
 #[derive(Default)]
 struct State {
-    /// Grows with each use of any place.
+    /// Increases with each use of any slot.
     uses: u64,
     taken: HashMap<u64, Taken>,
 }
@@ -43,7 +43,7 @@ struct Taken {
     leave: Arc<Notify>,
 }
 
-/// The place of one connection, given back with it.
+/// The slot of one connection, freed when it is dropped.
 pub(super) struct Place {
     id: u64,
     leave: Arc<Notify>,
@@ -59,7 +59,7 @@ impl Places {
         })
     }
 
-    /// Takes a place for a connection from there.
+    /// Takes a slot for a connection from this address.
     pub(super) fn enter(self: &Arc<Self>, from: IpAddr) -> Place {
         let host = host(from);
         let leave = Arc::new(Notify::new());
@@ -91,8 +91,8 @@ impl Places {
 }
 
 impl State {
-    /// Sends away, until fewer than `bound` of this kind are there, those that were of use longest ago;
-    /// how many.
+    /// Closes the least recently useful connections of this kind until there are fewer than
+    /// `bound`; returns their number.
     fn make_room(&mut self, bound: usize, kind: impl Fn(&Taken) -> bool) -> u64 {
         let mut gone = 0;
         loop {
@@ -114,12 +114,12 @@ impl State {
 }
 
 impl Place {
-    /// Waits until another connection needs the place.
+    /// Waits until another connection needs the slot.
     pub(super) async fn lost(&self) {
         self.leave.notified().await;
     }
 
-    /// The connection brought a packet of such a sender.
+    /// The connection has carried a packet of such a sender.
     pub(super) fn used(&self, standing: Standing) {
         if standing == Standing::Stranger {
             return;

@@ -32,7 +32,7 @@ struct Member {
 const MEMBERS: u8 = 8;
 const STRANGERS: u8 = 9;
 
-/// Takes everything, and lets it be looked at.
+/// Accepts everything and records it.
 struct Inbox {
     arrivals: mpsc::UnboundedSender<Arrival>,
     refusals: Refusals,
@@ -109,7 +109,7 @@ async fn until(mut condition: impl FnMut() -> bool) {
     timeout(Duration::from_secs(60), wait).await.unwrap();
 }
 
-/// An address that nobody listens on.
+/// An address without a listener.
 async fn nowhere() -> SocketAddr {
     member().await.address()
 }
@@ -280,8 +280,8 @@ async fn a_peer_that_does_not_read_takes_little_memory() {
     assert_eq!(first.metrics.queued_bytes.get(), queued * MAX_PACKET as i64);
 }
 
-// In the following three the clock is stopped only when nothing is on its way any more: a
-// stopped clock jumps to the next timeout whenever everyone waits.
+// The following three pause the clock only when no packet is in transit: a paused clock advances to
+// the next timeout whenever all tasks wait.
 
 #[tokio::test]
 async fn a_peer_that_does_not_read_is_given_up() {
@@ -388,7 +388,7 @@ async fn strangers_are_few_and_take_no_place_of_a_member() {
         }
     };
     timeout(Duration::from_secs(60), wait).await.unwrap();
-    // Whoever comes is still heard, as who was there before is.
+    // New connections still work, and so do the existing ones.
     members.push(connect(&mut second, MEMBERS).await);
     for member in &mut members {
         member.write_all(&[0, 0, 0, 1, MEMBERS]).await.unwrap();
@@ -445,7 +445,7 @@ async fn what_cannot_be_bound_is_named() {
         error.contains("choose a port that nothing listens on"),
         "{error}"
     );
-    // An address that no other test has, so that nobody has the same port for TCP.
+    // An address that no other test uses, so that no other socket has the same TCP port.
     let nobodys = IpAddr::from([127, 9, 1, 1]);
     let udp = UdpSocket::bind((nobodys, 0)).await.unwrap();
     let address = udp.local_addr().unwrap();
