@@ -135,7 +135,7 @@ async fn dead_connections_of_the_pool_cost_one_timeout() {
     );
     let log = distributor.process.log();
     assert!(log.contains("requests to a downstream fail"), "{log}");
-    wait_for("the trouble to be over", LONG, || async {
+    wait_for("the outage to be over", LONG, || async {
         let _ = push("later".to_owned()).await;
         match distributor.process.log() {
             log if log.contains("the downstream answers again") => Ok(()),

@@ -271,7 +271,7 @@ async fn wait_line(distributor: &Distributor, parts: &[&str]) {
 /// Waits until nothing is wrong with a component, by pushing what is right.
 async fn wait_over(distributor: &Distributor, component: &str) {
     wait_for(
-        &format!("the end of the trouble of {component}"),
+        &format!("the end of the outage of {component}"),
         LONG,
         || async {
             let answer = distributor

@@ -6,24 +6,29 @@ use axum::Router;
 use axum::routing::{MethodRouter, get};
 
 use crate::pages::{
-    Desk, config, ha_tracker, index, memberlist, multi_kv, not_found, runtime_config, services,
-    status,
+    PageRenderer, config, ha_tracker, index, memberlist, multi_kv, not_found, runtime_config,
+    services, status,
 };
 use crate::routes::{Page, ROUTES};
 use crate::view::Admin;
 
 /// Serves all pages, and `push` at the paths of remote write.
 pub fn router(admin: &Admin, push: &MethodRouter) -> Router {
-    let desk = Arc::new(Desk::default());
+    let renderer = Arc::new(PageRenderer::default());
     let mut router = Router::new();
     for route in &ROUTES {
-        router = router.route(route.path, handler(route.page, admin, &desk, push));
+        router = router.route(route.path, handler(route.page, admin, &renderer, push));
     }
     router.fallback(not_found::page)
 }
 
-fn handler(page: Page, admin: &Admin, desk: &Arc<Desk>, push: &MethodRouter) -> MethodRouter {
-    let desk = Arc::clone(desk);
+fn handler(
+    page: Page,
+    admin: &Admin,
+    renderer: &Arc<PageRenderer>,
+    push: &MethodRouter,
+) -> MethodRouter {
+    let renderer = Arc::clone(renderer);
     match page {
         Page::Push | Page::Write => push.clone(),
         Page::Index => get(index::page).with_state(index::Parts {
@@ -32,11 +37,11 @@ fn handler(page: Page, admin: &Admin, desk: &Arc<Desk>, push: &MethodRouter) -> 
         }),
         Page::HaTracker => get(ha_tracker::page).with_state(ha_tracker::Parts {
             tracker: admin.tracker.clone(),
-            desk,
+            renderer,
         }),
         Page::Memberlist => get(memberlist::page).with_state(memberlist::Parts {
             gossip: admin.gossip.clone(),
-            desk,
+            renderer,
         }),
         Page::MultiKv => {
             let tracker = &admin.config.distributor.ha_tracker;
@@ -57,7 +62,7 @@ fn handler(page: Page, admin: &Admin, desk: &Arc<Desk>, push: &MethodRouter) -> 
         Page::Config => get(config::page).with_state(Arc::clone(&admin.config)),
         Page::RuntimeConfig => get(runtime_config::page).with_state(runtime_config::Parts {
             limits: admin.limits.clone(),
-            desk,
+            renderer,
         }),
         Page::BuildInfo => get(status::buildinfo).with_state(admin.build),
         Page::Favicon => get(index::favicon),

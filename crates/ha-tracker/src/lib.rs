@@ -76,7 +76,7 @@ pub use failover::FailoverOutlook;
 pub use generated::ReplicaDesc;
 pub use limits::{HaLimits, TenantLimits};
 pub use status::{ClusterStatus, ReplicaStatus};
-pub use store_health::StoreTrouble;
+pub use store_health::StoreOutage;
 pub use tenant::validate_tenant;
 pub use tracker::{HaTracker, TrackerConfig, TrackerHandle};
 

@@ -23,7 +23,7 @@ use crate::limits::TenantLimits;
 use crate::metrics::TrackerMetrics;
 use crate::ready::Ready;
 use crate::status::{ClusterStatus, status};
-use crate::store_health::{StoreHealth, StoreTrouble, Troubles};
+use crate::store_health::{StoreHealth, StoreOutage, StoreOutages};
 use crate::tasks::{Admissions, Cleanup, Follow, NotAdmitted, Probe, Refresh};
 use crate::timing::Timing;
 use crate::writer::Writer;
@@ -61,7 +61,7 @@ pub struct HaTracker {
     admissions: Arc<Admissions>,
     timing: Arc<Timing>,
     health: Arc<StoreHealth>,
-    troubles: Arc<Troubles>,
+    outages: Arc<StoreOutages>,
     clock_skews: Arc<ClockSkews>,
     ready: Arc<Ready>,
     clock: Clock,
@@ -98,19 +98,19 @@ impl HaTracker {
         let shutdown = CancellationToken::new();
         let timing = Arc::new(Timing::new(limits, jitter));
         let health = Arc::new(StoreHealth::default());
-        let troubles = Arc::new(Troubles::new(store.name(), clock.clone()));
+        let outages = Arc::new(StoreOutages::new(store.name(), clock.clone()));
         let writer = Arc::new(Writer::new(
             Arc::clone(&store),
             Arc::clone(&cache),
             Arc::clone(&timing),
             Arc::clone(&health),
-            Arc::clone(&troubles),
+            Arc::clone(&outages),
             metrics.undecodable.clone(),
         ));
         let admissions = Admissions::new(
             Arc::clone(&writer),
             Arc::clone(&cache),
-            Arc::clone(&troubles),
+            Arc::clone(&outages),
             shutdown.clone(),
         );
         let tracker = Arc::new(Self {
@@ -118,7 +118,7 @@ impl HaTracker {
             admissions: Arc::new(admissions),
             timing,
             health,
-            troubles,
+            outages,
             clock_skews: Arc::new(ClockSkews::new(metrics.clock_skew.clone())),
             ready: Arc::default(),
             clock,
@@ -162,7 +162,7 @@ impl HaTracker {
             cache: Arc::clone(&self.cache),
             timing: Arc::clone(&self.timing),
             health: Arc::clone(&self.health),
-            troubles: Arc::clone(&self.troubles),
+            outages: Arc::clone(&self.outages),
             clock: self.clock.clone(),
         };
         start(refresh.run().boxed());
@@ -171,7 +171,7 @@ impl HaTracker {
             cache: Arc::clone(&self.cache),
             timing: Arc::clone(&self.timing),
             health: Arc::clone(&self.health),
-            troubles: Arc::clone(&self.troubles),
+            outages: Arc::clone(&self.outages),
             clock_skews: Arc::clone(&self.clock_skews),
         };
         start(probe.run().boxed());
@@ -347,8 +347,8 @@ impl HaTracker {
 
     /// The outage of the store, if there is one: since when it is unreachable or slow. It is over
     /// once the store has answered in time for ten seconds.
-    pub fn store_trouble(&self) -> Option<StoreTrouble> {
-        self.troubles.current()
+    pub fn store_outage(&self) -> Option<StoreOutage> {
+        self.outages.current()
     }
 
     /// Unix milliseconds by the tracker's clock.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::cache::Cache;
 use crate::election::{Candidate, Decision, ElectReason, decide};
-use crate::store_health::{SLOW_CALL, StoreHealth, Troubles};
+use crate::store_health::{SLOW_CALL, StoreHealth, StoreOutages};
 use crate::timing::Timing;
 use crate::{ReplicaDesc, desc};
 
@@ -20,7 +20,7 @@ pub(crate) struct Writer {
     cache: Arc<Cache>,
     timing: Arc<Timing>,
     health: Arc<StoreHealth>,
-    troubles: Arc<Troubles>,
+    outages: Arc<StoreOutages>,
     undecodable: Counter,
 }
 
@@ -31,7 +31,7 @@ impl Writer {
         cache: Arc<Cache>,
         timing: Arc<Timing>,
         health: Arc<StoreHealth>,
-        troubles: Arc<Troubles>,
+        outages: Arc<StoreOutages>,
         undecodable: Counter,
     ) -> Self {
         Self {
@@ -39,7 +39,7 @@ impl Writer {
             cache,
             timing,
             health,
-            troubles,
+            outages,
             undecodable,
         }
     }
@@ -112,7 +112,7 @@ impl Writer {
         let took = timer.began.elapsed();
         drop(timer);
         if took > SLOW_CALL && outcome.is_ok() {
-            self.troubles.slow(took, "took too long for a write");
+            self.outages.slow(took, "took too long for a write");
         }
         if let Err(StoreError::Decode { .. }) = &outcome {
             self.undecodable.inc();

@@ -152,43 +152,43 @@ async fn a_replica_that_falls_silent_while_the_store_is_down_is_replaced_soon_af
 }
 
 #[tokio::test(start_paused = true)]
-async fn trouble_with_the_store_is_told_from_beginning_to_end() {
+async fn an_outage_of_the_store_is_shown_from_beginning_to_end() {
     let fleet = Fleet::start(1, limits()).await;
     let tracker = &fleet.trackers[0];
     fleet.send(0, "c", "r1").await;
     fleet.advance(Duration::from_secs(5)).await;
-    assert_eq!(tracker.store_trouble(), None);
+    assert_eq!(tracker.store_outage(), None);
     fleet.faults.fail(true);
     let began = fleet.now_ms();
     fleet.advance(Duration::from_secs(60)).await;
-    let trouble = tracker.store_trouble().unwrap();
+    let outage = tracker.store_outage().unwrap();
     assert!(
-        (began..began + 6_000).contains(&trouble.since_ms),
-        "{trouble:?}"
+        (began..began + 6_000).contains(&outage.since_ms),
+        "{outage:?}"
     );
     assert!(
-        trouble.what.contains("switched off by the test"),
-        "{trouble:?}"
+        outage.what.contains("switched off by the test"),
+        "{outage:?}"
     );
     fleet.faults.fail(false);
     fleet.advance(Duration::from_secs(5)).await;
-    let still = tracker.store_trouble().unwrap();
+    let still = tracker.store_outage().unwrap();
     assert_eq!(
-        still.since_ms, trouble.since_ms,
+        still.since_ms, outage.since_ms,
         "not over at the first answer"
     );
     fleet.advance(Duration::from_secs(15)).await;
-    assert_eq!(tracker.store_trouble(), None);
+    assert_eq!(tracker.store_outage(), None);
     // A store that hangs, and one that is slow.
     fleet.faults.hang(true);
     fleet.advance(Duration::from_secs(60)).await;
-    let trouble = tracker.store_trouble().unwrap();
-    assert!(trouble.what.contains("does not answer"), "{trouble:?}");
+    let outage = tracker.store_outage().unwrap();
+    assert!(outage.what.contains("does not answer"), "{outage:?}");
     fleet.faults.hang(false);
     fleet.advance(Duration::from_secs(40)).await;
-    assert_eq!(tracker.store_trouble(), None);
+    assert_eq!(tracker.store_outage(), None);
     fleet.faults.delay(Duration::from_millis(1500));
     fleet.advance(Duration::from_secs(10)).await;
-    let trouble = tracker.store_trouble().unwrap();
-    assert!(trouble.what.contains("1.5 s"), "{trouble:?}");
+    let outage = tracker.store_outage().unwrap();
+    assert!(outage.what.contains("1.5 s"), "{outage:?}");
 }

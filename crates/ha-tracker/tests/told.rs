@@ -47,7 +47,7 @@ impl Log {
 }
 
 #[tokio::test(start_paused = true)]
-async fn trouble_with_the_store_has_one_line_at_each_end() {
+async fn an_outage_of_the_store_has_one_line_at_each_end() {
     let (log, _guard) = Log::begin();
     let fleet = Fleet::start(1, limits()).await;
     fleet.send(0, "c", "r1").await;

@@ -65,7 +65,7 @@ pub use config::{
     RESERVED_HEADERS, RateStrategy,
 };
 pub use downstream::{
-    DownstreamError, DownstreamTrouble, Downstreams, WRITTEN_EXEMPLARS, WRITTEN_HISTOGRAMS,
+    DownstreamError, DownstreamOutage, Downstreams, WRITTEN_EXEMPLARS, WRITTEN_HISTOGRAMS,
     WRITTEN_SAMPLES,
 };
 pub use expand::{Compression, message_too_large};

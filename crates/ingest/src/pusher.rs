@@ -23,7 +23,7 @@ use crate::buffers::Message;
 use crate::codec::{Codec, Content};
 use crate::config::{IngestConfig, PushLimits};
 use crate::counters::add;
-use crate::downstream::{DownstreamTrouble, Downstreams, Forward};
+use crate::downstream::{DownstreamOutage, Downstreams, Forward};
 use crate::expand::{Compression, expand};
 use crate::fleet::Fleet;
 use crate::instance::{InstanceCollector, InstanceCounters};
@@ -220,8 +220,8 @@ impl Pusher {
     }
 
     /// The downstreams that fail.
-    pub fn downstream_troubles(&self) -> Vec<DownstreamTrouble> {
-        self.downstreams.troubles()
+    pub fn downstream_outages(&self) -> Vec<DownstreamOutage> {
+        self.downstreams.outages()
     }
 
     /// Writes lines about refusals that are due; to be called every few seconds.

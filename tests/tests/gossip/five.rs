@@ -201,7 +201,7 @@ async fn one_that_slept_elects_nobody() {
     for cluster in &clusters {
         fleet.begin(cluster, 1, &[2]);
     }
-    // After its start a distributor waits before it fails over, as after trouble with its store.
+    // After its start a distributor waits before it fails over, as after an outage of its store.
     fleet.pass(scrapes_in(SILENCE_AT_MOST)).await;
     for _ in 0..2 {
         fleet.mesh.distributors[2].process.sigstop();

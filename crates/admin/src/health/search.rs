@@ -85,20 +85,20 @@ fn not_ready(readiness: &Readiness) -> Vec<Found> {
 }
 
 fn store(tracker: &HaTracker, kind: StoreKind) -> Option<Found> {
-    let trouble = tracker.store_trouble()?;
+    let outage = tracker.store_outage()?;
     let found = Found::new(
         Severity::Critical,
         Component::Store,
-        "trouble",
+        "outage",
         format!(
             "The store of the elections ({}) is failing: {}",
             kind.as_str(),
-            trouble.what
+            outage.what
         ),
         "Known clusters are not affected, but nothing fails over, and senders of new clusters \
          get 503 and retry. Check whether the store runs and can be reached from here",
     );
-    Some(found.since(trouble.since_ms).told())
+    Some(found.since(outage.since_ms).told())
 }
 
 fn clocks(tracker: &HaTracker) -> Option<Found> {
@@ -188,21 +188,21 @@ fn no_downstream() -> Found {
 }
 
 fn downstreams(pusher: &Pusher) -> impl Iterator<Item = Found> {
-    pusher.downstream_troubles().into_iter().map(|trouble| {
+    pusher.downstream_outages().into_iter().map(|outage| {
         Found::new(
             Severity::Critical,
-            Component::Downstream(trouble.name),
+            Component::Downstream(outage.name),
             "fails",
             format!(
                 "Requests to it fail ({} so far): {}",
-                trouble.failures,
-                without_end(&trouble.what)
+                outage.failures,
+                without_end(&outage.what)
             ),
             "Senders keep their samples and try again: nothing is lost until their write-ahead \
              logs are truncated, after about two hours. Check whether the downstream runs, and \
              whether its URL and credentials here (distributor.downstream) are right",
         )
-        .since(trouble.since_ms)
+        .since(outage.since_ms)
         .told()
     })
 }

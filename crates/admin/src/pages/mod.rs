@@ -5,13 +5,13 @@
 
 mod conditions;
 pub(crate) mod config;
-mod desk;
 pub(crate) mod ha_tracker;
 pub(crate) mod index;
 mod layout;
 pub(crate) mod memberlist;
 pub(crate) mod multi_kv;
 pub(crate) mod not_found;
+mod page_renderer;
 mod parts;
 mod replica_desc;
 pub(crate) mod runtime_config;
@@ -20,4 +20,4 @@ pub(crate) mod status;
 mod times;
 mod yaml;
 
-pub(crate) use desk::Desk;
+pub(crate) use page_renderer::PageRenderer;

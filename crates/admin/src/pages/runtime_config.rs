@@ -8,7 +8,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use distributor_config::TenantLimits;
 
-use super::Desk;
+use super::PageRenderer;
 use super::layout::layout;
 use super::yaml::{Parameters, YAML, yaml_page};
 use crate::accept::{wants_html, wants_json};
@@ -19,7 +19,7 @@ use crate::routes::Page;
 #[derive(Clone)]
 pub(crate) struct Parts {
     pub(crate) limits: TenantLimits,
-    pub(crate) desk: Arc<Desk>,
+    pub(crate) renderer: Arc<PageRenderer>,
 }
 
 pub(crate) async fn page(
@@ -48,5 +48,5 @@ pub(crate) async fn page(
         (YAML, Box::new(move || snapshot.render_yaml(mode)))
     };
     let write = move |page: &mut Renderer| page.write_str(&write());
-    parts.desk.answer(&headers, content_type, write).await
+    parts.renderer.answer(&headers, content_type, write).await
 }

@@ -14,7 +14,7 @@ const MAX_WAITING: usize = 4 << 20;
 /// Larger buffers than this are given back once they are written, bytes.
 const KEPT: usize = 64 << 10;
 /// Time between two attempts at a descriptor that somebody has made non-blocking.
-const AGAIN: Duration = Duration::from_millis(20);
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// Lines that were not written, of the whole process: there is one log.
 static DROPPED: AtomicU64 = AtomicU64::new(0);
@@ -125,7 +125,7 @@ fn write_all(mut bytes: &[u8], write: &mut impl FnMut(&[u8]) -> rustix::io::Resu
         match write(bytes) {
             Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
             Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => thread::sleep(AGAIN),
+            Err(Errno::AGAIN) => thread::sleep(RETRY_PAUSE),
             // A closed pipe, a full disk: there is nobody to tell.
             Err(_) => {
                 let lines = bytes.iter().filter(|byte| **byte == b'\n').count();

@@ -11,7 +11,7 @@
 //! the time in which every tracker that sees the replica refreshes its entry. A failover is delayed
 //! by at most that time, so a store that is always slow does not prevent it.
 
-mod trouble;
+mod outage;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -21,8 +21,8 @@ use tokio::time::Instant;
 use crate::atomic_time::AtomicTime;
 use crate::clock::saturating_ms;
 
-pub use trouble::StoreTrouble;
-pub(crate) use trouble::Troubles;
+pub use outage::StoreOutage;
+pub(crate) use outage::StoreOutages;
 
 /// A call that takes longer is a disturbance: other trackers' refreshes may have been as slow.
 pub(crate) const SLOW_CALL: Duration = Duration::from_secs(1);

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cache::{Cache, Capacity, Full};
 use crate::check::{Sighting, TrackerError};
 use crate::election::Candidate;
-use crate::store_health::Troubles;
+use crate::store_health::StoreOutages;
 use crate::writer::Writer;
 
 /// `None` while the call runs.
@@ -34,7 +34,7 @@ pub(crate) enum NotAdmitted {
 pub(crate) struct Admissions {
     writer: Arc<Writer>,
     cache: Arc<Cache>,
-    troubles: Arc<Troubles>,
+    outages: Arc<StoreOutages>,
     shutdown: CancellationToken,
     /// The calls that run now, by tenant and cluster. Bounded by the requests in flight.
     ///
@@ -68,13 +68,13 @@ impl Admissions {
     pub(crate) fn new(
         writer: Arc<Writer>,
         cache: Arc<Cache>,
-        troubles: Arc<Troubles>,
+        outages: Arc<StoreOutages>,
         shutdown: CancellationToken,
     ) -> Self {
         Self {
             writer,
             cache,
-            troubles,
+            outages,
             shutdown,
             pending: Mutex::default(),
         }
@@ -144,7 +144,7 @@ impl Admission {
             biased;
             () = self.all.shutdown.cancelled() => Err(TrackerError::ShuttingDown),
             written = written => written.map_err(|error| {
-                self.all.troubles.failed(&error, Duration::ZERO);
+                self.all.outages.failed(&error, Duration::ZERO);
                 TrackerError::Store(Arc::new(error))
             }),
         }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::ReplicaDesc;
 use crate::cache::Cache;
 use crate::clock_skew::ClockSkews;
-use crate::store_health::{SLOW_CALL, StoreHealth, Troubles, UNAVAILABLE_AFTER};
+use crate::store_health::{SLOW_CALL, StoreHealth, StoreOutages, UNAVAILABLE_AFTER};
 use crate::timing::Timing;
 
 /// The key of the probe; no cluster can have it, since it has no `/`.
@@ -21,7 +21,7 @@ pub(crate) struct Probe {
     pub(crate) cache: Arc<Cache>,
     pub(crate) timing: Arc<Timing>,
     pub(crate) health: Arc<StoreHealth>,
-    pub(crate) troubles: Arc<Troubles>,
+    pub(crate) outages: Arc<StoreOutages>,
     pub(crate) clock_skews: Arc<ClockSkews>,
 }
 
@@ -42,7 +42,7 @@ impl Probe {
             Ok(answer) => answer,
             Err(_) => {
                 self.health.fails();
-                self.troubles.slow(UNAVAILABLE_AFTER, "does not answer");
+                self.outages.slow(UNAVAILABLE_AFTER, "does not answer");
                 call.await
             }
         };
@@ -50,13 +50,13 @@ impl Probe {
         match answer {
             Err(error @ StoreError::Unavailable { .. }) => {
                 self.health.fails();
-                self.troubles.failed(&error, Duration::ZERO);
+                self.outages.failed(&error, Duration::ZERO);
             }
             _ => {
                 self.health.answers();
                 match began.elapsed() {
-                    took if took > SLOW_CALL => self.troubles.slow(took, "took too long to answer"),
-                    _ => self.troubles.answered(),
+                    took if took > SLOW_CALL => self.outages.slow(took, "took too long to answer"),
+                    _ => self.outages.answered(),
                 }
             }
         }

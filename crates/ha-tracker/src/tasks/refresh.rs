@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::desc;
 use crate::election::Candidate;
 use crate::failover::due_now;
-use crate::store_health::{Failovers, SLOW_CALL, StoreHealth, Troubles, UNAVAILABLE_AFTER};
+use crate::store_health::{Failovers, SLOW_CALL, StoreHealth, StoreOutages, UNAVAILABLE_AFTER};
 use crate::timing::Timing;
 use crate::writer::Writer;
 
@@ -33,7 +33,7 @@ pub(crate) struct Refresh {
     pub(crate) cache: Arc<Cache>,
     pub(crate) timing: Arc<Timing>,
     pub(crate) health: Arc<StoreHealth>,
-    pub(crate) troubles: Arc<Troubles>,
+    pub(crate) outages: Arc<StoreOutages>,
     pub(crate) clock: Clock,
 }
 
@@ -78,7 +78,7 @@ impl Refresh {
         writes.await;
         if let Some(error) = first_error.get() {
             let failed = failed.load(Ordering::Relaxed);
-            if self.troubles.failed(error, BETWEEN_FAILURES) {
+            if self.outages.failed(error, BETWEEN_FAILURES) {
                 tracing::debug!(failed, %error, "cannot update elections in the store; trying again");
             } else {
                 // One line per pass, however many clusters failed.

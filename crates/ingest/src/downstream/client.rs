@@ -17,7 +17,7 @@ use super::body::{self, Drain};
 use super::connections::Connections;
 use super::error::DownstreamError;
 use super::forward::Forward;
-use super::trouble::{DownstreamTrouble, Trouble};
+use super::outage::{DownstreamOutage, Outage};
 use crate::answer::{DownstreamAnswer, Outcome, PushAnswer, RETRY_AFTER, Rejection, Written};
 use crate::config::DownstreamConfig;
 
@@ -83,7 +83,7 @@ pub(super) struct Downstream {
     timeout: Duration,
     in_flight: Semaphore,
     metrics: DownstreamMetrics,
-    trouble: Trouble,
+    outage: Outage,
 }
 
 impl Downstream {
@@ -130,7 +130,7 @@ impl Downstream {
             timeout: config.remote_timeout,
             in_flight: Semaphore::new(max_concurrency),
             metrics,
-            trouble: Trouble::default(),
+            outage: Outage::default(),
         })
     }
 
@@ -172,15 +172,15 @@ impl Downstream {
         };
         // A refusal of the data is an answer as well.
         if answer.status().is_server_error() {
-            self.trouble.failed(&self.name, answer.message());
+            self.outage.failed(&self.name, answer.message());
         } else {
-            self.trouble.answered();
+            self.outage.answered();
         }
         answer
     }
 
-    pub(super) fn trouble(&self) -> Option<DownstreamTrouble> {
-        self.trouble.now()
+    pub(super) fn outage(&self) -> Option<DownstreamOutage> {
+        self.outage.now()
     }
 
     async fn send_once(&self, forward: &Forward<'_>) -> Result<(StatusCode, PushAnswer), String> {

@@ -9,7 +9,7 @@ mod client;
 mod connections;
 mod error;
 mod forward;
-mod trouble;
+mod outage;
 
 use futures::future::join_all;
 use prometheus_client::registry::Registry;
@@ -20,7 +20,7 @@ use client::{Downstream, DownstreamMetrics};
 pub use client::{WRITTEN_EXEMPLARS, WRITTEN_HISTOGRAMS, WRITTEN_SAMPLES};
 pub use error::DownstreamError;
 pub(crate) use forward::Forward;
-pub use trouble::DownstreamTrouble;
+pub use outage::DownstreamOutage;
 
 /// All configured downstreams.
 #[derive(Default)]
@@ -57,8 +57,8 @@ impl Downstreams {
     }
 
     /// Those that fail, in the order of the configuration.
-    pub fn troubles(&self) -> Vec<DownstreamTrouble> {
-        self.all.iter().filter_map(Downstream::trouble).collect()
+    pub fn outages(&self) -> Vec<DownstreamOutage> {
+        self.all.iter().filter_map(Downstream::outage).collect()
     }
 
     /// Sends to all at once and answers with the worst outcome.

@@ -1,7 +1,7 @@
 //! A member: its start, its periodic tasks, and how it leaves.
 //!
 //! Each background task is a function, whose parameters are what it may touch: [`publish`], [`join`],
-//! [`recover`] (after a stall), and [`look_after`], which polls who is there, sweeps and tidies
+//! [`recover`] (after a stall), and [`maintain`], which polls who is there, sweeps and tidies
 //! ([`sweep`]). None of them knows the protocol of the [`crate::engine`].
 
 mod address;
@@ -10,7 +10,7 @@ mod handle;
 mod inbox;
 mod join;
 mod leave;
-mod look_after;
+mod maintain;
 mod name;
 mod publish;
 mod readiness;

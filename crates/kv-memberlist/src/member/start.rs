@@ -14,7 +14,7 @@ use super::handle::{Memberlist, Shown, TASK};
 use super::inbox::Inbox;
 use super::join::join;
 use super::leave::LeaveTimeouts;
-use super::look_after::{LookAfter, look_after};
+use super::maintain::{Maintenance, maintain};
 use super::name::name;
 use super::publish::publish;
 use super::readiness::Readiness;
@@ -241,7 +241,7 @@ impl<V: Value> Unstarted<V> {
             keep_for_gone: config.left_ingesters_timeout,
         };
         tasks.spawn(publish(Arc::clone(&engine), Arc::clone(&view), interval));
-        tasks.spawn(look_after(LookAfter {
+        tasks.spawn(maintain(Maintenance {
             engine: Arc::clone(&engine),
             sweeper,
             phases: phases.clone(),

@@ -65,7 +65,7 @@ fn a_screen_of_a_fleet_in_order() {
 }
 
 #[test]
-fn a_screen_of_trouble() {
+fn a_screen_of_problems() {
     let mut snapshot = fleet([3, 2, 2]);
     snapshot.targets[1].1 = Err("no answer within 20s".to_owned());
     let waiting = snapshot.targets[2].1.as_mut().unwrap();

@@ -13,7 +13,7 @@ use axum::response::Response;
 use ha_tracker::{Clock, HaTracker};
 use serde::Serialize;
 
-use super::Desk;
+use super::PageRenderer;
 use super::layout::layout;
 use super::times::rfc3339;
 use crate::accept::wants_json;
@@ -26,7 +26,7 @@ use rows::Row;
 #[derive(Clone)]
 pub(crate) struct Parts {
     pub(crate) tracker: Option<Arc<HaTracker>>,
-    pub(crate) desk: Arc<Desk>,
+    pub(crate) renderer: Arc<PageRenderer>,
 }
 
 pub(crate) async fn page(
@@ -50,7 +50,7 @@ pub(crate) async fn page(
         let content = table::content(rows, &wanted, now_ms);
         page.write_str(&layout(Page::HaTracker.route().title, &content).into_string())
     };
-    parts.desk.answer(&headers, content_type, write).await
+    parts.renderer.answer(&headers, content_type, write).await
 }
 
 fn rows_of(tracker: &HaTracker, wanted: &Wanted, now_ms: i64) -> Vec<Row> {

@@ -17,7 +17,7 @@ use kv_core::visible;
 use kv_memberlist::{Inspector, RawValue};
 use maud::html;
 
-use super::Desk;
+use super::PageRenderer;
 use super::layout::{html_page, layout};
 use super::not_found::nothing;
 use crate::accept::wants_json;
@@ -31,7 +31,7 @@ use query::Wanted;
 #[derive(Clone)]
 pub(crate) struct Parts {
     pub(crate) gossip: Option<Inspector>,
-    pub(crate) desk: Arc<Desk>,
+    pub(crate) renderer: Arc<PageRenderer>,
 }
 
 pub(crate) async fn page(
@@ -74,7 +74,7 @@ pub(crate) async fn page(
         page.write_str(&layout(title, &content).into_string())
     };
     let content_type = if json { JSON } else { HTML };
-    parts.desk.answer(&headers, content_type, write).await
+    parts.renderer.answer(&headers, content_type, write).await
 }
 
 fn not_used(headers: &HeaderMap) -> Response {

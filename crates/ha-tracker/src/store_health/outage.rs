@@ -15,7 +15,7 @@ const QUIET_PERIOD: Duration = Duration::from_secs(10);
 /// The store does not answer, or not in time. Elections stay as they are, new clusters are refused,
 /// and nothing fails over.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoreTrouble {
+pub struct StoreOutage {
     /// When it began, Unix ms.
     pub since_ms: i64,
     /// What went wrong last.
@@ -24,23 +24,23 @@ pub struct StoreTrouble {
 
 /// Records failures of the store.
 #[derive(Debug)]
-pub(crate) struct Troubles {
+pub(crate) struct StoreOutages {
     /// Name of the store.
     store: &'static str,
     clock: Clock,
     /// Locked alone.
-    current: Mutex<Option<Trouble>>,
+    current: Mutex<Option<Outage>>,
 }
 
 #[derive(Debug)]
-struct Trouble {
-    shown: StoreTrouble,
+struct Outage {
+    shown: StoreOutage,
     began: Instant,
     /// It is over if there is no other failure until then.
     until: Instant,
 }
 
-impl Troubles {
+impl StoreOutages {
     pub(crate) fn new(store: &'static str, clock: Clock) -> Self {
         Self {
             store,
@@ -49,9 +49,9 @@ impl Troubles {
         }
     }
 
-    pub(crate) fn current(&self) -> Option<StoreTrouble> {
+    pub(crate) fn current(&self) -> Option<StoreOutage> {
         let current = lock(&self.current);
-        current.as_ref().map(|trouble| trouble.shown.clone())
+        current.as_ref().map(|outage| outage.shown.clone())
     }
 
     /// Records a failed call if the store is the cause; returns whether it is. `next`: time until
@@ -74,9 +74,9 @@ impl Troubles {
         let now = Instant::now();
         let until = now + QUIET_PERIOD.max(next);
         match &mut *lock(&self.current) {
-            Some(trouble) => {
-                trouble.shown.what = what;
-                trouble.until = trouble.until.max(until);
+            Some(outage) => {
+                outage.shown.what = what;
+                outage.until = outage.until.max(until);
             }
             current => {
                 tracing::warn!(
@@ -85,8 +85,8 @@ impl Troubles {
                      again"
                 );
                 let since_ms = self.clock.now_ms();
-                *current = Some(Trouble {
-                    shown: StoreTrouble { since_ms, what },
+                *current = Some(Outage {
+                    shown: StoreOutage { since_ms, what },
                     began: now,
                     until,
                 });
@@ -96,9 +96,9 @@ impl Troubles {
 
     /// The store answered in time.
     pub(crate) fn answered(&self) {
-        let ended = lock(&self.current).take_if(|trouble| trouble.until <= Instant::now());
-        if let Some(trouble) = ended {
-            let seconds = trouble.began.elapsed().as_secs();
+        let ended = lock(&self.current).take_if(|outage| outage.until <= Instant::now());
+        if let Some(outage) = ended {
+            let seconds = outage.began.elapsed().as_secs();
             tracing::info!(seconds, "the HA tracker's store answers again");
         }
     }

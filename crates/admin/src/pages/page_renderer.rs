@@ -19,13 +19,13 @@ const READERS: usize = 32;
 const GZIP_READERS: usize = 128;
 
 /// Renders large pages outside the threads that serve pushes, a bounded number at a time.
-pub(crate) struct Desk {
+pub(crate) struct PageRenderer {
     turns: Arc<Semaphore>,
     places: Semaphore,
     readers: Readers,
 }
 
-impl Default for Desk {
+impl Default for PageRenderer {
     fn default() -> Self {
         Self {
             turns: Arc::new(Semaphore::new(AT_ONCE)),
@@ -35,7 +35,7 @@ impl Default for Desk {
     }
 }
 
-impl Desk {
+impl PageRenderer {
     /// Answers with the output of `write`.
     pub(super) async fn answer(
         &self,
@@ -80,22 +80,24 @@ mod tests {
 
     #[tokio::test]
     async fn pages_are_made_one_at_a_time_and_a_bounded_number_waits() {
-        let desk = Desk::default();
+        let renderer = PageRenderer::default();
         let headers = HeaderMap::new();
         let (go_on, wait) = mpsc::channel::<()>();
-        let first = desk.answer(&headers, "text/plain", move |page| {
+        let first = renderer.answer(&headers, "text/plain", move |page| {
             wait.recv().unwrap();
             page.write_str("first")
         });
         let mut first = Box::pin(first);
         assert!(first.as_mut().now_or_never().is_none());
         let mut waiting: Vec<_> = (0..WAITING)
-            .map(|_| Box::pin(desk.answer(&headers, "text/plain", |page| page.write_str("next"))))
+            .map(|_| {
+                Box::pin(renderer.answer(&headers, "text/plain", |page| page.write_str("next")))
+            })
             .collect();
         for next in &mut waiting {
             assert!(next.as_mut().now_or_never().is_none());
         }
-        let refused = desk.answer(&headers, "text/plain", |_| Ok(())).await;
+        let refused = renderer.answer(&headers, "text/plain", |_| Ok(())).await;
         assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert!(refused.headers().contains_key(RETRY_AFTER));
         go_on.send(()).unwrap();
@@ -107,9 +109,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn pages_that_are_not_read_are_bounded() {
-        let desk = Desk::default();
+        let renderer = PageRenderer::default();
         let headers = HeaderMap::new();
-        let page = || desk.answer(&headers, "text/plain", |page| page.write_str("x"));
+        let page = || renderer.answer(&headers, "text/plain", |page| page.write_str("x"));
         let mut unread = Vec::new();
         for _ in 0..READERS {
             unread.push(page().await);

@@ -13,7 +13,7 @@ const CALM: Duration = Duration::from_secs(10);
 
 /// Requests to a downstream fail in a way that its senders are told to try again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DownstreamTrouble {
+pub struct DownstreamOutage {
     /// The downstream's name.
     pub name: String,
     /// When it began, Unix ms.
@@ -26,7 +26,7 @@ pub struct DownstreamTrouble {
 
 /// Of one downstream.
 #[derive(Debug, Default)]
-pub(super) struct Trouble {
+pub(super) struct Outage {
     /// Whether there is any: successes look at nothing else.
     is_failing: AtomicBool,
     state: Mutex<Option<State>>,
@@ -34,12 +34,12 @@ pub(super) struct Trouble {
 
 #[derive(Debug)]
 struct State {
-    told: DownstreamTrouble,
+    told: DownstreamOutage,
     began: Instant,
     last: Instant,
 }
 
-impl Trouble {
+impl Outage {
     fn with<R>(&self, act: impl FnOnce(&mut Option<State>) -> R) -> R {
         act(&mut kv_core::lock(&self.state))
     }
@@ -54,7 +54,7 @@ impl Trouble {
                     "requests to a downstream fail; senders keep their samples and try again: {what}"
                 );
                 State {
-                    told: DownstreamTrouble {
+                    told: DownstreamOutage {
                         name: name.to_owned(),
                         since_ms: Clock::System.now_ms(),
                         failures: 0,
@@ -89,7 +89,7 @@ impl Trouble {
         }
     }
 
-    pub(super) fn now(&self) -> Option<DownstreamTrouble> {
+    pub(super) fn now(&self) -> Option<DownstreamOutage> {
         self.with(|state| state.as_ref().map(|state| state.told.clone()))
     }
 }
@@ -99,27 +99,27 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn trouble_lasts_until_it_has_been_quiet_for_a_while() {
-        let trouble = Trouble::default();
-        trouble.answered();
-        assert_eq!(trouble.now(), None);
-        trouble.failed("far", "503");
+    async fn an_outage_lasts_until_it_has_been_quiet_for_a_while() {
+        let outage = Outage::default();
+        outage.answered();
+        assert_eq!(outage.now(), None);
+        outage.failed("far", "503");
         for _ in 0..5 {
             tokio::time::advance(CALM / 2).await;
-            trouble.answered();
-            trouble.failed("far", "timed out");
+            outage.answered();
+            outage.failed("far", "timed out");
         }
-        let now = trouble.now().unwrap();
+        let now = outage.now().unwrap();
         assert_eq!((now.failures, now.what.as_str()), (6, "timed out"));
         tokio::time::advance(CALM - Duration::from_millis(1)).await;
-        trouble.answered();
-        assert!(trouble.now().is_some());
+        outage.answered();
+        assert!(outage.now().is_some());
         tokio::time::advance(Duration::from_millis(1)).await;
         // Without an answer it is not known.
-        assert!(trouble.now().is_some());
-        trouble.answered();
-        assert_eq!(trouble.now(), None);
-        trouble.failed("far", "again");
-        assert_eq!(trouble.now().unwrap().failures, 1);
+        assert!(outage.now().is_some());
+        outage.answered();
+        assert_eq!(outage.now(), None);
+        outage.failed("far", "again");
+        assert_eq!(outage.now().unwrap().failures, 1);
     }
 }

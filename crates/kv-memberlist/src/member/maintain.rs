@@ -20,7 +20,7 @@ const MIN_POLL_INTERVAL: Duration = Duration::from_millis(50);
 const MAX_POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The task's parts.
-pub(super) struct LookAfter<V> {
+pub(super) struct Maintenance<V> {
     pub(super) engine: Arc<dyn Engine>,
     pub(super) sweeper: Sweeper<V>,
     pub(super) phases: Phases,
@@ -34,7 +34,7 @@ pub(super) struct LookAfter<V> {
 }
 
 /// Checks the members, sweeps, and drops obsolete copies.
-pub(super) async fn look_after<V: Value>(parts: LookAfter<V>) {
+pub(super) async fn maintain<V: Value>(parts: Maintenance<V>) {
     let pause = parts
         .gossip_interval
         .clamp(MIN_POLL_INTERVAL, MAX_POLL_INTERVAL);
@@ -71,7 +71,7 @@ pub(super) async fn look_after<V: Value>(parts: LookAfter<V>) {
     }
 }
 
-impl<V: Value> LookAfter<V> {
+impl<V: Value> Maintenance<V> {
     /// This task ran this much later than it should have.
     fn score(&self, late: Duration) {
         let score = late.as_millis() / self.gossip_interval.as_millis().max(1);
