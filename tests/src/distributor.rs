@@ -145,7 +145,7 @@ impl Distributor {
         self.restart().await;
     }
 
-    /// Writes a file into its folder, which is its working directory, in one step: whoever
+    /// Writes a file into its folder, which is its working directory, atomically: a program that
     /// watches the file never sees half of it.
     pub fn write_file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.process.folder().join(name);

@@ -146,7 +146,7 @@ impl GossipMesh {
     }
 
     /// Starts a member that is stopped, or kills it before; waits for nothing. Its configuration is
-    /// made anew.
+    /// written again.
     pub fn relaunch(&mut self, number: usize) {
         let yaml = self.config(number);
         let distributor = &mut self.distributors[number];
@@ -179,8 +179,8 @@ impl GossipMesh {
         self.seats = moved;
     }
 
-    /// Nothing gets from one group to another: datagrams are lost, connections are reset. Members in
-    /// no group are cut off from everybody.
+    /// Nothing gets from one group to another: datagrams are lost, connections are reset. Members
+    /// in no group are cut off from all others.
     ///
     /// # Panics
     /// When there are no forwarders.
@@ -212,7 +212,7 @@ impl GossipMesh {
     }
 
     /// The pages of these members, if they all are right: active is exactly who of them runs now,
-    /// and everybody else is shown as gone.
+    /// and all others are shown as gone.
     ///
     /// # Errors
     /// What is not right yet.

@@ -1,4 +1,4 @@
-//! [`Pipe`]: what a process writes to and nobody reads.
+//! [`Pipe`]: a pipe that a process writes to and that is not read.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
@@ -27,7 +27,7 @@ impl Pipe {
         Self(options.open(path).unwrap())
     }
 
-    /// Fills it, so that whoever writes to it waits. Returns how many bytes that took.
+    /// Fills it, so that writers wait. Returns the number of bytes that this took.
     pub fn fill(&mut self) -> usize {
         let mut filled = 0;
         while let Ok(written) = self.0.write(&[b'-'; 4096]) {

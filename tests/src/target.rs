@@ -94,7 +94,7 @@ impl Target {
         self.set(name, pairs, Value::Histogram(histogram));
     }
 
-    /// Sets a gauge that grows by one with every scrape, whoever scrapes: a value names the one
+    /// Sets a gauge that increases by one with every scrape, by any scraper: a value names the one
     /// scrape that read it.
     pub fn set_scrape_number(&self, name: &str) {
         self.set(name, &[], Value::ScrapeNumber);

@@ -274,9 +274,9 @@ async fn only_posts_of_known_types_are_read() {
         assert_text(&answer, 415, &parts);
     }
     // Before a byte is decompressed, and before the tenant matters.
-    let nobody = Sender::new(&distributor.push_url());
+    let without_tenant = Sender::new(&distributor.push_url());
     let unknown = "application/x-protobuf;proto=prometheus.ReadRequest";
-    let answer = post(&nobody, &[("Content-Type", unknown)], &[0xff; 5]).await;
+    let answer = post(&without_tenant, &[("Content-Type", unknown)], &[0xff; 5]).await;
     assert_text(&answer, 415, &[]);
 
     for headers in [
@@ -328,7 +328,7 @@ async fn too_large_is_told_with_both_sizes() {
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     assert!(answer.contains("at least 1200 bytes"), "{answer}");
 
-    // A gigabyte is announced; nobody waits for it.
+    // A gigabyte is announced; the distributor does not wait for it.
     let endless = push_head("Content-Length: 1000000000\r\n");
     let answer = exchange(distributor.http_address(), endless.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
@@ -345,9 +345,9 @@ async fn too_large_is_told_with_both_sizes() {
 #[tokio::test]
 async fn a_request_needs_a_valid_tenant() {
     let (sink, distributor) = start("tenant").await;
-    let nobody = Sender::new(&distributor.push_url());
+    let without_tenant = Sender::new(&distributor.push_url());
     for headers in [vec![], vec![("X-Scope-OrgID", "")]] {
-        let answer = post(&nobody, &headers, &[0]).await;
+        let answer = post(&without_tenant, &headers, &[0]).await;
         let parts = ["no org id", "X-Scope-OrgID", "multitenancy_enabled"];
         assert_text(&answer, 401, &parts);
     }
@@ -368,7 +368,7 @@ async fn a_request_needs_a_valid_tenant() {
         ("ü", "visible ASCII"),
         (&long, "151 bytes"),
     ] {
-        let answer = post(&nobody, &[("X-Scope-OrgID", tenant)], &[0]).await;
+        let answer = post(&without_tenant, &[("X-Scope-OrgID", tenant)], &[0]).await;
         assert_text(&answer, 400, &["X-Scope-OrgID", part, "fix the sender"]);
     }
     assert_eq!(sink.attempts(), 0);

@@ -113,7 +113,7 @@ async fn a_connection_without_requests_is_closed_when_its_time_is_over() {
     let more = json!({"server": {"http_server_idle_timeout": "1s"}});
     let (distributor, _sink) = start("idle", &more).await;
     let mut stream = connect(distributor.http_address()).await;
-    // More than one request, so that the time begins anew.
+    // More than one request, so that the time restarts.
     for _ in 0..2 {
         stream
             .write_all(b"GET /ready HTTP/1.1\r\nHost: d\r\n\r\n")

@@ -42,10 +42,10 @@ fn with_text(status: u16, retry_after: Option<&str>, body: &str) -> Fault {
 
 #[tokio::test]
 async fn a_downstream_that_is_not_there_is_worth_a_retry() {
-    let nobody = Port::reserve();
-    let url = format!("http://{}/api/v1/write", nobody.address());
+    let unused_port = Port::reserve();
+    let url = format!("http://{}/api/v1/write", unused_port.address());
     let distributor = Distributor::start("refused", &downstream(&url)).await;
-    let name = nobody.address().to_string();
+    let name = unused_port.address().to_string();
     for version in BOTH {
         let sender = distributor.sender("t");
         let answer = sender.send(version, &[plain_series("m")]).await;
@@ -60,7 +60,7 @@ async fn a_downstream_that_is_not_there_is_worth_a_retry() {
     let labels = [("name", name.as_str()), ("status_code", "0")];
     assert_eq!(metrics(&distributor).await.get(count, &labels), Some(2.0));
     assert!(distributor.process.log().contains("push requests fail"));
-    // It serves nobody, yet it is not the distributor that is sick.
+    // The distributor itself is healthy although it cannot serve.
     assert_eq!(distributor.get("/ready").await.unwrap().status, 200);
 }
 

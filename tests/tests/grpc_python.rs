@@ -62,10 +62,10 @@ async fn pushes_are_forwarded_or_refused_as_over_http() {
     let answer = http.send(Version::V1, &deduplicated[1]).await;
     assert_eq!(answer.status, 202, "{answer:?}");
     refusal("deduplicated", answer);
-    let nobody = Sender::new(&distributor.push_url());
+    let without_tenant = Sender::new(&distributor.push_url());
     refusal(
         "no tenant",
-        nobody.send(Version::V1, &deduplicated[0]).await,
+        without_tenant.send(Version::V1, &deduplicated[0]).await,
     );
     let broken = http.send_protobuf(Version::V1, b"\x0a\xff").await;
     refusal("no protobuf", broken);
@@ -199,7 +199,7 @@ async fn elections_are_watched_until_the_client_or_the_distributor_ends_it() {
     distributor.process.sigterm();
     let status = client.wait_exit(SHORT).await;
     assert!(status.success(), "{}", client.log());
-    // Well before server.graceful_shutdown_timeout: nobody is waited for.
+    // Well before server.graceful_shutdown_timeout: the shutdown does not wait for them.
     assert_eq!(distributor.process.wait_exit(SHORT).await.code(), Some(0));
 }
 

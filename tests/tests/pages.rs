@@ -16,7 +16,7 @@ use e2e::{
 };
 use serde_json::{Value, json};
 
-/// What Chromium asks for when somebody opens a page.
+/// The `Accept` header of Chromium for a page.
 const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,\
      image/webp,image/apng,*/*;q=0.8,application/signed-exchange;v=b3;q=0.7";
 

@@ -1,4 +1,4 @@
-//! The process among others: signals, its log when nobody reads it, its descriptors, what it prints.
+//! The process and its environment: signals, a log that is not read, descriptors, output.
 
 #![allow(
     clippy::unwrap_used,
@@ -123,7 +123,7 @@ async fn a_second_signal_ends_the_wait() {
 
 #[tokio::test]
 async fn a_signal_ends_the_start() {
-    // Nobody writes to it, so that reading it takes for ever.
+    // It has no writer, so reading it blocks forever.
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("runtime.yaml");
     let _held = Pipe::make(&path);
@@ -179,7 +179,7 @@ async fn nobody_who_reads_the_log_stops_nothing() {
     let count = dropped_of(&distributor).await;
     assert!(count > 0.0, "nothing was dropped");
 
-    // Somebody reads again: what waited comes, and how much did not.
+    // It is read again: the waiting lines arrive, and the number of lost ones.
     let mut log = Vec::new();
     wait_for("the lines", LONG, || {
         log.extend_from_slice(&pipe.drain());

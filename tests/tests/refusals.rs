@@ -1,5 +1,4 @@
-//! What a sender is refused: said in the log, as often as somebody reads it, and without a trace in
-//! limits and tables.
+//! Refused requests: logged at a bounded rate, and without effect on limits and tables.
 
 #![allow(
     clippy::unwrap_used,

@@ -389,12 +389,14 @@ async fn without_multitenancy_there_is_one_tenant() {
         ),
     ] {
         let distributor = Distributor::start(name, &ha_config(&sink, &more)).await;
-        let nobody = e2e::Sender::new(&distributor.push_url());
-        let answer = nobody.send(Version::V1, &[ha_series("m", "c", "a")]).await;
+        let without_tenant = e2e::Sender::new(&distributor.push_url());
+        let answer = without_tenant
+            .send(Version::V1, &[ha_series("m", "c", "a")])
+            .await;
         assert_stored(&answer, Version::V1);
         // The header means nothing then.
         let answer = distributor
-            .sender("somebody")
+            .sender("t")
             .send(Version::V1, &[ha_series("m", "c", "b")])
             .await;
         assert_text(&answer, 202, &[r#""a""#]);

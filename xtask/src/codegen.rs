@@ -150,7 +150,7 @@ fn rust_from_proto(workspace: &Workspace, source: &str, file: &'static str) -> R
     let descriptors = protox::compile([source], [workspace.root.join("proto")])
         .with_context(|| format!("compiling proto/{source}"))?;
     let folder = tempfile::tempdir()?;
-    // Whoever uses the messages alone needs no gRPC.
+    // A user of only the messages does not need gRPC.
     let services = tonic_prost_build::configure()
         .build_transport(false)
         .server_mod_attribute(".", "#[cfg(feature = \"grpc\")]")

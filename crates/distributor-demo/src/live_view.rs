@@ -117,7 +117,7 @@ fn draw_distributors(frame: &mut Frame<'_>, area: Rect, dashboard: &Dashboard) {
     frame.render_widget(distributors_line(dashboard), each);
     let elected = match dashboard.elected() {
         Some(name) => name.to_owned().fg(GOOD).bold(),
-        None => "nobody".fg(WAITING),
+        None => "none".fg(WAITING),
     };
     let line = Line::from(vec![
         " elected ".into(),
@@ -158,7 +158,7 @@ fn distributors_line(dashboard: &Dashboard) -> Line<'static> {
         } else {
             match &row.elected {
                 Some(elected) => Span::from(format!("says {}", elected.replica)).fg(GOOD),
-                None => Span::from("nobody".to_owned()).fg(WAITING),
+                None => Span::from("none".to_owned()).fg(WAITING),
             }
         });
         spans.push("  ".into());

@@ -63,7 +63,7 @@ fn status(dashboard: &Dashboard) -> String {
         "{}    elected {} | accepted {}/s | deduplicated {}/s | failovers {} | sink: stored {}, \
          doubled {}, gaps {}{gap}",
         clock(dashboard.elapsed),
-        dashboard.elected().unwrap_or("nobody"),
+        dashboard.elected().unwrap_or("none"),
         dashboard.accepted.now(),
         dashboard.deduplicated.now(),
         dashboard.failovers,
@@ -98,10 +98,10 @@ mod tests {
         expect![[r#"
             HA distributor demo; the elections: http://…/ha_tracker
 
-            00:00    elected nobody | accepted 0/s | deduplicated 0/s | failovers 0 | sink: stored 0, doubled 0, gaps 0
-            00:01    elected nobody | accepted 0/s | deduplicated 0/s | failovers 0 | sink: stored 0, doubled 0, gaps 0
+            00:00    elected none | accepted 0/s | deduplicated 0/s | failovers 0 | sink: stored 0, doubled 0, gaps 0
+            00:01    elected none | accepted 0/s | deduplicated 0/s | failovers 0 | sink: stored 0, doubled 0, gaps 0
             00:01 ** prometheus-0 is elected
-            00:02    elected nobody | accepted 0/s | deduplicated 0/s | failovers 0 | sink: stored 1,600, doubled 0, gaps 0 (open: 2.3 s)
+            00:02    elected none | accepted 0/s | deduplicated 0/s | failovers 0 | sink: stored 1,600, doubled 0, gaps 0 (open: 2.3 s)
         "#]]
         .assert_eq(&String::from_utf8(out).unwrap());
     }

@@ -9,7 +9,7 @@ use kv_memberlist::Inspector;
 /// Time between two counts of the members.
 const COUNT_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Keeps count of the members that take part, for ever.
+/// Counts the active members, forever.
 pub(crate) async fn count_members(gossip: Option<Inspector>, fleet: Fleet) {
     let Some(gossip) = gossip else {
         return std::future::pending().await;

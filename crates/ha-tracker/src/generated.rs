@@ -46,7 +46,7 @@ pub struct CheckResponse {
 }
 /// Nested message and enum types in `CheckResponse`.
 pub mod check_response {
-    /// The replica is elected: go on.
+    /// The replica is elected: continue.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
     pub struct Accepted {}
     /// Another replica is elected: leave it to that one.
@@ -55,7 +55,7 @@ pub mod check_response {
         #[prost(string, tag = "1")]
         pub elected: ::prost::alloc::string::String,
     }
-    /// The tenant has as many clusters as it may, and this would be one more.
+    /// The cluster would exceed the tenant's limit.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
     pub struct TooManyClusters {
         #[prost(uint64, tag = "1")]
@@ -78,7 +78,7 @@ pub struct Election {
     pub tenant: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub cluster: ::prost::alloc::string::String,
-    /// Its received_at is as of the election of this cluster, or of when the tracker first told of all.
+    /// Its received_at is the time of this election, or of the tracker's first complete state.
     #[prost(message, optional, tag = "3")]
     pub desc: ::core::option::Option<ReplicaDesc>,
 }
@@ -115,14 +115,14 @@ pub struct WatchElectionsResponse {
 }
 /// Nested message and enum types in `WatchElectionsResponse`.
 pub mod watch_elections_response {
-    /// A part of the state, at most 1000 elections. What is in none of the parts is not elected. A change
-    /// that happened while the parts were sent may be in them and follow as well: of two elections of a
-    /// cluster the one with the later elected_at is the newer.
+    /// A part of the state, at most 1000 elections. Clusters in none of the parts have no election. A
+    /// change that happened while the parts were sent may be in them and follow as well: of two elections
+    /// of a cluster, the one with the later elected_at is newer.
     #[derive(Clone, PartialEq, ::prost::Message)]
     pub struct State {
         #[prost(message, repeated, tag = "1")]
         pub elections: ::prost::alloc::vec::Vec<super::Election>,
-        /// This is the first part: forget what came before.
+        /// This is the first part: discard the earlier state.
         #[prost(bool, tag = "2")]
         pub is_first: bool,
         /// This is the last part: changes follow.
@@ -168,8 +168,8 @@ pub mod ha_tracker_client {
     )]
     use tonic::codegen::http::Uri;
     use tonic::codegen::*;
-    /// The tracker, for programs in any language: whoever has several copies of a program can let it elect
-    /// the one that works.
+    /// The tracker, for programs in any language. It can also elect the active one of several copies of a
+    /// program.
     #[derive(Debug, Clone)]
     pub struct HaTrackerClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -238,7 +238,7 @@ pub mod ha_tracker_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Whether to accept a sample, or whatever else a replica has to offer. Counts as a sighting of the
+        /// Whether to accept a sample, or any other work that a replica offers. Counts as a sighting of the
         /// replica: the first one of a cluster is elected, and an elected one that is not seen for the
         /// failover timeout loses its election to one that is.
         ///
@@ -259,7 +259,7 @@ pub mod ha_tracker_client {
                 .insert(GrpcMethod::new("ha_tracker.v1.HaTracker", "Check"));
             self.inner.unary(req, path, codec).await
         }
-        /// Who is elected, in the order of tenant and cluster, a page at a time.
+        /// The elections, ordered by tenant and cluster, a page at a time.
         pub async fn list_elected(
             &mut self,
             request: impl tonic::IntoRequest<super::ListElectedRequest>,
@@ -311,7 +311,7 @@ pub mod ha_tracker_server {
     /// Generated trait containing gRPC methods that should be implemented for use with HaTrackerServer.
     #[async_trait]
     pub trait HaTracker: std::marker::Send + std::marker::Sync + 'static {
-        /// Whether to accept a sample, or whatever else a replica has to offer. Counts as a sighting of the
+        /// Whether to accept a sample, or any other work that a replica offers. Counts as a sighting of the
         /// replica: the first one of a cluster is elected, and an elected one that is not seen for the
         /// failover timeout loses its election to one that is.
         ///
@@ -322,7 +322,7 @@ pub mod ha_tracker_server {
             &self,
             request: tonic::Request<super::CheckRequest>,
         ) -> std::result::Result<tonic::Response<super::CheckResponse>, tonic::Status>;
-        /// Who is elected, in the order of tenant and cluster, a page at a time.
+        /// The elections, ordered by tenant and cluster, a page at a time.
         async fn list_elected(
             &self,
             request: tonic::Request<super::ListElectedRequest>,
@@ -339,8 +339,8 @@ pub mod ha_tracker_server {
             request: tonic::Request<super::WatchElectionsRequest>,
         ) -> std::result::Result<tonic::Response<Self::WatchElectionsStream>, tonic::Status>;
     }
-    /// The tracker, for programs in any language: whoever has several copies of a program can let it elect
-    /// the one that works.
+    /// The tracker, for programs in any language. It can also elect the active one of several copies of a
+    /// program.
     #[derive(Debug)]
     pub struct HaTrackerServer<T> {
         inner: Arc<T>,

@@ -73,7 +73,7 @@ impl Cause {
     }
 
     /// Time between two lines about one tenant. A tenant may mix senders with and without HA labels
-    /// on purpose, and for ever: of that there are fewer.
+    /// on purpose and permanently, so it is logged less often.
     pub(crate) fn line_every(self) -> Duration {
         match self.counts_samples() {
             true => Duration::from_secs(10 * 60),

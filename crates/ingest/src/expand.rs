@@ -153,7 +153,7 @@ mod tests {
         Ok(decoding.into.bytes().to_vec())
     }
 
-    /// A message that is decoded, and what was held for it.
+    /// A decoded message, and its reserved memory.
     fn decode(compression: Compression, message: &[u8]) -> (Result<Vec<u8>, Rejection>, u64) {
         let budget = Budget::new(0);
         let mut held = budget.hold();

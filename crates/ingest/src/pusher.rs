@@ -203,7 +203,7 @@ impl Pusher {
         expand(&self.codec, self.remote_timeout, compression, message, held).await
     }
 
-    /// Gives back the memory that requests have not needed lately; to be called every few seconds.
+    /// Releases memory that requests have not needed recently; must be called every few seconds.
     pub fn give_back_memory(&self) {
         self.codec.give_back_unneeded();
     }
@@ -213,8 +213,8 @@ impl Pusher {
         self.tenants.forget_idle();
     }
 
-    /// What tenants were refused lately, and what is suspicious about their samples. Bounded: 500
-    /// tenants that have sent something valid, and as many others.
+    /// Recent refusals by tenant, and problems of their samples. Bounded: 500 tenants that have
+    /// sent something valid, and as many others.
     pub fn refusals(&self) -> Vec<Refusal> {
         self.refusals.list()
     }

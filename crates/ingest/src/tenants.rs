@@ -26,7 +26,7 @@ const GOES: usize = 100;
 /// A tenant without requests for this long is forgotten, with its metrics.
 const IDLE: Duration = Duration::from_secs(20 * 60);
 
-/// All tenants seen lately.
+/// All recently seen tenants.
 #[derive(Debug)]
 pub(crate) struct Tenants {
     tenants: papaya::HashMap<Box<str>, Arc<Tenant>, RandomState>,

@@ -22,7 +22,7 @@ const FAILURE: Backoff = Backoff {
 
 type Event = WatchEvent<Vec<u8>>;
 
-/// Events of `scope`, for ever.
+/// Events of `scope`; never ends.
 pub(crate) fn watch(
     agent: Arc<Agent>,
     scope: WatchScope,

@@ -137,7 +137,7 @@ async fn eventually_served(nodes: &[Node]) -> usize {
         }
         sleep(Duration::from_millis(1)).await;
     }
-    panic!("nobody sends a snapshot");
+    panic!("no member sends a snapshot");
 }
 
 #[tokio::test(start_paused = true)]

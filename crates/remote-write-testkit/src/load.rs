@@ -78,7 +78,7 @@ impl Load {
         }
     }
 
-    /// A replica of a cluster begins to send to these receivers, in turn, for ever or for so many
+    /// A replica of a cluster begins to send to these receivers, in turn, forever or for this many
     /// ticks.
     ///
     /// # Panics

@@ -243,7 +243,8 @@ fn symbol_tables() {
     );
 }
 
-/// A receiver that reads both, as Mimir's message has both, would store what nobody deduplicated.
+/// A receiver that reads both, as Mimir's message has both, would store series that were not
+/// deduplicated.
 #[test]
 fn series_of_the_other_version() {
     let (one, two) = (ha_series("c1", "r1"), series_v2(&[refs(&[3, 4, 5, 6])]));

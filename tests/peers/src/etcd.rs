@@ -230,7 +230,7 @@ fn arguments(options: &EtcdOptions, client: &Port, peer: &Port, monitoring: &Por
         format!("--initial-advertise-peer-urls={peer}"),
         format!("--initial-cluster=etcd={peer}"),
         format!("--listen-metrics-urls=http://{}", monitoring.address()),
-        // Half of the defaults. Nobody else can be elected, so late ticks do no harm.
+        // Half of the defaults. There is no other member to elect, so late ticks do no harm.
         "--heartbeat-interval=50".to_owned(),
         "--election-timeout=500".to_owned(),
         // What the kernel has survives SIGKILL.

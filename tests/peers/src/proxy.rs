@@ -222,7 +222,7 @@ async fn pass_on(
             } else {
                 Duration::ZERO
             };
-            // An empty one is the end. Nobody takes it only when writing has failed.
+            // An empty one is the end. It is not taken only if writing has failed.
             let sent = sender.send((Instant::now() + delay, chunk.freeze())).await;
             if length == 0 || sent.is_err() {
                 return io::Result::Ok(());

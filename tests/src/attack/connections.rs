@@ -16,7 +16,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     },
     Attack {
         name: "unread-log",
-        what: "nobody reads the log: its pipe is full, and 2,000 elections are to be told in it",
+        what: "the log is not read: its pipe is full, and 2,000 elections are to be logged",
         run: |size| unread_log(size).boxed(),
     },
 ];

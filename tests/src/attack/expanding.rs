@@ -24,7 +24,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     },
     Attack {
         name: "unknown-groups",
-        what: "32 requests of 65,000 clusters that nobody knows, at once, three times",
+        what: "32 requests of 65,000 unknown clusters, at once, three times",
         run: |size| unknown_groups(size).boxed(),
     },
 ];

@@ -1,4 +1,4 @@
-//! The gossip port of members without keys, reached by somebody who is no member.
+//! Attacks on the gossip port of members without keys, by a host that is not a member.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     },
     Attack {
         name: "gossip-invented-members",
-        what: "600 members that nobody is, told to two members; then a real one joins",
+        what: "600 invented members, announced to two members; then a real one joins",
         run: |size| invented_members(size).boxed(),
     },
     Attack {
@@ -241,7 +241,7 @@ async fn third_party(size: Size) -> Outcome {
             outcome.demand(received <= sent, || {
                 format!("a third party got {received} bytes for {sent}")
             });
-            outcome.demand(received > 0, || "nobody was challenged".to_owned());
+            outcome.demand(received > 0, || "no address was challenged".to_owned());
             outcome.demand(!connected, || "a third party was connected to".to_owned());
         })
         .await
@@ -277,7 +277,7 @@ async fn questions(size: Size) -> Outcome {
                 let metrics = victim.distributor.metrics().await.unwrap();
                 let (counter, least) = match kind {
                     "forged" => ("unproven_packets", RATE),
-                    // Nobody is heard so often who is no member.
+                    // Packets of hosts that are not members are not read that often.
                     _ => ("received_broadcasts_dropped", RATE / 2),
                 };
                 let count = metrics.sum(&format!("memberlist_client_{counter}_total"), &[]);

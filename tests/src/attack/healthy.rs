@@ -105,7 +105,7 @@ async fn push(url: &str, tenant: &str, stop: &AtomicBool, count: &AtomicUsize) -
     };
     let sender = Sender::new(url).tenant(tenant);
     let mut due = Instant::now();
-    // A sample that nobody takes any more must not keep the thread.
+    // A sample without a receiver must not block the thread.
     while !stop.load(Ordering::Relaxed) {
         let timestamp = report.first_ms + i64::try_from(report.attempts.len()).unwrap();
         let series = [series(tenant, timestamp)];

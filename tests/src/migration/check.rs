@@ -14,7 +14,7 @@ use peers::comes_true;
 const ALL: [usize; SIZE] = [0, 1, 2];
 const PREFIX: &str = "cortex_multikv_";
 
-/// Who is elected, and since when: a replica that is elected anew shows in the time.
+/// The elected replica, and since when: a new election of the same replica changes the time.
 pub(crate) type Elections = BTreeMap<Cluster, Election>;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,7 +113,7 @@ async fn elections(distributor: &Distributor) -> Result<Elections, String> {
     Ok(page.elected.into_iter().map(election).collect())
 }
 
-/// How often clusters were elected anew after their first time, by the metric of each distributor.
+/// How often there was another election after the first one, by the metric of each distributor.
 pub(crate) async fn reelections(fleet: &Fleet) -> Result<f64, String> {
     let all = fleet.mesh.distributors.iter().map(Distributor::metrics);
     let sums: Vec<f64> = try_join_all(all)

@@ -33,7 +33,7 @@ pub(crate) async fn absent(fleet: &mut Fleet) -> Result<(), String> {
     kill_one(fleet, 2).await
 }
 
-/// The old store cannot be reached, and nobody wants to.
+/// The old store cannot be reached, and is not used.
 pub(crate) async fn absent_and_not_missed(fleet: &Fleet, ticks: u64) -> Result<(), String> {
     let (_, before) = check::mirrored(fleet).await?;
     vanish(fleet);

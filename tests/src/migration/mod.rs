@@ -144,7 +144,7 @@ struct Run {
     report: Report,
     /// Who was elected when it was looked at last.
     elected: Elections,
-    /// How often a cluster should have been elected anew.
+    /// The expected number of further elections.
     reelected: usize,
     /// When the row that comes next began.
     begun: Instant,

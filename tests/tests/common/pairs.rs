@@ -27,7 +27,7 @@ pub async fn send_to_any(
     senders: impl IntoIterator<Item = impl Borrow<Sender>>,
     series: &Series,
 ) -> Result<Answer, String> {
-    let mut last = "nobody to send to".to_owned();
+    let mut last = "no receiver".to_owned();
     for sender in senders {
         match sender
             .borrow()

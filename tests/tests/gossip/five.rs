@@ -17,7 +17,8 @@ const IDLE: usize = 20;
 /// All members agree within this time from when they can.
 const CONVERGED: Duration = Duration::from_secs(5);
 
-/// For what nobody waits for: sooner than a silent member is held for dead.
+/// For things that need no wait: shorter than the time after which a silent member is considered
+/// dead.
 const AT_ONCE: Duration = Duration::from_secs(3);
 
 fn without(gone: &[usize]) -> Vec<usize> {
@@ -99,7 +100,7 @@ async fn one_election_for_five_whatever_happens_to_them() {
     for number in ALL {
         let name = own_name(&fleet, number).await;
         fleet.mesh.stop(number).await;
-        // Whoever leaves tells everybody before it goes.
+        // A member that leaves announces it to all others first.
         wait_gone(
             &fleet,
             &without(&[number]),
@@ -166,7 +167,7 @@ async fn one_election_for_five_whatever_happens_to_them() {
     assert_eq!(fleet.all_right(&ALL, &clusters).await, elected);
     fleet.step("after failover", Bounds::default()).await;
 
-    // What nobody holds is gone: all elections begin anew, as if the fleet were new.
+    // Entries that no member has are gone: all elections are held again, as in a new fleet.
     for distributor in &fleet.mesh.distributors {
         distributor.process.sigterm();
     }

@@ -45,7 +45,7 @@ async fn one_that_finds_nobody_says_so_and_goes_on_alone_until_somebody_comes() 
     let answer = alone.sender(TENANT).send(Version::V1, &[series]).await;
     assert_eq!(answer.status, 200, "{answer:?}");
 
-    // It goes on trying: one that is told of nobody is found.
+    // It keeps trying: a member that was not told about any other is found.
     let second = json!({ "bind_port": port.number() });
     let second = Distributor::start("second", &config(&sink, &second)).await;
     for distributor in [&alone, &second] {

@@ -102,7 +102,7 @@ async fn one(sink: &Sink) -> Distributor {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_watchers_slow_ones_among_them() {
-    /// Nobody reads their streams until the end.
+    /// Their streams are not read until the end.
     const SLOW: usize = 50;
     /// From the beginning.
     const FAST: usize = 10;
@@ -180,7 +180,7 @@ async fn watchers_of_a_killed_distributor_miss_nothing_at_another() {
     let mut picture = Picture::default();
     let mut stream = watch(&clients[0]).await;
     picture.reach(&mut stream, 10).await;
-    // What only the killed one knew would be lost with it, and elected anew.
+    // Entries that only the killed one had would be lost with it, and elected again.
     let mut of_other = watch(&clients[1]).await;
     Picture::default().reach(&mut of_other, 10).await;
 

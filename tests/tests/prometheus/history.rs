@@ -58,7 +58,7 @@ pub(crate) async fn points(server: &Prometheus) -> Result<Points, String> {
 /// of the expected one.
 ///
 /// # Errors
-/// When a point was scraped by nobody.
+/// If no scraper made a point.
 pub(crate) fn runs(
     stored: &[Point],
     scraped: [&[Point]; 2],
@@ -80,7 +80,7 @@ pub(crate) fn runs(
                 let start = scraped[owner].iter().position(|other| other == point)?;
                 Some((owner, start))
             })
-            .ok_or_else(|| format!("{point:?} was scraped by nobody"))?;
+            .ok_or_else(|| format!("{point:?} has no scraper"))?;
         runs.push(Run {
             owner,
             first: point.0,
@@ -143,7 +143,7 @@ fn missing_foreign_and_late_points_are_found() {
     assert!(judge(&[1, 11, 31], &[0], 0).is_err(), "missing within");
     assert!(judge(&[11, 21], &[0], 0).is_err(), "missing at first");
     assert!(judge(&[1, 2, 11], &[0], 0).is_err(), "interleaved");
-    assert!(judge(&[1, 5], &[0], 0).is_err(), "by nobody");
+    assert!(judge(&[1, 5], &[0], 0).is_err(), "by no scraper");
     assert!(judge(&[], &[0], 0).is_err(), "nothing at all");
     assert!(
         runs(&all(&[1], "2"), scraped, &[0]).is_err(),

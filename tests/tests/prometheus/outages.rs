@@ -36,7 +36,7 @@ async fn receiver_is_killed(pair: &mut Pair, elected: usize) {
     assert_eq!(pair.changes().await, changes);
 }
 
-/// With elections in memory only, whoever comes first after the start is elected.
+/// With elections in memory only, the first replica after the start is elected.
 async fn distributor_is_stopped(pair: &mut Pair, before: usize) {
     let acknowledged = pair.members[before].queue().await.unwrap().acknowledged;
     let stopped = now_ms();

@@ -91,7 +91,7 @@ fn crate_problems(
             "the package must be called as its folder: {folder}"
         ));
     }
-    // A tool of its own (the benchmarks, for one) has nobody who depends on it.
+    // A tool of its own (such as the benchmarks) has no dependents.
     let is_tool = workspace
         .root
         .join("crates")

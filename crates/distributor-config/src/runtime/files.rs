@@ -38,7 +38,7 @@ pub(super) async fn read(files: &[PathBuf], findings: &mut Findings) -> Vec<Read
     decode(raw, findings).await
 }
 
-/// As they are when nobody writes them.
+/// The files while no program writes them.
 pub(super) async fn read_settled(files: &[PathBuf], findings: &mut Findings) -> Vec<Read> {
     let (mut before, mut is_fresh) = read_fresh(files, findings).await;
     let mut looks = 0;

@@ -84,7 +84,7 @@ enum Occasion {
     Start,
     /// It was time to look.
     Period,
-    /// Somebody asked, and says by it that the files are complete.
+    /// An operator asked for a reload, which means that the files are complete.
     Asked,
 }
 

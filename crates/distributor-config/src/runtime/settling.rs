@@ -82,7 +82,7 @@ impl Settling {
         Verdict::Wait { again, suspicion }
     }
 
-    /// A file that had content and has none: nobody means that by it.
+    /// A file that was emptied: this is never intended.
     pub(super) fn emptied(&self, read: &[Read]) -> Option<String> {
         let both = read.iter().zip(&self.taken);
         let emptied = both

@@ -99,7 +99,7 @@ pub(crate) async fn start(
 }
 
 impl GrpcServer {
-    /// As [`Server::shutdown`]: waits for pushes, and not for streams that nobody reads.
+    /// As [`Server::shutdown`]: waits for pushes, but not for streams that are not read.
     pub(crate) async fn shutdown(self, timeout: Duration) {
         let Self {
             server,

@@ -268,7 +268,7 @@ mod tests {
         let fifth = enter().unwrap();
         assert!(gone(&asked) && !gone(&busy));
         let fifth_answer = fifth.activity().answer();
-        // Nobody who is being answered is cut off.
+        // Connections with a request in progress are not closed.
         assert!(enter().is_none());
         assert_eq!(connections.gauge.get(), 3);
         drop(answering);

@@ -1,5 +1,5 @@
 //! Structured logs on standard error, one line per event: logfmt or JSON, both with `ts`, `level`,
-//! `msg` and the event's fields. Nobody who logs waits for whoever reads it.
+//! `msg` and the event's fields. Logging never waits for the reader of standard error.
 
 mod queue;
 
@@ -23,7 +23,7 @@ use tracing_subscriber::registry::LookupSpan;
 use queue::Queue;
 pub(crate) use queue::dropped;
 
-/// How long the end of the process may wait for whoever reads the log.
+/// How long the end of the process may wait for the reader of the log.
 const FLUSH: Duration = Duration::from_secs(1);
 
 /// Why a process cannot log.
@@ -37,8 +37,8 @@ pub enum LogError {
     Taken(#[from] tracing::subscriber::SetGlobalDefaultError),
 }
 
-/// The log of the process. When it is dropped, what has been logged is written before the process
-/// goes on, unless nobody reads it for a second.
+/// The log of the process. Dropping it waits until all lines are written, unless standard error is
+/// not read for a second.
 #[derive(Debug)]
 #[must_use = "dropping it waits for what is written until then only"]
 pub struct Log(Arc<Queue>);
@@ -107,9 +107,9 @@ fn now() -> String {
     humantime::format_rfc3339_micros(SystemTime::now()).to_string()
 }
 
-/// chitchat, which carries gossip, warns of what is its daily work ("Node to reset …" whenever a
-/// member is sent a map anew), in terms of its own. What it says is for whoever looks for a fault in
-/// it, at debug; what an operator should know of gossip, kv-memberlist says.
+/// chitchat warns about normal events of gossip ("Node to reset …" whenever a member receives a
+/// whole map again), in its own terms. Its lines are logged at debug, for debugging chitchat
+/// itself; kv-memberlist logs what an operator needs to know about gossip.
 const INNER_WORKINGS: &str = "chitchat";
 
 fn filter(level: LevelFilter) -> Targets {

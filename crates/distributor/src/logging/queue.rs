@@ -1,4 +1,4 @@
-//! Lines on their way to standard error, which whoever should read it may have stopped reading.
+//! The queue of log lines for standard error, which may no longer be read.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use rustix::io::Errno;
 const MAX_WAITING: usize = 4 << 20;
 /// Larger buffers than this are given back once they are written, bytes.
 const KEPT: usize = 64 << 10;
-/// Time between two attempts at a descriptor that somebody has made non-blocking.
+/// Pause between two attempts to write to a descriptor that another program has made non-blocking.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// Lines that were not written, of the whole process: there is one log.
@@ -79,12 +79,12 @@ impl Queue {
     /// Waits until everything is written, for no longer than `limit`.
     pub(super) fn flush(&self, limit: Duration) {
         let is_busy = |state: &mut State| !state.is_empty() || state.is_writing;
-        // What is left after the limit nobody reads.
+        // Lines left after the limit are lost, because standard error is not read.
         let _ = self.changed.wait_timeout_while(self.lock(), limit, is_busy);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A line is there or not, whoever panicked.
+        // A line is complete or absent, even after a panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -126,7 +126,7 @@ fn write_all(mut bytes: &[u8], write: &mut impl FnMut(&[u8]) -> rustix::io::Resu
             Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => thread::sleep(RETRY_PAUSE),
-            // A closed pipe, a full disk: there is nobody to tell.
+            // A closed pipe, a full disk: this cannot be reported.
             Err(_) => {
                 let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
                 DROPPED.fetch_add(lines as u64, Ordering::Relaxed);

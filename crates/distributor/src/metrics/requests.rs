@@ -57,7 +57,7 @@ pub(crate) struct Underway<'a> {
     durations: &'a Family<Labels, Histogram, fn() -> Histogram>,
     in_flight: Arc<AtomicI64>,
     begun: Instant,
-    /// With the status of one that nobody waits for any more.
+    /// With the status of a cancelled request.
     labels: Labels,
 }
 

@@ -280,7 +280,7 @@ mod tests {
         (sender, StreamBody::new(receiver))
     }
 
-    /// Nobody reads it any more, perhaps.
+    /// The receiver may have been dropped.
     fn send(sender: &UnboundedSender<Part>, bytes: usize) {
         let part = Frame::data(Bytes::from(vec![0; bytes]));
         let _ = sender.unbounded_send(Ok(part));

@@ -17,7 +17,7 @@ use table::{Line, Table};
 const MAX_LINES: u32 = 60;
 const MAX_LINES_OF_STRANGERS: u32 = 10;
 
-/// All that happened lately.
+/// Recent events.
 #[derive(Debug)]
 pub(crate) struct Refusals {
     known: Table,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::cause::Cause;
 
-/// Something that a tenant was refused lately, or that is wrong with what it sends.
+/// A recent refusal of a tenant, or a problem of its samples.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// The tenant; empty where the request named none that could be one.

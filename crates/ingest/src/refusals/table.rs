@@ -1,4 +1,4 @@
-//! What happened lately, by tenant and cause, in bounded memory and with bounded lines.
+//! Recent events by tenant and cause, with bounded memory and a bounded number of lines.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

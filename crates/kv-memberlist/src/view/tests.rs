@@ -141,7 +141,7 @@ async fn superseded_copies_and_tombstones_are_due_in_time() {
     let due = ours.view.long_superseded(grace);
     assert_eq!(due.len(), 1);
     assert_eq!(due[0].key, "key");
-    // Nobody else holds it yet: asked about again.
+    // No other member has it yet: asked about again.
     ours.view.still_superseded(vec!["key".to_owned()]);
     tokio::time::advance(grace).await;
     assert_eq!(ours.view.long_superseded(grace).len(), 1);

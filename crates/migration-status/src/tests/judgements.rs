@@ -167,7 +167,7 @@ fn mirror_errors_stop_while_they_rise() {
         &(before.clone(), now.clone()),
         "2 recent writes to memberlist failed; the last: t/c: no answer",
     );
-    // Restarted meanwhile: it counts anew.
+    // Restarted in the meantime: it counts from 0.
     let (_, restarted) = with(2, |state| state.errors = 1);
     one_stop(
         &(now.clone(), restarted),

@@ -183,7 +183,7 @@ fn failover(row: &Row, now_ms: i64) -> Markup {
     let in_ms = row.next_failover_in_ms(now_ms);
     html! {
         @match row.state {
-            State::Silent => span.bad { "nobody to elect for " (rough(in_ms)) },
+            State::Silent => span.bad { "no replica to elect for " (rough(in_ms)) },
             State::FailoverDue => span.bad { "due for " (rough(in_ms)) },
             State::Late => span.caution { "in " (rough(in_ms)) },
             State::Alone | State::Fine => span.note { "after " (rough(row.failover_timeout_ms)) " of silence" },

@@ -196,7 +196,7 @@ async fn join(running: &mut Running) -> Result<Joined> {
     })
 }
 
-/// Until nobody looks for what a newcomer or a change may have left to do.
+/// Until no member has work left from a newcomer or a change.
 async fn settle() {
     sleep(Duration::from_secs(5)).await;
 }

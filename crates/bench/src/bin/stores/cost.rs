@@ -36,7 +36,7 @@ pub(crate) struct Cost {
     pub(crate) series_pushed: f64,
     /// In all.
     pub(crate) failed_pushes: u64,
-    /// Elections that were written anew: compare-and-swaps of the tracker.
+    /// Elections that were refreshed: compare-and-swaps of the tracker.
     pub(crate) updates: f64,
     /// Calls of the store that failed, in all.
     pub(crate) failed_calls: f64,
@@ -158,7 +158,7 @@ pub(crate) async fn measure(effort: Effort, kind: Kind) -> Result<Cost> {
     })
 }
 
-/// Pushes of clusters that nobody knows yet, each until it succeeds.
+/// Pushes of new clusters, each until it succeeds.
 async fn push_all(pusher: &Pusher, pushes: &[Push]) -> Result<()> {
     let mut ticks = interval(FIRST_SWEEP / u32::try_from(pushes.len())?);
     for push in pushes {
@@ -173,7 +173,7 @@ async fn push_all(pusher: &Pusher, pushes: &[Push]) -> Result<()> {
     Ok(())
 }
 
-/// Pushes everything again and again, for ever.
+/// Pushes everything repeatedly, forever.
 async fn keep_fresh(pusher: &Pusher, pushes: &[&Push], failed: &Cell<u64>) {
     let mut ticks = interval(SWEEP / u32::try_from(pushes.len()).unwrap_or(u32::MAX));
     for push in pushes.iter().cycle() {
