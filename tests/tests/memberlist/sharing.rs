@@ -1,0 +1,194 @@
+//! Members of both kinds see each other and the same keys.
+
+use std::time::Duration;
+
+use e2e::{LONG, MemberlistGo, MembersPage, SHORT, now_ms, wait_for};
+use futures::future::join_all;
+use tokio::time::Instant;
+
+use crate::{Either, Rust, TENANT, assert_no_complaints, go, go_with, wait_for_ring};
+
+#[tokio::test]
+async fn one_of_each_share_members_and_keys() {
+    let go = go("go-1", &[]).await;
+    let rust = Rust::start("d1", &[go.gossip()]).await;
+    wait_for_ring(&[Either::Go(&go), Either::Rust(&rust)]).await;
+    let seen = go.members().await.unwrap();
+    assert_eq!(seen[0].address, rust.address().to_string());
+    let page = MembersPage::of(&rust.distributor).await.unwrap();
+    assert_eq!(page.members["go-1"].address, go.gossip().to_string());
+
+    // What one side elects, the other knows, and judges samples by.
+    go.cas("ha-tracker/t1/c1", "r1", now_ms()).await.unwrap();
+    Either::Rust(&rust).wait_for_elected("c1", "r1").await;
+    assert_eq!(rust.sample("c1", "r2").await, 202);
+    assert_eq!(rust.sample("c1", "r1").await, 200);
+    assert_eq!(rust.sample("c2", "a").await, 200);
+    Either::Go(&go).wait_for_elected("c2", "a").await;
+    let verdict = go.sample("t1", "c2", "b").await.unwrap();
+    assert_eq!((verdict.accepted, &*verdict.elected), (false, "a"));
+    let entry = go.keys().await.unwrap().remove("ha-tracker/t1/c2").unwrap();
+    assert_eq!((&*entry.codec, entry.elected_changes), ("replicaDesc", 0));
+    assert_eq!(entry.elected_at, entry.received_at);
+    assert_no_complaints(&go, &rust);
+}
+
+#[tokio::test]
+async fn keys_arrive_within_a_second() {
+    let go = go("go-1", &[]).await;
+    let rust = Rust::start("d1", &[go.gossip()]).await;
+    wait_for_ring(&[Either::Go(&go), Either::Rust(&rust)]).await;
+    let (mut to_go, mut to_rust) = (Vec::new(), Vec::new());
+    for number in 0..40 {
+        let cluster = format!("r{number}");
+        let written = now_ms();
+        assert_eq!(rust.sample(&cluster, "a").await, 200);
+        let key = format!("ha-tracker/t1/{cluster}");
+        let arrived = wait_for("a key at the member in Go", SHORT, || async {
+            let entry = go.keys().await?.remove(&key);
+            entry
+                .filter(|entry| entry.arrived_at > 0)
+                .ok_or_else(|| "none".to_owned())
+        })
+        .await;
+        to_go.push(Duration::from_millis(
+            (arrived.arrived_at - written).max(0) as u64
+        ));
+
+        let cluster = format!("g{number}");
+        let written = Instant::now();
+        go.cas(&format!("ha-tracker/t1/{cluster}"), "a", now_ms())
+            .await
+            .unwrap();
+        while !rust.elected().await.unwrap().contains_key(&cluster) {
+            assert!(written.elapsed() < SHORT, "{cluster} does not arrive");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        to_rust.push(written.elapsed());
+    }
+    for (what, times) in [("to Go", &mut to_go), ("to Rust", &mut to_rust)] {
+        times.sort_unstable();
+        let (median, worst) = (times[20], times[39]);
+        println!("{what}: median {median:?}, worst of 40 {worst:?}");
+        // Gossip goes out every 200 ms; the rest is for a busy machine.
+        assert!(median < Duration::from_secs(1), "{what}: {times:?}");
+    }
+    assert_no_complaints(&go, &rust);
+}
+
+#[tokio::test]
+async fn three_of_each_are_one_ring() {
+    let go_1 = go("go-1", &[]).await;
+    let join = [go_1.gossip()];
+    let (go_2, go_3) = tokio::join!(go("go-2", &join), go("go-3", &join));
+    let (rust_1, rust_2, rust_3) = tokio::join!(
+        Rust::start("d1", &join),
+        Rust::start("d2", &join),
+        Rust::start("d3", &join),
+    );
+    let members = [
+        Either::Go(&go_1),
+        Either::Go(&go_2),
+        Either::Go(&go_3),
+        Either::Rust(&rust_1),
+        Either::Rust(&rust_2),
+        Either::Rust(&rust_3),
+    ];
+    wait_for_ring(&members).await;
+    let mut times = Vec::new();
+    for round in 0..5 {
+        for (number, writer) in members.iter().enumerate() {
+            let cluster = format!("c{round}-{number}");
+            let written = Instant::now();
+            match writer {
+                Either::Rust(member) => assert_eq!(member.sample(&cluster, "a").await, 200),
+                Either::Go(member) => {
+                    let verdict = member.sample(TENANT, &cluster, "a").await.unwrap();
+                    assert!(verdict.accepted);
+                }
+            }
+            for member in &members {
+                member.wait_for_elected(&cluster, "a").await;
+            }
+            times.push(written.elapsed());
+        }
+    }
+    times.sort_unstable();
+    println!(
+        "to all of six: median {:?}, worst of 30 {:?}",
+        times[15], times[29]
+    );
+    assert!(times[15] < Duration::from_secs(2), "{times:?}");
+    for (go, rust) in [(&go_1, &rust_1), (&go_2, &rust_2), (&go_3, &rust_3)] {
+        assert_no_complaints(go, rust);
+    }
+}
+
+/// Ten members, of which one is of the other kind.
+async fn wait_for_one_among_nine(rust: &[Rust], go: &[MemberlistGo]) {
+    let rust_members = rust.iter().map(Either::Rust);
+    let members: Vec<Either<'_>> = rust_members.chain(go.iter().map(Either::Go)).collect();
+    wait_for_ring(&members).await;
+    assert_eq!(rust[0].sample("from-rust", "a").await, 200);
+    let verdict = go[0].sample(TENANT, "from-go", "b").await.unwrap();
+    assert!(verdict.accepted, "{verdict:?}");
+    for member in &members {
+        member.wait_for_elected("from-rust", "a").await;
+        member.wait_for_elected("from-go", "b").await;
+    }
+    assert_no_complaints(&go[0], &rust[0]);
+}
+
+#[tokio::test]
+async fn a_distributor_among_nine_in_go() {
+    let first = go("go-1", &[]).await;
+    let join = [first.gossip()];
+    let names: Vec<String> = (2..10).map(|number| format!("go-{number}")).collect();
+    let others = join_all(names.iter().map(|name| go(name, &join))).await;
+    let rust = [Rust::start("d1", &join).await];
+    let go: Vec<MemberlistGo> = [first].into_iter().chain(others).collect();
+    wait_for_one_among_nine(&rust, &go).await;
+}
+
+#[tokio::test]
+async fn one_in_go_among_nine_distributors() {
+    let go = [go("go-1", &[]).await];
+    let join = [go[0].gossip()];
+    let names = ["d1", "d2", "d3", "d4", "d5", "d6", "d7", "d8", "d9"];
+    let rust = join_all(names.map(|name| Rust::start(name, &join))).await;
+    wait_for_one_among_nine(&rust, &go).await;
+}
+
+#[tokio::test]
+async fn a_joiner_is_told_five_thousand_keys_at_once() {
+    // Members in Go tell each other so as well, and lose what does not fit into the default of 1024.
+    let queue = ["-memberlist.received-messages-queue-size=20000"];
+    let first = go_with("go-1", &[], &queue).await;
+    first.fill("ha-tracker/t1/many-", 5000, "a").await.unwrap();
+    let rust = Rust::start("d1", &[first.gossip()]).await;
+    // It is ready only when it knows them.
+    assert_eq!(rust.elected().await.unwrap().len(), 5000);
+    // And tells them to one that knows nobody else.
+    let second = go_with("go-2", &[rust.address()], &queue).await;
+    assert_eq!(second.keys().await.unwrap().len(), 5000);
+    assert_no_complaints(&first, &rust);
+    assert_no_complaints(&second, &rust);
+}
+
+#[tokio::test]
+async fn a_key_that_is_deleted_is_gone_on_both() {
+    let go = go("go-1", &[]).await;
+    let rust = Rust::start("d1", &[go.gossip()]).await;
+    wait_for_ring(&[Either::Go(&go), Either::Rust(&rust)]).await;
+    assert_eq!(rust.sample("c1", "a").await, 200);
+    Either::Go(&go).wait_for_elected("c1", "a").await;
+    go.delete("ha-tracker/t1/c1").await.unwrap();
+    wait_for("the deletion", LONG, || async {
+        match rust.elected().await?.get("c1") {
+            None => Ok(()),
+            Some(replica) => Err(replica.clone()),
+        }
+    })
+    .await;
+    assert_no_complaints(&go, &rust);
+}
