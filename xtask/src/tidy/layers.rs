@@ -42,7 +42,11 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
         &["kv-etcd", "kv-memberlist", "peers"],
     ),
     // The tracker never sees a backend; one of its examples does.
-    ("ha-tracker", &["kv-core", "settings"], &["kv-memberlist"]),
+    (
+        "ha-tracker",
+        &["kv-core", "settings"],
+        &["kv-memberlist", "peers"],
+    ),
     (
         "ingest",
         &[

@@ -1,5 +1,6 @@
 //! What is sent to whom, and when whole states are exchanged.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -16,10 +17,25 @@ const CHECKSUM_SINCE: u8 = 5;
 /// Bytes of a message in front of what is queued, at most: a ping, or a ping and an accusation.
 const LEADING_LEN: usize = 2048;
 
+/// An own message goes to every member of a ring that has no more others than this, however few
+/// copies the limit allows: the first copies of Go's members go to random members, which in a small
+/// ring leaves one out now and then, until states are exchanged.
+const TOLD_TO_ALL: usize = 9;
+
 /// When the rounds are due.
 pub(super) struct Rounds {
     pub(super) gossip_at: Duration,
     pub(super) push_pull_at: Option<Duration>,
+    pub(super) turns: Turns,
+}
+
+/// Who is gossiped to next: each in turn, in an order that is drawn again when the members change. So
+/// as few copies as possible go to the same one.
+#[derive(Default)]
+pub(super) struct Turns {
+    names: VecDeque<String>,
+    /// Of the table when the order was drawn.
+    generation: Option<u64>,
 }
 
 impl Node {
@@ -38,17 +54,10 @@ impl Node {
 
     /// Tells some members what is queued.
     fn gossip(&mut self, now: Duration) {
-        let to_dead = self.config.gossip_to_dead;
-        let fits = |record: &Record| match record.state {
-            State::Alive | State::Suspect => true,
-            // It may be alive, and learns so that it is taken for dead.
-            State::Dead => now.saturating_sub(record.since) <= to_dead,
-            State::Left => false,
-        };
-        let count = self.config.gossip_nodes;
-        let chosen = self.table.sample(count, &mut self.rng, fits);
-        let chosen: Vec<(SocketAddr, bool)> = chosen
-            .into_iter()
+        let chosen: Vec<(SocketAddr, bool)> = self
+            .next_told(now)
+            .iter()
+            .filter_map(|name| self.table.get(name))
             .map(|record| {
                 let to = record.alive.addr.socket(record.alive.port);
                 (to, record.alive.vsn.0[1] >= CHECKSUM_SINCE)
@@ -66,6 +75,37 @@ impl Node {
                 checksum,
             });
         }
+    }
+
+    /// The members that this round goes to.
+    fn next_told(&mut self, now: Duration) -> Vec<String> {
+        let to_dead = self.config.gossip_to_dead;
+        let fits = |record: &Record| match record.state {
+            State::Alive | State::Suspect => true,
+            // It may be alive, and learns so that it is taken for dead.
+            State::Dead => now.saturating_sub(record.since) <= to_dead,
+            State::Left => false,
+        };
+        let turns = &mut self.rounds.turns;
+        if turns.generation != Some(self.table.generation()) {
+            let all = self.table.sample(usize::MAX, &mut self.rng, |_| true);
+            let all = all.into_iter().map(|record| record.alive.node.clone());
+            turns.names = all.collect();
+            turns.generation = Some(self.table.generation());
+        }
+        let mut chosen = Vec::new();
+        for _ in 0..turns.names.len() {
+            if chosen.len() >= self.config.gossip_nodes {
+                break;
+            }
+            turns.names.rotate_left(1);
+            let next = turns.names.back().and_then(|name| self.table.get(name));
+            chosen.extend(
+                next.filter(|record| fits(record))
+                    .map(|record| record.alive.node.clone()),
+            );
+        }
+        chosen
     }
 
     fn push_pull(&mut self) {
@@ -101,10 +141,12 @@ impl Node {
     /// Messages about members go first, then own ones of users, then those that are repeated.
     fn take_queued(&mut self, mut budget: usize, messages: &mut Vec<Message>) {
         let of_members = self.transmit_limit(self.table.len());
-        let of_users = self.transmit_limit(self.present());
+        let present = self.present();
+        let of_users = self.transmit_limit(present);
+        let others = u32::try_from(present.saturating_sub(1).min(TOLD_TO_ALL)).unwrap_or(0);
         let queues = &mut self.queues;
         queues.members.take(of_members, &mut budget, messages);
-        queues.own.take(of_users, &mut budget, messages);
+        queues.own.take(of_users.max(others), &mut budget, messages);
         queues.relayed.take(of_users, &mut budget, messages);
     }
 }

@@ -30,7 +30,7 @@ use bytes::Bytes;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use self::gossip::Rounds;
+use self::gossip::{Rounds, Turns};
 use self::probe::Prober;
 use self::suspicion::Suspicion;
 use self::table::Table;
@@ -261,6 +261,7 @@ impl Node {
             gossip_at: now + within(&mut rng, config.gossip_interval),
             push_pull_at: (!config.push_pull_interval.is_zero())
                 .then(|| now + within(&mut rng, config.push_pull_interval)),
+            turns: Turns::default(),
         };
         let alive = Alive {
             incarnation: 1,

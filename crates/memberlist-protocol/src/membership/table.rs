@@ -41,6 +41,8 @@ pub(super) struct Table {
     order: Vec<String>,
     /// The next of them.
     next: usize,
+    /// Grows when a member is added or forgotten.
+    generation: u64,
 }
 
 impl Table {
@@ -56,6 +58,7 @@ impl Table {
             records: BTreeMap::from([(name.clone(), record)]),
             order: vec![name],
             next: 0,
+            generation: 0,
         }
     }
 
@@ -92,6 +95,12 @@ impl Table {
         let last = self.order.len() - 1;
         self.order.swap(rng.random_range(0..=last), last);
         self.records.insert(name, record);
+        self.generation += 1;
+    }
+
+    /// Another one whenever the members are others.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// The next other member that may be there; at most one way round. At the end of each round those
@@ -130,6 +139,7 @@ impl Table {
             }
             !goes
         });
+        self.generation += 1;
         let records = &self.records;
         self.order.retain(|name| records.contains_key(name));
     }

@@ -48,14 +48,25 @@ fn quiet(names: &[&str]) -> Bench {
 #[test]
 fn a_message_is_told_to_three_in_each_round_and_as_often_as_the_limit_says() {
     let mut bench = quiet(&["a1", "b2", "c3", "d4", "e5"]);
-    bench.node.broadcast(Priority::Own, text("key"));
+    bench.node.broadcast(Priority::Relayed, text("key"));
     let packets = packets(&bench.pass(10 * SECOND));
     assert_eq!(packets.len(), 4);
-    let first: BTreeSet<SocketAddr> = packets[..3].iter().map(|(_, to, _)| *to).collect();
-    assert_eq!(first.len(), 3, "three different ones");
     assert_eq!(packets[0].0, packets[2].0);
     assert_eq!(packets[3].0 - packets[0].0, SECOND / 5);
-    assert_eq!(bench.node.waiting(Priority::Own), (0, 0));
+    let told: BTreeSet<SocketAddr> = packets.iter().map(|(_, to, _)| *to).collect();
+    assert_eq!(told.len(), 4, "four different ones");
+    assert_eq!(bench.node.waiting(Priority::Relayed), (0, 0));
+}
+
+#[test]
+fn an_own_message_goes_to_every_member_of_a_small_ring() {
+    let mut bench = quiet(&["a1", "b2", "c3", "d4", "e5", "f6", "g7"]);
+    for _ in 0..10 {
+        bench.node.broadcast(Priority::Own, text("key"));
+        let packets = packets(&bench.pass(SECOND));
+        let told: BTreeSet<SocketAddr> = packets.iter().map(|(_, to, _)| *to).collect();
+        assert_eq!((packets.len(), told.len()), (7, 7));
+    }
 }
 
 #[test]
