@@ -97,7 +97,7 @@ async fn what_the_downstream_says_is_relayed() {
         (429, None, 429, Some("1"), "so it is"),
         (500, None, 500, Some("1"), "so it is"),
         (502, None, 502, Some("1"), "so it is"),
-        // Longer, and the elected replica would look silent.
+        // If it took longer, the elected replica would seem silent.
         (503, Some("30"), 503, Some("5"), "so it is"),
         (503, Some("86400"), 503, Some("5"), "so it is"),
         (503, Some("soon"), 503, Some("1"), "so it is"),

@@ -53,7 +53,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     let program = suite.program();
     let json = workspace.target.join(format!("{program}.json"));
     if !matches!(suite, Suite::Gossip) {
-        // The bench starts it, and looks at its size.
+        // The bench starts it, and measures its size.
         crate::workspace::run(&mut workspace.cargo(&[
             "build",
             "--release",

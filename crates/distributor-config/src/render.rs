@@ -21,7 +21,7 @@ pub enum Mode {
     Defaults,
 }
 
-/// `config` as YAML that loads again, but for the secrets.
+/// `config` as YAML that can be loaded again, except for the secrets.
 pub fn render_yaml(config: &Config, mode: Mode) -> String {
     to_yaml(&tree(config, mode))
 }

@@ -133,7 +133,7 @@ pub(super) fn file_text(file: &Option<PathBuf>) -> String {
         .unwrap_or_default()
 }
 
-/// A sender that waits for a downstream that hangs sends nothing else: it must not look silent.
+/// A sender that waits for a hanging downstream sends nothing else, and must not count as silent.
 fn warn_of_slow_downstream(config: &Config, findings: &mut Findings) {
     let (timeout, failover) = (
         config.distributor.push.remote_timeout,

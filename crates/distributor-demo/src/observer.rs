@@ -128,7 +128,7 @@ fn agreement(rows: &[DistributorRow]) -> Option<Elected> {
     running.all(agrees).then_some(first)
 }
 
-/// The page that people can look at meanwhile.
+/// The page that users can open during the demo.
 pub(crate) fn page_url(address: SocketAddr) -> String {
     format!("http://{address}/distributor/ha_tracker")
 }

@@ -36,7 +36,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Messages of the senders that wait to be shown.
 const PROBLEMS: usize = 32;
 
-/// Everything that takes part.
+/// All parts of the demo.
 pub(crate) struct Runner {
     script: Script,
     distributors: Distributors,

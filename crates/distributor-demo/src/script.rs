@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Distributors that take part.
+/// Number of distributors.
 pub(crate) const DISTRIBUTORS: usize = 3;
 /// Label that names the HA pair.
 pub(crate) const CLUSTER_LABEL: &str = "cluster";

@@ -170,7 +170,7 @@ impl<'a> Open<'a> {
     }
 }
 
-/// A store that needs nothing but its client; `None` for gossip, in which this process takes part.
+/// A store that needs only a client; `None` for gossip, of which this process is a member.
 fn client(
     config: &KvStoreConfig,
     kind: StoreKind,

@@ -11,7 +11,8 @@ use crate::instance_limit::InstanceLimit;
 /// How long a sender should wait before it tries again, where nothing better is known.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Longest wait that a sender is asked for, whatever the downstream or a rate limit would like: a
-/// replica that waits looks silent to the HA tracker, and must not lose its election by it.
+/// replica that waits seems silent to the HA tracker, and must not lose its election because of
+/// this.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Mimir's id of a tenant's ingestion rate limit.

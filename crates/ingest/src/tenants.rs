@@ -1,7 +1,7 @@
 //! What this instance knows of each tenant: counters and the rate limit.
 //!
 //! A tenant is whatever a sender writes into a header. It is known from the first request on that
-//! holds anything valid, and there are only so many: the one that was used longest ago gives way.
+//! is valid, and their number is limited: the least recently used one is evicted.
 
 pub(crate) mod collector;
 

@@ -98,7 +98,7 @@ fn tell(
         );
         note(Cause::NoHaLabels, neither, &message);
     }
-    // Of both mistakes one is shown; when it is mended, the other shows.
+    // Only one of two mistakes is shown; the other one appears when it is corrected.
     let message = match (one.cluster, one.replica) {
         (0, 0) => return,
         (_, 0) => format!(

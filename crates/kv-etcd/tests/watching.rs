@@ -33,7 +33,7 @@ async fn disconnect(proxy: &Proxy) {
     .await;
 }
 
-/// A watch that has shown what exists and is now under way, not merely about to begin.
+/// A watch that has delivered the existing entries and is really running.
 async fn under_way(scene: &Scene, prefix: &str) -> Watched {
     let mut watched = Watched::begin(&scene.far, prefix).await;
     let key = format!("{prefix}probe");

@@ -25,7 +25,7 @@ pub struct Member {
 pub enum MemberState {
     /// It has started and does not have all entries of the cluster yet.
     Joining,
-    /// It takes part.
+    /// It is active.
     Active,
     /// It is handing over its entries.
     Leaving,

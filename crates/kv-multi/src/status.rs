@@ -20,7 +20,7 @@ pub struct MirrorStatus {
     pub writes_total: u64,
     /// Failed ones.
     pub write_errors_total: u64,
-    /// Keys that wait or are under way.
+    /// Keys that wait or are in progress.
     pub pending_keys: usize,
     /// The last failure.
     pub last_error: Option<MirrorFailure>,

@@ -21,8 +21,8 @@ distributor for its pages and metrics twice, and changes nothing.
                 dns+https://host:port stand for all addresses of a name (of IPv4, if it has any)
   --expect      how many distributors the fleet has: one that --targets leaves out is not seen
                 before it gossips
-  --watch       look again and again, until interrupted
-  --interval    time between two looks (default 2s)
+  --watch       repeat the check until interrupted
+  --interval    time between two checks (default 2s)
   --step        succeed only if the whole fleet is on this step, 0 to 5
   --json        for programs
   --ca-file     trust these certificate authorities, a PEM file, instead of the system's

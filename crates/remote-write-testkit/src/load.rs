@@ -106,7 +106,7 @@ impl Load {
         self.tasks.spawn(Arc::clone(&self.shared).send(flow));
     }
 
-    /// A replica falls silent, or is back; what is under way still arrives.
+    /// A replica goes silent, or is back; requests in progress still arrive.
     pub fn silence(&self, cluster: &Cluster, replica: usize, silent: bool) {
         let mut state = self.shared.state();
         let key = (cluster.clone(), replica);

@@ -315,7 +315,7 @@ impl Shipper {
     }
 
     fn tell(&self, what: &str) {
-        // Without room there are enough problems to look at.
+        // If there is no room, enough problems have been reported.
         let _ = self
             .problems
             .try_send(format!("{}: {what}", self.config.name));

@@ -2,7 +2,7 @@
 //! to the readers that take anything legal; whatever they accept, those accept with the same
 //! result.
 //!
-//! They look at a fixed window of the whole request, beyond the end of the message if need be, so
+//! They read a fixed window of the whole request, beyond the end of the message if necessary, so
 //! that one comparison stands for the bounds checks of every byte in it.
 
 mod sample;
@@ -18,7 +18,7 @@ use sample::word;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Name<'a> {
     text: &'a [u8],
-    /// Longer than any name if there is nothing to look for.
+    /// Longer than any name if no name is searched for.
     length: usize,
     start: [u64; 2],
     mask: [u64; 2],
@@ -59,7 +59,7 @@ impl<'a> Name<'a> {
     }
 }
 
-/// The HA label names, or nothing to look for.
+/// The HA label names, or no names.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Names<'a> {
     pub(crate) cluster: Name<'a>,

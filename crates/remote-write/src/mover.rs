@@ -92,7 +92,7 @@ fn write_long_header(buf: &mut [u8], key: u8, content: usize, length: usize) -> 
     start
 }
 
-/// Keeps `start..end` but for the ascending `cuts` in it.
+/// Keeps `start..end` except for the ascending `cuts` in it.
 #[inline]
 pub(crate) fn keep_without(
     mover: &mut Mover,

@@ -168,9 +168,9 @@ impl Scratch {
 ///
 /// # What is refused
 ///
-/// Every byte of the request is read, inside histograms and exemplars too, and of dropped series
-/// as well. What prost refuses is refused, with one exception: strings are not checked for UTF-8.
-/// What prost accepts is accepted, but for:
+/// Every byte of the request is read, inside histograms and exemplars too, and of dropped series as
+/// well. What prost refuses is refused, with one exception: strings are not checked for UTF-8. What
+/// prost accepts is accepted, except for:
 /// - groups (wire types 3 and 4), which proto3 does not have;
 /// - 2.0 references that exceed 32 bits (prost cuts them off) or the table, an odd number of them
 ///   in a series or exemplar, a first symbol that is not empty, series without any symbol;

@@ -107,13 +107,13 @@ fn series_whose_pair_is_not_utf_8_are_left_out_and_the_others_are_not() {
             sample(5),
         ])
     };
-    // What the name would be if it were mended is another's.
-    let mended = pair("\u{fffd}".as_bytes(), b"r1");
+    // With replacement characters, the name would be that of another group.
+    let repaired = pair("\u{fffd}".as_bytes(), b"r1");
     let sent = [
         ha_series("c1", "r1"),
         pair(b"\xff", b"r1"),
         pair(b"\xff", b"r1"),
-        mended.clone(),
+        repaired.clone(),
         pair(b"c1", b"\xc3"),
         ha_series("c1", "r1"),
         // Others are not looked at.

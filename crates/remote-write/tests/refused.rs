@@ -136,7 +136,7 @@ fn a_nested_length_must_fit_its_message() {
         refused(Version::V1, &request).problem,
         Problem::LengthBeyondEnd { length: 7, left: 6 }
     ));
-    // A series that ends within its last label, which looks whole in what follows.
+    // A series that ends within its last label; the following bytes would complete it.
     let whole = series(&[label("cluster", "c1"), label("__replica__", "r1")]);
     for cut in 1..18 {
         let mut request = [&whole[..], &series(&[]).repeat(100)].concat();

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 
 /// The most bytes that are moved at once.
 const CHUNK: usize = 16 * 1024;
-/// How many chunks of one direction can be under way; then the sender has to wait.
+/// Most chunks in transit in one direction; then the sender has to wait.
 const UNDER_WAY: usize = 1024;
 
 /// A TCP proxy to one server. Dropping it closes everything.

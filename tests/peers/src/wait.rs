@@ -45,7 +45,7 @@ where
             Ok(Err(state)) => last = state,
             Err(_) => {
                 return Err(format!(
-                    "waited {timeout:?} for: {what}; the last look hung; before: {last}"
+                    "waited {timeout:?} for: {what}; the last check hung; before: {last}"
                 ));
             }
         }

@@ -35,8 +35,9 @@ async fn silent(size: Size) -> Outcome {
             let grpc = victim.distributor.grpc_address().parse().unwrap();
             let connecting = (0..connections).flat_map(|_| [http, grpc]);
             let silent = join_all(connecting.map(TcpStream::connect)).await;
-            // Those that gave way in a burst are closed by their own tasks, some moments later.
-            wait_for("connections that gave way to be closed", SHORT, || async {
+            // Connections that were evicted in a burst are closed by their own tasks, some moments
+            // later.
+            wait_for("evicted connections to be closed", SHORT, || async {
                 match victim.usage().descriptors {
                     few if few < 2 * limit + 100 => Ok(()),
                     many => Err(format!("{many} descriptors are open")),

@@ -30,7 +30,7 @@ const INTERVAL: Duration = Duration::from_millis(500);
 /// For so long both replicas send: after it a replica is known to send steadily.
 const BOTH_SEND: Duration = Duration::from_secs(6);
 const MAX_CLUSTERS: usize = 100;
-/// Tenants whose requests are under way at the same time.
+/// Tenants whose requests are in flight at the same time.
 const AT_ONCE: usize = 16;
 
 /// Status and text of a push of one series per cluster.

@@ -372,7 +372,7 @@ async fn idle_connections(size: Size) -> Outcome {
             );
             let metrics = member.metrics().await.unwrap();
             let displaced = metrics.sum("memberlist_client_displaced_connections_total", &[]);
-            outcome.demand(displaced > 0.0, || "no connection gave way".to_owned());
+            outcome.demand(displaced > 0.0, || "no connection was evicted".to_owned());
         })
         .await
 }

@@ -81,7 +81,7 @@ impl Healthy {
         .await;
     }
 
-    /// Stops once what is under way is answered.
+    /// Stops once the requests in flight are answered.
     pub async fn end(mut self) -> HealthyReport {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.take().unwrap();

@@ -30,7 +30,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     },
 ];
 
-/// Pushes that are under way at the same time.
+/// Pushes in flight at the same time.
 const AT_ONCE: usize = 16;
 const CONNECTIONS: usize = 10;
 /// Bodies that a distributor waits for on one connection.

@@ -6,7 +6,7 @@ use std::time::Duration;
 /// Clock ticks per second in `/proc/PID/stat`; fixed on Linux.
 const TICKS_PER_SECOND: u64 = 100;
 
-/// A look at a process.
+/// Resource usage of a process.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Usage {
     /// Resident memory, bytes.

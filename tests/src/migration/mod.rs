@@ -90,7 +90,7 @@ impl Options {
     }
 
     fn surroundings(&self, old: &OldServer, downstream: String) -> Surroundings {
-        // Long enough that no restart makes a replica look silent.
+        // Long enough that no restart makes a replica seem silent.
         let failover = if self.failover { "4s" } else { "25s" };
         Surroundings {
             old: self.from,
@@ -302,7 +302,7 @@ impl Run {
         {
             problem = Some(format!("one push in 100 took {bound:?} or more"));
         }
-        // A change and a change back between two looks are two.
+        // A change and a change back between two checks count as two.
         if !self.elected.is_empty() {
             self.reelected += expected.elections;
         }

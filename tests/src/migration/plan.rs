@@ -247,8 +247,8 @@ impl Surroundings {
     }
 }
 
-/// Gossip that looks for others more often than by default, and leaves sooner, since whole steps last
-/// seconds here.
+/// Gossip that searches for members more often than by default, and leaves sooner, since whole
+/// steps last seconds here.
 fn haste() -> Value {
     json!({
         "min_join_backoff": "200ms",

@@ -70,7 +70,8 @@ pub(crate) async fn sees_a_roll_out(fleet: &Fleet) -> Result<(), String> {
     }
 }
 
-/// It warns that there is no way back while the secondary is away, and lets the fleet go on.
+/// It warns that going back is not safe while the secondary is unavailable, and lets the fleet
+/// continue.
 pub(crate) async fn warns_of_the_secondary(fleet: &Fleet) -> Result<(), String> {
     comes_true("migration status to warn", LONG, || async {
         let told = ask(fleet, &[]).await?;

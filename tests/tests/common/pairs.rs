@@ -5,7 +5,7 @@ use std::borrow::Borrow;
 use e2e::{Answer, Sender, Series, Version};
 pub use e2e::{REPLICAS, pair_series};
 
-/// A stored election, as far as tests look at it.
+/// A stored election, as far as tests check it.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Desc {
     #[prost(string, tag = "1")]

@@ -62,7 +62,7 @@ impl Drop for Relay {
 
 async fn connection(mut near: TcpStream, peer: SocketAddr, mut is_cut: watch::Receiver<bool>) {
     let pass_on = async {
-        // A peer that is away looks like one that hangs up.
+        // An unavailable peer cannot be distinguished from one that closes the connection.
         let Ok(mut far) = TcpStream::connect(peer).await else {
             return;
         };

@@ -1,4 +1,4 @@
-//! `cargo xtask tidy`: what rots because no compiler looks at it.
+//! `cargo xtask tidy`: checks what no compiler checks.
 //!
 //! Each check adds its findings to one list, so that one run reports everything.
 

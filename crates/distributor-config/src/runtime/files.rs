@@ -14,10 +14,10 @@ use crate::errors::Findings;
 
 /// At the start, a file that was changed this recently may be in the middle of a write.
 const FRESH: Duration = Duration::from_secs(2);
-/// Time between two looks at such a file, until it is the same at both.
+/// Time between two reads of such a file, until both are equal.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
-/// The start waits this often for files that change with each look, 10 s.
-const LOOKS: u32 = 20;
+/// Most waits of the start for files that keep changing: 10 s in total.
+const MAX_READS: u32 = 20;
 
 /// What a gzip stream begins with.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -41,17 +41,17 @@ pub(super) async fn read(files: &[PathBuf], findings: &mut Findings) -> Vec<Read
 /// The files while no program writes them.
 pub(super) async fn read_settled(files: &[PathBuf], findings: &mut Findings) -> Vec<Read> {
     let (mut before, mut is_fresh) = read_fresh(files, findings).await;
-    let mut looks = 0;
+    let mut reads = 0;
     while is_fresh && findings.errors.is_empty() {
         tokio::time::sleep(LOOK_AGAIN).await;
         let (now, _) = read_fresh(files, findings).await;
-        looks += 1;
+        reads += 1;
         is_fresh = !now
             .iter()
             .map(|raw| &raw.bytes)
             .eq(before.iter().map(|raw| &raw.bytes));
         before = now;
-        if is_fresh && looks == LOOKS {
+        if is_fresh && reads == MAX_READS {
             let problem = "keeps changing; is another program writing it?";
             findings.error("runtime_config.file", "", problem);
         }

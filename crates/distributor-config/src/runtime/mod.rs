@@ -82,7 +82,7 @@ struct LastAttempt {
 enum Occasion {
     /// The start: there is nothing that could stay in effect.
     Start,
-    /// It was time to look.
+    /// A poll was due.
     Period,
     /// An operator asked for a reload, which means that the files are complete.
     Asked,
@@ -93,7 +93,7 @@ enum Occasion {
 enum Reloaded {
     Unchanged,
     Changed,
-    /// Something has changed that is not believed yet; look again after this.
+    /// There is a change that is not stable yet; poll again after this.
     Again(Duration),
 }
 
@@ -126,8 +126,8 @@ impl Metrics {
 }
 
 impl RuntimeConfig {
-    /// Loads the files of `source` and, when there are any, starts to look for changes in them
-    /// every `source.period`. What a tenant does not override has the value of `defaults`.
+    /// Loads the files of `source` and, when there are any, starts to poll them for changes every
+    /// `source.period`. What a tenant does not override has the value of `defaults`.
     ///
     /// Must be called in a tokio runtime.
     ///

@@ -2,14 +2,14 @@
 //!
 //! A file that is written in place is seen in the middle: empty, or cut where it still parses. What
 //! is taken over from it would switch overrides off, deduplication among them, without anybody's
-//! wish. So a change is believed once it was the same at two looks, and one that leaves less than
-//! there was, once it has stayed for longer.
+//! wish. So a change is loaded once two polls have found the same content, and one that leaves less
+//! than there was, once it has stayed for longer.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Time until the second look at a file that was replaced as a whole (renamed to its name, or by
+/// Time until the second poll of a file that was replaced as a whole (renamed to its name, or by
 /// the links of a Kubernetes volume); at most the period.
 const REPLACED: Duration = Duration::from_secs(1);
 /// What is shorter than before must stay so for this many periods.
@@ -61,7 +61,7 @@ pub(super) struct Settling {
 }
 
 impl Settling {
-    /// Judges what was read at one look of several, `period` apart. `hash` is of all files.
+    /// Judges the content of one poll; polls are `period` apart. `hash` is of all files.
     pub(super) fn judge(&mut self, read: &[Read], hash: [u8; 32], period: Duration) -> Verdict {
         if let Some(problem) = self.emptied(read) {
             self.pending = None;

@@ -38,7 +38,7 @@ pub(crate) fn parse(
         .map(|a| a.to_string_lossy().into_owned());
     let mut after_switch = None;
     while let Some(argument) = arguments.next() {
-        // What follows is no flag, whatever it looks like.
+        // Arguments after this are not flags, even with a dash.
         if argument == "--" {
             for argument in arguments {
                 findings.error(&argument, "", no_flag(&argument, None));

@@ -34,7 +34,7 @@ use crate::metrics::{self, Protocol, RequestMetrics};
 
 /// Time for those who read streams to hear that these end.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// Time between two polls of what there is no event for.
+/// Time between two polls of state that has no events.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// What `proto/` says, for reflection.
 const DESCRIPTORS: &[u8] = include_bytes!("descriptors.bin");

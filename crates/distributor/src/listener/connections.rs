@@ -1,4 +1,4 @@
-//! The connections of a listener: how many there may be, and which one gives way to a new one.
+//! The connections of a listener: their limit, and which one is closed for a new one.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -42,7 +42,7 @@ pub(super) struct Activity {
     /// Milliseconds after the listener's start at which it was opened, or the last answer ended.
     idle_since_ms: AtomicU64,
     start: Instant,
-    /// Cancelled when it has to give way.
+    /// Cancelled when it must be closed for another one.
     gives_way: CancellationToken,
 }
 
@@ -76,9 +76,9 @@ impl Connections {
         self.failures.note(elapsed_ms(self.start));
     }
 
-    /// A place for a new connection. Where none is left, an idle connection gives way: first one that
-    /// never asked for anything, then the one that has been idle for longest. `None` when all are
-    /// busy.
+    /// A place for a new connection. If there is none left, an idle connection is closed: first one
+    /// that never asked for anything, then the one that has been idle for longest. `None` when all
+    /// are busy.
     pub(super) fn enter(self: &Arc<Self>) -> Option<Place> {
         let activity = Arc::new(Activity {
             requests: AtomicU64::new(0),
@@ -204,7 +204,7 @@ impl Activity {
         self.busy.load(Ordering::Relaxed) > 0
     }
 
-    /// Cancelled when the connection has to give way to another.
+    /// Cancelled when the connection must be closed for another one.
     pub(super) fn gives_way(&self) -> &CancellationToken {
         &self.gives_way
     }

@@ -108,7 +108,8 @@ enum Spoken {
     Http2,
 }
 
-/// A connection that is closed when its client does not speak in time, or when it has to give way.
+/// A connection that is closed when its client does not send in time, or to make room for another
+/// one.
 pub(super) struct Watched<S> {
     stream: S,
     place: Place,

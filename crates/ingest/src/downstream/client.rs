@@ -279,7 +279,7 @@ impl Downstream {
                 format!("downstream {name:?} answered {number}: {said}; retry later"),
             ),
             // About the way to the downstream, not about the data: a wrong address or credential
-            // can be mended, and a sender that is told 4xx would drop the samples.
+            // can be corrected, and a sender would drop the samples after a 4xx.
             300..=399 | 401 | 403 | 404 | 405 | 407 | 408 | 421 => unavailable(format!(
                 "downstream {name:?} answered {number}: {said}; check its URL and credentials \
                  (distributor.downstream), the samples are not lost: retry later"

@@ -27,7 +27,7 @@ pub struct DownstreamOutage {
 /// Of one downstream.
 #[derive(Debug, Default)]
 pub(super) struct Outage {
-    /// Whether there is any: successes look at nothing else.
+    /// Whether there is any: successes check only this.
     is_failing: AtomicBool,
     state: Mutex<Option<State>>,
 }

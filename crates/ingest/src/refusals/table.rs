@@ -330,7 +330,7 @@ mod tests {
         let due = table.tick();
         assert_eq!(due.lines, []);
         assert_eq!(due.unlisted, Some(100_000 - MAX_TENANTS as u64));
-        // Those before are not told twice, and quiet ones give way.
+        // Earlier ones are not logged twice, and quiet ones are evicted.
         tokio::time::advance(QUIET).await;
         assert_eq!(
             told(table.note(&occurrence("new", Cause::Malformed))),

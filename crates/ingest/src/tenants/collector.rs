@@ -174,7 +174,7 @@ impl TenantCollector {
         Ok(())
     }
 
-    /// Only what there is: most tenants have none of it.
+    /// Only existing series: most tenants have none of them.
     fn encode_discarded<const N: usize>(
         &self,
         encoder: &mut DescriptorEncoder<'_>,

@@ -134,7 +134,7 @@ impl Inspector {
         member.map_or(0, |member| member.other_members())
     }
 
-    /// How many members take part, this one included, as far as this one knows.
+    /// The number of active members that this one knows, itself included.
     pub fn active_members(&self) -> usize {
         let member = self.member.upgrade();
         member.map_or(0, |member| member.active_members())

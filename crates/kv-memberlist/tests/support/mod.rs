@@ -101,29 +101,22 @@ pub(crate) async fn cluster_with(
 }
 
 /// Waits for a future, in virtual time.
-pub(crate) async fn within<T>(
-    patience: Duration,
-    what: &str,
-    future: impl Future<Output = T>,
-) -> T {
-    match tokio::time::timeout(patience, future).await {
+pub(crate) async fn within<T>(limit: Duration, what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(limit, future).await {
         Ok(value) => value,
-        Err(_) => panic!("not within {patience:?}: {what}"),
+        Err(_) => panic!("not within {limit:?}: {what}"),
     }
 }
 
 /// Waits for a condition, in virtual time; how long that took.
 pub(crate) async fn eventually(
-    patience: Duration,
+    limit: Duration,
     what: &str,
     mut condition: impl AsyncFnMut() -> bool,
 ) -> Duration {
     let began = Instant::now();
     while !condition().await {
-        assert!(
-            began.elapsed() < patience,
-            "not within {patience:?}: {what}"
-        );
+        assert!(began.elapsed() < limit, "not within {limit:?}: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     began.elapsed()

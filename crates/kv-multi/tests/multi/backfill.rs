@@ -107,7 +107,7 @@ async fn what_becomes_newer_after_the_comparison_is_not_overwritten() {
     multi.first.put("a", 1).await;
     multi.second.faults.delay(seconds(1.0));
     multi.set_mirroring(true).await;
-    until("the copy is under way", async || {
+    until("the copy is in progress", async || {
         !multi.second.calls().is_empty()
     })
     .await;
@@ -153,7 +153,7 @@ async fn a_key_that_is_written_or_deleted_meanwhile_ends_as_in_the_primary() {
     }
     multi.second.faults.delay(seconds(1.0));
     multi.set_mirroring(true).await;
-    until("the copies are under way", async || {
+    until("the copies are in progress", async || {
         multi.second.calls().len() == 2
     })
     .await;

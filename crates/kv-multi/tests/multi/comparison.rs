@@ -35,7 +35,7 @@ async fn each_difference_has_its_reason() {
     all_reasons(&multi).await;
     let begun = Instant::now();
     let comparison = multi.store.compare(Duration::ZERO).await.unwrap();
-    // It looks twice.
+    // It compares twice.
     assert!(took(begun, 1.0), "{:?}", begun.elapsed());
     assert_eq!(comparison.took, begun.elapsed());
     assert_eq!((comparison.primary, comparison.secondary), (FIRST, SECOND));
@@ -67,7 +67,7 @@ async fn each_difference_has_its_reason() {
         assert_eq!(comparison.count(reason), 1);
     }
     assert_eq!(comparison.behind(), 2);
-    // It only looks; and without mirroring, nothing is expected of the secondary.
+    // It only reads; and without mirroring, the secondary need not have anything.
     assert!(multi.second.calls().is_empty());
     assert_eq!(divergent(&multi), [None; 4]);
 }

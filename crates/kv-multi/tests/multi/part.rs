@@ -1,4 +1,4 @@
-//! A store that takes part later.
+//! A store that becomes usable later.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::support::{FIRST, Multi, SECOND, Side, a_while, mirrored, start_over, took, until};
 
-/// `second` takes part when the sender says so.
+/// `second` becomes usable when the sender says so.
 fn start_later(config: MultiConfig) -> (Multi, oneshot::Sender<()>) {
     let (first, second) = (Side::new(FIRST), Side::new(SECOND));
     let (say, said) = oneshot::channel::<()>();

@@ -183,7 +183,7 @@ pub(crate) async fn start_mirrored() -> Multi {
     multi
 }
 
-/// `part` is how `second` takes part.
+/// `part` decides when `second` becomes usable.
 pub(crate) fn start_over(first: Side, second: Side, part: Part<Max>, config: MultiConfig) -> Multi {
     let mut registry = Registry::default();
     let (store, handle) =
@@ -225,7 +225,7 @@ impl Multi {
         (writes.unwrap(), errors.unwrap())
     }
 
-    /// Keys that wait or are under way, as the metric has it.
+    /// Keys that wait or are in progress, according to the metric.
     pub(crate) fn pending(&self) -> usize {
         let pending = self.store.status().mirror.pending_keys;
         let metric = self.metric("cortex_multikv_mirror_pending_keys", "");
@@ -300,7 +300,7 @@ pub(crate) fn seconds(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds)
 }
 
-/// Whether it took this long, but for the few milliseconds by which timers are late.
+/// Whether it took this long, except for the few milliseconds by which timers are late.
 pub(crate) fn took(since: Instant, seconds: f64) -> bool {
     let took = since.elapsed().as_secs_f64();
     (seconds..seconds + 0.1).contains(&took)

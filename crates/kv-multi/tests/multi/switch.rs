@@ -132,7 +132,7 @@ async fn a_watcher_gets_what_the_new_primary_has_and_has_not() {
     ];
     assert_eq!(seen, expected);
     assert_eq!(picture(&mut key).await, ["Put a/only first 1"]);
-    // One who did not look during all of this sees one picture.
+    // A watcher that was not polled during all of this sees one snapshot.
     assert_eq!(picture(&mut idle).await, ["Put a/both 7"]);
 }
 

@@ -131,7 +131,7 @@ async fn what_cannot_be_mirrored_does_not_hold_up_the_switch() {
     let begun = Instant::now();
     multi.switch_to(SECOND).await;
     assert!(took(begun, 2.0), "{:?}", begun.elapsed());
-    // Each is told once, and nothing of it is under way any more.
+    // Each is reported once, and none of them is still in progress.
     multi.until_mirrored().await;
     assert!(took(begun, 2.0), "{:?}", begun.elapsed());
     assert_eq!(multi.mirror_writes(), (50.0, 50.0));

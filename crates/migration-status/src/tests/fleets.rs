@@ -93,7 +93,7 @@ pub(crate) fn fleet(steps: [u8; 3]) -> Snapshot {
     }
 }
 
-/// A fleet on one step, with something changed in its second distributor in both looks.
+/// A fleet on one step, with something changed in its second distributor in both snapshots.
 pub(crate) fn with(step: u8, change: impl Fn(&mut DistributorState)) -> (Snapshot, Snapshot) {
     let mut snapshot = fleet([step; 3]);
     change(snapshot.targets[1].1.as_mut().unwrap());

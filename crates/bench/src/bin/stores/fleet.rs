@@ -18,8 +18,8 @@ pub(crate) struct Fleet {
     pub(crate) per_request: usize,
 }
 
-/// A request, ready to be sent again and again: its samples have the time of its making, which
-/// nothing here looks at.
+/// A request, ready to be sent again and again: its samples have the time of its making, which is
+/// not checked here.
 pub(crate) struct Push {
     tenant: String,
     body: Vec<u8>,

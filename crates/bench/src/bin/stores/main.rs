@@ -26,7 +26,7 @@ struct Report {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse()?;
-    // Without them, the harness looks as a test does, from another place.
+    // Without them, the harness searches for the programs as a test would, from another folder.
     for variable in ["DISTRIBUTOR_BIN", "PEERS_DIR"] {
         ensure!(
             std::env::var_os(variable).is_some(),

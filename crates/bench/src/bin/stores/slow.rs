@@ -22,8 +22,7 @@ const FLEET: Fleet = Fleet {
 pub(crate) const DELAY: Duration = Duration::from_secs(1);
 /// From one push to the next, so that a round lasts several update timeouts.
 const PACE: Duration = Duration::from_millis(5);
-/// After a change of the delay: what was under way before has ended, and updates are under way
-/// again.
+/// Pause after a change of the delay, in which earlier calls end and updates begin again.
 const SETTLE: Duration = Duration::from_secs(6);
 
 /// Direct and slow rounds by turns.
