@@ -23,10 +23,9 @@ use crate::store::{Backend, StoreConfigError};
 use crate::version::{REVISION, VERSION};
 use crate::{fleet, grpc_server, http_server, listener, multi, store};
 
-/// Time between two searches for refusals that the log is to be told of, and for memory that is not
-/// needed any more.
+/// Time between two checks for refusals to log, and for memory that is no longer needed.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
-/// Time between two searches for tenants that have been idle.
+/// Time between two checks for idle tenants.
 const FORGET_IDLE_EVERY: Duration = Duration::from_secs(60);
 
 /// Why a distributor cannot start.
@@ -72,7 +71,7 @@ pub struct Running {
     graceful_shutdown_timeout: Duration,
     http: Server,
     grpc: GrpcServer,
-    /// Ends what goes on for as long as the process does.
+    /// Ends tasks that run as long as the process.
     draining: CancellationToken,
     runtime: RuntimeConfig,
     tracker: Option<TrackerHandle>,
@@ -92,7 +91,7 @@ impl ha_tracker::TenantLimits for RuntimeLimits {
 /// What [`check`] found.
 #[derive(Debug, Default)]
 pub struct Checked {
-    /// Sentences, each about one mistake with which the start would fail.
+    /// Mistakes with which the start would fail, each a sentence.
     pub mistakes: Vec<String>,
     /// Complete sentences.
     pub warnings: Vec<String>,
@@ -123,8 +122,8 @@ pub async fn check(config: &Config) -> Checked {
     checked
 }
 
-/// Starts a distributor. It accepts connections when this returns; `/ready` tells when it knows
-/// what the store knows.
+/// Starts a distributor. It accepts connections when this returns; `/ready` succeeds once it has
+/// read the store.
 pub async fn start(config: Config) -> Result<Running, StartError> {
     let mut registry = Registry::default();
     let backend = if config.distributor.ha_tracker.enable_ha_tracker {
@@ -164,7 +163,7 @@ async fn compose(
         None => (None, None, None),
     };
     let (multi, multi_handle): (Option<MultiKv>, _) = match multi {
-        // Before anything reads the store: what is overridden is so from the start.
+        // Before anything reads the store, so that overrides apply from the start.
         Some((store, handle)) => {
             let (multi, task) = multi::start(store, runtime.reader()).await?;
             (Some(multi), Some((handle, task)))
@@ -223,8 +222,8 @@ async fn compose(
             revision: REVISION,
         },
     };
-    // Both, before either answers: who sees `/ready` finds gRPC there, and nothing is accepted by a
-    // process that is about to end for want of a port.
+    // Both listen before either answers: a client that sees `/ready` can also use gRPC, and a
+    // process that is about to fail for lack of a port accepts nothing.
     let http = http_server::bind(&config.server, &connections)?;
     let grpc = grpc_server::bind(&config.server, &connections)?;
     let draining = CancellationToken::new();
@@ -283,7 +282,7 @@ async fn keep_house(pusher: Arc<Pusher>, health: Arc<Health>, gossip: Option<Ins
 }
 
 impl Running {
-    /// Waits until `/ready` says so.
+    /// Waits until `/ready` succeeds.
     pub fn ready(&self) -> impl Future<Output = ()> + use<> {
         let tracker = self.elections.clone();
         async move {
@@ -293,7 +292,7 @@ impl Running {
         }
     }
 
-    /// Where other distributors reach this one's gossip; `None` without gossip.
+    /// The address of this distributor's gossip for others; `None` without gossip.
     pub fn gossip_address(&self) -> Option<SocketAddr> {
         self.gossip
             .as_ref()
@@ -381,7 +380,7 @@ impl Running {
             overrides.abort();
             handle.shutdown().await;
         }
-        // Last of what writes: what the tracker stored until now is handed over.
+        // After everything else that writes, so that all entries of the tracker are handed over.
         if let Some(gossip) = self.gossip {
             gossip.leave().await;
         }

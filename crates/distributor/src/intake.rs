@@ -1,4 +1,4 @@
-//! Where both servers hand in push requests.
+//! The entry of push requests for both servers.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use ingest::{
 };
 use remote_write::Version;
 
-/// The push path, and whose requests it takes.
+/// The push path, and the rules for tenants.
 pub(crate) struct Intake {
     pub(crate) pusher: Arc<Pusher>,
     /// `distributor.accept_unknown_content_types`.
@@ -18,7 +18,7 @@ pub(crate) struct Intake {
     limits: TenantLimits,
 }
 
-/// A request whose body is there, with what was taken for it.
+/// A request whose body has arrived, with its resources.
 pub(crate) struct Received<'a> {
     pub(crate) version: Version,
     pub(crate) body: PushBody,

@@ -1,4 +1,4 @@
-//! The multi store of this process, and what the runtime configuration says about it.
+//! The multi store of this process, and its override by the runtime configuration.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use ha_tracker::ReplicaDesc;
 use kv_multi::{MultiStore, Override, Refused};
 use tokio::task::JoinHandle;
 
-/// Applies what the runtime configuration says now, and in a task what it says later.
+/// Applies the current override, and in a task later ones.
 ///
 /// # Errors
 /// What it says now cannot be. Later that leaves in effect what was before; now nothing was, and
@@ -53,7 +53,7 @@ async fn apply(multi: &MultiKv, runtime: &RuntimeSnapshot) {
     multi.refused.store(refused);
 }
 
-/// What the runtime configuration says.
+/// The override of the runtime configuration.
 fn wanted(runtime: &RuntimeSnapshot) -> Override {
     runtime
         .multi_kv_config()

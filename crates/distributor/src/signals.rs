@@ -1,4 +1,4 @@
-//! What signals ask of the process. None of them ends it unprepared.
+//! Signals of the process. None of them ends it abruptly.
 
 use std::io;
 
@@ -56,7 +56,7 @@ impl Signals {
         }
     }
 
-    /// Waits for one that asks to end, and says of others that they have no effect now.
+    /// Waits for a signal that ends the process, and logs others as having no effect.
     pub async fn end(&mut self) -> &'static str {
         loop {
             match self.next().await {

@@ -15,7 +15,7 @@ use tls_files::ClientFiles;
 /// The `kv_name` label of the tracker's store.
 const KV_NAME: &str = "distributor-hatracker";
 
-/// Why no store can be made as configured.
+/// Why the store cannot be opened as configured.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreConfigError {
     /// The Consul settings cannot work.
@@ -35,7 +35,7 @@ pub enum StoreConfigError {
     /// TLS cannot be set up.
     #[error("TLS: {0}")]
     Tls(#[source] tls_files::TlsError),
-    /// Two stores make no multi store.
+    /// The two stores cannot be combined into a multi store.
     #[error("multi: {0}")]
     Multi(#[from] kv_multi::ConfigError),
     /// The multi store names a store that does not exist.
@@ -84,7 +84,7 @@ pub fn check(config: &Config, kind: StoreKind) -> Result<(), String> {
     checked.map_err(|error| error.to_string())
 }
 
-/// The configured store. Waits for no server and no other member.
+/// The configured store. Does not wait for a server or another member.
 pub(crate) async fn backend(
     config: &Config,
     registry: &mut Registry,

@@ -1,4 +1,4 @@
-//! What a push request is answered with, in the terms of the push path. Each protocol renders it.
+//! The answer to a push request, independent of the protocol. Each protocol renders it.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use remote_write::{Counts, Version};
 use crate::cause::Cause;
 use crate::instance_limit::InstanceLimit;
 
-/// How long a sender should wait before it tries again, where nothing better is known.
+/// Default time that a sender should wait before it tries again.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// Longest wait that a sender is asked for, whatever the downstream or a rate limit would like: a
+/// Longest wait that a sender is asked for, even if the downstream or a rate limit asks for more: a
 /// replica that waits seems silent to the HA tracker, and must not lose its election because of
 /// this.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -29,30 +29,30 @@ pub(crate) fn with_id(message: &str, id: &str) -> String {
 /// The answer to a push request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PushAnswer {
-    /// What became of the request.
+    /// The outcome of the request.
     pub outcome: Outcome,
-    /// What senders of 2.0 are told was written; `None` for those of 1.0, and where the downstream
+    /// The written counts for senders of 2.0; `None` for senders of 1.0, and if the downstream
     /// confirms nothing.
     pub written: Option<Written>,
 }
 
-/// What became of a push request.
+/// The outcome of a push request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// All of it that was not deduplicated is stored.
+    /// Everything that was not deduplicated is stored.
     Stored,
-    /// Nothing of it was to be stored: other replicas are elected.
+    /// Everything was deduplicated: other replicas are elected.
     Deduplicated {
-        /// Which replica is elected instead, and what a failover waits for; for people.
+        /// The elected replica, and what a failover is waiting for; for people.
         message: String,
     },
-    /// This instance did not take it, or not all of it.
+    /// This instance refused it, or a part of it.
     Rejected(Rejection),
     /// A downstream did not store it.
     Downstream(DownstreamAnswer),
 }
 
-/// Why this instance does not take a request, or a part of it. Messages are for people.
+/// Why this instance refuses a request, or a part of it. Messages are for people.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
     /// It would be refused again: the sender should drop it.
@@ -71,7 +71,8 @@ pub enum Rejection {
         /// One line.
         message: String,
     },
-    /// A limit of this instance is reached, by whatever requests: the sender should try again.
+    /// A limit of this instance is reached, possibly by other requests: the sender should try
+    /// again.
     #[error("{message}")]
     Overloaded {
         /// Which one.
@@ -86,7 +87,7 @@ pub enum Rejection {
     Unavailable {
         /// When to try again.
         wait: Duration,
-        /// What the sender did wrong; `None` if nothing.
+        /// The sender's mistake, if there is one.
         cause: Option<Cause>,
         /// One line.
         message: String,
@@ -144,7 +145,7 @@ impl Written {
 }
 
 impl Rejection {
-    /// For good, since the request is not what it should be.
+    /// Permanently, because the request is not valid.
     pub fn malformed(message: impl Into<String>) -> Self {
         Self::refused(Cause::Malformed, message)
     }
@@ -163,7 +164,7 @@ impl Rejection {
         Self::refused(Cause::TooLarge, with_id(message, MESSAGE_SIZE_ID))
     }
 
-    /// For now, through no fault of the sender's.
+    /// Temporarily, through no fault of the sender.
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::Unavailable {
             wait: RETRY_AFTER,
@@ -172,7 +173,8 @@ impl Rejection {
         }
     }
 
-    /// For now, since the tenant sends more than it may. The message gets the id that Mimir has for it.
+    /// Temporarily, because the tenant exceeds its limit. The message gets the id that Mimir has
+    /// for it.
     pub fn limited(wait: Duration, message: &str) -> Self {
         Self::Limited {
             wait,
@@ -180,8 +182,8 @@ impl Rejection {
         }
     }
 
-    /// For now, since this instance has more to do than it may. The message gets the id that Mimir has
-    /// for it.
+    /// Temporarily, because this instance has reached a limit. The message gets the id that Mimir
+    /// has for it.
     pub fn overloaded(limit: InstanceLimit, wait: Duration, message: &str) -> Self {
         Self::Overloaded {
             limit,
@@ -190,7 +192,7 @@ impl Rejection {
         }
     }
 
-    /// For now, since not all of its body came.
+    /// Temporarily, because its body did not arrive completely.
     pub fn body_not_received(message: impl Into<String>) -> Self {
         Self::Unavailable {
             wait: RETRY_AFTER,
@@ -199,7 +201,7 @@ impl Rejection {
         }
     }
 
-    /// What the sender did wrong; `None` if nothing.
+    /// The sender's mistake, if there is one.
     pub fn cause(&self) -> Option<Cause> {
         match self {
             Self::Refused { cause, .. } => Some(*cause),
@@ -259,7 +261,7 @@ impl From<Rejection> for PushAnswer {
 }
 
 impl PushAnswer {
-    /// Nothing is known to be written.
+    /// The written counts are unknown.
     pub(crate) fn of(outcome: Outcome) -> Self {
         Self {
             outcome,
@@ -293,7 +295,7 @@ impl PushAnswer {
         }
     }
 
-    /// What the sender did wrong; `None` if nothing.
+    /// The sender's mistake, if there is one.
     pub fn cause(&self) -> Option<Cause> {
         match &self.outcome {
             Outcome::Stored | Outcome::Deduplicated { .. } => None,

@@ -1,4 +1,4 @@
-//! Memory that requests reuse, so that a request of usual size allocates nothing for its bytes.
+//! Pooled memory, so that a request of usual size needs no allocations for its bytes.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -27,8 +27,7 @@ struct Idle {
     scratches: Shelf<Scratch>,
 }
 
-/// Idle memory of one kind. What was put there last is taken first, so that what lies at the bottom
-/// is not needed.
+/// Idle memory of one kind: a stack, so that the items at the bottom are those that are not needed.
 struct Shelf<T>(Mutex<Stack<T>>);
 
 struct Stack<T> {
@@ -80,7 +79,7 @@ impl BufferPool {
         }
     }
 
-    /// Gives back to the system what was not needed since the last call.
+    /// Releases memory that was not needed since the last call.
     pub(crate) fn give_back_unneeded(&self) {
         self.inner.bytes.give_back_unneeded();
         self.inner.scratches.give_back_unneeded();

@@ -1,15 +1,15 @@
-//! What can be wrong with what a sender sends.
+//! Causes of refusals, and other problems of a sender's requests.
 
 use std::time::Duration;
 
 /// Why a request was refused, in whole or in part, or what is suspicious about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Cause {
-    /// The body is not what its headers say.
+    /// The body is not what its headers declare.
     Malformed,
-    /// A tenant that cannot be one, or two of them.
+    /// The tenant is not valid, or there are two.
     InvalidTenant,
-    /// None, while multitenancy is on.
+    /// There is no tenant, while multitenancy is on.
     NoTenant,
     /// More than `distributor.max_recv_msg_size`.
     TooLarge,

@@ -1,4 +1,4 @@
-//! From the body of a request to its scan, and to the block that goes on.
+//! Decodes and scans the body of a request, and makes the block that is forwarded.
 
 use bytes::Bytes;
 use remote_write::{Scan, Scratch};
@@ -21,7 +21,7 @@ pub(crate) struct Codec {
 /// The content of a request, once it is scanned.
 pub(crate) struct Content {
     pub(crate) message: Message,
-    /// What was decoded, which is what goes on if nothing of it changes.
+    /// The compressed body, which is forwarded if nothing changes.
     block: Option<Bytes>,
 }
 
@@ -81,13 +81,14 @@ impl Codec {
         scan: impl FnOnce(&mut [u8], &mut Scratch) -> Result<Scan, Rejection>,
     ) -> Result<(Scan, Content), Rejection> {
         let size = body.plausible_size().min(self.limit);
-        // Before memory is taken: who waits for a turn holds no more than what arrived.
+        // Before memory is allocated: while it waits for a turn, a request uses only the memory of
+        // its body.
         let turn = self.turn(size as usize, deadline).await?;
         turn.run(|| {
             let mut content = self.decode(body, held)?;
             let mut memory = self.buffers.scratch();
             let scan = scan(content.message.bytes_mut(), &mut memory.scratch)?;
-            // Nothing of it goes anywhere before it is counted.
+            // Counted before anything is forwarded.
             held.grow(noted_bytes(&scan))?;
             Ok((scan, content))
         })
@@ -112,7 +113,7 @@ impl Codec {
         }
     }
 
-    /// What is left of a request as a snappy block, which is then all that is held of it.
+    /// The remaining series as a snappy block; all other memory of the request is released.
     pub(crate) async fn block(
         &self,
         content: Content,

@@ -1,4 +1,4 @@
-//! Compressed messages that come as streams, expanded within bounds.
+//! Expands compressed streams within limits.
 
 use std::fmt::Display;
 use std::io::{self, Read};
@@ -14,7 +14,7 @@ use crate::codec::Codec;
 
 /// Memory is taken in parts of so many bytes, then of as many as there are.
 const FIRST_PART: usize = 64 << 10;
-/// A message of more than this has to be one that its compressed bytes can honestly become, bytes.
+/// Messages larger than this must not exceed the ratio of realistic data, bytes.
 const FREE_EXPANSION: u64 = 4 << 20;
 /// What gzip makes of batches of series is 10 to 60 times smaller. It could be 1,000 times, of
 /// nothing but repetitions: those would cost us as much work as they spare the client.
@@ -225,7 +225,7 @@ mod tests {
             "{error}"
         );
         assert!(held <= FREE_EXPANSION + 1, "{held}");
-        // Little is expanded whatever it is.
+        // Small messages are always expanded.
         let little = vec![0; FREE_EXPANSION as usize];
         assert_eq!(decode(Compression::Gzip, &gzip(&little)).0.unwrap(), little);
     }

@@ -1,4 +1,4 @@
-//! From the tracker's answers to what is dropped and what the sender is told.
+//! Decides from the tracker's results which series are dropped, and the answer to the sender.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -21,15 +21,15 @@ const CONCURRENT_LOOKUPS: usize = 16;
 /// What judging takes for each group at most, besides the group itself, bytes.
 pub(crate) const BYTES_PER_GROUP: usize = 256;
 
-/// What the tracker said of a request.
+/// The tracker's results for a request.
 #[derive(Default)]
 pub(crate) struct Judged {
     /// The groups of the scan of which nothing is stored, by their index, in the order in which that
     /// was found.
     fates: Vec<(usize, Fate)>,
-    /// What was dropped because its replica is not elected.
+    /// Samples dropped because their replica is not elected.
     pub(crate) deduplicated: Counts,
-    /// Who is elected instead of the first group that is deduplicated.
+    /// The elected replica of the first deduplicated group.
     first_elected: Option<ElectedReplica>,
     first_refusal: Option<(Discarded, String)>,
 }
@@ -55,8 +55,8 @@ pub(crate) fn peek(tracker: &HaTracker, tenant: &str, cluster: &str, replica: &s
     }
 }
 
-/// Records every replica of the request as seen, and settles what the scan left open. Without a
-/// tracker every replica is as good as elected.
+/// Records every replica of the request as seen, and decides the groups that the scan left open.
+/// Without a tracker, every replica counts as elected.
 ///
 /// # Errors
 /// The whole request is refused, before anything of it is forwarded.
@@ -129,10 +129,10 @@ pub(crate) async fn judge(
     Ok(judged)
 }
 
-/// A group that the store has to be asked for.
+/// A group for which the store is needed.
 type Open<'a> = (usize, &'a Group, Sighting<'a>);
 
-/// Asks for groups, so many at once; the others have no memory of theirs until their turn.
+/// Checks groups, this many at a time; the others need no memory until their turn.
 async fn look_up<'a>(
     tracker: &Arc<HaTracker>,
     open: Vec<Open<'a>>,
@@ -228,7 +228,7 @@ impl Judged {
             .filter_map(|(index, fate)| Some((scan.groups.get(*index)?, *fate)))
     }
 
-    /// Removes what the scan kept until it was judged, and is not stored.
+    /// Removes series that the scan had kept until the decision, and that are not stored.
     pub(crate) fn discard(&self, scan: &mut Scan, message: &mut [u8]) {
         // Nearly always none, which takes no memory.
         let kept: Vec<usize> = self
@@ -243,7 +243,7 @@ impl Judged {
         scan.discard_in_place(message, &kept);
     }
 
-    /// Counts what was dropped; to be called once the request is settled.
+    /// Counts dropped samples; must be called once the request is decided.
     pub(crate) fn count(
         &self,
         tracker: Option<&Arc<HaTracker>>,
@@ -269,7 +269,7 @@ impl Judged {
         }
     }
 
-    /// What became of a request of which everything that was accepted has been stored.
+    /// The outcome of a request whose accepted samples have all been stored.
     pub(crate) fn outcome(
         self,
         tracker: Option<&Arc<HaTracker>>,
@@ -290,7 +290,7 @@ impl Judged {
         }
     }
 
-    /// Says what the failover waits for, if the elected replica is silent.
+    /// Says what the failover is waiting for, if the elected replica is silent.
     fn deduplication_message(
         &self,
         tracker: Option<&Arc<HaTracker>>,

@@ -8,7 +8,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 use tonic::Status;
 
-/// Gives a call up when its client has. Of a stream, that is until it begins: its client ends it.
+/// Cancels a call at its client's deadline. For a stream, this applies until it begins; then its
+/// client ends it.
 pub(super) async fn enforce(request: Request, next: Next) -> Response {
     let Some(header) = request.headers().get("grpc-timeout") else {
         return next.run(request).await;

@@ -32,7 +32,7 @@ use crate::intake::Intake;
 use crate::listener::{ConnectionMetrics, Listen, Listener, ServeError, Server, connection_limit};
 use crate::metrics::{self, Protocol, RequestMetrics};
 
-/// Time for those who read streams to hear that these end.
+/// Time for readers of streams to see that these end.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Time between two polls of state that has no events.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -107,7 +107,7 @@ impl GrpcServer {
             health,
         } = self;
         let no_push = async {
-            // Those who read are told that it ends, and go.
+            // Readers see that it ends, and disconnect.
             tokio::time::sleep(FAREWELL).await;
             while pusher.is_busy() {
                 tokio::time::sleep(POLL_INTERVAL).await;
@@ -170,7 +170,7 @@ impl Health {
         }
     }
 
-    /// Says of each service what `/ready` says of the process, and forgets them in the end.
+    /// Reports the state of `/ready` for each service, and removes the services at the end.
     async fn follow(mut self, readiness: Arc<Readiness>, draining: CancellationToken) {
         let ready = async {
             while !readiness.not_ready_because().is_empty() {
@@ -182,7 +182,7 @@ impl Health {
             draining.cancelled().await;
         }
         self.report(ServingStatus::NotServing).await;
-        // Ends the streams of those who watch, which the drain would wait for.
+        // Ends the streams of watchers, because the drain would wait for them.
         for service in self.services {
             self.reporter.clear_service_status(service).await;
         }

@@ -169,8 +169,8 @@ async fn read(
     Ok(first.unwrap_or_else(|| collected.freeze()))
 }
 
-/// What a body that cannot be read further is answered with: sent again, one that was cut off may
-/// come whole, and one that is wrong stays wrong.
+/// The answer if the body cannot be read: a truncated body may arrive completely at a retry, an
+/// invalid one stays invalid.
 fn broken(error: &axum::Error) -> Rejection {
     let is_malformed = std::iter::successors(Some(error as &dyn std::error::Error), |error| {
         error.source()
@@ -204,7 +204,7 @@ async fn drain(mut body: Body) {
             tokio::task::yield_now().await;
         }
     };
-    // A sender that is slower than that has to live with a closed connection.
+    // For a slower sender the connection is closed.
     let _ = tokio::time::timeout(DRAIN_TIMEOUT, reading).await;
 }
 

@@ -30,7 +30,7 @@ struct Failures {
     last_ms: AtomicU64,
 }
 
-/// Accepting works again once it has not failed for so long.
+/// Accepting works again if it has not failed for this long.
 const WORKS_AGAIN: Duration = Duration::from_secs(10);
 
 /// What one connection does.
@@ -124,8 +124,7 @@ impl Connections {
         })
     }
 
-    /// Closes the connection that is needed least, for another use of its descriptor. Those that are
-    /// busy stay.
+    /// Closes the least needed connection, to free its descriptor. Busy ones stay.
     pub(super) fn make_room(&self) {
         if let Some(idlest) = remove_idlest(&mut self.lock()) {
             idlest.gives_way.cancel();
@@ -162,7 +161,7 @@ impl Failures {
     }
 }
 
-/// One that never asked for anything, else the one that has been idle for longest.
+/// One that never sent a request, or else the one that has been idle for the longest time.
 fn remove_idlest(open: &mut HashMap<u64, Arc<Activity>>) -> Option<Arc<Activity>> {
     let idlest = open
         .iter()

@@ -32,10 +32,11 @@ const MAX_FRAME: u32 = 256 << 10;
 /// Bytes of an answer over HTTP/2 that wait for a client that does not take them, per stream: there
 /// are 200 in a connection.
 const MAX_UNSENT: usize = 64 << 10;
-/// A client of HTTP/2 is asked this often whether it is still there, and has as long to answer.
+/// An HTTP/2 client is pinged at this interval, and has as long to answer.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
-/// Descriptors kept for what is no connection of a sender's: downstreams, stores, gossip, files.
+/// Descriptors reserved for other uses than senders' connections: downstreams, stores, gossip,
+/// files.
 const OTHER_DESCRIPTORS: u64 = 256;
 /// Most connections of a listener unless configured, however many descriptors there may be: one
 /// costs some 20 kB of memory.
@@ -109,7 +110,7 @@ pub(crate) struct Listen<'a> {
     pub(crate) idle_timeout: Duration,
 }
 
-/// A bound listener: who connects waits until it is served.
+/// A bound listener: connections wait until it is served.
 pub(crate) struct Listener {
     protocol: &'static str,
     address: SocketAddr,
@@ -203,7 +204,7 @@ fn accept_errors(
 ) -> impl Fn(Option<&SocketAddr>, &io::Error) + Send + Sync + 'static {
     let log = LogThrottle::default();
     move |client, error| match client {
-        // A handshake that failed, or no place: told elsewhere, or the client's affair.
+        // A failed handshake, or no place: logged elsewhere, or the client's problem.
         Some(client) => tracing::debug!(protocol, %client, %error, "a connection was not accepted"),
         None => {
             connections.accepting_failed();

@@ -1,4 +1,4 @@
-//! A connection that has to speak in time, and the service behind it.
+//! A connection with time limits for its client, and the service behind it.
 
 use std::future::Future;
 use std::io;
@@ -38,7 +38,7 @@ const PROBE_AFTER: Duration = Duration::from_secs(60);
 const PROBE_INTERVAL: Duration = Duration::from_secs(15);
 const PROBES: u32 = 4;
 
-/// Gives each connection its place and watches over it. `inner` may add TLS.
+/// Gives each connection its place and its time limits. `inner` may add TLS.
 #[derive(Clone)]
 pub(super) struct WatchedAcceptor<A> {
     inner: A,
@@ -155,7 +155,7 @@ impl<S> Watched<S> {
         }
     }
 
-    /// Whether the client has been given time enough; called when there is nothing to read.
+    /// Whether the client's time is up; called when there is nothing to read.
     fn is_too_slow(&mut self, context: &mut Context<'_>) -> bool {
         if let Some(requests) = self.head_after {
             if self.place.activity().requests() > requests {

@@ -227,7 +227,7 @@ impl Visit for Fields {
     }
 }
 
-/// Bare where that is unambiguous, else quoted as in JSON, which keeps it on one line.
+/// Unquoted if that is unambiguous, or else quoted as in JSON, which keeps it on one line.
 fn logfmt(value: &serde_json::Value) -> String {
     let needs_quotes = |c: char| c <= ' ' || matches!(c, '"' | '=' | '\\') || is_treacherous(c);
     match value.as_str() {
@@ -236,7 +236,7 @@ fn logfmt(value: &serde_json::Value) -> String {
     }
 }
 
-/// JSON in which what a terminal would obey, or a reader not see, is escaped as well.
+/// JSON in which control characters and invisible characters are escaped as well.
 fn json(value: &serde_json::Value) -> String {
     let mut text = value.to_string();
     if text.contains(is_treacherous) {

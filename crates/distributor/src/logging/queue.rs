@@ -8,18 +8,18 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-/// Bytes of lines that wait; as many can be in the hand of the writer. A burst of elections is a
-/// line of some 200 bytes for each.
+/// Bytes of waiting lines; the writer can hold as many again. A burst of elections is a line of
+/// some 200 bytes for each.
 const MAX_WAITING: usize = 4 << 20;
 /// Larger buffers than this are given back once they are written, bytes.
 const KEPT: usize = 64 << 10;
 /// Pause between two attempts to write to a descriptor that another program has made non-blocking.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
-/// Lines that were not written, of the whole process: there is one log.
+/// Dropped lines of the whole process: there is one log.
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
-/// Lines of the log that were not written since the process began.
+/// Log lines dropped since the start of the process.
 pub(crate) fn dropped() -> u64 {
     DROPPED.load(Ordering::Relaxed)
 }

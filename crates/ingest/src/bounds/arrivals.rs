@@ -1,5 +1,5 @@
-//! Bodies that are on their way: a request takes no place among those in flight before its body is
-//! there, and only so many bodies are waited for.
+//! Bodies that are arriving: a request does not count as in flight before its body has arrived, and
+//! the number of arriving bodies is limited.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -20,25 +20,23 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::answer::Rejection;
 
-/// Bodies waited for at once, over all connections. Each costs a few kilobytes besides what of it
-/// has arrived, which the memory limit counts.
+/// Most arriving bodies, over all connections. Each costs a few kilobytes besides the bytes that
+/// have arrived, which the memory limit counts.
 const MAX: usize = 4096;
 /// The same of one connection. With HTTP/1.1 there is one; with HTTP/2 a proxy may bring those of
 /// many senders, which come as fast as the network, so that few are waited for at a time.
 const MAX_OF_CONNECTION: usize = 128;
-/// How long nothing of a body may come: longer than a lost packet takes to be sent again, several
-/// times.
+/// How long a body may stall: longer than several retransmissions of a lost packet take.
 const STALL: Duration = Duration::from_secs(10);
-/// What a body must bring on average besides, bytes per second.
+/// Least average rate of a body after that time, bytes per second.
 const SLOWEST: u64 = 1024;
-/// How long a body may take however fast it comes.
+/// How long a body may take at any rate.
 const LONGEST: Duration = Duration::from_secs(60);
-/// Bytes that a body may bring before other tasks get their turn. A sender that is as fast as we are
-/// would otherwise keep a worker of the runtime for as long as tokio's budget lasts, which is tens of
-/// megabytes.
+/// Bytes of a body that are read before other tasks get their turn. A fast sender would otherwise
+/// occupy a worker of the runtime until tokio's budget is used up, which is tens of megabytes.
 const TURN: u64 = 128 << 10;
 
-/// All bodies that are waited for.
+/// All arriving bodies.
 #[derive(Debug)]
 pub(crate) struct Arrivals {
     waiting: Mutex<Waiting>,
@@ -57,7 +55,7 @@ struct Waiting {
 #[derive(Debug)]
 struct Slot {
     connection: Option<SocketAddr>,
-    /// When something of the body came last, ms after [`Arrivals::start`].
+    /// When data of the body last arrived, ms after [`Arrivals::start`].
     progress_ms: AtomicU64,
     gives_way: Notify,
 }
@@ -108,7 +106,7 @@ impl Arrivals {
         }
     }
 
-    /// Bodies that are waited for.
+    /// Number of arriving bodies.
     pub(crate) fn count(&self) -> usize {
         self.waiting().bodies.len()
     }
@@ -123,8 +121,8 @@ impl Arrivals {
 }
 
 impl Waiting {
-    /// Takes a place. Where there is none, the body that has stalled for longest gives its
-    /// own: one of the same connection, if that has too many.
+    /// Takes a place. If there is none, the body that has stalled for the longest time loses its
+    /// place: one of the same connection, if that has too many.
     fn enter(&mut self, connection: Option<SocketAddr>, now_ms: u64) -> (u64, Arc<Slot>) {
         let of_connection = self.connections.get(&connection).copied();
         if of_connection.unwrap_or_default() >= MAX_OF_CONNECTION {
@@ -176,7 +174,7 @@ impl Arrival<'_> {
     /// The next part of the body, `None` at its end.
     ///
     /// # Errors
-    /// It was waited for in vain: nothing came, or too slowly, or other bodies took its place.
+    /// The body stalled, was too slow, or lost its place to another one.
     pub async fn frame<B>(
         &mut self,
         body: &mut B,
@@ -189,7 +187,7 @@ impl Arrival<'_> {
             yield_now().await;
         }
         let mut next = body.frame();
-        // Most bodies are there with their heads: those take no place, hence no lock.
+        // Most bodies arrive together with their heads: those need no place, and so no lock.
         let frame = match poll_immediate(&mut next).await {
             Some(frame) => frame,
             None => self.wait(next).await?,
@@ -228,7 +226,7 @@ impl Arrival<'_> {
         }
     }
 
-    /// How long the next part is waited for, and what is wrong if it has not come by then.
+    /// How long to wait for the next part, and the problem if it has not arrived by then.
     fn until(&self) -> (Instant, String) {
         let slowest = self.begun + STALL + Duration::from_secs(self.bytes / SLOWEST);
         let stall = self.last + STALL;

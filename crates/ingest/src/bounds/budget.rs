@@ -1,4 +1,4 @@
-//! How much memory push requests hold, over all of them, and how much they may.
+//! The memory limit of all push requests together.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,13 +6,13 @@ use crate::answer::{RETRY_AFTER, Rejection};
 use crate::cause::Cause;
 use crate::instance_limit::InstanceLimit;
 
-/// A request that holds no more than this is small, bytes: what usual senders' requests need, from
-/// the first byte to the answer.
+/// A request that uses at most this much memory is small, bytes: enough for usual senders'
+/// requests.
 const SMALL: u64 = 2 << 20;
-/// Part of the limit that only small requests may use: a few senders of large ones, or of ones that
-/// never end, do not keep all others out.
+/// Part of the limit that is reserved for small requests, so that a few senders of large or endless
+/// ones do not keep all others out.
 const RESERVED_PART: u64 = 4;
-/// With a tiny limit less is small, or the reserve would be for one request.
+/// With a tiny limit, small means less, or the reserve would suffice for one request only.
 const SMALL_PART: u64 = 32;
 
 /// The memory of the push requests in flight: compressed and decoded bodies, what the scan notes,
@@ -24,7 +24,7 @@ pub(crate) struct Budget {
     limit: u64,
 }
 
-/// What one request holds; given back when dropped.
+/// The memory of one request; released when dropped.
 #[derive(Debug)]
 pub struct Held<'a> {
     budget: &'a Budget,
@@ -39,7 +39,7 @@ impl Budget {
         }
     }
 
-    /// Of a request that holds nothing yet.
+    /// For a request that uses nothing yet.
     pub(crate) fn hold(&self) -> Held<'_> {
         Held {
             budget: self,
@@ -52,7 +52,7 @@ impl Budget {
         self.held.load(Ordering::Relaxed)
     }
 
-    /// What a request may take all of in order to hold so many bytes itself.
+    /// The total that a request may bring the use to, if it uses this many bytes itself.
     fn limit_for(&self, bytes: u64) -> u64 {
         match self.limit {
             0 => u64::MAX,
@@ -63,18 +63,18 @@ impl Budget {
 }
 
 impl Held<'_> {
-    /// To be called before so many bytes more are taken.
+    /// Must be called before this many further bytes are allocated.
     ///
     /// # Errors
-    /// There is not so much memory for requests of this size: the request, which must not have been
-    /// forwarded, is refused.
+    /// The limit for requests of this size is reached: the request, of which nothing was forwarded
+    /// yet, is refused.
     pub fn grow(&mut self, more: u64) -> Result<(), Rejection> {
         let mine = self.bytes.saturating_add(more);
         let limit = self.budget.limit_for(mine);
         if mine > limit {
             return Err(too_large(mine, limit));
         }
-        // In one step: adding first and taking back would refuse others that fit meanwhile.
+        // Atomic: adding first and subtracting again could refuse other requests that fit.
         let held = &self.budget.held;
         held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |before| {
             let after = before.saturating_add(more);
@@ -85,7 +85,7 @@ impl Held<'_> {
         Ok(())
     }
 
-    /// To be called after so many bytes have been given back to the system.
+    /// Must be called after this many bytes have been released.
     pub fn shrink(&mut self, less: u64) {
         let less = less.min(self.bytes);
         self.bytes -= less;
@@ -109,7 +109,7 @@ impl Drop for Held<'_> {
     }
 }
 
-/// Trying again cannot help.
+/// A retry cannot succeed.
 fn too_large(bytes: u64, limit: u64) -> Rejection {
     Rejection::refused(
         Cause::TooLarge,

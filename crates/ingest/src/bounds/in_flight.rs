@@ -1,10 +1,10 @@
-//! Push requests in flight, of which only so many may be.
+//! Limits the push requests in flight.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::metrics::gauge::Gauge;
 
-/// Something of which only so much may be in flight.
+/// A limited quantity in flight.
 #[derive(Debug)]
 pub(crate) struct InFlight {
     current: AtomicU64,
@@ -18,7 +18,7 @@ pub(crate) struct InFlight {
 pub struct InFlightRequest<'a>(&'a InFlight, u64);
 
 impl InFlight {
-    /// Shows in `gauge` how much there is.
+    /// Shows the current amount in `gauge`.
     pub(crate) fn new(limit: u64, gauge: Gauge) -> Self {
         Self {
             current: AtomicU64::new(0),
@@ -27,10 +27,10 @@ impl InFlight {
         }
     }
 
-    /// Adds `amount` unless that would exceed the limit. One that alone exceeds it is let through
-    /// when nothing else is in flight, else it could never succeed.
+    /// Adds `amount` unless that would exceed the limit. An amount that exceeds the limit by itself
+    /// is admitted when nothing else is in flight, because otherwise it could never succeed.
     pub(crate) fn enter(&self, amount: u64) -> Option<InFlightRequest<'_>> {
-        // In one step: adding first and taking back would refuse others that fit meanwhile.
+        // Atomic: adding first and subtracting again could refuse other requests that fit.
         let entered = self
             .current
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |before| {
@@ -43,7 +43,7 @@ impl InFlight {
         Some(InFlightRequest(self, amount))
     }
 
-    /// Whether nothing more would be let in now.
+    /// Whether the limit is reached.
     pub(crate) fn is_full(&self) -> bool {
         self.limit > 0 && self.current() >= self.limit
     }

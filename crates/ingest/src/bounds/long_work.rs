@@ -1,4 +1,4 @@
-//! Work that takes long enough to hold up others of the same thread.
+//! Work that takes long enough to delay other tasks of the same thread.
 
 use std::thread::available_parallelism;
 
@@ -8,12 +8,12 @@ use tokio::time::Instant;
 
 use crate::answer::Rejection;
 
-/// Requests that decode to more than this are worked on where they do not hold up other requests
-/// of the same thread, bytes.
+/// Requests that decode to more than this are processed where they do not delay other requests of
+/// the same thread, bytes.
 pub(crate) const LONG_WORK: usize = 2 << 20;
 
-/// Bounds how many pieces of long work there are at once. More would take the processor from
-/// everything else that the process does: small requests, gossip, `/ready`.
+/// Limits concurrent long work, which would otherwise take the processor from everything else:
+/// small requests, gossip, `/ready`.
 #[derive(Debug)]
 pub(crate) struct LongWork {
     turns: Semaphore,
@@ -36,7 +36,7 @@ impl LongWork {
         }
     }
 
-    /// Waits for a turn to work on so many bytes; first come, first served.
+    /// Waits for a turn to process this many bytes; first come, first served.
     pub(crate) async fn turn(
         &self,
         bytes: usize,
@@ -62,7 +62,7 @@ impl LongWork {
 }
 
 impl Turn<'_> {
-    /// Does the work; if it is long, so that other requests of this thread go on elsewhere.
+    /// Does the work; long work is done such that other tasks of this thread move to other threads.
     pub(crate) fn run<R>(&self, work: impl FnOnce() -> R) -> R {
         if !self.is_long {
             return work();

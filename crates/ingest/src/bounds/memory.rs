@@ -1,4 +1,4 @@
-//! How much memory this process may use, and how much of it for pushes.
+//! The memory that this process may use, and the part of it for pushes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,16 +8,16 @@ use procfs::Current;
 /// Pushes may hold one part in so many of the memory that the process may use: the rest is for the
 /// tracker, connections, pages, and what the allocator has not given back yet.
 const PART: u64 = 2;
-/// And no more than this, bytes: what waits for the downstream is compressed, so that even a
-/// large instance needs less.
+/// At most this, bytes: data that waits for the downstream is compressed, so even a large instance
+/// needs less.
 const MOST: u64 = 2 << 30;
-/// What is assumed to be there where nothing says how much, bytes.
+/// Memory that is assumed if the amount is unknown, bytes.
 const UNKNOWN: u64 = 1 << 30;
 /// Where control groups are.
 const CGROUPS: &str = "/sys/fs/cgroup";
 
-/// What push requests may hold, bytes; 0 = no limit. Without a configured number it is derived
-/// from the memory of the process.
+/// The limit of push requests, bytes; 0 = no limit. Derived from the memory of the process unless
+/// configured.
 pub(crate) fn push_limit(configured: Option<u64>) -> u64 {
     if let Some(limit) = configured {
         return limit;
@@ -34,7 +34,7 @@ pub(crate) fn push_limit(configured: Option<u64>) -> u64 {
     limit
 }
 
-/// Bytes that the process may use, and who says so.
+/// Bytes that the process may use, and the source of this number.
 fn available() -> (u64, &'static str) {
     let machine = procfs::Meminfo::current().ok().map(|info| info.mem_total);
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
@@ -67,8 +67,8 @@ fn of_groups(groups: &str, mounted: &Path) -> Option<u64> {
         .min()
 }
 
-/// Inside of a container, the path may be that outside: what is not there has no limit, and the
-/// container's own is at the top.
+/// Inside a container, the path may be that of the host: a path that does not exist has no limit,
+/// and the container's own limit is at the top.
 fn of_path(folder: &Path, path: &str, file: &str) -> Option<u64> {
     let inner: PathBuf = folder.join(path.trim_start_matches('/'));
     inner

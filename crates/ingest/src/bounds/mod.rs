@@ -1,4 +1,4 @@
-//! How much there may be at once: bodies on their way, requests, memory, long work, samples.
+//! Limits: arriving bodies, requests in flight, memory, long work, samples.
 
 mod arrivals;
 mod budget;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use kv_core::lock;
 use tokio::time::Instant;
 
-/// A token bucket. What it lets through may be larger than what it holds: it then stays closed
-/// until the debt is paid, so that a request larger than the burst is delayed, never refused for
-/// ever. The debt is at most one burst: no request closes the bucket for longer than two take.
+/// A token bucket. It may admit more than it has; it then refuses requests until the debt is paid
+/// off, so that a request larger than the burst is delayed, but never refused forever. The debt is
+/// at most one burst: no request closes the bucket for longer than two take.
 #[derive(Debug)]
 pub(crate) struct TokenBucket(Mutex<Bucket>);
 
@@ -29,7 +29,7 @@ impl Default for TokenBucket {
 }
 
 impl TokenBucket {
-    /// As [`TokenBucket::take`]; what is taken is given back when the charge is dropped.
+    /// As [`TokenBucket::take`]; the charge is returned when it is dropped.
     pub(crate) fn charge(
         &self,
         amount: u64,
@@ -71,22 +71,21 @@ impl TokenBucket {
         Ok(())
     }
 
-    /// What there was when something was last taken.
+    /// Tokens at the last use.
     #[cfg(test)]
     pub(crate) fn left(&self) -> f64 {
         lock(&self.0).tokens
     }
 
-    /// Gives back what was taken for a request that came to nothing, so that its retries are not
-    /// charged again.
+    /// Returns the charge of a request that failed, so that its retries are not charged again.
     fn give_back(&self, amount: u64) {
-        // What is too much is cut off at the next `take`.
+        // An excess is cut off at the next `take`.
         lock(&self.0).tokens += amount as f64;
     }
 }
 
-/// What a request was charged. Unless it is kept, it is given back: whatever ends the request, and
-/// at whichever point, a sender that hangs up included.
+/// The charge of a request. Unless it is kept, it is returned when dropped, however the request
+/// ends, also if the sender disconnects.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Charge<'a> {

@@ -1,5 +1,5 @@
-//! The body of a downstream's answer: of use for its text, and read to its end so that the
-//! connection can be used again; but only so far and so long. The status is the answer.
+//! The body of a downstream's answer. It is read for its text, and to its end so that the
+//! connection can be reused; but only within limits of size and time. The status alone decides.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use reqwest::Response;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-/// Longest text of a downstream's refusal that is passed on, bytes.
+/// Longest text of a refusal that is forwarded, bytes.
 pub(super) const MAX_MESSAGE: usize = 1024;
 /// A longer body is not read to its end: a new connection costs less.
 const MAX_BODY: usize = 64 << 10;
@@ -19,7 +19,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(1);
 /// closed.
 const MAX_DRAINED: usize = 64;
 
-/// Reads on when the answer is known.
+/// Reads the rest after the answer is known.
 pub(super) struct Drain(Arc<Semaphore>);
 
 impl Drain {
@@ -30,7 +30,7 @@ impl Drain {
     /// In a task of its own. A connection whose body has no end in time is closed.
     pub(super) fn drain(&self, mut response: Response) {
         let mut left = MAX_BODY;
-        // Nearly always all of it is there.
+        // Nearly always all of it has arrived.
         while let Some(chunk) = response.chunk().now_or_never() {
             match chunk {
                 Ok(Some(chunk)) if chunk.len() <= left => left -= chunk.len(),
@@ -54,7 +54,7 @@ impl Drain {
     }
 }
 
-/// The beginning of the body, as much as comes in time.
+/// The beginning of the body, as far as it arrives in time.
 pub(super) async fn message(response: &mut Response) -> Vec<u8> {
     let mut message = Vec::new();
     let read = async {

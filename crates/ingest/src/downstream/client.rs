@@ -21,7 +21,7 @@ use super::outage::{DownstreamOutage, Outage};
 use crate::answer::{DownstreamAnswer, Outcome, PushAnswer, RETRY_AFTER, Rejection, Written};
 use crate::config::DownstreamConfig;
 
-/// Headers of the sender that the downstream gets as they came.
+/// Headers of the sender that are forwarded unchanged.
 const PASSED_ON: [HeaderName; 5] = [
     HeaderName::from_static("x-prometheus-remote-write-version"),
     HeaderName::from_static("retry-attempt"),
@@ -251,7 +251,8 @@ impl Downstream {
         }
     }
 
-    /// What a status means that is no success; `wait` is when the sender is to try again, if it is.
+    /// The meaning of a status that is not a success; `wait` is the time before a retry, if there
+    /// is one.
     fn not_stored(&self, status: StatusCode, wait: Duration, said: &str) -> Outcome {
         let name = &self.name;
         let number = status.as_u16();
@@ -278,8 +279,8 @@ impl Downstream {
                 Some(wait),
                 format!("downstream {name:?} answered {number}: {said}; retry later"),
             ),
-            // About the way to the downstream, not about the data: a wrong address or credential
-            // can be corrected, and a sender would drop the samples after a 4xx.
+            // The status concerns the address or the credentials, not the data: the configuration
+            // can be corrected, whereas a sender would drop the samples after a 4xx.
             300..=399 | 401 | 403 | 404 | 405 | 407 | 408 | 421 => unavailable(format!(
                 "downstream {name:?} answered {number}: {said}; check its URL and credentials \
                  (distributor.downstream), the samples are not lost: retry later"

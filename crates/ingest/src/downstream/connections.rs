@@ -1,4 +1,4 @@
-//! The pooled connections to one downstream, all of which are left when one of them is dead.
+//! The pooled connections to one downstream; all are abandoned when one of them is dead.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,8 +47,8 @@ impl Connections {
         })
     }
 
-    /// Sends once and waits for the head of the answer, without an end. A request that may have been
-    /// received is never sent again; when its connection seems dead, later requests get new
+    /// Sends once and waits for the head of the answer, without a timeout. A request that may have
+    /// been received is never sent again; when its connection seems dead, later requests get new
     /// connections, while this one goes on waiting.
     pub(super) async fn send(
         &self,
@@ -88,7 +88,7 @@ fn client(tls: rustls::ClientConfig, max_idle: usize) -> reqwest::Result<Client>
     let builder = Client::builder()
         .tls_backend_preconfigured(tls)
         .redirect(reqwest::redirect::Policy::none())
-        // As Prometheus: a proxy is never taken from the environment unasked.
+        // Like Prometheus, it does not use a proxy from the environment.
         .no_proxy()
         .connect_timeout(CONNECT)
         .tcp_keepalive(PROBE_AFTER)

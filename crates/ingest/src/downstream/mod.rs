@@ -1,4 +1,4 @@
-//! The remote-write sender: what was accepted goes on to one or several backends.
+//! The remote-write client: forwards accepted samples to one or several backends.
 //!
 //! There is no queue: the sender's own write-ahead log is the queue, and each request is answered
 //! after every downstream has answered.
@@ -32,7 +32,7 @@ impl Downstreams {
     /// Prepares a client for each. Reads certificates; connects to nothing.
     ///
     /// # Errors
-    /// The first that cannot be used as configured.
+    /// The first downstream that cannot be used as configured.
     pub fn new(
         configs: &[DownstreamConfig],
         registry: &mut Registry,
@@ -45,18 +45,18 @@ impl Downstreams {
         Ok(Self { all })
     }
 
-    /// Whether accepted samples go nowhere.
+    /// Whether there is no downstream.
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
 
-    /// Requests that would have a place at once.
+    /// Requests that can be in flight at a time.
     #[cfg(test)]
     pub(crate) fn free(&self) -> u64 {
         self.all.iter().map(Downstream::free).sum()
     }
 
-    /// Those that fail, in the order of the configuration.
+    /// Downstreams that fail, in the order of the configuration.
     pub fn outages(&self) -> Vec<DownstreamOutage> {
         self.all.iter().filter_map(Downstream::outage).collect()
     }
@@ -71,8 +71,8 @@ impl Downstreams {
     }
 }
 
-/// What may succeed later outranks what cannot: the sender tries again, and a backend that has the
-/// samples already takes them once more without harm. A refusal outranks success.
+/// A temporary failure outranks a permanent one: the sender tries again, and a backend that already
+/// has the samples accepts them again without harm. A refusal outranks success.
 fn worst(answers: Vec<PushAnswer>) -> PushAnswer {
     let rank = |answer: &PushAnswer| {
         if answer.status().is_server_error() {

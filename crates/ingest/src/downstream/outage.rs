@@ -7,11 +7,11 @@ use std::time::Duration;
 use ha_tracker::Clock;
 use tokio::time::Instant;
 
-/// It is over with the first answer that comes so long after the last failure: a downstream that fails
-/// now and then is told of once, not each time.
+/// It is over with the first answer that arrives this long after the last failure: a downstream
+/// that fails from time to time is logged once, not each time.
 const CALM: Duration = Duration::from_secs(10);
 
-/// Requests to a downstream fail in a way that its senders are told to try again.
+/// Requests to a downstream fail, and senders get 503.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DownstreamOutage {
     /// The downstream's name.
@@ -20,7 +20,7 @@ pub struct DownstreamOutage {
     pub since_ms: i64,
     /// Requests that have failed since.
     pub failures: u64,
-    /// What senders were told last.
+    /// The last answer to senders.
     pub what: String,
 }
 
