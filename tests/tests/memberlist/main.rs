@@ -13,6 +13,7 @@ mod common;
 mod churn;
 mod elections;
 mod failures;
+mod hostile;
 mod security;
 mod sharing;
 

@@ -141,7 +141,8 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     (
         "e2e",
         &["admin-api", "ha-tracker", "peers", "remote-write-testkit"],
-        &[],
+        // What strangers send to a ring.
+        &["memberlist-protocol"],
     ),
     (
         "bench",
