@@ -15,5 +15,4 @@ mod fleet;
 mod joining;
 mod page;
 mod partition;
-mod rate;
 mod security;
