@@ -10,6 +10,8 @@ use kv_core::{CasUpdate, Store};
 use kv_memberlist::{MemberState, Memberlist, MemberlistConfig, MemberlistStore, Protocol, start};
 use peers::{LONG, MemberlistGo, MemberlistGoOptions, SHORT, wait_for};
 use prometheus_client::registry::Registry;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use tempfile::TempDir;
 use tokio::time::Instant;
 
 /// How long an entry may take to all members.
@@ -356,4 +358,67 @@ async fn labels_must_agree() {
     })
     .await;
     ring.wait_for_members().await;
+}
+
+/// An authority, and a certificate of its for the loopback interface: `ca.pem`, `cert.pem`, `key.pem`.
+fn certificates() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).unwrap();
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    write("ca.pem", params.self_signed(&key).unwrap().pem());
+    let issuer = Issuer::new(params, key);
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    write("cert.pem", params.signed_by(&key, &issuer).unwrap().pem());
+    write("key.pem", key.serialize_pem());
+    folder
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_of_both_kinds_speak_over_tls() {
+    let folder = certificates();
+    let file = |name: &str| folder.path().join(name);
+    let flag = |flag: &str, name: &str| format!("-memberlist.{flag}={}", file(name).display());
+    let flags = [
+        "-memberlist.tls-enabled=true".to_owned(),
+        flag("tls-cert-path", "cert.pem"),
+        flag("tls-key-path", "key.pem"),
+        flag("tls-ca-path", "ca.pem"),
+    ];
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let encrypted = |name: &str, join: &[SocketAddr]| MemberlistConfig {
+        tls_enabled: true,
+        tls_cert_path: Some(file("cert.pem")),
+        tls_key_path: Some(file("key.pem")),
+        tls_ca_path: Some(file("ca.pem")),
+        ..config(name, join)
+    };
+    let first = go("go-0", &[], &flags).await;
+    let join = [first.gossip()];
+    let second = ours(encrypted("rust-0", &join)).await;
+    let third = ours(encrypted("rust-1", &join)).await;
+    let ring = Ring {
+        ours: vec![second, third],
+        go: vec![first],
+    };
+    ring.wait_for_members().await;
+    share_keys(&ring).await;
+    ring.check_logs();
+    // One that does not encrypt is no member.
+    let plain = config("rust-2", &[ring.ours[0].address()]);
+    let started = start(plain, CODEC, &mut Registry::default()).await;
+    let (_store, memberlist) = started.unwrap();
+    let inspector = memberlist.inspector();
+    wait_for("the failure", SHORT, || async {
+        let waiting = inspector.waiting_for().unwrap_or_default();
+        if waiting.contains("127.0.0.1") && !waiting.contains("no answer yet") {
+            return Ok(());
+        }
+        Err(waiting)
+    })
+    .await;
+    ring.wait_for_members().await;
+    assert_eq!(inspector.other_members(), 0);
 }
