@@ -334,3 +334,99 @@ async fn a_request_takes_no_place_before_its_body_is_there() {
     )
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_have_mimirs_ids_and_reasons() {
+    let sink = Sink::start().await;
+    let limits = json!({
+        "limits": {"ha_max_clusters": 1, "ingestion_rate": 0.001, "ingestion_burst_size": 1},
+        "distributor": {"max_recv_msg_size": "1KiB"},
+    });
+    let distributor = Distributor::start("tenants", &ha_config(&sink, &limits)).await;
+    let sender = distributor.sender("t");
+    let one = |cluster| [ha_series("m", cluster, "a")];
+    assert_stored(&sender.send(Version::V1, &one("c")).await, Version::V1);
+    for (answer, status, id) in [
+        (
+            sender.send(Version::V1, &one("d")).await,
+            400,
+            "(err-mimir-tenant-too-many-ha-clusters)",
+        ),
+        (
+            sender.send(Version::V1, &one("c")).await,
+            429,
+            "(err-mimir-tenant-max-ingestion-rate)",
+        ),
+        (
+            sender.send_protobuf(Version::V1, &[0; 2000]).await,
+            413,
+            "(err-mimir-distributor-max-write-message-size)",
+        ),
+    ] {
+        assert_text(&answer, status, &[id]);
+    }
+    let metrics = distributor.metrics().await.unwrap();
+    for reason in ["too_many_ha_clusters", "rate_limited", "too_large"] {
+        let labels = [("user", "t"), ("reason", reason)];
+        let discarded = metrics.get("cortex_discarded_requests_total", &labels);
+        assert_eq!(discarded, Some(1.0), "{reason}");
+    }
+}
+
+/// How often requests were refused for a limit of the instance.
+async fn rejected(distributor: &Distributor, reason: &str) -> Option<f64> {
+    let name = "cortex_distributor_instance_rejected_requests_total";
+    let metrics = distributor.metrics().await.unwrap();
+    metrics.get(name, &[("reason", reason)])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_of_the_instance_have_mimirs_ids_and_reasons() {
+    let sink = Sink::start().await;
+    let start = async |limit: &str, value: serde_json::Value| {
+        let limits = json!({"distributor": {"instance_limits": {limit: value}}});
+        Distributor::start(limit, &ha_config(&sink, &limits)).await
+    };
+    let one = [ha_series("m", "c", "a")];
+    let distributor = start("max_ingestion_rate", json!(0.001)).await;
+    let sender = distributor.sender("t");
+    assert_stored(&sender.send(Version::V1, &one).await, Version::V1);
+    let refused = sender.send(Version::V1, &one).await;
+    assert_text(
+        &refused,
+        503,
+        &["(err-mimir-distributor-max-ingestion-rate)"],
+    );
+    let reason = "distributor_max_ingestion_rate";
+    assert_eq!(rejected(&distributor, reason).await, Some(1.0));
+
+    let distributor = start("max_inflight_push_requests", json!(1)).await;
+    let (gate, hold) = Fault::hold();
+    sink.fail(hold);
+    let attempts = sink.attempts();
+    let sender = distributor.sender("t");
+    let held = tokio::spawn({
+        let (sender, one) = (distributor.sender("t"), one.clone());
+        async move { sender.send(Version::V1, &one).await }
+    });
+    wait_for("a request to be in flight", SHORT, || async {
+        match sink.attempts() {
+            now if now > attempts => Ok(()),
+            now => Err(now.to_string()),
+        }
+    })
+    .await;
+    let refused = sender.send(Version::V1, &one).await;
+    let id = "(err-mimir-distributor-max-inflight-push-requests)";
+    assert_text(&refused, 503, &[id]);
+    drop(gate);
+    sink.heal();
+    assert_stored(&held.await.unwrap(), Version::V1);
+    let reason = "distributor_max_inflight_push_requests";
+    assert_eq!(rejected(&distributor, reason).await, Some(1.0));
+    // Those of the other limits are there, and none.
+    assert_eq!(
+        rejected(&distributor, &format!("{reason}_bytes")).await,
+        Some(0.0)
+    );
+}
