@@ -13,6 +13,7 @@ mod common;
 mod five;
 mod fleet;
 mod joining;
+mod mimir;
 mod page;
 mod partition;
 mod security;
