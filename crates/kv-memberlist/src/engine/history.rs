@@ -46,20 +46,31 @@ impl MessageHistory {
         })
     }
 
-    /// A message with values of these keys is sent.
+    /// A message with values of these keys is sent; one without is not kept.
     pub(crate) fn sent(&self, message: Remembered) {
+        if !message.keys.is_empty() {
+            self.keep_sent(message);
+        }
+    }
+
+    /// A message with values of these keys has been received; one without is not kept.
+    pub(crate) fn received(&self, message: Remembered) {
+        if !message.keys.is_empty() {
+            self.keep_received(message);
+        }
+    }
+
+    /// As [`MessageHistory::sent`], for a message that is kept though it may have no entries.
+    pub(crate) fn keep_sent(&self, message: Remembered) {
         self.remember(message, |buffers| &mut buffers.sent);
     }
 
-    /// A message with values of these keys has been received.
-    pub(crate) fn received(&self, message: Remembered) {
+    /// As [`MessageHistory::received`], for a message that is kept though it may have no entries.
+    pub(crate) fn keep_received(&self, message: Remembered) {
         self.remember(message, |buffers| &mut buffers.received);
     }
 
     fn remember(&self, message: Remembered, ring: impl FnOnce(&mut Buffers) -> &mut Ring) {
-        if message.keys.is_empty() {
-            return;
-        }
         let mut buffers = lock(&self.buffers);
         let id = buffers.next_id;
         buffers.next_id += 1;

@@ -142,8 +142,9 @@ impl Wire {
         };
         if let Some(history) = &self.history
             && let Ok(summary) = inspect(body, true)
+            && !summary.keys.is_empty()
         {
-            history.sent(remembered(to, body.len(), summary));
+            history.keep_sent(remembered(to, body.len(), summary));
         }
         self.admission.send(to, body, via);
     }
@@ -259,13 +260,15 @@ impl Wire {
     /// Takes note of a message.
     fn received(&self, from: SocketAddr, size: usize, summary: Summary) {
         self.contacts().hear(from, &summary);
-        if let Some(history) = &self.history {
-            history.received(remembered(from, size, summary));
+        if let Some(history) = &self.history
+            && !summary.keys.is_empty()
+        {
+            history.keep_received(remembered(from, size, summary));
         }
     }
 }
 
-/// What is kept of a message.
+/// What is kept of a message. One may tell of a member's state only, and of no entry.
 fn remembered(peer: SocketAddr, size: usize, summary: Summary) -> Remembered {
     let keys = summary.keys.into_iter();
     Remembered {
