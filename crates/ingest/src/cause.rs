@@ -33,6 +33,8 @@ pub enum Cause {
     NoHaLabels,
     /// Samples with one of the two HA labels: not deduplicated.
     OneHaLabel,
+    /// For a minute and longer, no series of the tenant had both HA labels: nothing is deduplicated.
+    NeverHaLabels,
 }
 
 impl Cause {
@@ -53,6 +55,7 @@ impl Cause {
             Self::DownstreamRefused => "downstream_refused",
             Self::NoHaLabels => "no_ha_labels",
             Self::OneHaLabel => "one_ha_label",
+            Self::NeverHaLabels => "never_ha_labels",
         }
     }
 
@@ -69,7 +72,10 @@ impl Cause {
 
     /// Whether samples are counted, which were stored, rather than requests, which were refused.
     pub fn counts_samples(self) -> bool {
-        matches!(self, Self::NoHaLabels | Self::OneHaLabel)
+        matches!(
+            self,
+            Self::NoHaLabels | Self::OneHaLabel | Self::NeverHaLabels
+        )
     }
 
     /// Time between two lines about one tenant. A tenant may mix senders with and without HA labels

@@ -42,6 +42,7 @@ pub use config::{MemberlistConfig, Protocol};
 #[cfg(feature = "testing")]
 pub use engine::fuzzing;
 pub use engine::memberlist::TlsSetupError;
+pub use link::foreign::{ForeignProtocol, Foreigner};
 pub use member::{Inspector, JoinMemberError, Memberlist, StartError, check_join_member, start};
 pub use seal::keyring::{KeyError, Keyring};
 pub use status::{EntryInfo, History, HistoryEntry, Member, MemberState};

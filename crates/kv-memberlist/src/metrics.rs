@@ -7,6 +7,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::link::foreign::ForeignProtocol;
 use crate::seal::refusal::Refusal;
 
 /// The reason of an invalid entry in a valid packet.
@@ -16,6 +17,12 @@ pub(crate) const BAD_ENTRY: &str = "entry";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Reason {
     pub(crate) reason: &'static str,
+}
+
+/// What a packet was that is none of this gossip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Spoken {
+    pub(crate) protocol: &'static str,
 }
 
 /// The codec of the keys that a gauge of tombstones counts.
@@ -54,6 +61,8 @@ pub(crate) struct Metrics {
     pub(crate) keys: Gauge,
     pub(crate) tombstones: Family<Key, Gauge>,
     pub(crate) refused: Family<Reason, Counter>,
+    /// Of those refused as not ours, what they were.
+    pub(crate) foreign: Family<Spoken, Counter>,
     pub(crate) adopted: Counter,
     pub(crate) superseded: Counter,
     pub(crate) restarts: Counter,
@@ -155,6 +164,7 @@ impl Metrics {
             keys: Gauge::default(),
             tombstones: Family::default(),
             refused: Family::default(),
+            foreign: Family::default(),
             adopted: Counter::default(),
             superseded: Counter::default(),
             restarts: Counter::default(),
@@ -334,10 +344,18 @@ impl Metrics {
             self.refused.clone(),
         );
         registry.register(
+            "memberlist_client_foreign_packets",
+            "Packets and connections refused as not_ours, by the protocol that they are of",
+            self.foreign.clone(),
+        );
+        registry.register(
             "memberlist_client_propagation_delay_seconds",
             "Time between the write of a value, by the writer's clock, and its arrival here",
             self.propagation.clone(),
         );
+        for protocol in ForeignProtocol::ALL.map(ForeignProtocol::as_str) {
+            drop(self.foreign.get_or_create(&Spoken { protocol }));
+        }
         // All exist from the start, because an alert on a rate needs the zero before the first
         // event.
         for reason in Refusal::ALL
@@ -347,6 +365,12 @@ impl Metrics {
         {
             drop(self.refused.get_or_create(&Reason { reason }));
         }
+    }
+
+    /// Counts a packet of another protocol.
+    pub(crate) fn foreign(&self, protocol: ForeignProtocol) {
+        let protocol = protocol.as_str();
+        self.foreign.get_or_create(&Spoken { protocol }).inc();
     }
 
     /// Counts a refused packet.

@@ -12,6 +12,7 @@ mod common;
 
 mod five;
 mod fleet;
+mod foreign;
 mod joining;
 mod mimir;
 mod page;

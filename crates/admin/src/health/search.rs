@@ -1,6 +1,7 @@
 //! Polls each component for problems.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use admin_api::Severity;
 use distributor_config::{Config, ConfigErrors, StoreKind, TenantLimits};
@@ -16,6 +17,10 @@ use crate::readiness::Readiness;
 
 /// Mistakes of a file that are listed; the log has all.
 const NAMED: usize = 3;
+
+/// How long another program's last packet on the gossip port needs attention: a member that wants to
+/// join tries again within a minute.
+const FOREIGNER_LASTS: Duration = Duration::from_secs(120);
 
 /// The components that are polled.
 pub struct HealthSources {
@@ -53,6 +58,7 @@ pub(super) fn all(sources: &HealthSources) -> Vec<Found> {
     }
     if let Some(gossip) = gossip {
         found.extend(alone(gossip, &config.memberlist.join_members));
+        found.extend(other_protocol(gossip));
     }
     let refusals = pusher.refusals();
     found.extend(senders::found(&refusals, Clock::System.now_ms()));
@@ -138,6 +144,25 @@ fn alone(gossip: &Inspector, join_members: &[String]) -> Option<Found> {
              can be reached from here by TCP and UDP at memberlist.bind_port. If this is meant \
              to be the only distributor, nothing is wrong",
         )
+    })
+}
+
+/// Whether another program uses the gossip port.
+fn other_protocol(gossip: &Inspector) -> Option<Found> {
+    let foreigner = gossip.last_foreigner()?;
+    (foreigner.at.elapsed() < FOREIGNER_LASTS).then(|| {
+        Found::new(
+            Severity::Warning,
+            Component::Memberlist,
+            "other_protocol",
+            format!(
+                "The gossip port receives {} from {}",
+                foreigner.protocol, foreigner.from
+            ),
+            "Give the other program and the distributors different ports, and name no address of \
+             one in the other's join_members",
+        )
+        .told()
     })
 }
 

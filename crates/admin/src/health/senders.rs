@@ -35,6 +35,7 @@ fn of_cause(refusals: &[&Refusal]) -> Option<Found> {
     let what = if cause.counts_samples() {
         let labels = match cause {
             Cause::OneHaLabel => "only one of the two HA labels",
+            Cause::NeverHaLabels => "both HA labels in no series at all",
             _ => "neither HA label",
         };
         format!(
@@ -93,6 +94,11 @@ fn remedy(cause: Cause) -> &'static str {
         Cause::OneHaLabel => {
             "Compare the senders' external labels with limits.ha_cluster_label and \
              limits.ha_replica_label: both are needed"
+        }
+        Cause::NeverHaLabels => {
+            "Compare the senders' external labels with limits.ha_cluster_label and \
+             limits.ha_replica_label. vmagent drops labels that begin with `__`: with it, use another \
+             replica label"
         }
         Cause::NoTenant => {
             "Set the header X-Scope-OrgID at the senders, or multitenancy_enabled: false here"

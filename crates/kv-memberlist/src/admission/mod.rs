@@ -37,6 +37,7 @@ use self::pace::{Bucket, Rate};
 pub(crate) use self::queue::Arrived;
 use self::queue::Queue;
 use self::refusals::Refusals;
+use crate::link::foreign::Foreigner;
 use crate::link::{Arrival, Link, Reception, Standing, Via};
 use crate::metrics::Metrics;
 use crate::seal::packet::{Content, Cookie, Cookies, Envelope, Sealer};
@@ -114,6 +115,11 @@ impl Admission {
     /// Counts and logs a refused packet.
     pub(crate) fn refuse(&self, from: SocketAddr, refusal: Refusal) {
         self.refusals.refuse(from, refusal);
+    }
+
+    /// What spoke another protocol last.
+    pub(crate) fn last_foreigner(&self) -> Option<Foreigner> {
+        self.refusals.last_foreigner()
     }
 
     /// Sends a message, or keeps it until its destination has proven that it receives.

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use kv_core::LogThrottle;
+use kv_core::{LogThrottle, lock};
+use tokio::time::Instant;
 
+use crate::link::foreign::Foreigner;
 use crate::metrics::Metrics;
 use crate::seal::refusal::Refusal;
 
@@ -15,6 +17,7 @@ pub(crate) struct Refusals {
     metrics: Metrics,
     /// One for each reason.
     throttles: Arc<HashMap<&'static str, LogThrottle>>,
+    last_foreigner: Arc<Mutex<Option<Foreigner>>>,
 }
 
 impl Refusals {
@@ -23,7 +26,13 @@ impl Refusals {
         Self {
             metrics,
             throttles: Arc::new(reasons.map(|it| (it, LogThrottle::default())).collect()),
+            last_foreigner: Arc::default(),
         }
+    }
+
+    /// What spoke another protocol last.
+    pub(crate) fn last_foreigner(&self) -> Option<Foreigner> {
+        *lock(&self.last_foreigner)
     }
 
     /// Counts a refused packet, and logs one of each reason from time to time. `from` is the source
@@ -31,6 +40,11 @@ impl Refusals {
     pub(crate) fn refuse(&self, from: SocketAddr, refusal: Refusal) {
         let reason = refusal.reason();
         self.metrics.refuse(reason);
+        if let Refusal::NotOurs(protocol) = refusal {
+            self.metrics.foreign(protocol);
+            let at = Instant::now();
+            *lock(&self.last_foreigner) = Some(Foreigner { protocol, from, at });
+        }
         let throttle = self.throttles.get(reason);
         if throttle.is_some_and(|throttle| throttle.admit().is_some()) {
             tracing::warn!(

@@ -34,6 +34,7 @@ use async_trait::async_trait;
 
 pub(crate) use self::chitchat as gossip;
 pub(crate) use self::members::{MemberChange, MemberId, MemberRecord, Members};
+use crate::link::foreign::{ForeignProtocol, Foreigner};
 use crate::status::{History, MemberState};
 use crate::view::entry::EntryText;
 
@@ -98,6 +99,18 @@ pub(crate) trait Engine: Send + Sync + 'static {
 
     /// What is known of an address that was contacted.
     fn contact_info(&self, address: SocketAddr) -> ContactInfo;
+
+    /// What listens at an address that was contacted and closed the connection without a word, if
+    /// it answers in another protocol: asked for a few seconds at most. `label` is the cluster's.
+    async fn identify(&self, address: SocketAddr, label: &str) -> Option<ForeignProtocol> {
+        let _ = (address, label);
+        None
+    }
+
+    /// What spoke another protocol to this member last.
+    fn last_foreigner(&self) -> Option<Foreigner> {
+        None
+    }
 
     /// Whether any other member was heard since the start.
     fn has_heard_any(&self) -> bool;

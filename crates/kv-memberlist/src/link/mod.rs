@@ -1,13 +1,16 @@
 //! The transport of packets between members.
 
+pub(crate) mod foreign;
 pub(crate) mod net;
 #[cfg(feature = "testing")]
 pub(crate) mod simulated;
 
 use std::net::SocketAddr;
 
+use futures::future::BoxFuture;
 use tokio::time::Instant;
 
+use self::foreign::ForeignProtocol;
 use crate::seal::refusal::Refusal;
 
 /// How a packet travels.
@@ -71,4 +74,16 @@ pub(crate) trait Link: Send + Sync + 'static {
 
     /// Why the last stream to this address failed; `None` if it did not fail, or there was none.
     fn last_error(&self, to: SocketAddr) -> Option<LastError>;
+
+    /// What listens at an address that closed the last stream without a word: asks it, in the
+    /// protocols that are known, for a few seconds at most. `None` if that is nothing to ask about,
+    /// or if nothing is answered. `label` is the cluster's.
+    fn identify<'a>(
+        &'a self,
+        to: SocketAddr,
+        label: &'a str,
+    ) -> BoxFuture<'a, Option<ForeignProtocol>> {
+        let _ = (to, label);
+        Box::pin(std::future::ready(None))
+    }
 }

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::leave::{LeaveTimeouts, leave};
 use crate::engine::{Engine, MemberId, MemberRecord};
+use crate::link::foreign::Foreigner;
 use crate::phase::{Phase, Phases};
 use crate::status::{EntryInfo, History, Member, MemberState};
 use crate::view::{RawValue, View};
@@ -41,6 +42,7 @@ trait Inspect: Send + Sync {
     fn entries(&self) -> Vec<EntryInfo>;
     fn raw(&self, key: &str) -> Option<RawValue>;
     fn history(&self) -> Option<History>;
+    fn last_foreigner(&self) -> Option<Foreigner>;
     async fn leave(&self);
     fn close(&self);
 }
@@ -140,6 +142,11 @@ impl Inspector {
         member.map_or(0, |member| member.active_members())
     }
 
+    /// What spoke another protocol to the gossip port last.
+    pub fn last_foreigner(&self) -> Option<Foreigner> {
+        self.member.upgrade()?.last_foreigner()
+    }
+
     /// All entries, by key; tombstones included.
     pub fn entries(&self) -> Vec<EntryInfo> {
         let member = self.member.upgrade();
@@ -205,6 +212,10 @@ impl<V: Value> Inspect for Shown<V> {
 
     fn history(&self) -> Option<History> {
         self.engine.history()
+    }
+
+    fn last_foreigner(&self) -> Option<Foreigner> {
+        self.engine.last_foreigner()
     }
 
     async fn leave(&self) {

@@ -30,6 +30,7 @@ use zstd::bulk::{Compressor, Decompressor};
 use super::keyring::{KEY_ID_SIZE, Key, Keyring};
 use super::reader::Reader;
 use super::refusal::Refusal;
+use crate::link::foreign::ForeignProtocol;
 
 /// Bytes of a body at most; a message of gossip has 65,507 at most.
 pub(crate) const MAX_BODY: usize = 128 * 1024;
@@ -277,7 +278,7 @@ impl Sealer {
         }
         let mut reader = Reader::new(&packet);
         if reader.array().ok_or(Refusal::Truncated)? != MAGIC {
-            return Err(Refusal::NotOurs);
+            return Err(Refusal::NotOurs(ForeignProtocol::of_datagram(&packet)));
         }
         if reader.u8().ok_or(Refusal::Truncated)? != FORMAT {
             return Err(Refusal::Version);

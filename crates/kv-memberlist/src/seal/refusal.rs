@@ -1,12 +1,17 @@
 //! Why packets, and the messages in them, are refused.
 
+use crate::link::foreign::ForeignProtocol;
+
 /// Why a packet was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error("the packet ends too early")]
     Truncated,
-    #[error("not a packet of this kind of gossip; does something else use the port?")]
-    NotOurs,
+    #[error(
+        "not a packet of this kind of gossip, but {0}; give each its own port, and name no address \
+         of one in the other's join_members"
+    )]
+    NotOurs(ForeignProtocol),
     #[error("a packet format that this version does not know; run one version on all members")]
     Version,
     #[error("not encrypted, but this member has encryption keys; give the sender the same keys")]
@@ -48,10 +53,10 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    /// All of them.
+    /// One of each reason.
     pub(crate) const ALL: [Self; 17] = [
         Self::Truncated,
-        Self::NotOurs,
+        Self::NotOurs(ForeignProtocol::Unknown),
         Self::Version,
         Self::Unencrypted,
         Self::Encrypted,
@@ -73,7 +78,7 @@ impl Refusal {
     pub(crate) fn reason(self) -> &'static str {
         match self {
             Refusal::Truncated => "truncated",
-            Refusal::NotOurs => "not_ours",
+            Refusal::NotOurs(_) => "not_ours",
             Refusal::Version => "version",
             Refusal::Unencrypted => "unencrypted",
             Refusal::Encrypted => "encrypted",

@@ -22,6 +22,7 @@ use crate::engine::{
     CatchUp, ContactInfo, Copies, Engine, EntrySink, MemberChange, MemberId, Members,
 };
 use crate::link::Link;
+use crate::link::foreign::{ForeignProtocol, Foreigner};
 use crate::metrics::Metrics;
 use crate::phase::Phase;
 use crate::status::{History, MemberState};
@@ -200,6 +201,14 @@ impl Engine for ChitchatEngine {
             is_full: self.wire.contacts().has_no_room(address),
             last_error: self.wire.last_error(address).map(|error| error.text),
         }
+    }
+
+    async fn identify(&self, address: SocketAddr, label: &str) -> Option<ForeignProtocol> {
+        self.wire.identify(address, label).await
+    }
+
+    fn last_foreigner(&self) -> Option<Foreigner> {
+        self.wire.admission().last_foreigner()
     }
 
     fn has_heard_any(&self) -> bool {

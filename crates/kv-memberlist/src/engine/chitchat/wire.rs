@@ -15,6 +15,7 @@ use super::snapshot::message::{self, Message, Word};
 use super::snapshot::receiving::Receiving;
 use crate::admission::{Admission, Arrived};
 use crate::engine::history::{MessageHistory, Remembered};
+use crate::link::foreign::ForeignProtocol;
 use crate::link::{LastError, Link, Via};
 use crate::seal::refusal::Refusal;
 use crate::status::History;
@@ -93,6 +94,15 @@ impl Wire {
     /// Why the last stream to this address failed.
     pub(super) fn last_error(&self, address: SocketAddr) -> Option<LastError> {
         self.link.last_error(address)
+    }
+
+    /// What listens at an address that closed the last stream without a word.
+    pub(super) async fn identify(
+        &self,
+        address: SocketAddr,
+        label: &str,
+    ) -> Option<ForeignProtocol> {
+        self.link.identify(address, label).await
     }
 
     pub(super) fn history(&self) -> Option<History> {

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::places::{Place, Places};
+use crate::link::foreign::ForeignProtocol;
 use crate::link::{Arrival, Reception, Standing};
 use crate::metrics::Metrics;
 use crate::seal::packet::MAX_PACKET;
@@ -134,7 +135,7 @@ async fn read_frame(
         return Ok(None);
     }
     if !is_of_a_length(first) {
-        return Err(Refusal::NotOurs);
+        return Err(Refusal::NotOurs(ForeignProtocol::of_stream(&first)));
     }
     timeout(FRAME_TIMEOUT, read_rest(stream, first))
         .await
@@ -158,7 +159,9 @@ async fn read_rest(stream: &mut TcpStream, [first]: [u8; 1]) -> Result<Vec<u8>, 
     let length = u32::from_be_bytes([first, second, third, fourth]);
     // Members send no longer packets.
     if length > MAX_PACKET_LENGTH {
-        return Err(Refusal::NotOurs);
+        return Err(Refusal::NotOurs(ForeignProtocol::of_stream(&[
+            first, second,
+        ])));
     }
     // Grows with the received bytes, not with the announced length.
     let mut packet = Vec::new();

@@ -6,6 +6,8 @@
 //! `0.0.0.0` listens on all IPv4 addresses. `::` listens on all addresses of both families on
 //! Linux, so it must not be combined with `0.0.0.0`.
 
+mod connect;
+mod identify;
 mod incoming;
 mod outgoing;
 mod places;

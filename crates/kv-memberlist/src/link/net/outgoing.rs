@@ -1,21 +1,24 @@
 //! Outgoing traffic: datagrams, and frames on connections that are opened on demand.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::io::{self, ErrorKind};
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use kv_core::lock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream, UdpSocket};
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
+use super::connect::{Stage, Why, connect, describe};
+use super::identify::identify;
+use crate::link::foreign::ForeignProtocol;
 use crate::link::{LastError, Link, Via};
 use crate::metrics::Metrics;
 use crate::seal::packet::MAX_PACKET;
@@ -30,7 +33,6 @@ const MAX_QUEUED_BYTES: usize = 64 << 20;
 const MAX_OUTGOING: usize = 1024;
 /// Addresses whose last failure is remembered.
 const MAX_FAILURES: usize = 1024;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Shorter than the timeout of the other end, so that the sender closes the connection and knows
 /// that it is closed.
@@ -77,6 +79,20 @@ impl Link for Network {
             text: failure.why.text.clone(),
             at: failure.at,
             is_refusal: failure.why.stage == Stage::Refused,
+        })
+    }
+
+    fn identify<'a>(
+        &'a self,
+        to: SocketAddr,
+        label: &'a str,
+    ) -> BoxFuture<'a, Option<ForeignProtocol>> {
+        Box::pin(async move {
+            let to = SocketAddr::new(to.ip().to_canonical(), to.port());
+            if !lock(&self.outgoing.state).was_closed_by_the_other(to) {
+                return None;
+            }
+            identify(&self.outgoing.own, to, label).await
         })
     }
 }
@@ -147,40 +163,14 @@ struct OutgoingState {
     queues: HashMap<SocketAddr, mpsc::Sender<Frame>>,
     /// Errors of addresses whose last connection failed.
     failures: HashMap<SocketAddr, Failure>,
+    /// Those that closed the last connection although nothing was wrong with it. A member does so
+    /// when it is full or ends, another program at once. Bounded like `failures`.
+    closed: HashSet<SocketAddr>,
 }
 
 struct Failure {
     why: Why,
     at: Instant,
-}
-
-/// Why a connection failed.
-struct Why {
-    text: String,
-    stage: Stage,
-}
-
-/// The stage at which a connection failed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// It was refused.
-    Refused,
-    /// It could not be opened for another reason.
-    Unconnected,
-    /// It broke, or the other end did not read.
-    Connected,
-}
-
-impl Why {
-    fn unconnected(text: String) -> Self {
-        let stage = Stage::Unconnected;
-        Self { text, stage }
-    }
-
-    fn broken(text: String) -> Self {
-        let stage = Stage::Connected;
-        Self { text, stage }
-    }
 }
 
 /// A waiting packet, counted while it waits.
@@ -259,6 +249,17 @@ impl OutgoingState {
         })
     }
 
+    fn was_closed_by_the_other(&self, to: SocketAddr) -> bool {
+        let broke = |failure: &Failure| failure.why.stage == Stage::Connected;
+        self.closed.contains(&to) || self.failures.get(&to).is_some_and(broke)
+    }
+
+    fn note_closed(&mut self, by: SocketAddr) {
+        if self.closed.len() < MAX_FAILURES {
+            self.closed.insert(by);
+        }
+    }
+
     fn remember(&mut self, to: SocketAddr, why: Why) {
         if self.failures.len() >= MAX_FAILURES && !self.failures.contains_key(&to) {
             let oldest = self.failures.iter().min_by_key(|(_, failure)| failure.at);
@@ -308,7 +309,10 @@ impl Connection {
             let stream = match &mut connected {
                 Some(stream) => stream,
                 None => match connect(&self.outgoing.own, self.to).await {
-                    Ok(stream) => connected.insert(stream),
+                    Ok(stream) => {
+                        lock(&self.outgoing.state).closed.remove(&self.to);
+                        connected.insert(stream)
+                    }
                     Err(why) => {
                         self.outgoing.metrics.dropped.inc();
                         return End::Failed(why);
@@ -335,7 +339,10 @@ impl Connection {
             tokio::select! {
                 biased;
                 // There are never answers: this is the end, an error, or invalid data.
-                _ = stream.read(&mut byte) => *connected = None,
+                _ = stream.read(&mut byte) => {
+                    *connected = None;
+                    lock(&self.outgoing.state).note_closed(self.to);
+                }
                 frame = wait => return frame.ok().flatten(),
             }
         }
@@ -370,41 +377,6 @@ impl Connection {
     }
 }
 
-async fn connect(own: &[IpAddr], to: SocketAddr) -> Result<TcpStream, Why> {
-    let unconnected = |error: io::Error| Why::unconnected(describe(&error));
-    let socket = socket_from(own, to).map_err(unconnected)?;
-    let connected = timeout(CONNECT_TIMEOUT, socket.connect(to)).await;
-    let connected = connected.map_err(|_| {
-        Why::unconnected(format!(
-            "no connection within {} s",
-            CONNECT_TIMEOUT.as_secs()
-        ))
-    })?;
-    let stream = connected.map_err(|error| Why {
-        text: describe(&error),
-        stage: if error.kind() == ErrorKind::ConnectionRefused {
-            Stage::Refused
-        } else {
-            Stage::Unconnected
-        },
-    })?;
-    // A packet is written in two parts, the second of which must not wait for an answer.
-    stream.set_nodelay(true).map_err(unconnected)?;
-    Ok(stream)
-}
-
-fn socket_from(own: &[IpAddr], to: SocketAddr) -> io::Result<TcpSocket> {
-    let socket = if to.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
-    if let Some(from) = own.iter().find(|ip| ip.is_ipv4() == to.is_ipv4()) {
-        socket.bind(SocketAddr::new(*from, 0))?;
-    }
-    Ok(socket)
-}
-
 async fn write_frame(stream: &mut TcpStream, packet: &[u8]) -> Result<(), String> {
     let length = u32::try_from(packet.len()).unwrap_or(u32::MAX);
     let write = async {
@@ -415,18 +387,4 @@ async fn write_frame(stream: &mut TcpStream, packet: &[u8]) -> Result<(), String
         .await
         .map_err(|_| format!("nothing was read within {} s", WRITE_TIMEOUT.as_secs()))?
         .map_err(|error| describe(&error))
-}
-
-/// "connection refused" rather than "Connection refused (os error 111)".
-fn describe(error: &io::Error) -> String {
-    match error.kind() {
-        ErrorKind::ConnectionRefused
-        | ErrorKind::ConnectionReset
-        | ErrorKind::ConnectionAborted
-        | ErrorKind::HostUnreachable
-        | ErrorKind::NetworkUnreachable
-        | ErrorKind::BrokenPipe
-        | ErrorKind::TimedOut => error.kind().to_string(),
-        _ => error.to_string(),
-    }
 }
