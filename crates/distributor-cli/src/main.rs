@@ -181,7 +181,13 @@ async fn run(loaded: Loaded, mut signals: Signals) -> ExitCode {
         tokio::select! {
             () = &mut ready, if !was_ready => {
                 was_ready = true;
-                tracing::info!(after_ms = begun.elapsed().as_millis() as u64, "ready");
+                let (clusters, other_members) = running.found();
+                tracing::info!(
+                    after_ms = begun.elapsed().as_millis() as u64,
+                    clusters,
+                    other_members,
+                    "ready"
+                );
             }
             asked = signals.next() => match asked {
                 Asked::End(signal) => break signal,

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use settings::{Kind, Setting};
 
 use super::schema::{FLAGS_ALSO, MEMBERLIST, MEMBERLIST_IN_KVSTORE, all_settings, downstream};
-use super::subtables::RUNTIME;
+use super::subtables::runtime;
 use super::table::CONTROL;
 
 /// The text of `-help`, or of `-help-all`.
@@ -131,7 +131,7 @@ pub fn reference_markdown() -> String {
          warning, unless `-config.strict` is set. A file with a mistake is refused as a whole, and \
          what was loaded last stays in effect.\n\n",
     );
-    rows(&mut text, RUNTIME);
+    rows(&mut text, runtime());
     text
 }
 

@@ -2,6 +2,7 @@
 
 use kv_consul::ConsulConfig;
 use kv_etcd::EtcdConfig;
+use settings::format_duration;
 
 use super::errors::Findings;
 use super::model::{Config, StoreKind};
@@ -12,6 +13,7 @@ use super::runtime::RuntimeSnapshot;
 pub(super) fn warn(config: &Config, origin_of: OriginOf<'_>, findings: &mut Findings) {
     let mut sentences = Vec::new();
     sentences.extend(no_downstream(config));
+    sentences.extend(long_waits(config));
     if config.distributor.ha_tracker.enable_ha_tracker {
         sentences.extend(unused_stores(config));
         sentences.extend(nothing_to_join(config));
@@ -19,6 +21,25 @@ pub(super) fn warn(config: &Config, origin_of: OriginOf<'_>, findings: &mut Find
         sentences.extend(no_tracker(config, origin_of));
     }
     findings.warnings.extend(sentences);
+}
+
+/// A replica that was told to wait sends nothing meanwhile.
+fn long_waits(config: &Config) -> Option<String> {
+    let (header, failover) = (
+        &config.distributor.push.retry_after_header,
+        config.limits.elections.failover_timeout,
+    );
+    let is_tracked = config.distributor.ha_tracker.enable_ha_tracker;
+    (header.enabled && is_tracked && header.max_backoff >= failover).then(|| {
+        format!(
+            "distributor.retry_after_header.max_backoff ({}) is not less than \
+             limits.ha_tracker_failover_timeout ({}): an elected replica that is told to wait so \
+             long counts as silent, and elections may change back and forth; lower the one or raise \
+             the other",
+            format_duration(header.max_backoff),
+            format_duration(failover),
+        )
+    })
 }
 
 fn no_downstream(config: &Config) -> Option<String> {

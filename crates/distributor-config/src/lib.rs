@@ -43,7 +43,9 @@ pub use model::{
     LogLevel, MultiSettings, RuntimeConfigSource, ServerConfig, ServerTls, StoreKind,
 };
 pub use render::{Mode, render_json, render_yaml};
-pub use runtime::{MultiKvOverride, RuntimeConfig, RuntimeSnapshot, TenantLimits};
+pub use runtime::{
+    InstanceLimitsOverride, MultiKvOverride, RuntimeConfig, RuntimeSnapshot, TenantLimits,
+};
 pub use settings::{REDACTED, Secret, SecretUrl, format_duration, parse_duration};
 pub use sources::meant::nearest;
 pub use validate::TryStore;

@@ -79,6 +79,10 @@ impl Tree {
         self.push(head, Branch::Section(section));
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Adds `branch` under `name`, dots and all.
     pub(super) fn push(&mut self, name: &str, branch: Branch) {
         self.0.push((name.to_string(), branch));

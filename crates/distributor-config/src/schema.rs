@@ -3,7 +3,10 @@
 use std::sync::LazyLock;
 
 use ha_tracker::{HaLimits, TrackerConfig};
-use ingest::{BasicAuth, ClientTls, DownstreamConfig, IngestConfig, InstanceLimits, PushLimits};
+use ingest::{
+    BasicAuth, ClientTls, DownstreamConfig, IngestConfig, InstanceLimits, PushLimits,
+    RetryAfterHeader,
+};
 use kv_consul::ConsulConfig;
 use kv_etcd::EtcdConfig;
 use kv_memberlist::MemberlistConfig;
@@ -24,6 +27,8 @@ pub(crate) const MEMBERLIST: &str = "memberlist";
 /// Where the section may stand as well; Mimir has no such place. It is nearer to the store
 /// there: what it sets wins over the same in [`MEMBERLIST`] of the same file.
 pub(crate) const MEMBERLIST_IN_KVSTORE: &str = "distributor.ha_tracker.kvstore.memberlist";
+/// The section of the answers that ask for another attempt.
+pub(crate) const RETRY_AFTER_HEADER: &str = "distributor.retry_after_header";
 /// The section of the tracker.
 const HA_TRACKER: &str = "distributor.ha_tracker";
 /// The section of a store.
@@ -76,6 +81,11 @@ pub(crate) fn all_settings() -> &'static [Setting] {
                 "distributor.instance_limits",
                 "distributor.instance-limits",
                 InstanceLimits::SETTINGS,
+            ),
+            joined(
+                RETRY_AFTER_HEADER,
+                "distributor.retry-after-header",
+                RetryAfterHeader::SETTINGS,
             ),
             vec![downstreams(downstream())],
             joined("limits", "distributor", samples),

@@ -1,9 +1,29 @@
 //! The part of the table that stands in a file of its own.
 
+use std::sync::LazyLock;
+
+use ingest::InstanceLimits;
 use settings::{Kind, Setting};
 
+/// The section of the runtime configuration with limits of the instance.
+pub(super) const DISTRIBUTOR_LIMITS: &str = "distributor_limits";
+
 /// What the runtime configuration file holds.
-pub(super) static RUNTIME: &[Setting] = &[
+pub(super) fn runtime() -> &'static [Setting] {
+    static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
+        let limits = InstanceLimits::SETTINGS.iter().map(|row| Setting {
+            path: format!("{DISTRIBUTOR_LIMITS}.{}", row.path).leak(),
+            flag: "",
+            default: "",
+            help: format!("Overrides distributor.instance_limits.{}.", row.path).leak(),
+            ..*row
+        });
+        OTHERS.iter().copied().chain(limits).collect()
+    });
+    &SETTINGS
+}
+
+static OTHERS: &[Setting] = &[
     Setting::new(
         "overrides",
         "",

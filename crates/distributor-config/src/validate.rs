@@ -10,7 +10,7 @@ use super::errors::Findings;
 use super::mimir::check_target;
 use super::model::{ClientAuth, Config, KvStoreConfig, Limits, ServerConfig, ServerTls, StoreKind};
 use super::rules::{OriginOf, Section, set_one};
-use super::schema::{CONSUL, ETCD, MEMBERLIST, MULTI_KV};
+use super::schema::{CONSUL, ETCD, MEMBERLIST, MULTI_KV, RETRY_AFTER_HEADER};
 
 /// Whether a store of this kind can be opened as configured, or why not. Without connecting to
 /// anything: what can be wrong is a file of keys or certificates, or that this build lacks the store.
@@ -34,6 +34,7 @@ pub(super) fn check(
         check_target(&config.target, &origin_of("target"), findings);
     }
     check_listeners(&config.server, origin_of, findings);
+    check_path_prefix(&config.server.http_path_prefix, origin_of, findings);
     for (section, tls) in [
         ("server.http_tls_config", &config.server.http_tls_config),
         ("server.grpc_tls_config", &config.server.grpc_tls_config),
@@ -43,6 +44,13 @@ pub(super) fn check(
     if config.distributor.ha_tracker.enable_ha_tracker {
         check_store(config, origin_of, try_store, findings);
     }
+    let retry_after = Section {
+        path: RETRY_AFTER_HEADER,
+        needed_by: RETRY_AFTER_HEADER,
+    };
+    retry_after.check(origin_of, findings, |report| {
+        config.distributor.push.retry_after_header.check(report);
+    });
     check_limits(&config.limits, "limits", origin_of, findings);
     warn_of_slow_downstream(config, findings);
 }
@@ -150,6 +158,8 @@ fn warn_of_slow_downstream(config: &Config, findings: &mut Findings) {
     }
 }
 
+const PATH_PREFIX: &str = "server.http_path_prefix";
+
 fn check_listeners(server: &ServerConfig, origin_of: OriginOf<'_>, findings: &mut Findings) {
     let paths = ["server.http_listen_port", "server.grpc_listen_port"];
     let same_address = match (server.http_listen_address, server.grpc_listen_address) {
@@ -168,6 +178,17 @@ fn check_listeners(server: &ServerConfig, origin_of: OriginOf<'_>, findings: &mu
             origin_of(paths[0])
         );
         findings.error(&set_one(&paths, origin_of), paths[1], problem);
+    }
+}
+
+fn check_path_prefix(prefix: &str, origin_of: OriginOf<'_>, findings: &mut Findings) {
+    let is_path = prefix.starts_with('/')
+        && prefix
+            .chars()
+            .all(|letter| letter.is_ascii_graphic() && !"?#".contains(letter));
+    if !prefix.is_empty() && !is_path {
+        let problem = format!("got {prefix:?}; must be a path that begins with /, such as /mimir");
+        findings.error(&origin_of(PATH_PREFIX), PATH_PREFIX, problem);
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use admin::{Admin, Build, Exposition, Health, HealthSources, MultiKv, Readiness};
 use distributor_config::{Config, ConfigErrors, RuntimeConfig, TenantLimits};
 use ha_tracker::{HaLimits, HaTracker, ReplicaDesc, TrackerHandle};
-use ingest::{DownstreamError, Downstreams, Pusher};
+use ingest::{DownstreamError, Downstreams, InstanceLimits, Pusher};
 use kv_core::{FailureCause, Store, TaskFailed};
 use kv_memberlist::{Inspector, Memberlist};
 use kv_multi::{MultiHandle, MultiStore};
@@ -68,6 +68,7 @@ pub struct Running {
     readiness: Arc<Readiness>,
     /// The tracker itself; its tasks are in `tracker`.
     elections: Option<Arc<HaTracker>>,
+    shutdown_delay: Duration,
     graceful_shutdown_timeout: Duration,
     http: Server,
     grpc: GrpcServer,
@@ -235,7 +236,14 @@ async fn compose(
     };
     let grpc = grpc_server::start(grpc_parts, grpc, &draining).await;
     let http = http_server::start(&admin, &intake, requests.clone(), http);
-    let housekeeping = tokio::spawn(keep_house(pusher, health, inspector));
+    let follow = follow_instance_limits(
+        Arc::clone(&pusher),
+        config.distributor.push.instance_limits.clone(),
+        runtime.reader(),
+    );
+    let housekeeping = tokio::spawn(async move {
+        tokio::join!(keep_house(pusher, health, inspector), follow);
+    });
     Ok(Running {
         http_address: http.address,
         grpc_address: grpc.server.address,
@@ -247,6 +255,7 @@ async fn compose(
         },
         readiness,
         elections: tracker,
+        shutdown_delay: config.shutdown_delay,
         graceful_shutdown_timeout: config.server.graceful_shutdown_timeout,
         http,
         grpc,
@@ -261,6 +270,39 @@ async fn compose(
 
 fn ended_task(task: &'static str, outcome: Result<(), JoinError>) -> TaskFailed {
     TaskFailed::ended(task, outcome.map(|()| FailureCause::EndedEarly))
+}
+
+/// Applies the limits of the instance that the runtime configuration says now, and then each change.
+fn follow_instance_limits(
+    pusher: Arc<Pusher>,
+    configured: InstanceLimits,
+    runtime: TenantLimits,
+) -> impl Future<Output = ()> {
+    let mut snapshots = runtime.subscribe();
+    let mut in_effect = configured.clone();
+    let mut apply = move |wanted: InstanceLimits| {
+        if wanted != in_effect {
+            tracing::info!(
+                max_inflight_push_requests = wanted.max_inflight_push_requests,
+                max_inflight_push_requests_bytes = wanted.max_inflight_push_requests_bytes,
+                max_ingestion_rate = wanted.max_ingestion_rate,
+                "limits of this instance changed (distributor_limits of the runtime configuration)"
+            );
+            pusher.set_instance_limits(&wanted);
+            in_effect = wanted;
+        }
+    };
+    // Before the first request.
+    let now = Arc::clone(&snapshots.borrow_and_update());
+    apply(now.distributor_limits().over(&configured));
+    async move {
+        // The reader keeps the sender.
+        let _runtime = runtime;
+        while snapshots.changed().await.is_ok() {
+            let now = Arc::clone(&snapshots.borrow_and_update());
+            apply(now.distributor_limits().over(&configured));
+        }
+    }
 }
 
 async fn keep_house(pusher: Arc<Pusher>, health: Arc<Health>, gossip: Option<Inspector>) {
@@ -290,6 +332,18 @@ impl Running {
                 tracker.ready().await;
             }
         }
+    }
+
+    /// What there is, once this instance is ready: clusters that the tracker knows (`None` without
+    /// it), and other members of gossip (`None` without).
+    pub fn found(&self) -> (Option<usize>, Option<usize>) {
+        let clusters = self
+            .elections
+            .as_ref()
+            .map(|tracker| tracker.cluster_count());
+        let members = self.gossip.as_ref();
+        let members = members.map(|gossip| gossip.inspector().other_members());
+        (clusters, members)
     }
 
     /// The address of this distributor's gossip for others; `None` without gossip.
@@ -362,11 +416,18 @@ impl Running {
         }
     }
 
-    /// Drains: `/ready` says no, no new connections, requests in flight get their answers (for at
+    /// Drains: `/ready` says no, and requests are served as before for `shutdown_delay`; then no new connections, requests in flight get their answers (for at
     /// most `server.graceful_shutdown_timeout`), then the tracker stops, pending mirror writes are
     /// flushed, and the member leaves the gossip cluster.
     pub async fn shutdown(self) {
         self.readiness.drain();
+        if !self.shutdown_delay.is_zero() {
+            tracing::info!(
+                delay_ms = self.shutdown_delay.as_millis() as u64,
+                "not ready any more; serving until shutdown_delay is over"
+            );
+            tokio::time::sleep(self.shutdown_delay).await;
+        }
         self.draining.cancel();
         let timeout = self.graceful_shutdown_timeout;
         tokio::join!(

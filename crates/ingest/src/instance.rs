@@ -36,13 +36,33 @@ impl InstanceCounters {
     }
 }
 
+/// The limits as they are now: the runtime configuration may change them.
+#[derive(Debug)]
+pub(crate) struct LimitsNow([AtomicU64; InstanceLimit::ALL.len()]);
+
+impl LimitsNow {
+    /// In the order of [`InstanceLimit::ALL`]; 0 = no limit.
+    pub(crate) fn new(limits: [f64; 3]) -> Self {
+        Self(limits.map(|limit| AtomicU64::new(limit.to_bits())))
+    }
+
+    pub(crate) fn set(&self, limits: [f64; 3]) {
+        for (now, limit) in self.0.iter().zip(limits) {
+            now.store(limit.to_bits(), Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn get(&self, limit: InstanceLimit) -> f64 {
+        f64::from_bits(self.0[limit as usize].load(Ordering::Relaxed))
+    }
+}
+
 /// Puts limits, what they refused, and what is held of the memory on `/metrics`.
 #[derive(Debug)]
 pub(crate) struct InstanceCollector {
     pub(crate) memory: Arc<Budget>,
     pub(crate) counters: Arc<InstanceCounters>,
-    /// In the order of [`InstanceLimit::ALL`]; 0 = no limit.
-    pub(crate) limits: [f64; 3],
+    pub(crate) limits: Arc<LimitsNow>,
 }
 
 impl Collector for InstanceCollector {
@@ -53,9 +73,9 @@ impl Collector for InstanceCollector {
             None,
             MetricType::Gauge,
         )?;
-        for (limit, value) in InstanceLimit::ALL.iter().zip(self.limits) {
+        for limit in InstanceLimit::ALL {
             let labels = [("limit", limit.setting())];
-            ConstGauge::new(value).encode(limits.encode_family(&labels)?)?;
+            ConstGauge::new(self.limits.get(limit)).encode(limits.encode_family(&labels)?)?;
         }
         let mut rejected = encoder.encode_descriptor(
             "cortex_distributor_instance_rejected_requests",

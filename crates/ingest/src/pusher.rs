@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ha_tracker::{Clock, HaTracker};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use kv_core::LogThrottle;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
@@ -21,17 +21,18 @@ use crate::bounds::{
 };
 use crate::buffers::Message;
 use crate::codec::{Codec, Content};
-use crate::config::{IngestConfig, PushLimits};
+use crate::config::{IngestConfig, InstanceLimits, PushLimits};
 use crate::counters::add;
 use crate::downstream::{DownstreamOutage, Downstreams, Forward};
 use crate::expand::{Compression, expand};
 use crate::fleet::Fleet;
-use crate::instance::{InstanceCollector, InstanceCounters};
+use crate::instance::{InstanceCollector, InstanceCounters, LimitsNow};
 use crate::instance_limit::InstanceLimit;
 use crate::judge::{self, Judged};
 use crate::mixed::MixedLog;
 use crate::refusals::{Occurrence, Refusal, Refusals};
 use crate::request::{PushBody, PushRequest};
+use crate::retry_after::RetryAfterHeader;
 use crate::sender::Sender;
 use crate::tenants::collector::TenantCollector;
 use crate::tenants::{Discarded, Items, Tenant, Tenants};
@@ -49,7 +50,8 @@ pub struct Pusher {
     instance: Arc<InstanceCounters>,
     instance_rate: TokenBucket,
     fleet: Fleet,
-    max_ingestion_rate: f64,
+    instance_limits: Arc<LimitsNow>,
+    retry_after: RetryAfterHeader,
     remote_timeout: Duration,
     complaints: LogThrottle,
     mixed: MixedLog,
@@ -91,14 +93,11 @@ impl Pusher {
         let most_bytes = push_limit(instance_limits.max_inflight_push_requests_bytes);
         let memory = Arc::new(Budget::new(most_bytes));
         let instance = Arc::<InstanceCounters>::default();
+        let limits_now = Arc::new(LimitsNow::new(as_shown(instance_limits, most_bytes)));
         registry.register_collector(Box::new(InstanceCollector {
             memory: Arc::clone(&memory),
             counters: Arc::clone(&instance),
-            limits: [
-                instance_limits.max_inflight_push_requests as f64,
-                most_bytes as f64,
-                instance_limits.max_ingestion_rate,
-            ],
+            limits: Arc::clone(&limits_now),
         }));
         Self {
             tracker,
@@ -111,7 +110,8 @@ impl Pusher {
             instance,
             instance_rate: TokenBucket::default(),
             fleet: Fleet::default(),
-            max_ingestion_rate: instance_limits.max_ingestion_rate,
+            instance_limits: limits_now,
+            retry_after: config.retry_after_header.clone(),
             remote_timeout: config.remote_timeout,
             complaints: LogThrottle::default(),
             mixed: MixedLog::default(),
@@ -122,6 +122,25 @@ impl Pusher {
     /// The instances that share the tenants' rates: nothing is known of them until it is told.
     pub fn fleet(&self) -> &Fleet {
         &self.fleet
+    }
+
+    /// From now on these limits hold for the instance; requests that are in flight go on.
+    pub fn set_instance_limits(&self, limits: &InstanceLimits) {
+        let most_bytes = push_limit(limits.max_inflight_push_requests_bytes);
+        self.requests.set_limit(limits.max_inflight_push_requests);
+        self.memory.set_limit(most_bytes);
+        self.instance_limits.set(as_shown(limits, most_bytes));
+    }
+
+    /// When a sender is asked to try again, whole seconds; `None` if it is not. `attempt` is its
+    /// [`RETRY_ATTEMPT`](crate::RETRY_ATTEMPT).
+    pub fn retry_after_seconds(
+        &self,
+        answer: &PushAnswer,
+        attempt: Option<&HeaderValue>,
+    ) -> Option<u64> {
+        let known = answer.retry_after_seconds()?;
+        Some(self.retry_after.seconds(known, attempt))
     }
 
     /// Largest body of a request, compressed and decoded each, bytes.
@@ -392,14 +411,14 @@ impl Pusher {
                 );
                 Rejection::limited(wait, &message)
             })?;
+        let max_ingestion_rate = self.instance_limits.get(InstanceLimit::IngestionRate);
         let of_instance = self
             .instance_rate
-            .charge(amount, self.max_ingestion_rate, 0)
+            .charge(amount, max_ingestion_rate, 0)
             .map_err(|wait| {
                 let message = format!(
-                    "this instance receives more than {} samples/s, its limit \
+                    "this instance receives more than {max_ingestion_rate} samples/s, its limit \
                      (distributor.instance_limits.max_ingestion_rate); retry later",
-                    self.max_ingestion_rate,
                 );
                 Rejection::overloaded(InstanceLimit::IngestionRate, wait, &message)
             })?;
@@ -482,6 +501,15 @@ impl Pusher {
         }
         judged.outcome(job.tracker, job.tenant, scan, all_dropped)
     }
+}
+
+/// In the order of [`LimitsNow`].
+fn as_shown(limits: &InstanceLimits, most_bytes: u64) -> [f64; 3] {
+    [
+        limits.max_inflight_push_requests as f64,
+        most_bytes as f64,
+        limits.max_ingestion_rate,
+    ]
 }
 
 /// Asks the tracker, if there is one, about a tenant with HA pairs, and removes what is not to be

@@ -133,7 +133,6 @@ const OTHER_TOP_LEVEL: &[&str] = &["auth_enabled"];
 
 /// At the top of a runtime file.
 const RUNTIME_TOP_LEVEL: &[&str] = &[
-    "distributor_limits",
     "ingester_limits",
     "ingester_stream_chunks_when_using_blocks",
 ];

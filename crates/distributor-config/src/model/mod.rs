@@ -30,7 +30,11 @@ settings! {
         /// Which of Mimir's modules to run, with commas. This program is the distributor: the list
         /// must contain it, or one that it is a part of (all, write). -modules lists the names.
         #[setting(flag = "target", kind = Kind::Text, default = "distributor", nonzero)]
-        pub target: String;
+        pub target: String,
+        /// How long the process continues to serve requests after it was told to stop. /ready
+        /// answers 503 meanwhile, so that load balancers stop sending.
+        #[setting(flag = "shutdown-delay", kind = Kind::Duration, default = "0s")]
+        pub shutdown_delay: Duration;
         /// Listeners, TLS, shutdown, logs.
         pub server: ServerConfig = ServerConfig::default(),
         /// Push path, HA tracker, downstream.

@@ -39,6 +39,9 @@ settings! {
             nonzero
         )]
         pub http_server_idle_timeout: Duration,
+        /// Path below which everything is served as well, such as /mimir. Empty for none.
+        #[setting(flag = "server.path-prefix", kind = Kind::Text, default = "")]
+        pub http_path_prefix: String,
         /// How long requests in flight may take after the process was told to stop.
         #[setting(
             flag = "server.graceful-shutdown-timeout",

@@ -24,7 +24,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-pub use snapshot::{MultiKvOverride, RuntimeSnapshot};
+pub use snapshot::{InstanceLimitsOverride, MultiKvOverride, RuntimeSnapshot};
 
 use super::errors::{ConfigErrors, Findings};
 use super::hints;

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use figment::Figment;
 use figment::value::Value;
+use ingest::InstanceLimits;
+use settings::AUTO;
 
 use super::settling::Read;
 use crate::errors::Findings;
@@ -16,7 +18,7 @@ use crate::schema::all_settings;
 use crate::sources::collect::{Assignment, Collector};
 use crate::sources::layers;
 use crate::sources::yaml::{self, Content, Entry, Node};
-use crate::subtables::RUNTIME;
+use crate::subtables::{DISTRIBUTOR_LIMITS, runtime};
 use crate::validate::check_limits;
 
 /// `multi_kv_config` of the runtime configuration: what overrides the configured multi store.
@@ -28,12 +30,64 @@ pub struct MultiKvOverride {
     pub mirror_enabled: Option<bool>,
 }
 
+/// `distributor_limits` of the runtime configuration: what overrides the configured limits of this
+/// instance. `None` where nothing does.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct InstanceLimitsOverride {
+    /// Push requests in flight; 0 = no limit.
+    pub max_inflight_push_requests: Option<u64>,
+    /// Memory that push requests hold, bytes; 0 = no limit, `None` inside for `auto`.
+    pub max_inflight_push_requests_bytes: Option<Option<u64>>,
+    /// Samples per second; 0 = no limit.
+    pub max_ingestion_rate: Option<f64>,
+}
+
+impl InstanceLimitsOverride {
+    /// The limits that hold where these are configured.
+    pub fn over(&self, configured: &InstanceLimits) -> InstanceLimits {
+        InstanceLimits {
+            max_inflight_push_requests: self
+                .max_inflight_push_requests
+                .unwrap_or(configured.max_inflight_push_requests),
+            max_inflight_push_requests_bytes: self
+                .max_inflight_push_requests_bytes
+                .unwrap_or(configured.max_inflight_push_requests_bytes),
+            max_ingestion_rate: self
+                .max_ingestion_rate
+                .unwrap_or(configured.max_ingestion_rate),
+        }
+    }
+}
+
+impl InstanceLimitsOverride {
+    /// What it says, as it stands in a file.
+    fn tree(&self) -> Tree {
+        let bytes = self
+            .max_inflight_push_requests_bytes
+            .map(|bytes| bytes.map_or_else(|| AUTO.into(), serde_json::Value::from));
+        let requests = self.max_inflight_push_requests.map(serde_json::Value::from);
+        let rate = self.max_ingestion_rate.map(serde_json::Value::from);
+        let mut tree = Tree::default();
+        for (name, value) in [
+            ("max_inflight_push_requests", requests),
+            ("max_inflight_push_requests_bytes", bytes),
+            ("max_ingestion_rate", rate),
+        ] {
+            if let Some(value) = value {
+                tree.push(name, Branch::Leaf(plain(value)));
+            }
+        }
+        tree
+    }
+}
+
 /// What the runtime configuration said at one time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RuntimeSnapshot {
     defaults: Arc<Limits>,
     overrides: HashMap<Box<str>, Arc<Limits>, ahash::RandomState>,
     multi_kv_config: Option<MultiKvOverride>,
+    distributor_limits: InstanceLimitsOverride,
     sha256: String,
 }
 
@@ -44,6 +98,7 @@ impl RuntimeSnapshot {
             defaults,
             overrides: HashMap::default(),
             multi_kv_config: None,
+            distributor_limits: InstanceLimitsOverride::default(),
             sha256: String::new(),
         }
     }
@@ -58,15 +113,15 @@ impl RuntimeSnapshot {
     ) -> Option<Self> {
         // Keys of a tenant, in the order of the files.
         let mut tenants: BTreeMap<String, Vec<Assignment>> = BTreeMap::new();
-        let mut multi = Vec::new();
+        let mut sections = Vec::new();
         for Read { file, text, .. } in texts {
             let entries = yaml::parse_mapping(file, text, findings);
             let (overrides, others): (Vec<Entry>, Vec<Entry>) = entries
                 .into_iter()
                 .partition(|entry| entry.key == "overrides");
-            let mut collector = Collector::new(file, RUNTIME, Place::Runtime, findings);
+            let mut collector = Collector::new(file, runtime(), Place::Runtime, findings);
             collector.section(&others, "", "");
-            multi.append(&mut collector.found);
+            sections.append(&mut collector.found);
             for entry in overrides {
                 for (tenant, line, node) in mapping_of(file, "overrides", entry, findings) {
                     let shown = format!("overrides.{tenant}");
@@ -100,12 +155,16 @@ impl RuntimeSnapshot {
             let limits = tenant_limits(&base, &tenant, assignments, findings);
             overrides.insert(tenant.into_boxed_str(), Arc::new(limits?));
         }
+        let (instance, multi): (Vec<_>, Vec<_>) = sections
+            .into_iter()
+            .partition(|found: &Assignment| found.path.starts_with(DISTRIBUTOR_LIMITS));
         let multi_kv_config = (!multi.is_empty()).then(|| multi_kv_override(&multi));
         let defaults = Arc::clone(defaults);
         let snapshot = Self {
             defaults,
             overrides,
             multi_kv_config,
+            distributor_limits: instance_limits_override(&instance),
             sha256,
         };
         findings.errors.is_empty().then_some(snapshot)
@@ -126,6 +185,11 @@ impl RuntimeSnapshot {
     /// What overrides the configured multi store, if anything does.
     pub fn multi_kv_config(&self) -> Option<&MultiKvOverride> {
         self.multi_kv_config.as_ref()
+    }
+
+    /// What overrides the configured limits of this instance.
+    pub fn distributor_limits(&self) -> &InstanceLimitsOverride {
+        &self.distributor_limits
     }
 
     /// SHA-256 of the files, in hexadecimal; empty without files.
@@ -167,6 +231,10 @@ impl RuntimeSnapshot {
                 section.push("mirror_enabled", Branch::Leaf(enabled.into()));
             }
             tree.push("multi_kv_config", Branch::Section(section));
+        }
+        let limits = self.distributor_limits.tree();
+        if !limits.is_empty() {
+            tree.push(DISTRIBUTOR_LIMITS, Branch::Section(limits));
         }
         tree
     }
@@ -213,6 +281,30 @@ fn tenant_limits(
     };
     check_limits(&limits, &section, &origin_of, findings);
     Some(limits)
+}
+
+/// Later ones win, as in the order of the files.
+fn instance_limits_override(found: &[Assignment]) -> InstanceLimitsOverride {
+    let mut result = InstanceLimitsOverride::default();
+    for assignment in found {
+        let value = &assignment.value;
+        let name = assignment.path.rsplit('.').next();
+        match name.unwrap_or_default() {
+            "max_inflight_push_requests" => {
+                result.max_inflight_push_requests = value.deserialize().ok();
+            }
+            "max_inflight_push_requests_bytes" => {
+                result.max_inflight_push_requests_bytes = match value.as_str() {
+                    // The only text that the table lets through is `auto`.
+                    Some(_) => Some(None),
+                    None => value.deserialize().ok().map(Some),
+                };
+            }
+            "max_ingestion_rate" => result.max_ingestion_rate = value.deserialize().ok(),
+            _ => {}
+        }
+    }
+    result
 }
 
 fn multi_kv_override(found: &[Assignment]) -> MultiKvOverride {

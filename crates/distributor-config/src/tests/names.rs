@@ -299,6 +299,7 @@ fn defaults_that_differ_from_mimirs() {
         target
         distributor.remote_timeout
         distributor.instance_limits.max_inflight_push_requests_bytes
+        distributor.retry_after_header.enabled
         limits.ingestion_rate
         limits.ingestion_burst_size
         memberlist.bind_addr

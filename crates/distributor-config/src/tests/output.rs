@@ -21,6 +21,7 @@ fn full_yaml() {
         multitenancy_enabled: true
         no_auth_tenant: anonymous
         target: distributor
+        shutdown_delay: 0s
         server:
           http_listen_address: 127.0.0.1
           http_listen_port: 1
@@ -45,6 +46,7 @@ fn full_yaml() {
           http_listen_conn_limit: 0
           grpc_listen_conn_limit: 0
           http_server_idle_timeout: 2m0s
+          http_path_prefix: ""
           graceful_shutdown_timeout: 30s
           log_level: info
           log_format: logfmt
@@ -87,6 +89,10 @@ fn full_yaml() {
             max_inflight_push_requests: 2000
             max_inflight_push_requests_bytes: auto
             max_ingestion_rate: 0
+          retry_after_header:
+            enabled: false
+            min_backoff: 6s
+            max_backoff: 1m36s
           downstream:
             - name: "a:80"
               url: "http://********@a/"

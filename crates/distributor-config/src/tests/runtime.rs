@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use expect_test::expect;
+use ingest::InstanceLimits;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use serde_json::json;
@@ -171,6 +172,49 @@ async fn later_files_win_by_key() {
 }
 
 #[tokio::test]
+async fn limits_of_the_instance_override_what_is_configured() {
+    let mut files = Files::new(&[
+        (
+            "a.yaml",
+            "distributor_limits: {max_inflight_push_requests: 7, max_ingestion_rate: 1.5}",
+        ),
+        (
+            "b.yaml",
+            "distributor_limits:\n  max_ingestion_rate: 2000\n  \
+             max_inflight_push_requests_bytes: auto\n",
+        ),
+    ]);
+    let runtime = files.start(&["a.yaml", "b.yaml"]).await;
+    let configured = InstanceLimits {
+        max_inflight_push_requests: 1,
+        max_inflight_push_requests_bytes: Some(1),
+        max_ingestion_rate: 1.0,
+    };
+    let snapshot = runtime.snapshot();
+    let expected = InstanceLimits {
+        max_inflight_push_requests: 7,
+        max_inflight_push_requests_bytes: None,
+        max_ingestion_rate: 2000.0,
+    };
+    assert_eq!(snapshot.distributor_limits().over(&configured), expected);
+    expect![[r#"
+        overrides: {}
+        distributor_limits:
+          max_inflight_push_requests: 7
+          max_inflight_push_requests_bytes: auto
+          max_ingestion_rate: 2000
+    "#]]
+    .assert_eq(&snapshot.render_yaml(Mode::Full));
+    runtime.shutdown().await.unwrap();
+
+    let mut files = Files::new(&[("a.yaml", "overrides: {}")]);
+    let runtime = files.start(&["a.yaml"]).await;
+    let nothing = runtime.snapshot().distributor_limits().over(&configured);
+    assert_eq!(nothing, configured);
+    runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test]
 async fn all_mistakes_are_reported_and_the_start_fails() {
     let text = "\
 override: {}
@@ -200,7 +244,7 @@ limits: {}
         the configuration has 9 mistakes:
           a.yaml:1: override: unknown key; did you mean overrides?
           a.yaml:11: multi_kv_config.primry: unknown key; did you mean primary?
-          a.yaml:12: limits: unknown key; known here: overrides, multi_kv_config
+          a.yaml:12: limits: unknown key; known here: overrides, multi_kv_config, distributor_limits
           a.yaml:4: overrides.one.ha_max_cluster: unknown key; did you mean ha_max_clusters?
           a.yaml:6: overrides.one.server: unknown key; known here: accept_ha_samples, ha_cluster_label, ha_replica_label, ha_tracker_per_sample_dedupe, ha_max_clusters, ha_tracker_update_timeout, ha_tracker_update_timeout_jitter_max, ha_tracker_failover_timeout, ha_tracker_sample_failover_timeout, ingestion_rate, ingestion_rate_strategy, ingestion_burst_size
           a.yaml:7: overrides.two: got a single value; must be a mapping

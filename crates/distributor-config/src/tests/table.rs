@@ -6,7 +6,7 @@ use settings::Kind;
 
 use super::Process;
 use crate::schema::{all_settings, downstream};
-use crate::subtables::RUNTIME;
+use crate::subtables::runtime;
 use crate::table::CONTROL;
 use crate::{Config, reference_markdown};
 
@@ -82,7 +82,7 @@ fn names_are_unique_and_texts_complete() {
         .iter()
         .chain(CONTROL)
         .chain(downstream())
-        .chain(RUNTIME)
+        .chain(runtime())
     {
         assert!(setting.help.ends_with('.'), "{}", setting.help);
     }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use admin::Admin;
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::Method;
+use axum::http::uri::PathAndQuery;
+use axum::http::{Method, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
 use axum::routing::post;
@@ -24,7 +25,45 @@ pub(crate) fn start(
     requests: RequestMetrics,
     listener: Listener,
 ) -> Server {
-    listener.serve(router(admin, intake, requests))
+    let router = router(admin, intake, requests);
+    let prefix = admin.config.server.http_path_prefix.trim_end_matches('/');
+    listener.serve(match prefix {
+        "" => router,
+        prefix => also_below(prefix, router),
+    })
+}
+
+/// Serves everything below `prefix` as well as at its own path, to which the links of pages lead.
+fn also_below(prefix: &str, router: Router) -> Router {
+    let prefix: Arc<str> = prefix.into();
+    let strip = move |request: Request| {
+        let request = without_prefix(&prefix, request);
+        async move { request }
+    };
+    // A layer around a router would come after its routing.
+    Router::new()
+        .fallback_service(router)
+        .layer(axum::middleware::map_request(strip))
+}
+
+fn without_prefix(prefix: &str, mut request: Request) -> Request {
+    let inside = request.uri().path_and_query().and_then(|whole| {
+        let rest = whole.as_str().strip_prefix(prefix)?;
+        match rest.chars().next() {
+            None | Some('?') => format!("/{rest}").parse::<PathAndQuery>().ok(),
+            Some('/') => rest.parse().ok(),
+            // Another path that begins alike.
+            Some(_) => None,
+        }
+    });
+    if let Some(inside) = inside {
+        let mut parts = request.uri().clone().into_parts();
+        parts.path_and_query = Some(inside);
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+    }
+    request
 }
 
 /// Listens; nothing is answered yet.
@@ -76,5 +115,28 @@ fn method_label(method: &Method) -> &'static str {
         "PUT" => "PUT",
         "DELETE" => "DELETE",
         _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_taken_from_paths_that_are_below_it() {
+        let stripped = |uri: &str| {
+            let request = Request::builder().uri(uri).body(Body::empty()).unwrap();
+            without_prefix("/mimir", request).uri().to_string()
+        };
+        assert_eq!(stripped("/mimir/api/v1/push"), "/api/v1/push");
+        assert_eq!(stripped("/mimir"), "/");
+        assert_eq!(stripped("/mimir/"), "/");
+        assert_eq!(stripped("/mimir?a=b"), "/?a=b");
+        assert_eq!(stripped("/mimir/config?mode=diff"), "/config?mode=diff");
+        assert_eq!(stripped("/mimirs/ready"), "/mimirs/ready");
+        assert_eq!(stripped("/ready"), "/ready");
+        assert_eq!(stripped("http://h:1/mimir/ready"), "http://h:1/ready");
     }
 }

@@ -14,7 +14,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use ingest::{
-    Arrival, Cause, Held, Outcome, PushAnswer, PushBody, Pusher, Rejection, Sender,
+    Arrival, Cause, Held, Outcome, PushAnswer, PushBody, Pusher, RETRY_ATTEMPT, Rejection, Sender,
     WRITTEN_EXEMPLARS, WRITTEN_HISTOGRAMS, WRITTEN_SAMPLES,
 };
 use remote_write::{UnsupportedMediaType, Version};
@@ -33,6 +33,7 @@ pub(super) async fn push(State(intake): State<Arc<Intake>>, request: Request<Bod
     let content_type = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     let (version, unknown) = version_of(content_type, intake.accepts_unknown_content_types);
     let known_version = version.as_ref().ok().copied();
+    let attempt = parts.headers.get(RETRY_ATTEMPT).cloned();
     let answer = match accept(&intake, &mut sender, version, parts.headers, &mut body).await {
         Ok(answer) => match unknown {
             Some(unknown) if answer.cause() == Some(Cause::Malformed) => {
@@ -46,7 +47,8 @@ pub(super) async fn push(State(intake): State<Arc<Intake>>, request: Request<Bod
         }
     };
     intake.pusher.note(&sender, &answer);
-    respond(answer, known_version)
+    let retry_after = intake.pusher.retry_after_seconds(&answer, attempt.as_ref());
+    respond(answer, known_version, retry_after)
 }
 
 pub(super) async fn method_not_allowed() -> Response {
@@ -209,12 +211,12 @@ async fn drain(mut body: Body) {
 }
 
 /// The answer as HTTP has it. Senders of 2.0 get no content where others get an empty one.
-fn respond(answer: PushAnswer, version: Option<Version>) -> Response {
+fn respond(answer: PushAnswer, version: Option<Version>, retry_after: Option<u64>) -> Response {
     let status = match (&answer.outcome, version) {
         (Outcome::Stored, Some(Version::V2)) => StatusCode::NO_CONTENT,
         _ => answer.status(),
     };
-    let (written, retry_after) = (answer.written, answer.retry_after_seconds());
+    let written = answer.written;
     let message = answer.into_message();
     let mut response = if message.is_empty() {
         let mut response = Response::new(Body::empty());

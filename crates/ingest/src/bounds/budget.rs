@@ -21,7 +21,7 @@ const SMALL_PART: u64 = 32;
 pub(crate) struct Budget {
     held: AtomicU64,
     /// Bytes; 0 = no limit.
-    limit: u64,
+    limit: AtomicU64,
 }
 
 /// The memory of one request; released when dropped.
@@ -35,7 +35,7 @@ impl Budget {
     pub(crate) fn new(limit: u64) -> Self {
         Self {
             held: AtomicU64::new(0),
-            limit,
+            limit: AtomicU64::new(limit),
         }
     }
 
@@ -52,9 +52,14 @@ impl Budget {
         self.held.load(Ordering::Relaxed)
     }
 
+    /// From now on; what is held stays.
+    pub(crate) fn set_limit(&self, limit: u64) {
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
     /// The total that a request may bring the use to, if it uses this many bytes itself.
     fn limit_for(&self, bytes: u64) -> u64 {
-        match self.limit {
+        match self.limit.load(Ordering::Relaxed) {
             0 => u64::MAX,
             limit if bytes <= SMALL.min(limit / SMALL_PART) => limit,
             limit => limit - limit / RESERVED_PART,

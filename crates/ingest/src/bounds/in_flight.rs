@@ -9,7 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 pub(crate) struct InFlight {
     current: AtomicU64,
     /// 0 = no limit.
-    limit: u64,
+    limit: AtomicU64,
     gauge: Gauge,
 }
 
@@ -22,7 +22,7 @@ impl InFlight {
     pub(crate) fn new(limit: u64, gauge: Gauge) -> Self {
         Self {
             current: AtomicU64::new(0),
-            limit,
+            limit: AtomicU64::new(limit),
             gauge,
         }
     }
@@ -30,12 +30,13 @@ impl InFlight {
     /// Adds `amount` unless that would exceed the limit. An amount that exceeds the limit by itself
     /// is admitted when nothing else is in flight, because otherwise it could never succeed.
     pub(crate) fn enter(&self, amount: u64) -> Option<InFlightRequest<'_>> {
+        let limit = self.limit();
         // Atomic: adding first and subtracting again could refuse other requests that fit.
         let entered = self
             .current
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |before| {
                 let after = before.saturating_add(amount);
-                let fits = self.limit == 0 || before == 0 || after <= self.limit;
+                let fits = limit == 0 || before == 0 || after <= limit;
                 fits.then_some(after)
             });
         entered.ok()?;
@@ -45,7 +46,7 @@ impl InFlight {
 
     /// Whether the limit is reached.
     pub(crate) fn is_full(&self) -> bool {
-        self.limit > 0 && self.current() >= self.limit
+        self.limit() > 0 && self.current() >= self.limit()
     }
 
     pub(crate) fn current(&self) -> u64 {
@@ -53,7 +54,12 @@ impl InFlight {
     }
 
     pub(crate) fn limit(&self) -> u64 {
-        self.limit
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// From now on; what is in flight stays.
+    pub(crate) fn set_limit(&self, limit: u64) {
+        self.limit.store(limit, Ordering::Relaxed);
     }
 
     /// What the gauge shows.

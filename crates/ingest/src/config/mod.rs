@@ -9,6 +9,8 @@ use settings::{Kind, Report, settings, words};
 
 use crate::fleet::Fleet;
 
+use crate::retry_after::RetryAfterHeader;
+
 pub use downstream::{BasicAuth, ClientTls, DownstreamConfig, RESERVED_HEADERS};
 
 settings! {
@@ -26,6 +28,8 @@ settings! {
         pub accept_unknown_content_types: bool;
         /// Limits of this instance, over all tenants. 0 = off.
         pub instance_limits: InstanceLimits = InstanceLimits::default(),
+        /// What senders are told about when to try again.
+        pub retry_after_header: RetryAfterHeader = RetryAfterHeader::default(),
         /// Where accepted samples go. All must answer success.
         pub downstream: Vec<DownstreamConfig> = Vec::new(),
     }

@@ -100,8 +100,8 @@ pub(crate) trait Engine: Send + Sync + 'static {
     /// What is known of an address that was contacted.
     fn contact_info(&self, address: SocketAddr) -> ContactInfo;
 
-    /// What listens at an address that was contacted and closed the connection without a word, if
-    /// it answers in another protocol: asked for a few seconds at most. `label` is the cluster's.
+    /// Which other protocol is spoken at an address that was contacted and closed the connection
+    /// without an answer: asks there for a few seconds at most. `label` is the cluster's.
     async fn identify(&self, address: SocketAddr, label: &str) -> Option<ForeignProtocol> {
         let _ = (address, label);
         None

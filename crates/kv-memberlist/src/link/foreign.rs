@@ -1,5 +1,5 @@
-//! Other protocols on the gossip port, recognised by what they send first: so that a log line, a page
-//! or `/ready` can name the mistake, which nearly always is a port or an address of another ring.
+//! Other protocols on the gossip port, recognised by the first bytes that they send, so that the log,
+//! the pages and `/ready` can name the mistake: nearly always a port or an address of another ring.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -100,13 +100,13 @@ pub struct Foreigner {
     pub at: Instant,
 }
 
-/// What makes the other end of a connection tell what it speaks: a ping, which is answered by
-/// whoever it is for, and changes nothing there.
+/// What makes the other end of a connection show what it speaks: a ping that names no node, which
+/// every node answers, and which changes nothing there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Probe {
     /// What an answer in kind shows.
     pub(crate) speaks: ForeignProtocol,
-    /// To be written at the begin of a connection.
+    /// What to write first on a connection.
     pub(crate) bytes: Vec<u8>,
 }
 

@@ -75,9 +75,9 @@ pub(crate) trait Link: Send + Sync + 'static {
     /// Why the last stream to this address failed; `None` if it did not fail, or there was none.
     fn last_error(&self, to: SocketAddr) -> Option<LastError>;
 
-    /// What listens at an address that closed the last stream without a word: asks it, in the
-    /// protocols that are known, for a few seconds at most. `None` if that is nothing to ask about,
-    /// or if nothing is answered. `label` is the cluster's.
+    /// Which other protocol is spoken at an address that closed the last stream without an answer:
+    /// asks there in each known protocol, for a few seconds at most. `None` if the address did not
+    /// close a stream, or does not answer. `label` is the cluster's.
     fn identify<'a>(
         &'a self,
         to: SocketAddr,

@@ -96,7 +96,7 @@ impl Wire {
         self.link.last_error(address)
     }
 
-    /// What listens at an address that closed the last stream without a word.
+    /// Which other protocol is spoken at an address that closed the last stream.
     pub(super) async fn identify(
         &self,
         address: SocketAddr,
