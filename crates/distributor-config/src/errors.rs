@@ -54,7 +54,7 @@ pub struct ConfigError {
     pub origin: String,
     /// Path of the setting, for example `limits.ha_max_clusters`; empty where none is concerned.
     pub path: String,
-    /// What was got, the rule, and what to do. Never holds a secret.
+    /// The value, the rule, and what to do. Never contains a secret.
     pub problem: String,
 }
 
@@ -117,12 +117,12 @@ struct Unknown {
     count: usize,
 }
 
-/// What a load finds on its way besides values.
+/// The findings of a load, besides values.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     /// Mistakes, in the order found.
     pub(super) errors: Vec<ConfigError>,
-    /// Whether an unknown name is a mistake where another Mimir may have it.
+    /// Whether unknown names are mistakes even if another version of Mimir may have them.
     pub(super) strict: bool,
     /// Paths and flags that are Mimir's and mean nothing here.
     pub(super) ignored: Vec<String>,

@@ -1,4 +1,5 @@
-//! Warnings about what works, but hardly as meant: each is a complete sentence that says what to set.
+//! Warnings about configurations that work, but are probably not intended: complete sentences that
+//! say what to set.
 
 use kv_consul::ConsulConfig;
 use kv_etcd::EtcdConfig;
@@ -50,7 +51,7 @@ fn no_downstream(config: &Config) -> Option<String> {
     })
 }
 
-/// A section that says something else than the defaults: a dump of Mimir's sets all of them.
+/// A section with values other than the defaults; a dump of Mimir's configuration has all sections.
 fn unused_stores(config: &Config) -> Vec<String> {
     let kvstore = &config.distributor.ha_tracker.kvstore;
     let in_use = kvstore.in_use();

@@ -1,9 +1,9 @@
 //! The configuration of a distributor process: from YAML files, environment and flags to one typed
 //! [`Config`], with one report of everything wrong.
 //!
-//! Each setting has one home, in the crate that obeys it ([`settings`]): the stores, the tracker, the push
-//! path. This crate puts their rows under the prefixes of the process (`schema.rs`), beside those of its own, and
-//! nests their structs in the [`Config`]. It knows how settings are written and which
+//! Each setting is declared in the crate that uses it ([`settings`]): the stores, the tracker, the
+//! push path. This crate adds the prefixes of the process to their rows (`schema.rs`), adds its own
+//! rows, and nests their structs in the [`Config`]. It knows how settings are written and which
 //! rules hold between crates; it opens no store and serves no request. The limits of tenants, which
 //! change while a process runs, are read here as well ([`RuntimeConfig`]).
 //!

@@ -184,7 +184,7 @@ impl Ring {
         None
     }
 
-    /// What Go's members complain of in their logs, but for what belongs to ends of processes.
+    /// Complaints in the logs of Go's members, except for those about processes that end.
     fn check_logs(&self) {
         for member in &self.go {
             let complaints: Vec<String> = member

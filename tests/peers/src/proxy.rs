@@ -79,7 +79,7 @@ impl Proxy {
         self.address
     }
 
-    /// Resets all present connections, on both sides; what is under way is lost.
+    /// Resets all present connections, on both sides; data in transit is lost.
     pub fn cut(&self) {
         self.network.wish.send_modify(|wish| wish.cuts += 1);
     }

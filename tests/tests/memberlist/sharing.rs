@@ -168,7 +168,7 @@ async fn a_joiner_is_told_five_thousand_keys_at_once() {
     let rust = Rust::start("d1", &[first.gossip()]).await;
     // It is ready only when it knows them.
     assert_eq!(rust.elected().await.unwrap().len(), 5000);
-    // And tells them to one that knows nobody else.
+    // And sends them to one that knows no other member.
     let second = go_with("go-2", &[rust.address()], &queue).await;
     assert_eq!(second.keys().await.unwrap().len(), 5000);
     assert_no_complaints(&first, &rust);

@@ -27,8 +27,8 @@ settings! {
         /// Tenant of every request when multitenancy is off.
         #[setting(flag = "auth.no-auth-tenant", kind = Kind::Text, default = "anonymous", nonzero)]
         pub no_auth_tenant: String,
-        /// Which of Mimir's modules to run, with commas. This program is the distributor: the list
-        /// must contain it, or one that it is a part of (all, write). -modules lists the names.
+        /// Mimir's modules to run, separated by commas. This program is the distributor: the list
+        /// must contain it, or a module that includes it (all, write). -modules lists the names.
         #[setting(flag = "target", kind = Kind::Text, default = "distributor", nonzero)]
         pub target: String,
         /// How long the process continues to serve requests after it was told to stop. /ready
@@ -82,7 +82,7 @@ settings! {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
-    /// What is deduplicated, and how much may come.
+    /// Deduplication, and rate limits.
     #[serde(flatten)]
     pub push: PushLimits,
     /// How the tracker elects.

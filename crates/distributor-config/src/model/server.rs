@@ -86,13 +86,13 @@ settings! {
         /// The private key of the server itself, in PEM, instead of its file.
         #[setting(flag = "", kind = Kind::Text, default = "", secret)]
         pub key: Option<Secret>,
-        /// The authorities that client certificates are verified against, in PEM, instead of their
-        /// file.
+        /// The CA certificates that client certificates are verified against, in PEM, instead of
+        /// their file.
         #[setting(flag = "", kind = Kind::Text, default = "")]
         pub client_ca: Option<String>,
-        /// Whether clients must show a certificate: NoClientCert, RequestClientCert,
+        /// Whether clients must present a certificate: NoClientCert, RequestClientCert,
         /// RequireAnyClientCert, VerifyClientCertIfGiven or RequireAndVerifyClientCert. Only the
-        /// last two verify what is shown.
+        /// last two verify it.
         #[setting(
             flag = "client-auth",
             kind = Kind::OneOf(ClientAuth::WORDS),
@@ -122,7 +122,7 @@ words! {
         NoClientCert = "NoClientCert",
         /// Clients are asked for a certificate, which is not verified.
         RequestClientCert = "RequestClientCert",
-        /// Clients must show a certificate, which is not verified.
+        /// Clients must present a certificate, which is not verified.
         RequireAnyClientCert = "RequireAnyClientCert",
         /// If a client presents a certificate, it must be valid.
         VerifyClientCertIfGiven = "VerifyClientCertIfGiven",

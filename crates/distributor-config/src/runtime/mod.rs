@@ -191,13 +191,13 @@ impl RuntimeConfig {
         }
     }
 
-    /// Sees every later snapshot, or the last of several; begins with the present one as seen.
+    /// Receives every later snapshot, or the last of several; the current one counts as seen.
     pub fn subscribe(&self) -> watch::Receiver<Arc<RuntimeSnapshot>> {
         self.shared.changes.subscribe()
     }
 
-    /// Looks at the files now and takes over what is there without waiting whether it is complete;
-    /// only a file that had content and is empty is refused. `true` when something changed.
+    /// Reads the files now, and loads them without waiting until they are stable; only a file that
+    /// was emptied is refused. Returns whether anything changed.
     ///
     /// # Errors
     /// All mistakes in the files, also when an earlier reload met the same; nothing has changed
@@ -238,7 +238,7 @@ impl TenantLimits {
         self.shared.current.load_full()
     }
 
-    /// Why what the files say now is not in effect, if it is not.
+    /// Why the current content of the files is not in effect, if it is not.
     pub fn refused(&self) -> Option<Arc<Refused>> {
         self.shared.refused.load_full()
     }
@@ -357,7 +357,7 @@ impl Shared {
         }
     }
 
-    /// As at the last reload, after what was in between perhaps.
+    /// The same as at the last reload, perhaps after changes in between.
     fn unchanged(&self, last: &mut LastAttempt) -> Result<Reloaded, ConfigErrors> {
         last.settling.unchanged();
         if let Some(mistakes) = &last.mistakes {

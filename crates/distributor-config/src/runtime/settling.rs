@@ -1,9 +1,9 @@
-//! Whether what was read is all that the writer meant to write.
+//! Decides whether a file was written completely.
 //!
-//! A file that is written in place is seen in the middle: empty, or cut where it still parses. What
-//! is taken over from it would switch overrides off, deduplication among them, without anybody's
-//! wish. So a change is loaded once two polls have found the same content, and one that leaves less
-//! than there was, once it has stayed for longer.
+//! A file that is written in place is seen in the middle: empty, or cut where it still parses.
+//! Loading it could turn overrides off, deduplication among them, by mistake. So a change is loaded
+//! once two polls have found the same content, and one that leaves less than there was, once it has
+//! stayed for longer.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 /// Time until the second poll of a file that was replaced as a whole (renamed to its name, or by
 /// the links of a Kubernetes volume); at most the period.
 const REPLACED: Duration = Duration::from_secs(1);
-/// What is shorter than before must stay so for this many periods.
+/// A file that became shorter must be unchanged for this many periods.
 const SHORTER_PERIODS: u32 = 3;
 
 /// A file as it was read.
@@ -24,7 +24,7 @@ pub(super) struct Read {
     pub(super) identity: (u64, u64),
 }
 
-/// What was taken over of a file.
+/// The loaded state of a file.
 #[derive(Debug)]
 struct Taken {
     bytes: usize,
@@ -32,24 +32,24 @@ struct Taken {
     identity: (u64, u64),
 }
 
-/// A change that is not believed yet.
+/// A change that is not stable yet.
 #[derive(Debug)]
 struct Pending {
     hash: [u8; 32],
     until: Instant,
 }
 
-/// What to do with what was read.
+/// The decision about a read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// It is complete.
     TakeOver,
-    /// Look again then. What is suspicious is told.
+    /// Poll again then, and warn if there is a reason.
     Wait {
         again: Duration,
         suspicion: Option<String>,
     },
-    /// It is not taken over however long it stays.
+    /// It is never loaded.
     Refuse(String),
 }
 

@@ -1,4 +1,4 @@
-//! What an unknown name was probably meant to be.
+//! Suggestions for unknown names.
 
 use settings::Setting;
 
