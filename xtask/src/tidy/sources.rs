@@ -33,6 +33,21 @@ const FOREIGN: &[&str] = &[
     concat!("pypi", ".org"),
 ];
 
+/// Words that CONTRIBUTING's glossary replaces by what an operator would search for, and subjects that
+/// name no component. Written in halves, as above.
+const WORDS: &[&str] = &[
+    concat!("am", "iss"),
+    concat!("an", "ew"),
+    concat!("clock", "work"),
+    concat!("every", "body"),
+    concat!("late", "ly"),
+    concat!("pati", "ence"),
+    concat!("sel", "dom"),
+    concat!("some", "body"),
+    concat!("who", "ever"),
+];
+const GLOSSARY: &str = "CONTRIBUTING.md";
+
 pub(super) fn check(
     workspace: &Workspace,
     files: &[PathBuf],
@@ -45,6 +60,9 @@ pub(super) fn check(
         };
         if file.extension().is_some_and(|extension| extension == "rs") {
             check_rust(file, &text, findings);
+        }
+        if file != Path::new(GLOSSARY) {
+            check_words(file, &text, findings);
         }
         // The lock file names the registry's index.
         if file.ends_with("Cargo.lock") {
@@ -60,6 +78,19 @@ pub(super) fn check(
         }
     }
     Ok(())
+}
+
+fn check_words(file: &Path, text: &str, findings: &mut Findings) {
+    for (index, line) in text.lines().enumerate() {
+        let words = line.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
+        for word in words.filter(|word| WORDS.iter().any(|other| word.eq_ignore_ascii_case(other)))
+        {
+            findings.add(
+                file,
+                format!("line {}: `{word}`: {GLOSSARY} has a better word", index + 1),
+            );
+        }
+    }
 }
 
 fn check_rust(file: &Path, text: &str, findings: &mut Findings) {
@@ -89,6 +120,14 @@ fn check_rust(file: &Path, text: &str, findings: &mut Findings) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_of_the_glossary_are_found() {
+        let mut findings = Findings::default();
+        let text = concat!("Who", "ever asks, a", "new\nrenewed, ane", "w_name\n");
+        check_words(Path::new("a.md"), text, &mut findings);
+        assert_eq!(findings.0.len(), 2, "{:?}", findings.0);
+    }
 
     #[test]
     fn leftovers_and_missing_docs_are_found() {

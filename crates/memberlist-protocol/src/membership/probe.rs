@@ -60,7 +60,7 @@ impl Prober {
         relays.fold(own, Duration::min)
     }
 
-    /// Gives everybody who has to answer more time.
+    /// Gives all members that have yet to answer more time.
     pub(super) fn postpone(&mut self, by: Duration) {
         if let Some(probe) = &mut self.current {
             probe.ask_others = probe.ask_others.map(|at| at + by);

@@ -12,7 +12,7 @@ use crate::message::{Accusation, Alive, MAX_META, Message, NodeState, State, Vsn
 const SHOWN_NAME: usize = 64;
 
 impl Node {
-    /// Somebody, or the member itself, says that it is there.
+    /// Another member, or the member itself, says that it is alive.
     pub(super) fn alive(&mut self, now: Duration, mut alive: Alive) {
         let is_own = self.table.is_own(&alive.node);
         if self.leaving && is_own {

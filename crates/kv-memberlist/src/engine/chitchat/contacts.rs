@@ -179,7 +179,7 @@ impl Contacts {
         }
     }
 
-    /// Whether that member could not be gossiped with lately, because a table of members is full.
+    /// Whether recent gossip with that member failed because a table of members is full.
     pub(super) fn has_no_room(&self, address: SocketAddr) -> bool {
         let full = self.contacted.get(&address).copied().flatten();
         full.is_some_and(|at| at.elapsed() < NO_ROOM)
