@@ -34,13 +34,15 @@ Developer commands. Usage: cargo xtask <command> [arguments]
                             target/bench.json (target/bench-stores.json, …) and the tables in
                             docs/performance.md. --quick leaves the page alone; only gossip has a
                             seed, which it prints
-  migrate --from consul|etcd [--runtime] [--chaos] [--failover] [--rollback-at STEP] [--quick]
-          [--keep]          move three distributors under load from a real Consul or etcd to
+  migrate --from consul|etcd [--protocol chitchat|memberlist] [--runtime] [--chaos] [--failover]
+          [--rollback-at STEP] [--quick] [--keep]
+                            move three distributors under load from a real Consul or etcd to
                             memberlist, step by step, and judge what became of every sample.
-                            --runtime: steps 2 to 4 by the runtime configuration; --chaos: kill
-                            distributors, and disturb the old store; --failover: silence elected
-                            replicas; --rollback-at: go to this step and back; --keep: leave the
-                            folders of all processes
+                            --protocol: how they gossip, chitchat unless given; --runtime: steps 2
+                            to 4 by the runtime configuration; --chaos: kill distributors, and
+                            disturb the old store; --failover: silence elected replicas;
+                            --rollback-at: go to this step and back; --keep: leave the folders of
+                            all processes
   attack [--short] [--list] [NAME...]
                             attack a real distributor (release; minutes): what it holds, what a
                             healthy client notices, what is lost or doubled. A DISTRIBUTOR_BIN of

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use e2e::migration::{OldStore, Options, Report, Step, run};
 
 const USAGE: &str = "\
-usage: cargo xtask migrate --from consul|etcd [--runtime] [--chaos] [--failover]
-                           [--rollback-at STEP] [--quick] [--keep]";
+usage: cargo xtask migrate --from consul|etcd [--protocol chitchat|memberlist] [--runtime] [--chaos]
+                           [--failover] [--rollback-at STEP] [--quick] [--keep]";
 
 fn main() -> ExitCode {
     let options = match parse(std::env::args().skip(1)) {
@@ -52,6 +52,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
         };
         match argument.as_str() {
             "--from" => from = Some(value()?.parse()?),
+            "--protocol" => options.protocol = value()?.parse()?,
             "--rollback-at" => {
                 let text = value()?;
                 let number: u8 = text
@@ -77,6 +78,8 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
 
 #[cfg(test)]
 mod tests {
+    use e2e::migration::Protocol;
+
     use super::*;
 
     fn parsed(line: &str) -> Result<Options, String> {
@@ -89,6 +92,9 @@ mod tests {
         assert_eq!(options.from, OldStore::Etcd);
         assert_eq!(options.rollback_at.map(Step::number), Some(3));
         assert!(options.chaos && !options.quick && !options.runtime);
+        assert_eq!(options.protocol, Protocol::Chitchat);
+        let options = parsed("--from etcd --protocol memberlist").unwrap();
+        assert_eq!(options.protocol, Protocol::Memberlist);
         for wrong in [
             "",
             "--from",
@@ -96,6 +102,7 @@ mod tests {
             "--from etcd --rollback-at 0",
             "--from etcd --rollback-at 6",
             "--from etcd --rollback-at x",
+            "--from etcd --protocol raft",
             "--from etcd --fast",
         ] {
             assert!(parsed(wrong).is_err(), "{wrong}");

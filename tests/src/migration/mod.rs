@@ -19,7 +19,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 
-pub use plan::{OldStore, Step};
+pub use plan::{OldStore, Protocol, Step};
 pub use report::{Report, Row};
 
 use check::{Elections, settled};
@@ -35,6 +35,8 @@ use crate::{Account, Sink};
 pub struct Options {
     /// The store to move away from.
     pub from: OldStore,
+    /// How the distributors gossip.
+    pub protocol: Protocol,
     /// Take steps 2 to 4 by the runtime configuration instead of restarts.
     pub runtime: bool,
     /// Kill distributors, and disturb the old store while it is the secondary.
@@ -54,6 +56,7 @@ impl Options {
     pub fn quick(from: OldStore) -> Self {
         Self {
             from,
+            protocol: Protocol::Chitchat,
             runtime: false,
             chaos: false,
             failover: false,
@@ -103,6 +106,7 @@ impl Options {
                 "ha_tracker_failover_timeout": failover,
             }),
             mirror_timeout: format!("{}s", self.mirror_timeout().as_secs()),
+            protocol: self.protocol,
         }
     }
 }

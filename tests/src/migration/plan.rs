@@ -38,6 +38,36 @@ impl FromStr for OldStore {
     }
 }
 
+/// How the distributors gossip: `memberlist.protocol`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// Their own.
+    Chitchat,
+    /// That of Mimir's rings.
+    Memberlist,
+}
+
+impl Protocol {
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Chitchat => "chitchat",
+            Self::Memberlist => "memberlist",
+        }
+    }
+}
+
+impl FromStr for Protocol {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        [Self::Chitchat, Self::Memberlist]
+            .into_iter()
+            .find(|protocol| protocol.name() == name)
+            .ok_or_else(|| format!("{name:?} is no gossip protocol: chitchat or memberlist"))
+    }
+}
+
 /// The new store.
 pub(crate) const NEW_STORE: &str = "memberlist";
 
@@ -179,6 +209,7 @@ pub(crate) struct Surroundings {
     pub(crate) limits: Value,
     /// `mirror_timeout`
     pub(crate) mirror_timeout: String,
+    pub(crate) protocol: Protocol,
 }
 
 impl Surroundings {
@@ -219,6 +250,7 @@ impl Surroundings {
                 kvstore[NEW_STORE] = json!({"join_members": join});
             }
             merge(&mut shared, &haste());
+            merge(&mut shared, &json!({"protocol": self.protocol.name()}));
             config[NEW_STORE] = shared;
         }
         config["distributor"]["ha_tracker"]["kvstore"] = kvstore;
@@ -269,6 +301,7 @@ mod tests {
             old_section: json!({"endpoints": ["127.0.0.1:2379"]}),
             downstream: "http://127.0.0.1:1".to_owned(),
             runtime,
+            protocol: Protocol::Chitchat,
             limits: json!({"ha_tracker_failover_timeout": "20s"}),
             mirror_timeout: "1s".to_owned(),
         }

@@ -1,6 +1,6 @@
 //! Whole migrations, forwards and back.
 
-use e2e::migration::{OldStore, Options, Step, run};
+use e2e::migration::{OldStore, Options, Protocol, Step, run};
 
 async fn passes(options: Options) {
     let report = run(&options).await;
@@ -49,6 +49,15 @@ async fn from_etcd_with_everything_going_wrong() {
 async fn from_consul_and_back_again() {
     passes(Options {
         rollback_at: Some(Step::new(3).unwrap()),
+        ..Options::quick(OldStore::Consul)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_consul_with_the_gossip_of_mimirs_rings() {
+    passes(Options {
+        protocol: Protocol::Memberlist,
         ..Options::quick(OldStore::Consul)
     })
     .await;
