@@ -7,7 +7,8 @@ use std::{env, fs};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::workspace::{Workspace, in_ci, run as run_command, stdout_of};
+use crate::golang::Go;
+use crate::workspace::{Workspace, in_ci, stdout_of};
 
 const HELM: &str = "helm.sh/helm/v3/cmd/helm";
 const HELM_VERSION: &str = "v3.22.0";
@@ -53,15 +54,8 @@ fn helm(workspace: &Workspace) -> Result<PathBuf> {
     if program.is_file() {
         return Ok(program);
     }
-    stdout_of(Command::new("go").arg("version"))
-        .context("Helm is built from its Go module, so Go 1.21 or newer must be on PATH")?;
-    let mut install = Command::new("go");
-    install
-        .arg("install")
-        .arg(format!("{HELM}@{HELM_VERSION}"))
-        .env("GOBIN", &folder)
-        .env("GOFLAGS", "-trimpath");
-    run_command(&mut install)?;
+    let module = format!("{HELM}@{HELM_VERSION}");
+    Go::provide(&workspace.target)?.install(&module, &folder)?;
     ensure!(program.is_file(), "no helm in {}", folder.display());
     Ok(program)
 }

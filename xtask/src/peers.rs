@@ -12,7 +12,7 @@ use std::{env, fs};
 use anyhow::{Context, Result, bail};
 
 use crate::apt;
-use crate::golang;
+use crate::golang::{self, Go};
 use crate::python::{self, Packages};
 use crate::workspace::{Workspace, in_ci, stdout_of};
 
@@ -166,7 +166,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
             continue;
         }
         let failure = folder.join(format!("{}.failed", peer.name));
-        match provide(peer, &folder, &workspace.root) {
+        match provide(peer, &folder, workspace) {
             Ok((version, path)) => {
                 println!("{:<14} {version:<12} {}", peer.name, path.display());
                 let _ = fs::remove_file(&failure);
@@ -197,7 +197,7 @@ pub(crate) fn folder(workspace: &Workspace) -> PathBuf {
     workspace.target.join("peers")
 }
 
-fn provide(peer: &Peer, folder: &Path, root: &Path) -> Result<(String, PathBuf)> {
+fn provide(peer: &Peer, folder: &Path, workspace: &Workspace) -> Result<(String, PathBuf)> {
     let place = folder.join(peer.name).join(peer.binary);
     // What is built from sources here may be older than they are.
     let is_foreign = !matches!(peer.source, Source::Go(_));
@@ -209,7 +209,10 @@ fn provide(peer: &Peer, folder: &Path, root: &Path) -> Result<(String, PathBuf)>
     match &peer.source {
         Source::Debian(program) => find_or_fetch(peer, program, &place)?,
         Source::Python(packages) => python::make_environment(packages, &folder.join(peer.name))?,
-        Source::Go(sources) => golang::build(&root.join(SOURCES).join(sources), &place)?,
+        Source::Go(sources) => {
+            let sources = workspace.root.join(SOURCES).join(sources);
+            Go::provide(&workspace.target)?.build(&sources, &place)?;
+        }
     }
     Ok((usable(peer, &place)?, place))
 }

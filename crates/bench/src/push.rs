@@ -73,6 +73,8 @@ fn body(version: Version, series: usize, pairs: &[(&str, &str)]) -> Bytes {
 
 struct PushPath {
     pusher: Pusher,
+    /// Of the tenant. As in the process, no request makes its own.
+    limits: PushLimits,
     runtime: Runtime,
     _tracker: TrackerHandle,
 }
@@ -103,6 +105,10 @@ impl PushPath {
         });
         let path = Self {
             pusher,
+            limits: PushLimits {
+                accept_ha_samples: true,
+                ..PushLimits::default()
+            },
             runtime,
             _tracker: tracker,
         };
@@ -112,15 +118,11 @@ impl PushPath {
     }
 
     fn push(&self, version: Version, body: &Bytes) -> Result<PushAnswer> {
-        let limits = PushLimits {
-            accept_ha_samples: true,
-            ..PushLimits::default()
-        };
         let request = PushRequest {
             tenant: "tenant-1",
             client: None,
             version,
-            limits: &limits,
+            limits: &self.limits,
             body: PushBody::Snappy(body.clone()),
             headers: HeaderMap::new(),
             held: self.pusher.hold(),

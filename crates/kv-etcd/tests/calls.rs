@@ -195,7 +195,10 @@ async fn too_large_a_value_is_refused_at_once() {
             .to_string();
         assert_eq!(calls, 1);
         assert!(error.contains(says), "{error}");
-        assert!(!error.contains("may or may not have taken place"), "{error}");
+        assert!(
+            !error.contains("may or may not have taken place"),
+            "{error}"
+        );
     }
 }
 

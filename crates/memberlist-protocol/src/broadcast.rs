@@ -4,10 +4,8 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 
+use crate::codec::PART_OVERHEAD;
 use crate::message::Message;
-
-/// What a part of a packet costs besides its own bytes: its length, in two bytes.
-pub const PART_OVERHEAD: usize = 2;
 
 /// How often an item is sent in a ring of `nodes` members: `factor` times the decimal digits of
 /// their number, which reaches all of them with high probability.
