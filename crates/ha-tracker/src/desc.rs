@@ -39,13 +39,26 @@ impl ReplicaDesc {
     /// keeps what it has, go to the larger name. And two entries of one replica from *different*
     /// elections go to the later election, where Mimir takes the later sample: its rule prefers
     /// `r1@10` over `r1@30` over `r2@20` over `r1@10` if `r1@10` has the newest sample, a circle in
-    /// which nodes never agree.
+    /// which nodes never agree. How a ring agrees that has members of both kinds:
+    /// [`ReplicaDesc::outbid`].
     fn precedence(&self, other: &Self) -> Ordering {
         (self.elected_at, self.received_at, self.deleted_at)
             .cmp(&(other.elected_at, other.received_at, other.deleted_at))
             .then_with(|| self.replica.cmp(&other.replica))
             .then_with(|| self.elected_changes.cmp(&other.elected_changes))
     }
+}
+
+/// What an entry becomes at a member that runs Mimir's rule when another entry arrives: of one
+/// replica the later sample counts, and at the same time a deletion; of two replicas the later
+/// election, then the later sample. Otherwise it keeps what it has.
+fn mimir_takes(theirs: &ReplicaDesc, over: &ReplicaDesc) -> bool {
+    if theirs.replica == over.replica {
+        let is_deletion = theirs.is_deleted() && !over.is_deleted();
+        return theirs.received_at > over.received_at
+            || (theirs.received_at == over.received_at && is_deletion);
+    }
+    (theirs.elected_at, theirs.received_at) > (over.elected_at, over.received_at)
 }
 
 impl Mergeable for ReplicaDesc {
@@ -55,6 +68,39 @@ impl Mergeable for ReplicaDesc {
             self.clone_from(other);
         }
         newer
+    }
+
+    /// How a ring agrees in which some members run Mimir's rule: a member of ours that is told an
+    /// entry which loses here, and which Mimir's members keep, repeats the winner as if its replica
+    /// had been seen a millisecond after the loser's. That is the later sample of the same replica,
+    /// or the later one of the same time of election, so Mimir's members take it, and all agree.
+    /// Members of ours that are told the same return the same.
+    ///
+    /// Mimir's member tells its entry when it writes it, which is with the next refresh, and when
+    /// states are exchanged. So the members agree at the latest when the entry is refreshed next, by
+    /// any of them.
+    ///
+    /// Entries without a time of election are not outbid: they are Cortex's, which drops that time
+    /// from all that it repeats, and would answer for ever.
+    fn outbid(&self, other: &Self) -> Option<Self> {
+        let differs = (
+            self.elected_at,
+            self.received_at,
+            self.deleted_at,
+            &self.replica,
+        ) != (
+            other.elected_at,
+            other.received_at,
+            other.deleted_at,
+            &other.replica,
+        );
+        if !differs || other.elected_at <= 0 || mimir_takes(self, other) {
+            return None;
+        }
+        Some(Self {
+            received_at: self.received_at.max(other.received_at).checked_add(1)?,
+            ..self.clone()
+        })
     }
 }
 
@@ -68,15 +114,11 @@ mod tests {
 
     /// Mimir's rule, restated from its behaviour: what `ours` becomes when `theirs` arrives.
     fn mimir(ours: &ReplicaDesc, theirs: &ReplicaDesc) -> ReplicaDesc {
-        let take = if ours.replica == theirs.replica {
-            theirs.received_at > ours.received_at
-                || (theirs.received_at == ours.received_at
-                    && theirs.is_deleted()
-                    && !ours.is_deleted())
+        if mimir_takes(theirs, ours) {
+            theirs.clone()
         } else {
-            (theirs.elected_at, theirs.received_at) > (ours.elected_at, ours.received_at)
-        };
-        if take { theirs.clone() } else { ours.clone() }
+            ours.clone()
+        }
     }
 
     prop_compose! {
@@ -119,6 +161,122 @@ mod tests {
                 prop_assert_eq!(join(&a, &b), mimir(&a, &b));
             }
         }
+    }
+
+    /// A member of a ring of both kinds.
+    #[derive(Debug, Clone)]
+    struct Member {
+        is_ours: bool,
+        entry: ReplicaDesc,
+    }
+
+    impl Member {
+        /// What it holds when another member has told it what that one holds; whether that is new.
+        fn is_told(&mut self, other: &Self) -> bool {
+            let before = self.entry.clone();
+            if !self.is_ours {
+                self.entry = mimir(&before, &other.entry);
+            } else if self.entry.merge(&other.entry) {
+                self.outbid(&before, other);
+            } else {
+                self.outbid(&other.entry, other);
+            }
+            self.entry != before
+        }
+
+        fn outbid(&mut self, loser: &ReplicaDesc, sender: &Self) {
+            if let Some(outbid) = self.entry.outbid(loser).filter(|_| !sender.is_ours) {
+                self.entry = outbid;
+            }
+        }
+    }
+
+    fn tell(members: &mut [Member], from: usize, to: usize) -> bool {
+        let sender = members[from].clone();
+        members[to].is_told(&sender)
+    }
+
+    prop_compose! {
+        fn ring()(
+            mut members in prop::collection::vec(
+                (any::<bool>(), desc(), 1i64..4).prop_map(|(is_ours, entry, elected_at)| Member {
+                    is_ours,
+                    entry: ReplicaDesc { elected_at, ..entry },
+                }),
+                2..6,
+            ),
+        ) -> Vec<Member> {
+            members[0].is_ours = true;
+            members
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn a_ring_with_members_of_mimirs_agrees(
+            mut members in ring(),
+            told in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 0..12),
+        ) {
+            let count = members.len();
+            for (from, to) in told {
+                tell(&mut members, from.index(count), to.index(count));
+            }
+            // All tell all, until nothing is new. Each round brings what is said in it.
+            let mut rounds = 0;
+            loop {
+                let mut is_news = false;
+                for (from, to) in (0..count * count).map(|pair| (pair / count, pair % count)) {
+                    is_news |= tell(&mut members, from, to);
+                }
+                if !is_news {
+                    break;
+                }
+                rounds += 1;
+                prop_assert!(rounds < 8, "{:?}", members);
+            }
+            let told = |entry: &ReplicaDesc| {
+                (entry.replica.clone(), entry.elected_at, entry.received_at, entry.deleted_at)
+            };
+            for member in &members {
+                prop_assert_eq!(told(&member.entry), told(&members[0].entry), "{:?}", members);
+            }
+        }
+
+        #[test]
+        fn what_outbids_wins_on_both_sides(a in desc(), b in desc()) {
+            let (winner, loser) = if a.is_superseding(&b) { (a, b) } else { (b, a) };
+            match winner.outbid(&loser) {
+                Some(outbid) => {
+                    prop_assert_eq!(&mimir(&loser, &winner), &loser);
+                    prop_assert_eq!(&mimir(&loser, &outbid), &outbid);
+                    prop_assert_eq!(&mimir(&winner, &outbid), &outbid);
+                    prop_assert_eq!(&join(&winner, &outbid), &outbid);
+                    prop_assert_eq!(outbid.received_at, loser.received_at + 1);
+                }
+                // But for what only counts how often replicas changed.
+                None if loser.elected_at > 0 => {
+                    let mut held = mimir(&loser, &winner);
+                    held.elected_changes = winner.elected_changes;
+                    prop_assert_eq!(held, winner);
+                }
+                None => {}
+            }
+        }
+    }
+
+    #[test]
+    fn one_without_a_time_of_election_is_not_outbid() {
+        let entry = |elected_at, received_at| ReplicaDesc {
+            replica: "r1".to_owned(),
+            elected_at,
+            received_at,
+            ..Default::default()
+        };
+        assert_eq!(entry(30, 60).outbid(&entry(0, 100)), None);
+        assert_eq!(entry(30, 60).outbid(&entry(10, 100)), Some(entry(30, 101)));
+        assert_eq!(entry(30, 60).outbid(&entry(10, i64::MAX)), None);
     }
 
     #[test]

@@ -132,10 +132,20 @@ pub(crate) trait Engine: Send + Sync + 'static {
 pub(crate) trait EntrySink: Send + Sync + 'static {
     /// Another member has this entry. If that was news, what the key holds now: an engine whose
     /// members repeat what they hear does so then.
-    fn receive(&self, key: &str, text: &str) -> Option<EntryText>;
+    fn receive(&self, key: &str, text: &str, from: Sender) -> Option<EntryText>;
 
     /// The engine has begun again, and publishes nothing.
     fn publish_again(&self);
+}
+
+/// How the member merges that an entry was received from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sender {
+    /// As this one does.
+    Ours,
+    /// By a rule of its own: it may keep what loses here, and is outbid then (see
+    /// [`kv_core::Mergeable::outbid`]).
+    Foreign,
 }
 
 /// All copies that members publish, at one moment.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kv_core::Value;
 use tokio::sync::watch;
 
-use crate::engine::EntrySink;
+use crate::engine::{EntrySink, Sender};
 use crate::metrics::{BAD_ENTRY, Metrics};
 use crate::phase::Phase;
 use crate::view::entry::EntryText;
@@ -19,8 +19,8 @@ pub(super) struct Inbox<V> {
 }
 
 impl<V: Value> EntrySink for Inbox<V> {
-    fn receive(&self, key: &str, text: &str) -> Option<EntryText> {
-        match self.view.apply(key, text) {
+    fn receive(&self, key: &str, text: &str, from: Sender) -> Option<EntryText> {
+        match self.view.apply(key, text, from) {
             Ok(applied) => {
                 let Applied { now, written_ms } = applied?;
                 // Entries that a joiner receives were not written just now.

@@ -116,6 +116,19 @@ impl<V: Value> Mergeable for Entry<V> {
         }
         changed
     }
+
+    /// An entry with a value that is preferred by members with another rule as well. Deletions have
+    /// rules of their own, and are not outbid.
+    fn outbid(&self, other: &Self) -> Option<Self> {
+        let value = match (self.visible(), other.visible()) {
+            (Some(ours), Some(theirs)) if self.epoch == other.epoch => ours.outbid(theirs)?,
+            _ => return None,
+        };
+        Some(Self {
+            value,
+            ..self.clone()
+        })
+    }
 }
 
 /// An entry as an engine transports it: it may send the text unchanged, or translate it for members

@@ -17,6 +17,7 @@ use self::entry::{BadEntry, Entry, EntryText, MAX_TEXT};
 pub(crate) use self::slots::OwnCopy;
 use self::slots::{Slot, Slots, Writer, Written};
 pub(crate) use self::sweep::{Holder, Sweep, Swept};
+use crate::engine::Sender;
 use crate::metrics::{Key, Metrics};
 use crate::status::EntryInfo;
 
@@ -71,7 +72,12 @@ impl<V: Value> View<V> {
     }
 
     /// Merges a copy that another member publishes; returns the new state if that changed the view.
-    pub(crate) fn apply(&self, key: &str, text: &str) -> Result<Option<Applied>, BadEntry> {
+    pub(crate) fn apply(
+        &self,
+        key: &str,
+        text: &str,
+        from: Sender,
+    ) -> Result<Option<Applied>, BadEntry> {
         let mut theirs = Entry::decode(text, &*self.codec)?;
         let written_ms = (theirs.updated_ms != 0).then_some(theirs.updated_ms);
         if written_ms.is_none() {
@@ -80,13 +86,10 @@ impl<V: Value> View<V> {
         let mut slots = lock(&self.slots);
         let merged = match slots.get(key) {
             None => theirs,
-            Some(slot) => {
-                let mut merged = slot.entry.clone();
-                if !merged.merge(&theirs) {
-                    return Ok(None);
-                }
-                merged
-            }
+            Some(slot) => match joined(&slot.entry, &theirs, from) {
+                Some(joined) => joined,
+                None => return Ok(None),
+            },
         };
         let is_live = merged.visible().is_some();
         let text = self.write(&mut slots, key, merged, Writer::Other);
@@ -284,6 +287,20 @@ impl<V: Value> View<V> {
         };
         slots.by_key.iter().map(content).collect()
     }
+}
+
+/// What becomes of an entry when another one arrives; `None` if nothing does.
+fn joined<V: Value>(ours: &Entry<V>, theirs: &Entry<V>, from: Sender) -> Option<Entry<V>> {
+    let mut joined = ours.clone();
+    let is_news = joined.merge(theirs);
+    let loser = if is_news { ours } else { theirs };
+    let outbid = match from {
+        // A member that merges by another rule may keep what has lost here: the sender, or others that
+        // have what this one had.
+        Sender::Foreign => joined.outbid(loser),
+        Sender::Ours => None,
+    };
+    outbid.or(is_news.then_some(joined))
 }
 
 #[cfg(test)]

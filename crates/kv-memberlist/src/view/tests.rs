@@ -37,7 +37,7 @@ impl Member {
     }
 
     fn hears(&self, key: &str, text: &str) {
-        assert!(self.view.apply(key, text).is_ok());
+        assert!(self.view.apply(key, text, Sender::Ours).is_ok());
     }
 }
 

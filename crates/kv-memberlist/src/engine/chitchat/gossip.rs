@@ -18,7 +18,7 @@ use super::inspect::{COPY, MARK, STATE};
 use super::snapshot::parts::Maps;
 use super::socket::Sockets;
 use super::wire::Wire;
-use crate::engine::{Copies, EntrySink, MemberId};
+use crate::engine::{Copies, EntrySink, MemberId, Sender};
 use crate::status::MemberState;
 use crate::view::entry::EntryText;
 
@@ -379,7 +379,7 @@ async fn spawn(
             chitchat
                 .subscribe_event(COPY, move |event| {
                     if *event.node != own {
-                        let _news = told.receive(event.key, event.value);
+                        let _news = told.receive(event.key, event.value, Sender::Ours);
                     }
                 })
                 .forever();
@@ -388,7 +388,7 @@ async fn spawn(
                 if *other != id {
                     for (key, value) in map.iter_prefix(COPY) {
                         if let Some(key) = key.strip_prefix(COPY) {
-                            let _news = sink.receive(key, &value.value);
+                            let _news = sink.receive(key, &value.value, Sender::Ours);
                         }
                     }
                 }

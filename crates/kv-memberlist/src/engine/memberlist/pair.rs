@@ -7,6 +7,7 @@ use memberlist_protocol::kv::state::{Pairs, append};
 use memberlist_protocol::kv::value::EMPTY;
 use prost::Message;
 
+use crate::engine::Sender;
 use crate::view::entry::EntryText;
 
 /// dskit's `KeyValuePair`, and two fields of our own that its members pass over, and lose when they
@@ -85,6 +86,14 @@ impl Pair {
         let value = STANDARD_NO_PAD.encode(value);
         let deleted = if self.deleted { SAME } else { "" };
         format!("{epoch}|{written_ms}|{}|{value}|{deleted}", self.codec)
+    }
+
+    /// Who has sent it: members in Go write no epoch, and lose it when they repeat an entry.
+    pub(super) fn sender(&self) -> Sender {
+        match self.epoch {
+            Some(_) => Sender::Ours,
+            None => Sender::Foreign,
+        }
     }
 
     /// Appends the pair to a state.

@@ -106,7 +106,8 @@ impl Ring {
         }
         let text = pair.text(known.map_or(0, |held| held.epoch));
         let is_same = known.is_some_and(|held| Some(held.fingerprint) == fingerprint(&text));
-        if !is_same && let Some(now) = self.sink.receive(&pair.key, &text) {
+        let sender = pair.sender();
+        if !is_same && let Some(now) = self.sink.receive(&pair.key, &text, sender) {
             self.hold(now, Priority::Relayed);
         }
         Some(pair.key)

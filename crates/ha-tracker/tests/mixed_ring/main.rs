@@ -2,6 +2,8 @@
 //! real sockets, and the entries of the tracker.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed check panics")]
 
+mod merge;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
