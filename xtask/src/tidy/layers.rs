@@ -34,7 +34,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     (
         "kv-memberlist",
         &["kv-core", "memberlist-protocol", "settings", "tls-files"],
-        &[],
+        &["peers"],
     ),
     (
         "kv-multi",
