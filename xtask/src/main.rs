@@ -6,6 +6,7 @@
 mod apt;
 mod attack;
 mod bench;
+mod book;
 mod chart;
 mod codegen;
 mod fuzz;
@@ -15,6 +16,7 @@ mod peers;
 mod python;
 mod test;
 mod tidy;
+mod tools;
 mod workspace;
 
 use std::process::ExitCode;
@@ -47,6 +49,7 @@ Developer commands. Usage: cargo xtask <command> [arguments]
                             attack a real distributor (release; minutes): what it holds, what a
                             healthy client notices, what is lost or doubled. A DISTRIBUTOR_BIN of
                             your own is attacked instead
+  book                      build the documentation as a site in target/book, and check its links
   chart [--bless]           render the Helm chart with the values files of deploy/helm/tests, compare
                             with the golden files, and load each configuration; --bless writes them
   codegen [--check] [protos|docs]
@@ -79,6 +82,7 @@ fn dispatch(command: &str, arguments: &[String]) -> anyhow::Result<()> {
         "attack" => attack::run(&workspace, arguments),
         "bench" => bench::run(&workspace, arguments),
         "migrate" => migrate::run(&workspace, arguments),
+        "book" => book::run(&workspace, arguments),
         "chart" => chart::run(&workspace, arguments),
         "codegen" => codegen::run(&workspace, arguments),
         "fuzz" => fuzz::run(&workspace, arguments),
