@@ -5,7 +5,7 @@ use std::cell::RefCell;
 
 use libfuzzer_sys::fuzz_target;
 use remote_write::proto::reference::disagreement;
-use remote_write::{Decides, HaLabelNames, Scratch, Verdict, Version};
+use remote_write::{Decides, HaLabelNames, Scratch, Verdict, Version, Window};
 
 /// Short names, which a mutation hits by chance.
 const NAMES: HaLabelNames<'_> = HaLabelNames { cluster: "cl", replica: "r" };
@@ -16,9 +16,13 @@ thread_local! {
 }
 
 fn verdict(cluster: &str, replica: &str) -> Verdict {
-    match (cluster.len() + 2 * replica.len()) % 3 {
+    match (cluster.len() + 2 * replica.len()) % 4 {
         0 => Verdict::Drop,
         1 => Verdict::Keep,
+        2 => Verdict::Within(Window {
+            after_ms: cluster.len() as i64 - 2,
+            until_ms: replica.len() as i64 * 1_000,
+        }),
         _ => Verdict::Later,
     }
 }

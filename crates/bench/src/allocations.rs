@@ -1,13 +1,20 @@
 //! Heap allocations of one request with warm buffers: their number must not grow with the request.
 
 use anyhow::{Context, Result};
-use remote_write::{Decides, Scratch, Verdict, Version, compress_into, decompress_into, scan};
+use remote_write::{
+    Decides, Scratch, Verdict, Version, Window, compress_into, decompress_into, scan,
+};
 
 use crate::report::{Constant, Report};
 use remote_write_testkit::generate::{HA_LABELS, Shape, request};
 
 const SIZES: [usize; 3] = [100, 1_000, 10_000];
 const LIMIT: u64 = 100 << 20;
+/// No sample lies within.
+const AFTER_ALL: Window = Window {
+    after_ms: i64::MAX - 1,
+    until_ms: i64::MAX,
+};
 
 /// Counts for both versions and every verdict.
 pub fn run(report: &mut Report) -> Result<()> {
@@ -16,6 +23,10 @@ pub fn run(report: &mut Report) -> Result<()> {
             (Verdict::Drop, "decompress, scan, drop all"),
             (Verdict::Keep, "decompress, scan, strip all, compress"),
             (Verdict::Later, "decompress, scan, decide later, drop all"),
+            (
+                Verdict::Within(AFTER_ALL),
+                "decompress, scan, drop all by a window",
+            ),
         ] {
             let counts = SIZES
                 .iter()
@@ -46,7 +57,7 @@ pub fn allocations(version: Version, series: usize, verdict: Verdict) -> Result<
             &mut |_, _| verdict,
         )?;
         match verdict {
-            Verdict::Drop => {}
+            Verdict::Drop | Verdict::Within(_) => {}
             Verdict::Keep => compress_into(&raw, &mut out),
             Verdict::Later => found.discard(&mut raw, &[0]),
         }
@@ -66,7 +77,12 @@ mod tests {
     #[test]
     fn the_number_of_series_does_not_matter() {
         for version in [Version::V1, Version::V2] {
-            for verdict in [Verdict::Drop, Verdict::Keep, Verdict::Later] {
+            for verdict in [
+                Verdict::Drop,
+                Verdict::Keep,
+                Verdict::Later,
+                Verdict::Within(AFTER_ALL),
+            ] {
                 let [few, more, many] =
                     SIZES.map(|series| allocations(version, series, verdict).unwrap());
                 assert_eq!((few, more), (more, many), "{version:?} {verdict:?}");

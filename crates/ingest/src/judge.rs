@@ -103,7 +103,7 @@ pub(crate) async fn judge(
             (Verdict::Later, Some(outcome)) => judged.settle(tenant, index, group, outcome),
             (Verdict::Later, None) => open.push((index, group, sighting)),
             // An election between scan and now. The sender's retry finds it settled.
-            (Verdict::Keep | Verdict::Drop, _) => {
+            (Verdict::Keep | Verdict::Within(_) | Verdict::Drop, _) => {
                 return Err(Rejection::unavailable(format!(
                     "the elected replica of cluster {:?} changed while the request was processed; \
                      retry",
@@ -337,7 +337,9 @@ mod tests {
             problem: None,
             verdict: Verdict::Keep,
             counts: Counts::default(),
+            outside: Counts::default(),
             earliest_ms: None,
+            latest_ms: None,
         };
         for (sent, counted) in [
             (None, None),

@@ -126,7 +126,9 @@ mod tests {
             problem: None,
             verdict: Verdict::Keep,
             counts: Counts::default(),
+            outside: Counts::default(),
             earliest_ms: None,
+            latest_ms: None,
         };
         let other = |cluster: &str, replica: &str| Mixed {
             cluster: cluster.to_owned(),

@@ -100,6 +100,12 @@ impl Ages {
         self.bucket = series.bucket;
     }
 
+    /// The latest timestamp, Unix ms; the smallest number without samples and histograms.
+    #[inline]
+    pub(crate) fn latest_or_min(&self) -> i64 {
+        self.latest_ms
+    }
+
     /// How many there are between two bounds of [`AGE_BOUNDS_S`], by the upper one; the last is of
     /// those above all bounds.
     pub fn counts(&self) -> &[u64] {

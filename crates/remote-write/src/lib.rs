@@ -1,6 +1,6 @@
 //! Prometheus remote write 1.0 and 2.0 as bytes: which version a request is, its snappy block,
 //! and one scan that finds the HA labels of every series, counts, and cuts the replica label out
-//! in place.
+//! in place, and what lies outside of a window of time where the caller gives one.
 //!
 //! It never builds a tree of strings and vectors, never does I/O, knows no clock and no election:
 //! the caller judges each distinct (cluster, replica). Work is proportional to the bytes of the
@@ -39,6 +39,7 @@ mod symbols;
 mod types;
 mod v1;
 mod v2;
+mod window;
 mod wire;
 
 pub use ages::{AGE_BOUNDS_S, Ages};
@@ -49,4 +50,4 @@ pub use block::{
 pub use error::{Problem, ScanError};
 pub use media::{UnsupportedMediaType, Version, check_content_encoding, version_of_content_type};
 pub use scan::{Scan, Scratch, scan, scan_in_place};
-pub use types::{Counts, Decides, Group, HaLabelNames, HaRule, Mixed, OneLabel, Verdict};
+pub use types::{Counts, Decides, Group, HaLabelNames, HaRule, Mixed, OneLabel, Verdict, Window};

@@ -13,6 +13,8 @@ use crate::wire::Span;
 pub(crate) struct Parts {
     /// Replica labels of the series being read.
     pub(crate) cuts: Vec<Span>,
+    /// Fields of the series being read that lie outside of its group's window.
+    pub(crate) outside: Vec<Span>,
     pub(crate) symbols: Symbols,
     /// A 2.0 series that does not hold its references in one run, rebuilt; and that run.
     pub(crate) rebuilt: Vec<u8>,
@@ -32,6 +34,18 @@ pub(crate) struct Progress<'s, 'j> {
     pub(crate) density: Density,
     /// Of what is not left out.
     pub(crate) ages: Ages,
+    /// Of the last series of one sample, if no other series came after it: no such timestamp has more
+    /// than 56 bits.
+    pub(crate) last_timestamp: u64,
+}
+
+/// What becomes of a whole series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stays {
+    Yes,
+    No,
+    /// Until [`crate::Scan::discard`].
+    ForNow,
 }
 
 impl Progress<'_, '_> {
@@ -40,39 +54,62 @@ impl Progress<'_, '_> {
     pub(crate) fn count(&mut self, group: usize, found: &Found) -> Option<Verdict> {
         let series = self.series;
         self.series += 1;
+        self.last_timestamp = u64::MAX;
         let group = self.groups.list.get_mut(group)?;
         if let Some(problem) = &mut group.problem {
             problem.series.get_or_insert(series);
         }
         group.counts += found.counts();
         if found.samples + found.histograms > 0 {
-            let earliest = found.earliest_ms;
-            group.earliest_ms = Some(group.earliest_ms.map_or(earliest, |ms| ms.min(earliest)));
+            group.see(found.earliest_ms, found.latest_ms());
         }
-        if group.verdict != Verdict::Drop {
+        // Ages of what is within a window are added when that is known.
+        if matches!(group.verdict, Verdict::Keep | Verdict::Later) {
             self.ages.merge(&found.ages);
         }
         Some(group.verdict)
     }
 
-    /// The same for a series of one sample, of a known group.
+    /// The same for a series of one sample, of a known group. `None`, and nothing is counted, if only
+    /// a window of time is kept of it.
     #[inline]
-    pub(crate) fn count_sample(&mut self, group: usize, timestamp: u64) -> Option<Verdict> {
+    pub(crate) fn count_sample(&mut self, group: usize, timestamp: u64) -> Option<Stays> {
         let group = self.groups.list.get_mut(group)?;
+        if let Verdict::Within(_) = group.verdict {
+            return None;
+        }
+        // Those of one target of one scrape have the same time.
+        if self.last_timestamp != timestamp {
+            self.last_timestamp = timestamp;
+            group.see(timestamp as i64, timestamp as i64);
+        }
         self.series += 1;
         group.counts.series += 1;
         group.counts.samples += 1;
-        let timestamp_ms = timestamp as i64;
-        if group
-            .earliest_ms
-            .is_none_or(|earliest| timestamp_ms < earliest)
-        {
-            group.earliest_ms = Some(timestamp_ms);
+        if group.verdict == Verdict::Drop {
+            return Some(Stays::No);
         }
-        if group.verdict != Verdict::Drop {
-            self.ages.add(timestamp);
+        self.ages.add(timestamp);
+        Some(match group.verdict == Verdict::Later {
+            true => Stays::ForNow,
+            false => Stays::Yes,
+        })
+    }
+
+    /// Counts what a window leaves of a series that has been counted as `found`; answers whether that
+    /// is anything.
+    pub(crate) fn count_within(&mut self, group: usize, found: &Found, within: &Found) -> bool {
+        let is_left = within.samples + within.histograms + within.exemplars > 0;
+        if let Some(group) = self.groups.list.get_mut(group) {
+            group.outside += Counts {
+                series: u64::from(!is_left),
+                samples: found.samples - within.samples,
+                histograms: found.histograms - within.histograms,
+                exemplars: found.exemplars - within.exemplars,
+            };
         }
-        Some(group.verdict)
+        self.ages.merge(&within.ages);
+        is_left
     }
 
     /// Counts a series of no group.
@@ -163,6 +200,12 @@ impl Found {
     #[inline]
     pub(crate) fn exemplar(&mut self) {
         self.exemplars += 1;
+    }
+
+    /// The smallest number without samples and histograms.
+    #[inline]
+    fn latest_ms(&self) -> i64 {
+        self.ages.latest_or_min()
     }
 
     fn counts(&self) -> Counts {

@@ -67,12 +67,11 @@ impl Scan {
     /// What is left out, by the verdicts as they stand.
     pub fn dropped(&self) -> Counts {
         let mut dropped = Counts::default();
-        for group in self
-            .groups
-            .iter()
-            .filter(|group| group.verdict == Verdict::Drop)
-        {
-            dropped += group.counts;
+        for group in &self.groups {
+            dropped += match group.verdict {
+                Verdict::Drop => group.counts,
+                _ => group.outside,
+            };
         }
         dropped
     }
@@ -141,7 +140,7 @@ impl Scratch {
     pub fn allocated_bytes(&self) -> usize {
         self.tables.allocated_bytes()
             + self.parts.symbols.allocated_bytes()
-            + size_of::<Span>() * self.parts.cuts.capacity()
+            + size_of::<Span>() * (self.parts.cuts.capacity() + self.parts.outside.capacity())
             + self.parts.rebuilt.capacity()
             + self.parts.run.capacity()
     }
@@ -161,7 +160,8 @@ impl Scratch {
 /// belongs to the group of those. With [`Decides::FirstSeries`](crate::Decides::FirstSeries) all
 /// series belong to the group of the first, whatever they carry, or to none if that one does.
 /// `judge` is called once for each group, when its first series is met. Kept series of a group lose
-/// every replica label, dropped ones are left out, as are those whose cluster or replica is not
+/// every replica label and what lies outside of a window, dropped ones are left out, as are those
+/// of which nothing lies within the window, and those whose cluster or replica is not
 /// UTF-8 (until one is that decides for the others): they are one group with a [`Group::problem`],
 /// which is not judged. The rest, and every other field in its order, stays byte for byte. The output
 /// is never longer than the input. Without a `rule` the request is checked and counted, not changed.
@@ -226,6 +226,7 @@ pub fn scan_in_place(
         runs: Vec::new(),
         density: Density::default(),
         ages: Ages::at(scratch.now_ms),
+        last_timestamp: u64::MAX,
     };
     match version {
         Version::V1 => v1::scan(buf, names, &mut scratch.parts, &mut progress)?,

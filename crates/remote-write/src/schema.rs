@@ -103,6 +103,7 @@ pub(crate) static HISTOGRAM_V1: Schema = histogram!();
 pub(crate) static HISTOGRAM_V2: Schema = histogram!(("Histogram.start_timestamp", Varint));
 
 pub(crate) const SAMPLE_TIMESTAMP: u32 = 2;
+pub(crate) const EXEMPLAR_TIMESTAMP: u32 = 3;
 pub(crate) const HISTOGRAM_TIMESTAMP: u32 = 15;
 /// For a message whose scalars are not asked for.
 pub(crate) const NOTHING: u32 = 0;

@@ -45,10 +45,30 @@ pub enum Decides {
 pub enum Verdict {
     /// Forward them without their replica labels.
     Keep,
+    /// The same with what lies within this window, and leave the rest out: samples, histograms and
+    /// exemplars, each by its own timestamp, and series of which nothing is left.
+    Within(Window),
     /// Leave them out.
     Drop,
     /// As [`Verdict::Keep`], until [`Scan::discard`](crate::Scan::discard).
     Later,
+}
+
+/// A stretch of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Only what is later than this, Unix ms: a sample of this very millisecond is outside.
+    pub after_ms: i64,
+    /// And not later than this, Unix ms.
+    pub until_ms: i64,
+}
+
+impl Window {
+    /// Whether this time, Unix ms, lies within.
+    #[inline]
+    pub const fn contains(self, time_ms: i64) -> bool {
+        time_ms > self.after_ms && time_ms <= self.until_ms
+    }
 }
 
 /// How much of each kind.
@@ -140,9 +160,14 @@ pub struct Group {
     pub verdict: Verdict,
     /// What the request holds of this group, dropped or not.
     pub counts: Counts,
+    /// What of it lies outside of the window of [`Verdict::Within`], and is left out; nothing with any
+    /// other verdict.
+    pub outside: Counts,
     /// Earliest timestamp of a sample or histogram, in milliseconds since the epoch; `None` when
-    /// the group has neither.
+    /// the group has neither. Those outside of a window count as well.
     pub earliest_ms: Option<i64>,
+    /// The latest, likewise.
+    pub latest_ms: Option<i64>,
 }
 
 impl Group {
@@ -153,7 +178,17 @@ impl Group {
             problem: None,
             verdict,
             counts: Counts::default(),
+            outside: Counts::default(),
             earliest_ms: None,
+            latest_ms: None,
         }
+    }
+
+    /// Takes note of samples from one time to another, Unix ms.
+    #[cold]
+    pub(crate) fn see(&mut self, earliest_ms: i64, latest_ms: i64) {
+        let earliest = self.earliest_ms.unwrap_or(earliest_ms).min(earliest_ms);
+        let latest = self.latest_ms.unwrap_or(latest_ms).max(latest_ms);
+        (self.earliest_ms, self.latest_ms) = (Some(earliest), Some(latest));
     }
 }

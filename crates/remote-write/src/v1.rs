@@ -4,12 +4,13 @@ use crate::canonical::{self, HaValues, Names};
 use crate::error::Problem;
 use crate::groups::{Belongs, Pair};
 use crate::mover::{keep_without, write_header};
-use crate::progress::{Found, Parts, Progress};
+use crate::progress::{Found, Parts, Progress, Stays};
 use crate::schema::{
     self, EXEMPLAR_V1, HISTOGRAM_TIMESTAMP, HISTOGRAM_V1, METRIC_METADATA, NOTHING,
     SAMPLE_TIMESTAMP, SAMPLE_V1,
 };
 use crate::types::{Has, Verdict};
+use crate::window::{find_outside, timed_v1};
 use crate::wire::{BYTES, Cursor, Result, Span};
 
 const TIMESERIES_KEY: u8 = 0x0a;
@@ -105,10 +106,10 @@ fn short_series(
         }
         Belongs::Unknown => return false,
     };
-    let Some(verdict) = progress.count_sample(group, timestamp) else {
+    let Some(stays) = progress.count_sample(group, timestamp) else {
         return false;
     };
-    if verdict != Verdict::Drop {
+    if stays != Stays::No {
         let before = progress.mover.position();
         if values.cut.is_empty() {
             progress.mover.keep(buf, start, end);
@@ -118,7 +119,7 @@ fn short_series(
             progress.mover.keep(buf, header, values.cut.start as usize);
             progress.mover.keep(buf, values.cut.end as usize, end);
         }
-        if verdict == Verdict::Later {
+        if stays == Stays::ForNow {
             progress.note_run(group, before);
         }
     }
@@ -159,6 +160,21 @@ fn series(
     match progress.count(group, &found) {
         None | Some(Verdict::Drop) => {}
         Some(verdict) => {
+            if let Verdict::Within(window) = verdict {
+                parts.outside.clear();
+                let body = Cursor {
+                    bytes: &buf[..end],
+                    pos: content,
+                    field: "TimeSeries",
+                };
+                let mut within = Found::nothing(&progress.ages);
+                find_outside(body, timed_v1, window, &mut parts.outside, &mut within)?;
+                if !progress.count_within(group, &found, &within) {
+                    return Ok(());
+                }
+                parts.cuts.append(&mut parts.outside);
+                parts.cuts.sort_unstable_by_key(|cut| cut.start);
+            }
             let before = progress.mover.position();
             if parts.cuts.is_empty() {
                 progress.mover.keep(buf, start, end);

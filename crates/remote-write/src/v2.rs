@@ -7,9 +7,10 @@ use crate::density::Density;
 use crate::error::Problem;
 use crate::groups::Belongs;
 use crate::mover::{keep_without, write_header};
-use crate::progress::{Parts, Progress};
+use crate::progress::{Found, Parts, Progress, Stays};
 use crate::symbols::Symbols;
 use crate::types::{Has, Verdict};
+use crate::window::{find_outside, timed_v2};
 use crate::wire::{BYTES, Cursor, Result, Span, write_varint};
 
 use read::{Layout, each_reference};
@@ -141,10 +142,10 @@ fn short_series(
         }
         Belongs::Unknown => return false,
     };
-    let Some(verdict) = progress.count_sample(group, series.timestamp) else {
+    let Some(stays) = progress.count_sample(group, series.timestamp) else {
         return false;
     };
-    if verdict != Verdict::Drop {
+    if stays != Stays::No {
         let before = progress.mover.position();
         if labels.replica == NO_REFERENCE {
             progress.mover.keep(buf, start, end);
@@ -160,7 +161,7 @@ fn short_series(
             progress.mover.keep(buf, start, cut_start as usize);
             progress.mover.keep(buf, cut_end as usize, end);
         }
-        if verdict == Verdict::Later {
+        if stays == Stays::ForNow {
             progress.note_run(group, before);
         }
     }
@@ -200,8 +201,25 @@ fn series(
     match progress.count(group, &found) {
         None | Some(Verdict::Drop) => {}
         Some(verdict) => {
+            let body = Cursor {
+                bytes: &buf[..end],
+                pos: content,
+                field: "TimeSeries",
+            };
+            parts.outside.clear();
+            if let Verdict::Within(window) = verdict {
+                let mut within = Found::nothing(&progress.ages);
+                find_outside(body, timed_v2, window, &mut parts.outside, &mut within)?;
+                if !progress.count_within(group, &found, &within) {
+                    return Ok(());
+                }
+            }
             let before = progress.mover.position();
-            if labels.replica.is_none() {
+            if !parts.outside.is_empty() {
+                rebuild(body, parts);
+                progress.mover.put(buf, &parts.run);
+                progress.mover.put(buf, &parts.rebuilt);
+            } else if labels.replica.is_none() {
                 progress.mover.keep(buf, start, end);
             } else if let Layout::OneRun { field, run } = labels.layout {
                 strip(
@@ -213,14 +231,7 @@ fn series(
                     progress,
                 );
             } else {
-                rebuild(
-                    Cursor {
-                        bytes: &buf[..end],
-                        pos: content,
-                        field: "TimeSeries",
-                    },
-                    parts,
-                );
+                rebuild(body, parts);
                 progress.mover.put(buf, &parts.run);
                 progress.mover.put(buf, &parts.rebuilt);
             }
@@ -263,16 +274,18 @@ fn strip(
     keep_without(&mut progress.mover, buf, run_header, end, cuts);
 }
 
-/// Writes a series whose references are scattered into `parts.rebuilt`, with those that are left
-/// in one run where the first of them was, and its header into `parts.run`. One run is never
-/// longer than several.
+/// Writes a series whose references are scattered, or of which fields are `parts.outside`, into
+/// `parts.rebuilt`, without those, with the references that are left in one run where the first of
+/// them was, and its header into `parts.run`. One run is never longer than several.
 fn rebuild(mut body: Cursor<'_>, parts: &mut Parts) {
     let Parts {
         symbols,
+        outside,
         rebuilt,
         run,
         ..
     } = parts;
+    let mut outside = outside.iter().peekable();
     rebuilt.clear();
     run.clear();
     let names = symbols.label_references();
@@ -297,6 +310,9 @@ fn rebuild(mut body: Cursor<'_>, parts: &mut Parts) {
         };
         if body.skip(wire_type).is_err() {
             break;
+        }
+        if outside.next_if(|cut| cut.start as usize == start).is_some() {
+            continue;
         }
         if number != 1 {
             rebuilt.extend_from_slice(body.bytes.get(start..body.pos).unwrap_or_default());

@@ -5,7 +5,7 @@ mod wire;
 
 use proptest::prelude::*;
 use remote_write::proto::reference::disagreement;
-use remote_write::{Decides, HaLabelNames, HaRule, Scratch, Verdict, Version};
+use remote_write::{Decides, HaLabelNames, HaRule, Scratch, Verdict, Version, Window};
 
 use encoding::{mutated, request_v1, request_v2};
 
@@ -20,9 +20,13 @@ const RULES: [HaRule<'_>; 2] = [
 
 /// Any rule will do that keeps some groups and drops others.
 fn verdict(cluster: &str, replica: &str) -> Verdict {
-    match (cluster.len() + 2 * replica.len()) % 3 {
+    match (cluster.len() + 2 * replica.len()) % 4 {
         0 => Verdict::Drop,
         1 => Verdict::Keep,
+        2 => Verdict::Within(Window {
+            after_ms: cluster.len() as i64 - 2,
+            until_ms: replica.len() as i64 * 1_000,
+        }),
         _ => Verdict::Later,
     }
 }

@@ -8,7 +8,7 @@ use prost::{DecodeError, Message};
 use super::{v1, v2};
 use crate::{
     AGE_BOUNDS_S, Ages, Counts, Decides, Group, HaRule, Mixed, OneLabel, Problem, Scratch, Verdict,
-    Version, scan,
+    Version, Window, scan,
 };
 
 /// What [`crate::Scan`] and the edited request should say.
@@ -181,6 +181,7 @@ struct Series {
     replica: Option<String>,
     counts: Counts,
     earliest_ms: Option<i64>,
+    latest_ms: Option<i64>,
 }
 
 impl Series {
@@ -208,12 +209,24 @@ impl Groups<'_> {
                 exemplars: series.exemplars.len() as u64,
             },
             earliest_ms: times_v1(series).min(),
+            latest_ms: times_v1(series).max(),
         };
         let Some(pair) = self.decide(&found) else {
             self.count_other(&found);
             return true;
         };
-        let kept = self.count(pair, &found, judge);
+        let (index, verdict) = self.count(pair, &found, judge);
+        if let Verdict::Within(window) = verdict {
+            cut(window, &mut series.samples, |one| one.timestamp);
+            cut(window, &mut series.histograms, |one| one.timestamp);
+            cut(window, &mut series.exemplars, |one| one.timestamp);
+        }
+        let left = [
+            series.samples.len(),
+            series.histograms.len(),
+            series.exemplars.len(),
+        ];
+        let kept = self.count_left(index, verdict, &found, left);
         if let Some(names) = names {
             series.labels.retain(|label| label.name != names.replica);
         }
@@ -243,12 +256,24 @@ impl Groups<'_> {
                 exemplars: series.exemplars.len() as u64,
             },
             earliest_ms: times_v2(series).min(),
+            latest_ms: times_v2(series).max(),
         };
         let Some(pair) = self.decide(&found) else {
             self.count_other(&found);
             return true;
         };
-        let kept = self.count(pair, &found, judge);
+        let (index, verdict) = self.count(pair, &found, judge);
+        if let Verdict::Within(window) = verdict {
+            cut(window, &mut series.samples, |one| one.timestamp);
+            cut(window, &mut series.histograms, |one| one.timestamp);
+            cut(window, &mut series.exemplars, |one| one.timestamp);
+        }
+        let left = [
+            series.samples.len(),
+            series.histograms.len(),
+            series.exemplars.len(),
+        ];
+        let kept = self.count_left(index, verdict, &found, left);
         if let Some(names) = names {
             let left = pairs
                 .iter()
@@ -288,7 +313,12 @@ impl Groups<'_> {
         }
     }
 
-    fn count(&mut self, pair: (String, String), series: &Series, judge: &mut Judge<'_>) -> bool {
+    fn count(
+        &mut self,
+        pair: (String, String),
+        series: &Series,
+        judge: &mut Judge<'_>,
+    ) -> (usize, Verdict) {
         let list = &mut self.list;
         let index = *self
             .by_name
@@ -301,8 +331,35 @@ impl Groups<'_> {
         group.counts += series.counts;
         let times = group.earliest_ms.into_iter().chain(series.earliest_ms);
         group.earliest_ms = times.min();
-        group.verdict != Verdict::Drop
+        group.latest_ms = group.latest_ms.max(series.latest_ms);
+        (index, group.verdict)
     }
+
+    /// Counts what a window left out: of so many samples, histograms and exemplars the series
+    /// consists now. Answers whether it stays.
+    fn count_left(
+        &mut self,
+        group: usize,
+        verdict: Verdict,
+        series: &Series,
+        [samples, histograms, exemplars]: [usize; 3],
+    ) -> bool {
+        let Verdict::Within(_) = verdict else {
+            return verdict != Verdict::Drop;
+        };
+        let is_left = samples + histograms + exemplars > 0;
+        self.list[group].outside += Counts {
+            series: u64::from(!is_left),
+            samples: series.counts.samples - samples as u64,
+            histograms: series.counts.histograms - histograms as u64,
+            exemplars: series.counts.exemplars - exemplars as u64,
+        };
+        is_left
+    }
+}
+
+fn cut<T>(window: Window, items: &mut Vec<T>, time_of: fn(&T) -> i64) {
+    items.retain(|item| window.contains(time_of(item)));
 }
 
 /// Runs the scanner and the reference over the same bytes, whatever they are, and answers how
@@ -359,9 +416,16 @@ pub fn disagreement(
         ));
     }
     let mut later = request.to_vec();
-    let discarded = scan(version, &mut later, Some(rule), scratch, &mut |_, _| {
-        Verdict::Later
-    })
+    let discarded = scan(
+        version,
+        &mut later,
+        Some(rule),
+        scratch,
+        &mut |cluster, replica| match verdict(cluster, replica) {
+            window @ Verdict::Within(_) => window,
+            _ => Verdict::Later,
+        },
+    )
     .map(|mut scan| {
         let dropped: Vec<usize> = (0..scan.groups.len())
             .filter(|&index| scanned.groups[index].verdict == Verdict::Drop)

@@ -1,5 +1,7 @@
 //! Requests as only a hostile or unusual sender would encode them, and all of them legal.
 
+#![allow(dead_code, reason = "each test binary uses some of it")]
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
