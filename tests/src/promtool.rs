@@ -1,5 +1,6 @@
 //! Prometheus's own tool, as an operator runs it.
 
+use std::path::Path;
 use std::process::Command;
 
 use peers::{output_of, program};
@@ -35,6 +36,26 @@ pub async fn query(prometheus: &Prometheus, promql: &str) -> Result<Vec<String>,
     // Without any series it prints an empty line.
     let rows = printed.lines().filter(|line| !line.is_empty());
     Ok(rows.map(str::to_owned).collect())
+}
+
+/// `promtool check rules` of a file.
+///
+/// # Errors
+/// What is wrong with it.
+pub async fn check_rules(file: &Path) -> Result<(), String> {
+    let mut command = promtool();
+    command.args(["check", "rules"]).arg(file);
+    output_of(command, Vec::new()).await.map(drop)
+}
+
+/// `promtool test rules` of a file of tests.
+///
+/// # Errors
+/// The tests that fail, with what was expected and found.
+pub async fn test_rules(file: &Path) -> Result<(), String> {
+    let mut command = promtool();
+    command.args(["test", "rules"]).arg(file);
+    output_of(command, Vec::new()).await.map(drop)
 }
 
 fn promtool() -> Command {

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::observability;
 use crate::workspace::{Workspace, stdout_of};
 
 /// Rust made from a .proto file: source in `proto/`, then where the messages go.
@@ -37,19 +38,20 @@ const DOCS: &[(&str, &str)] = &[
     ("metrics", "docs/metrics.md"),
 ];
 
-/// `codegen [--check] [protos|docs]`.
+/// `codegen [--check] [protos|docs|observability]`.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     let mut check = false;
-    let (mut protos, mut docs) = (false, false);
+    let (mut protos, mut docs, mut observability) = (false, false, false);
     for argument in arguments {
         match argument.as_str() {
             "--check" => check = true,
             "protos" => protos = true,
             "docs" => docs = true,
+            "observability" => observability = true,
             other => bail!("unknown argument {other}"),
         }
     }
-    let all = !protos && !docs;
+    let all = !protos && !docs && !observability;
     let mut files = Vec::new();
     if protos || all {
         files.append(&mut rust_from_protos(workspace)?);
@@ -57,6 +59,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     }
     if docs || all {
         files.append(&mut pages(workspace)?);
+    }
+    if observability || all {
+        files.append(&mut alerts_and_dashboards()?);
     }
     if check {
         compare(workspace, &files)
@@ -73,7 +78,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
 /// The files that this command writes, relative to the root.
 pub(crate) fn generated() -> impl Iterator<Item = &'static str> {
     let tables = PROTOS.iter().chain(DOCS).map(|(_, file)| *file);
-    tables.chain([DESCRIPTORS.1])
+    tables.chain([DESCRIPTORS.1]).chain(observability::names())
 }
 
 struct Generated {
@@ -115,6 +120,16 @@ fn write(workspace: &Workspace, files: &[Generated]) -> Result<()> {
         println!("written: {file}");
     }
     Ok(())
+}
+
+fn alerts_and_dashboards() -> Result<Vec<Generated>> {
+    let files = observability::files()?.into_iter();
+    Ok(files
+        .map(|(file, text)| Generated {
+            file,
+            content: text.into_bytes(),
+        })
+        .collect())
 }
 
 fn rust_from_protos(workspace: &Workspace) -> Result<Vec<Generated>> {

@@ -12,6 +12,7 @@ mod codegen;
 mod fuzz;
 mod golang;
 mod migrate;
+mod observability;
 mod peers;
 mod python;
 mod test;
@@ -52,8 +53,9 @@ Developer commands. Usage: cargo xtask <command> [arguments]
   book                      build the documentation as a site in target/book, and check its links
   chart [--bless]           render the Helm chart with the values files of deploy/helm/tests, compare
                             with the golden files, and load each configuration; --bless writes them
-  codegen [--check] [protos|docs]
-                            write generated code and documentation; --check only compares
+  codegen [--check] [protos|docs|observability]
+                            write generated code, documentation, dashboards and alerts; --check
+                            only compares
   fuzz [--seconds N] [TARGET...]
                             run fuzz targets, N seconds in all (default 60)
   tidy                      check what compilers do not: manifests, links, licences, leftovers

@@ -1,0 +1,13 @@
+//! Dashboards, alerts and traces, as an operator gets them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod rules;
