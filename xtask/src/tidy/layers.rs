@@ -47,9 +47,12 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
         &["kv-core", "settings"],
         &["kv-memberlist", "peers"],
     ),
+    // Failover without loss, which knows no samples.
+    ("ha-failover", &["ha-tracker", "kv-core", "settings"], &[]),
     (
         "ingest",
         &[
+            "ha-failover",
             "ha-tracker",
             "kv-core",
             "remote-write",
@@ -61,6 +64,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     (
         "distributor-config",
         &[
+            "ha-failover",
             "ha-tracker",
             "ingest",
             "kv-consul",
@@ -76,6 +80,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
         &[
             "admin-api",
             "distributor-config",
+            "ha-failover",
             "ha-tracker",
             "ingest",
             "kv-core",
@@ -101,6 +106,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
         &[
             "admin",
             "distributor-config",
+            "ha-failover",
             "ha-tracker",
             "ingest",
             "kv-consul",

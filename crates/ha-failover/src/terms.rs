@@ -1,0 +1,130 @@
+//! Terms, and the two records that distributors write about them.
+
+use smol_str::SmolStr;
+
+/// No time: before every sample.
+pub const NEVER_MS: i64 = i64::MIN;
+/// No more samples: after every sample.
+pub const DONE_MS: i64 = i64::MAX;
+
+/// The time for which one replica is elected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Term {
+    /// The elected replica.
+    pub replica: SmolStr,
+    /// When it was elected, Unix ms.
+    pub elected_at: i64,
+    /// How many times the elected replica had changed then.
+    pub changes: i64,
+}
+
+/// What one distributor has published about one cluster. It has one writer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Grows with each version.
+    pub version: i64,
+    /// The term it is about.
+    pub term: Term,
+    /// What the distributor does in it.
+    pub stage: ClaimStage,
+}
+
+/// What a distributor does in a term.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClaimStage {
+    /// It forwards what the previous term's standby, now elected, left with it.
+    Replaying {
+        /// Everything of that replica before this time is forwarded, ms; [`DONE_MS`] at the end.
+        next_ms: i64,
+    },
+    /// It may accept samples of the elected replica, and hold those of others. It has nothing to
+    /// replay.
+    Open,
+    /// It accepts nothing more of the elected replica, and nothing is in flight.
+    Closed {
+        /// The version of the plan that it closed for.
+        plan: i64,
+        /// Newest sample time of the elected replica that it may have forwarded, ms.
+        watermark_ms: i64,
+        /// Nothing that it holds of the plan's successor is older, ms; [`DONE_MS`] if nothing.
+        next_ms: i64,
+    },
+}
+
+impl Claim {
+    /// Progress of a replay in `term`: nothing older is to come from this distributor.
+    pub(crate) fn replayed_until(&self, term: &Term) -> Option<i64> {
+        if self.term.changes > term.changes {
+            return Some(DONE_MS);
+        }
+        if self.term != *term {
+            return None;
+        }
+        match self.stage {
+            ClaimStage::Replaying { next_ms } => Some(next_ms),
+            ClaimStage::Open | ClaimStage::Closed { .. } => Some(DONE_MS),
+        }
+    }
+}
+
+/// How a term ends, and where in sample time the next one begins. All distributors write it, by
+/// compare-and-swap of its version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Grows with each version.
+    pub version: i64,
+    /// The term that it ends.
+    pub from: Term,
+    /// The replica to be elected.
+    pub successor: SmolStr,
+    /// The instance that carries it out.
+    pub elector: SmolStr,
+    /// Where the term that it ends began, ms of sample time; [`NEVER_MS`] if there is no boundary.
+    pub floor_ms: i64,
+    /// How far it has come.
+    pub stage: PlanStage,
+}
+
+/// How far a plan has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlanStage {
+    /// Claims are being closed.
+    Gathering,
+    /// All claims are closed.
+    Fixed {
+        /// Newest sample time that was forwarded in the term, ms.
+        boundary_ms: i64,
+        /// The distributors that hold samples of the successor, and from which time on.
+        participants: Vec<(SmolStr, i64)>,
+    },
+    /// The term continues.
+    Withdrawn,
+}
+
+impl Plan {
+    /// Whether it ends this term, and is in progress.
+    pub(crate) fn ends(&self, term: &Term) -> bool {
+        self.from == *term && self.stage != PlanStage::Withdrawn
+    }
+
+    /// Whether this term is the one that it leads to.
+    pub(crate) fn leads_to(&self, term: &Term) -> bool {
+        matches!(self.stage, PlanStage::Fixed { .. })
+            && self.successor == term.replica
+            && self.from.changes.checked_add(1) == Some(term.changes)
+    }
+}
+
+/// Why a term should end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The elected replica is overdue.
+    Overdue,
+    /// The elected replica came back after a pause that a standby can fill.
+    Hole {
+        /// Its first sample time after the pause, ms.
+        oldest_ms: i64,
+    },
+    /// An operator asked for it.
+    ByHand,
+}
