@@ -10,17 +10,45 @@ use anyhow::{Context, Result, bail};
 use crate::observability;
 use crate::workspace::{Workspace, stdout_of};
 
-/// Rust made from a .proto file: source in `proto/`, then where the messages go.
-const PROTOS: &[(&str, &str)] = &[
-    (
-        "remote_write_v1.proto",
-        "crates/remote-write/src/proto/v1.rs",
-    ),
-    (
-        "remote_write_v2.proto",
-        "crates/remote-write/src/proto/v2.rs",
-    ),
-    ("ha_tracker.proto", "crates/ha-tracker/src/generated.rs"),
+/// Rust made from a .proto file.
+struct Proto {
+    /// In `proto/`.
+    source: &'static str,
+    /// Where the messages go.
+    file: &'static str,
+    services: Services,
+}
+
+/// What is made of the services of a .proto file.
+enum Services {
+    /// Client and server, with the crate's feature `grpc`: a user of only the messages does not need
+    /// gRPC.
+    Optional,
+    /// The client.
+    Client,
+}
+
+const PROTOS: &[Proto] = &[
+    Proto {
+        source: "remote_write_v1.proto",
+        file: "crates/remote-write/src/proto/v1.rs",
+        services: Services::Optional,
+    },
+    Proto {
+        source: "remote_write_v2.proto",
+        file: "crates/remote-write/src/proto/v2.rs",
+        services: Services::Optional,
+    },
+    Proto {
+        source: "ha_tracker.proto",
+        file: "crates/ha-tracker/src/generated.rs",
+        services: Services::Optional,
+    },
+    Proto {
+        source: "etcd.proto",
+        file: "crates/kv-etcd/src/generated.rs",
+        services: Services::Client,
+    },
 ];
 
 /// .proto files that no Rust is made from: the bytes of a push are not decoded.
@@ -77,8 +105,12 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
 
 /// The files that this command writes, relative to the root.
 pub(crate) fn generated() -> impl Iterator<Item = &'static str> {
-    let tables = PROTOS.iter().chain(DOCS).map(|(_, file)| *file);
-    tables.chain([DESCRIPTORS.1]).chain(observability::names())
+    let protos = PROTOS.iter().map(|proto| proto.file);
+    let docs = DOCS.iter().map(|(_, file)| *file);
+    protos
+        .chain(docs)
+        .chain([DESCRIPTORS.1])
+        .chain(observability::names())
 }
 
 struct Generated {
@@ -135,7 +167,7 @@ fn alerts_and_dashboards() -> Result<Vec<Generated>> {
 fn rust_from_protos(workspace: &Workspace) -> Result<Vec<Generated>> {
     let listed: Vec<PathBuf> = PROTOS
         .iter()
-        .map(|(source, _)| source)
+        .map(|proto| &proto.source)
         .chain(DESCRIBED_ONLY)
         .map(|source| Path::new("proto").join(source))
         .collect();
@@ -157,19 +189,26 @@ fn rust_from_protos(workspace: &Workspace) -> Result<Vec<Generated>> {
     }
     PROTOS
         .iter()
-        .map(|(source, file)| rust_from_proto(workspace, source, file))
+        .map(|proto| rust_from_proto(workspace, proto))
         .collect()
 }
 
-fn rust_from_proto(workspace: &Workspace, source: &str, file: &'static str) -> Result<Generated> {
+fn rust_from_proto(workspace: &Workspace, proto: &Proto) -> Result<Generated> {
+    let Proto {
+        source,
+        file,
+        services,
+    } = proto;
     let descriptors = protox::compile([source], [workspace.root.join("proto")])
         .with_context(|| format!("compiling proto/{source}"))?;
     let folder = tempfile::tempdir()?;
-    // A user of only the messages does not need gRPC.
-    let services = tonic_prost_build::configure()
-        .build_transport(false)
-        .server_mod_attribute(".", "#[cfg(feature = \"grpc\")]")
-        .client_mod_attribute(".", "#[cfg(feature = \"grpc\")]");
+    let builder = tonic_prost_build::configure().build_transport(false);
+    let services = match services {
+        Services::Optional => builder
+            .server_mod_attribute(".", "#[cfg(feature = \"grpc\")]")
+            .client_mod_attribute(".", "#[cfg(feature = \"grpc\")]"),
+        Services::Client => builder.build_server(false),
+    };
     prost_build::Config::new()
         .service_generator(services.service_generator())
         .out_dir(folder.path())

@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use etcd_client::{Compare, CompareOp, Txn, TxnOp};
 use futures::stream::BoxStream;
 use kv_core::{ByteStore, Failure, WatchEvent, WatchScope};
 use rustls::ClientConfig;
 
 use crate::error::CallError;
+use crate::generated::compare::{CompareResult, CompareTarget, TargetUnion};
+use crate::generated::request_op::Request;
+use crate::generated::{
+    Compare, DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
+};
 use crate::members::Members;
 use crate::range::Range;
-use crate::survey::kv;
 use crate::{ConfigError, EtcdConfig, watch};
 
 /// etcd's own API, below [`EtcdStore`](crate::EtcdStore).
@@ -43,15 +46,17 @@ impl ByteStore for EtcdBytes {
     }
 
     async fn read(&self, key: &str) -> Result<Option<(Vec<u8>, i64)>, Failure> {
+        let request = RangeRequest {
+            key: key.into(),
+            ..RangeRequest::default()
+        };
         let mut answer = self
             .members
-            .call(|client| async move { kv(&client).get(key, None).await })
+            .call(|client| client.range(request.clone()))
             .await
             .map_err(CallError::into_failure)?;
-        Ok(answer.take_kvs().pop().map(|entry| {
-            let version = entry.mod_revision();
-            (entry.into_key_value().1, version)
-        }))
+        let entry = answer.kvs.pop();
+        Ok(entry.map(|entry| (entry.value, entry.mod_revision)))
     }
 
     async fn write(
@@ -61,26 +66,36 @@ impl ByteStore for EtcdBytes {
         version: Option<i64>,
     ) -> Result<bool, Failure> {
         let change = match value {
-            Some(value) => TxnOp::put(key, value, None),
-            None => TxnOp::delete(key, None),
+            Some(value) => Request::RequestPut(PutRequest {
+                key: key.into(),
+                value,
+            }),
+            None => Request::RequestDeleteRange(only(key)),
         };
         // An absent key has revision 0.
-        let unchanged = Compare::mod_revision(key, CompareOp::Equal, version.unwrap_or(0));
-        let transaction = Txn::new().when([unchanged]).and_then([change]);
+        let unchanged = Compare {
+            result: CompareResult::Equal.into(),
+            target: CompareTarget::Mod.into(),
+            key: key.into(),
+            target_union: Some(TargetUnion::ModRevision(version.unwrap_or(0))),
+        };
+        let transaction = TxnRequest {
+            compare: vec![unchanged],
+            success: vec![RequestOp {
+                request: Some(change),
+            }],
+        };
         let answer = self
             .members
-            .call(|client| {
-                let transaction = transaction.clone();
-                async move { kv(&client).txn(transaction).await }
-            })
+            .call(|client| client.txn(transaction.clone()))
             .await
             .map_err(CallError::into_write_failure)?;
-        Ok(answer.succeeded())
+        Ok(answer.succeeded)
     }
 
     async fn remove(&self, key: &str) -> Result<(), Failure> {
         self.members
-            .call(|client| async move { kv(&client).delete(key, None).await })
+            .call(|client| client.delete(only(key)))
             .await
             .map_err(CallError::into_failure)?;
         Ok(())
@@ -93,7 +108,7 @@ impl ByteStore for EtcdBytes {
             .await
             .map_err(CallError::into_failure)?;
         let keys = snapshot.entries.into_iter().filter_map(|entry| {
-            String::from_utf8(entry.into_key_value().0)
+            String::from_utf8(entry.key)
                 .inspect_err(|error| {
                     tracing::debug!(
                         key = %error.as_bytes().escape_ascii(),
@@ -107,5 +122,13 @@ impl ByteStore for EtcdBytes {
 
     fn watch(&self, scope: WatchScope) -> BoxStream<'static, WatchEvent<Vec<u8>>> {
         watch::watch(Arc::clone(&self.members), &scope)
+    }
+}
+
+/// Deletes one key.
+fn only(key: &str) -> DeleteRangeRequest {
+    DeleteRangeRequest {
+        key: key.into(),
+        ..DeleteRangeRequest::default()
     }
 }

@@ -3,7 +3,6 @@
 use std::error::Error as _;
 use std::fmt::Write as _;
 
-use etcd_client::Error;
 use kv_core::Failure;
 use tonic::{Code, ConnectError, Status};
 
@@ -42,20 +41,9 @@ impl Cause {
         matches!(self, Cause::Unreachable | Cause::Unanswered | Cause::NotNow)
     }
 
-    fn of(error: &Error) -> Self {
-        match error {
-            Error::GRpcStatus(status) => Self::of_status(status),
-            Error::InvalidArgs(_)
-            | Error::InvalidUri(_)
-            | Error::InvalidMetadataValue(_)
-            | Error::EndpointError(_) => Cause::Refused,
-            _ => Cause::Unanswered,
-        }
-    }
-
     /// By the errors of etcd's `rpctypes`. Codes are not sufficient: "no leader" and "request timed
     /// out" are both `Unavailable`, but only the former had no effect.
-    fn of_status(status: &Status) -> Self {
+    fn of(status: &Status) -> Self {
         let says = |text: &str| status.message().contains(text);
         let mut source = status.source();
         while let Some(error) = source {
@@ -102,12 +90,8 @@ impl CallError {
         }
     }
 
-    pub(crate) fn from_client(member: &str, error: &Error) -> Self {
-        let text = match error {
-            Error::GRpcStatus(status) => describe(status),
-            other => other.to_string(),
-        };
-        Self::new(member, Cause::of(error), text)
+    pub(crate) fn from_status(member: &str, status: &Status) -> Self {
+        Self::new(member, Cause::of(status), describe(status))
     }
 
     /// For a call that may be repeated safely.
@@ -234,9 +218,9 @@ mod tests {
             ),
             (Code::Unknown, "context canceled", Cause::Unanswered),
         ] {
-            let error = Error::GRpcStatus(Status::new(code, message));
-            assert_eq!(Cause::of(&error), cause, "{code:?}: {message}");
-            let text = CallError::from_client("a:1", &error).to_string();
+            let status = Status::new(code, message);
+            assert_eq!(Cause::of(&status), cause, "{code:?}: {message}");
+            let text = CallError::from_status("a:1", &status).to_string();
             assert_eq!(text, format!("a:1: {code:?}: {message}"));
         }
     }

@@ -33,12 +33,18 @@
 mod address;
 #[cfg(feature = "client")]
 mod bytes;
+#[cfg(feature = "client")]
+mod client;
 mod config;
 mod config_error;
 #[cfg(feature = "client")]
 mod connector;
 #[cfg(feature = "client")]
 mod error;
+#[cfg(feature = "client")]
+#[allow(missing_docs, clippy::all, reason = "generated code")]
+#[rustfmt::skip]
+mod generated;
 #[cfg(feature = "client")]
 mod members;
 #[cfg(feature = "client")]

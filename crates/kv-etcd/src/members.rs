@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use etcd_client::{Channel, Client, ConnectOptions, Error};
 use rustls::ClientConfig;
 use settings::Secret;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
-use tonic::transport::Endpoint;
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
 
 use crate::address::Address;
+use crate::client::Client;
 use crate::connector::{Connector, LastError};
 use crate::error::{CallError, Cause};
 use crate::{ConfigError, EtcdConfig};
@@ -44,7 +45,7 @@ struct Member {
 #[derive(Default)]
 struct Connection {
     /// It reconnects by itself.
-    channel: Option<tonic::transport::Channel>,
+    channel: Option<Channel>,
     session: Option<Session>,
     /// Counts all sessions so far.
     sessions: u64,
@@ -99,7 +100,7 @@ impl Members {
         attempt: impl Fn(Client) -> A + Send,
     ) -> Result<T, CallError>
     where
-        A: Future<Output = Result<T, Error>> + Send,
+        A: Future<Output = Result<T, Status>> + Send,
     {
         self.call_member(self.current(), attempt).await
     }
@@ -111,7 +112,7 @@ impl Members {
         attempt: impl Fn(Client) -> A + Send,
     ) -> Result<T, CallError>
     where
-        A: Future<Output = Result<T, Error>> + Send,
+        A: Future<Output = Result<T, Status>> + Send,
     {
         let result = self.members[member].call(attempt).await;
         if let Err(error) = &result
@@ -123,7 +124,7 @@ impl Members {
     }
 
     /// A failure of this member.
-    pub(crate) fn error(&self, member: usize, error: &Error) -> CallError {
+    pub(crate) fn error(&self, member: usize, error: &Status) -> CallError {
         self.members[member].error(error)
     }
 
@@ -145,7 +146,7 @@ impl Members {
 impl Member {
     async fn call<T, A>(&self, attempt: impl Fn(Client) -> A + Send) -> Result<T, CallError>
     where
-        A: Future<Output = Result<T, Error>> + Send,
+        A: Future<Output = Result<T, Status>> + Send,
     {
         let used = AtomicU64::new(0);
         let Ok(result) = timeout(self.timeout, self.call_logged_in(attempt, &used)).await else {
@@ -172,7 +173,7 @@ impl Member {
         used: &AtomicU64,
     ) -> Result<T, CallError>
     where
-        A: Future<Output = Result<T, Error>> + Send,
+        A: Future<Output = Result<T, Status>> + Send,
     {
         let mut again = true;
         loop {
@@ -221,16 +222,10 @@ impl Member {
             .clone())
     }
 
-    async fn log_in(&self, channel: tonic::transport::Channel) -> Result<Client, CallError> {
-        // Without a leader, a member would serve outdated data, and its watches would be silent.
-        let options = ConnectOptions::new().with_require_leader(true);
+    async fn log_in(&self, channel: Channel) -> Result<Client, CallError> {
         if let Some((user, password)) = &self.credentials {
-            let options = options.clone().with_user(user, password.expose());
-            let channel = Channel::Tonic(channel.clone());
-            match Client::from_channel(channel, Some(options)).await {
-                Err(Error::GRpcStatus(status))
-                    if status.message().contains("authentication is not enabled") =>
-                {
+            match Client::log_in(channel.clone(), user, password.expose()).await {
+                Err(status) if status.message().contains("authentication is not enabled") => {
                     tracing::warn!(
                         member = self.name,
                         "authentication is off in etcd; user and password have no effect"
@@ -239,11 +234,10 @@ impl Member {
                 result => return result.map_err(|error| self.error(&error)),
             }
         }
-        let client = Client::from_channel(Channel::Tonic(channel), Some(options)).await;
-        client.map_err(|error| self.error(&error))
+        Ok(Client::anonymous(channel))
     }
 
-    fn channel(&self) -> tonic::transport::Channel {
+    fn channel(&self) -> Channel {
         let endpoint = Endpoint::from(self.address.connect_to.clone());
         let named = endpoint.clone().user_agent(USER_AGENT);
         let endpoint = named
@@ -261,10 +255,9 @@ impl Member {
         endpoint.connect_with_connector_lazy(connector)
     }
 
-    fn error(&self, error: &Error) -> CallError {
-        let mut described = CallError::from_client(&self.name, error);
-        let broken = matches!(error, Error::GRpcStatus(status) if status.source().is_some());
-        if broken
+    fn error(&self, error: &Status) -> CallError {
+        let mut described = CallError::from_status(&self.name, error);
+        if error.source().is_some()
             && described.cause == Cause::Unanswered
             && let Some(reason) = self.last_error.get()
             && !described.text.contains(&reason)

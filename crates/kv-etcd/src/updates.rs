@@ -1,13 +1,15 @@
 //! The messages of one watch at one member.
 
-use etcd_client::{Client, Error, WatchOptions};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
+use tonic::Status;
 
+use crate::client::Client;
 use crate::error::CallError;
+use crate::generated::event::EventType;
+use crate::generated::{WatchCreateRequest, WatchResponse};
 use crate::members::Members;
 use crate::range::Range;
-use crate::survey::MAX_ANSWER;
 
 /// A message of a watch.
 #[derive(Debug)]
@@ -43,7 +45,7 @@ pub(crate) struct Change {
 }
 
 /// The messages of a watch, until it breaks.
-pub(crate) type Updates = BoxStream<'static, Result<Update, Error>>;
+pub(crate) type Updates = BoxStream<'static, Result<Update, Status>>;
 
 impl Members {
     /// Watches a range from a revision on; returns when the member has confirmed the watch.
@@ -53,66 +55,57 @@ impl Members {
         range: &Range,
         from: i64,
     ) -> Result<Updates, CallError> {
-        let options = WatchOptions::new()
-            .with_range(range.end.clone())
-            .with_start_revision(from)
-            .with_fragment()
-            .with_progress_notify();
-        self.call_member(member, |client| {
-            begin(client, range.start.clone(), options.clone())
-        })
-        .await
+        let request = WatchCreateRequest {
+            key: range.start.clone(),
+            range_end: range.end.clone(),
+            start_revision: from,
+            progress_notify: true,
+            fragment: true,
+        };
+        self.call_member(member, |client| begin(client, request.clone()))
+            .await
     }
 }
 
-async fn begin(client: Client, start: Vec<u8>, options: WatchOptions) -> Result<Updates, Error> {
-    let mut client = client.watch_client().max_decoding_message_size(MAX_ANSWER);
-    let (requests, answers) = client.watch(start, Some(options)).await?.split();
-    // Field by field: etcd-client's own view of an answer hides `fragment`, and panics at a kind of
-    // event that it does not know.
-    let mut updates = answers
-        .map(move |answer| {
-            // The watch ends when this is dropped.
-            let _ = &requests;
-            let answer = answer?;
-            Ok(Update {
-                created: answer.created,
-                cancelled: answer.canceled.then_some(Cancelled {
-                    compacted: answer.compact_revision != 0,
-                    reason: answer.cancel_reason,
-                }),
-                fragment: answer.fragment,
-                revision: answer.header.map_or(0, |header| header.revision),
-                changes: answer
-                    .events
-                    .into_iter()
-                    .filter_map(|event| {
-                        let entry = event.kv?;
-                        let value = match event.r#type {
-                            0 => Some(entry.value),
-                            1 => None,
-                            unknown => {
-                                tracing::debug!(kind = unknown, "unknown kind of event");
-                                return None;
-                            }
-                        };
-                        Some(Change {
-                            key: entry.key,
-                            value,
-                            revision: entry.mod_revision,
-                        })
-                    })
-                    .collect(),
-            })
-        })
-        .boxed();
+async fn begin(client: Client, request: WatchCreateRequest) -> Result<Updates, Status> {
+    let answers = client.watch(request).await?;
+    let mut updates = answers.map(|answer| answer.map(Update::from)).boxed();
     match updates.next().await {
         Some(first) => {
             let first = first?;
             Ok(stream::once(async { Ok(first) }).chain(updates).boxed())
         }
-        None => Err(Error::WatchError(
-            "the member ended the stream at once".to_owned(),
-        )),
+        None => Err(Status::unknown("the member ended the stream at once")),
+    }
+}
+
+impl From<WatchResponse> for Update {
+    fn from(answer: WatchResponse) -> Self {
+        let changes = answer.events.into_iter().filter_map(|event| {
+            let entry = event.kv?;
+            let value = match EventType::try_from(event.r#type) {
+                Ok(EventType::Put) => Some(entry.value),
+                Ok(EventType::Delete) => None,
+                Err(unknown) => {
+                    tracing::debug!(kind = unknown.0, "unknown kind of event");
+                    return None;
+                }
+            };
+            Some(Change {
+                key: entry.key,
+                value,
+                revision: entry.mod_revision,
+            })
+        });
+        Self {
+            created: answer.created,
+            cancelled: answer.canceled.then_some(Cancelled {
+                compacted: answer.compact_revision != 0,
+                reason: answer.cancel_reason,
+            }),
+            fragment: answer.fragment,
+            revision: answer.header.map_or(0, |header| header.revision),
+            changes: changes.collect(),
+        }
     }
 }

@@ -152,12 +152,11 @@ impl Watcher {
         }
         let mut before = std::mem::take(&mut self.known);
         for entry in snapshot.entries {
-            let revision = Some(entry.mod_revision());
-            let (key, value) = entry.into_key_value();
-            if before.remove(&key) != Some(revision) {
-                self.report(&key, Some(value));
+            let revision = Some(entry.mod_revision);
+            if before.remove(&entry.key) != Some(revision) {
+                self.report(&entry.key, Some(entry.value));
             }
-            self.known.insert(key, revision);
+            self.known.insert(entry.key, revision);
         }
         for key in before.into_keys() {
             self.report(&key, None);
