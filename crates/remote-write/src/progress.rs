@@ -5,7 +5,7 @@ use crate::density::Density;
 use crate::groups::{Groups, Run};
 use crate::mover::Mover;
 use crate::symbols::Symbols;
-use crate::types::{Counts, Has, OneLabel, Verdict};
+use crate::types::{Counts, Has, OneLabel, Verdict, Window};
 use crate::wire::Span;
 
 /// What one series, or one request, is taken apart into.
@@ -70,12 +70,14 @@ impl Progress<'_, '_> {
         Some(group.verdict)
     }
 
-    /// The same for a series of one sample, of a known group. `None`, and nothing is counted, if only
-    /// a window of time is kept of it.
+    /// The same for a series of one sample, of a known group. `None`, and nothing is counted, if it
+    /// lies outside of the group's window.
     #[inline]
-    pub(crate) fn count_sample(&mut self, group: usize, timestamp: u64) -> Option<Stays> {
-        let group = self.groups.list.get_mut(group)?;
-        if let Verdict::Within(_) = group.verdict {
+    pub(crate) fn count_sample(&mut self, index: usize, timestamp: u64) -> Option<Stays> {
+        let group = self.groups.list.get_mut(index)?;
+        if let Verdict::Within(window) = group.verdict
+            && !window.contains(timestamp as i64)
+        {
             return None;
         }
         // Those of one target of one scrape have the same time.
@@ -94,6 +96,19 @@ impl Progress<'_, '_> {
             true => Stays::ForNow,
             false => Stays::Yes,
         })
+    }
+
+    /// Whether all of a series lies within the window, as far as that can be told without reading it
+    /// again; if so, that is counted.
+    pub(crate) fn is_all_within(&mut self, window: Window, found: &Found) -> bool {
+        let is_within = found.samples + found.histograms > 0
+            && found.exemplars == 0
+            && window.contains(found.earliest_ms)
+            && window.contains(found.latest_ms());
+        if is_within {
+            self.ages.merge(&found.ages);
+        }
+        is_within
     }
 
     /// Counts what a window leaves of a series that has been counted as `found`; answers whether that

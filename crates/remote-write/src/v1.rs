@@ -160,7 +160,9 @@ fn series(
     match progress.count(group, &found) {
         None | Some(Verdict::Drop) => {}
         Some(verdict) => {
-            if let Verdict::Within(window) = verdict {
+            if let Verdict::Within(window) = verdict
+                && !progress.is_all_within(window, &found)
+            {
                 parts.outside.clear();
                 let body = Cursor {
                     bytes: &buf[..end],

@@ -207,7 +207,9 @@ fn series(
                 field: "TimeSeries",
             };
             parts.outside.clear();
-            if let Verdict::Within(window) = verdict {
+            if let Verdict::Within(window) = verdict
+                && !progress.is_all_within(window, &found)
+            {
                 let mut within = Found::nothing(&progress.ages);
                 find_outside(body, timed_v2, window, &mut parts.outside, &mut within)?;
                 if !progress.count_within(group, &found, &within) {

@@ -1,7 +1,7 @@
 //! Leaves out of a series what lies outside of a window of time.
 //!
-//! Only the series of a cluster in transition come here, a second time: which group a series belongs to,
-//! and so which window, is known only after its last field has been read.
+//! Only series that reach beyond their group's window come here, and are read a second time: which group
+//! a series belongs to, and so which window, is known only after its last field has been read.
 
 use crate::progress::Found;
 use crate::schema::{
