@@ -48,6 +48,10 @@ pub struct PrometheusConfig {
     pub target_labels: Vec<(String, String)>,
     /// Recording rules, evaluated as often as targets are scraped: names and expressions.
     pub rules: Vec<(String, String)>,
+    /// Files of rules, evaluated as often.
+    pub rule_files: Vec<PathBuf>,
+    /// Labels of series win over those of targets.
+    pub honor_labels: bool,
     /// How often.
     pub scrape_interval: Duration,
     /// Asks for the text format instead of OpenMetrics; needs [`PrometheusVersion::V3`].
@@ -84,6 +88,8 @@ impl PrometheusConfig {
             job: "target".to_owned(),
             target_labels: Vec::new(),
             rules: Vec::new(),
+            rule_files: Vec::new(),
+            honor_labels: false,
             scrape_interval: Duration::from_millis(500),
             scrape_text: false,
             remote_write: Vec::new(),
@@ -249,7 +255,11 @@ impl Prometheus {
         Ok(Metrics::parse(&page).unwrap())
     }
 
-    async fn api(&self, call: &str, parameters: &[(&str, &str)]) -> Result<Value, String> {
+    /// A call of its API below `/api/v1/`: the `data` of the answer.
+    ///
+    /// # Errors
+    /// When it is refused or there is no answer.
+    pub async fn api(&self, call: &str, parameters: &[(&str, &str)]) -> Result<Value, String> {
         let url =
             reqwest::Url::parse_with_params(&self.url(&format!("/api/v1/{call}")), parameters)
                 .map_err(|e| e.to_string())?;
@@ -348,6 +358,8 @@ fn render(config: &PrometheusConfig) -> String {
             entry
         })
         .collect();
+    let mut rule_files = vec![PathBuf::from("rules.yml")];
+    rule_files.extend(config.rule_files.iter().cloned());
     let mut yaml = json!({
         "global": {
             "scrape_interval": interval,
@@ -357,12 +369,13 @@ fn render(config: &PrometheusConfig) -> String {
         },
         "scrape_configs": [{
             "job_name": config.job,
+            "honor_labels": config.honor_labels,
             "static_configs": [{
                 "targets": config.targets,
                 "labels": object(&config.target_labels),
             }],
         }],
-        "rule_files": ["rules.yml"],
+        "rule_files": rule_files,
         "remote_write": remote_write,
         "storage": { "exemplars": { "max_exemplars": 100_000 } },
     });

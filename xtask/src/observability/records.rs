@@ -52,7 +52,10 @@ pub(super) fn all() -> Vec<Record> {
         Record {
             name: "job:ha_distributor_push_errors:ratio_rate5m",
             expr: r#"
-                sum by (namespace, job) (rate(cortex_request_duration_seconds_count{@, route=~"api_v1_push|api_prom_push|/distributor.Distributor/Push", status_code=~"5..|Unavailable|Internal|DeadlineExceeded|Unknown|DataLoss"}[5m]))
+                (
+                  sum by (namespace, job) (rate(cortex_request_duration_seconds_count{@, route=~"api_v1_push|api_prom_push|/distributor.Distributor/Push", status_code=~"5..|Unavailable|Internal|DeadlineExceeded|Unknown|DataLoss"}[5m]))
+                  or 0 * sum by (namespace, job) (rate(cortex_request_duration_seconds_count{@, route=~"api_v1_push|api_prom_push|/distributor.Distributor/Push"}[5m]))
+                )
                 / (
                   sum by (namespace, job) (rate(cortex_request_duration_seconds_count{@, route=~"api_v1_push|api_prom_push|/distributor.Distributor/Push"}[5m]))
                   > 0
@@ -62,7 +65,10 @@ pub(super) fn all() -> Vec<Record> {
         Record {
             name: "job_name:ha_distributor_downstream_errors:ratio_rate5m",
             expr: r#"
-                sum by (namespace, job, name) (rate(cortex_distributor_downstream_request_duration_seconds_count{@, status_code=~"0|5.."}[5m]))
+                (
+                  sum by (namespace, job, name) (rate(cortex_distributor_downstream_request_duration_seconds_count{@, status_code=~"0|5.."}[5m]))
+                  or 0 * sum by (namespace, job, name) (rate(cortex_distributor_downstream_request_duration_seconds_count{@}[5m]))
+                )
                 / (
                   sum by (namespace, job, name) (rate(cortex_distributor_downstream_request_duration_seconds_count{@}[5m]))
                   > 0
@@ -77,7 +83,10 @@ pub(super) fn all() -> Vec<Record> {
         Record {
             name: "job_type:ha_distributor_store_errors:ratio_rate5m",
             expr: r#"
-                sum by (namespace, job, type, role) (rate(cortex_kv_request_duration_seconds_count{@, status_code="500"}[5m]))
+                (
+                  sum by (namespace, job, type, role) (rate(cortex_kv_request_duration_seconds_count{@, status_code="500"}[5m]))
+                  or 0 * sum by (namespace, job, type, role) (rate(cortex_kv_request_duration_seconds_count{@}[5m]))
+                )
                 / (
                   sum by (namespace, job, type, role) (rate(cortex_kv_request_duration_seconds_count{@}[5m]))
                   > 0

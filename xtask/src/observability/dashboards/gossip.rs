@@ -94,7 +94,7 @@ const MEMBERS: Row = Row {
             unit: Unit::Count,
             width: 12,
             queries: &[Query {
-                expr: "sum by (instance) (memberlist_client_kv_store_value_tombstones{@})",
+                expr: "sum by (instance) (memberlist_client_kv_store_value_tombstones{@}) or 0 * sum by (instance) (memberlist_client_kv_store_count{@})",
                 legend: "{{instance}}",
             }],
         },

@@ -453,7 +453,7 @@ const LIMITS: Row = Row {
         },
         Panel {
             title: "CPU",
-            description: "Processors in use.",
+            description: "Processors in use. It grows with the bytes that arrive. At the limit of the container, answers and gossip become late: add distributors, or raise the limit.",
             kind: Kind::Lines,
             unit: Unit::Count,
             width: 8,
