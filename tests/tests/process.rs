@@ -88,7 +88,7 @@ async fn a_hang_up_reads_certificates_and_limits_again() {
     show(&new);
     std::fs::write(&runtime, "overrides: {t: {ha_max_clusters: 8}}\n").unwrap();
     distributor.process.sighup();
-    logs(&distributor, "certificates reloaded").await;
+    logs(&distributor, "files have changed and are in use").await;
     let text = limits(&new).await.unwrap();
     assert!(text.contains("ha_max_clusters: 8"), "{text}");
     limits(&old).await.unwrap_err();
@@ -97,7 +97,7 @@ async fn a_hang_up_reads_certificates_and_limits_again() {
     std::fs::write(&cert, "no certificate").unwrap();
     std::fs::write(&runtime, "overrides: {t: {ha_max_clusters: many}}\n").unwrap();
     distributor.process.sighup();
-    logs(&distributor, "certificates cannot be used").await;
+    logs(&distributor, "files have changed and cannot be used").await;
     logs(&distributor, "overrides.t.ha_max_clusters").await;
     let text = limits(&new).await.unwrap();
     assert!(text.contains("ha_max_clusters: 8"), "{text}");

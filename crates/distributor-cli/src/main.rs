@@ -5,9 +5,11 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use command_output::{EXIT_USAGE, complain, print};
+use distributor::logging::Log;
 use distributor::signals::{Asked, Signals, ignore};
 use distributor::{REVISION, VERSION, check_store, descriptors, logging, reference};
-use distributor_config::{self as config, Invocation, Loaded};
+use distributor_config::{self as config, Config, ConfigErrors, Invocation, Loaded, LogLevel};
+use tokio::task::{JoinError, JoinHandle};
 
 /// What the first argument may be.
 const COMMANDS: [&str; 4] = ["run", "demo", "migration", "docs"];
@@ -77,6 +79,12 @@ fn print_docs(which: Option<&str>) -> ExitCode {
     }
 }
 
+/// Apart from the runtime's workers, since it reads files.
+fn load(arguments: Vec<OsString>) -> JoinHandle<Result<Invocation, ConfigErrors>> {
+    let load = || config::load(arguments, std::env::vars_os(), &check_store);
+    tokio::task::spawn_blocking(load)
+}
+
 /// Does what the command line asks for.
 async fn invoke(arguments: Vec<OsString>) -> ExitCode {
     // Before anything that takes time: a signal during the start ends it cleanly as well.
@@ -87,18 +95,15 @@ async fn invoke(arguments: Vec<OsString>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    // It reads files.
-    let load = || config::load(arguments, std::env::vars_os(), &check_store);
-    let load = tokio::task::spawn_blocking(load);
     let loaded = tokio::select! {
-        loaded = load => loaded,
+        loaded = load(arguments.clone()) => loaded,
         signal = signals.end() => {
             complain(format_args!("stopped by {signal} while the configuration was read"));
             return ExitCode::SUCCESS;
         }
     };
     match loaded {
-        Ok(Ok(Invocation::Run(loaded))) => run(*loaded, signals).await,
+        Ok(Ok(Invocation::Run(loaded))) => run(*loaded, arguments, signals).await,
         Ok(Ok(Invocation::Check(loaded))) => check(&loaded).await,
         Ok(Ok(Invocation::Print(loaded))) => print_config(&loaded),
         Ok(Ok(Invocation::Help(text))) => print(&text, 0),
@@ -139,9 +144,58 @@ fn print_config(loaded: &Loaded) -> ExitCode {
     print(&config::render_yaml(&loaded.config, config::Mode::Full), 0)
 }
 
-async fn run(loaded: Loaded, mut signals: Signals) -> ExitCode {
+/// SIGHUP: applies what can change of the configuration, the level of the log, and says what cannot.
+/// `config` is the one in effect.
+fn reload_config(
+    read: Result<Result<Invocation, ConfigErrors>, JoinError>,
+    config: &mut Config,
+    log: &Log,
+) {
+    let wanted = match read {
+        Ok(Ok(Invocation::Run(loaded))) => loaded.config,
+        // The arguments are those of a start.
+        Ok(Ok(_)) => return,
+        Ok(Err(errors)) => {
+            let error = errors.to_string().replace('\n', "; ");
+            tracing::error!(
+                error,
+                "the configuration cannot be used; the previous one stays in effect"
+            );
+            return;
+        }
+        Err(error) => {
+            tracing::error!(%error, "reading the configuration failed");
+            return;
+        }
+    };
+    let level = wanted.server.log_level;
+    let before = std::mem::replace(&mut config.server.log_level, level);
+    if level != before {
+        let tell = || tracing::info!(level = level.as_str(), "the level of the log changes");
+        // While such a line is written: before it is no more, or once it is.
+        let was_told = matches!(before, LogLevel::Debug | LogLevel::Info);
+        if was_told {
+            tell();
+        }
+        log.set_level(level);
+        if !was_told {
+            tell();
+        }
+    }
+    let changed = config::changed_settings(config, &wanted);
+    if changed.is_empty() {
+        tracing::info!("the rest of the configuration has not changed");
+    } else {
+        tracing::warn!(
+            settings = changed.join(", "),
+            "settings have changed that take effect only when the process is restarted"
+        );
+    }
+}
+
+async fn run(loaded: Loaded, arguments: Vec<OsString>, mut signals: Signals) -> ExitCode {
     // Dropped last: what is logged until the end is written.
-    let _log = match logging::init(&loaded.config.server) {
+    let log = match logging::init(&loaded.config.server) {
         Ok(log) => log,
         Err(error) => {
             complain(format_args!("cannot set up logging: {error}"));
@@ -152,9 +206,10 @@ async fn run(loaded: Loaded, mut signals: Signals) -> ExitCode {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    let mut config = loaded.config;
     let begun = tokio::time::Instant::now();
     let started = tokio::select! {
-        started = distributor::start(loaded.config) => started,
+        started = distributor::start(config.clone()) => started,
         signal = signals.end() => {
             tracing::info!(why = signal, "stopped before the start was complete");
             return ExitCode::SUCCESS;
@@ -191,7 +246,10 @@ async fn run(loaded: Loaded, mut signals: Signals) -> ExitCode {
             }
             asked = signals.next() => match asked {
                 Asked::End(signal) => break signal,
-                Asked::Reload => running.reload().await,
+                Asked::Reload => {
+                    reload_config(load(arguments.clone()).await, &mut config, &log);
+                    running.reload().await;
+                }
                 Asked::Nothing(signal) => ignore(signal),
             },
             what = running.failed() => {

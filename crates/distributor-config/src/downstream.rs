@@ -182,11 +182,14 @@ impl<'a> EntryCheck<'a> {
         };
         section.check(&inside, findings, |report| config.check(report));
         let tls = &config.tls;
+        let basic = config.basic_auth.as_ref();
+        let password_file = basic.map_or(&None, |basic| &basic.password_file);
         for (name, file) in [
             ("tls.ca_file", &tls.ca_file),
             ("tls.cert_file", &tls.cert_file),
             ("tls.key_file", &tls.key_file),
             ("bearer_token_file", &config.bearer_token_file),
+            ("basic_auth.password_file", password_file),
         ] {
             let path = format!("{}.{name}", self.shown);
             check_file(&path, &file_text(file), self.origin_of(name), findings);

@@ -42,7 +42,7 @@ pub use model::{
     ClientAuth, Config, DistributorConfig, HaTrackerConfig, KvStoreConfig, Limits, LogFormat,
     LogLevel, MultiSettings, RuntimeConfigSource, ServerConfig, ServerTls, StoreKind,
 };
-pub use render::{Mode, render_json, render_yaml};
+pub use render::{Mode, changed_settings, render_json, render_yaml};
 pub use runtime::{
     InstanceLimitsOverride, MultiKvOverride, RuntimeConfig, RuntimeSnapshot, TenantLimits,
 };

@@ -31,6 +31,30 @@ pub fn render_json(config: &Config, mode: Mode) -> Value {
     to_json(&tree(config, mode))
 }
 
+/// The paths of the settings that differ. A secret, whose value is not compared in the open, is named
+/// by its section.
+pub fn changed_settings(before: &Config, after: &Config) -> Vec<String> {
+    let values = |config| serde_json::to_value(config).unwrap_or_default();
+    let (old, new) = (values(before), values(after));
+    let differs = |setting: &&Setting| at(&old, setting.path) != at(&new, setting.path);
+    let mut changed: Vec<String> = all_settings()
+        .iter()
+        .filter(differs)
+        .map(|setting| setting.path.to_owned())
+        .collect();
+    for (section, differs) in [
+        ("server.", before.server != after.server),
+        ("distributor.", before.distributor != after.distributor),
+        ("memberlist.", before.memberlist != after.memberlist),
+    ] {
+        if differs && !changed.iter().any(|path| path.starts_with(section)) {
+            let section = section.trim_end_matches('.');
+            changed.push(format!("{section} (a secret)"));
+        }
+    }
+    changed
+}
+
 fn tree(config: &Config, mode: Mode) -> Tree {
     let values = serde_json::to_value(config).unwrap_or_default();
     let mut tree = Tree::default();

@@ -14,6 +14,7 @@ use kv_multi::{MultiHandle, MultiStore};
 use prometheus_client::registry::Registry;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
+use watched_files::{Outcome, WatchedFiles};
 
 use crate::grpc_server::{GrpcParts, GrpcServer};
 use crate::intake::Intake;
@@ -56,6 +57,7 @@ pub(crate) struct Measured {
     pub(crate) requests: RequestMetrics,
     pub(crate) multi: Option<MultiStore<ReplicaDesc>>,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) files: WatchedFiles,
 }
 
 /// A running distributor. Dropping it stops it at once; [`Running::shutdown`] drains it first.
@@ -159,8 +161,17 @@ async fn compose(
     .await
     .map_err(StartError::RuntimeConfig)?;
     let downstreams = Downstreams::new(&config.distributor.push.downstream, &mut registry)?;
+    let files = WatchedFiles::new(&mut registry);
+    for (name, source) in downstreams.files() {
+        files.add(name, source);
+    }
     let (store, gossip, multi) = match backend {
-        Some(backend) => (Some(backend.store), backend.gossip, backend.multi),
+        Some(backend) => {
+            for (name, source) in backend.files {
+                files.add(name, source);
+            }
+            (Some(backend.store), backend.gossip, backend.multi)
+        }
         None => (None, None, None),
     };
     let (multi, multi_handle): (Option<MultiKv>, _) = match multi {
@@ -205,6 +216,7 @@ async fn compose(
         gossip: inspector.clone(),
         multi: multi.clone(),
         limits: runtime.reader(),
+        files: files.clone(),
         config: Arc::clone(&config),
     }));
     let intake = Intake::new(Arc::clone(&pusher), &config, runtime.reader());
@@ -236,13 +248,17 @@ async fn compose(
     };
     let grpc = grpc_server::start(grpc_parts, grpc, &draining).await;
     let http = http_server::start(&admin, &intake, requests.clone(), http);
+    for (name, source) in [http.files(), grpc.server.files()].into_iter().flatten() {
+        files.add(name, source);
+    }
+    let watch = files.clone().watch();
     let follow = follow_instance_limits(
         Arc::clone(&pusher),
         config.distributor.push.instance_limits.clone(),
         runtime.reader(),
     );
     let housekeeping = tokio::spawn(async move {
-        tokio::join!(keep_house(pusher, health, inspector), follow);
+        tokio::join!(keep_house(pusher, health, inspector), follow, watch);
     });
     Ok(Running {
         http_address: http.address,
@@ -252,6 +268,7 @@ async fn compose(
             requests,
             multi: multi_store,
             registry,
+            files,
         },
         readiness,
         elections: tracker,
@@ -369,17 +386,19 @@ impl Running {
                 "the runtime configuration cannot be used; the previous one stays in effect"
             ),
         }
-        for server in [&self.http, &self.grpc.server] {
-            match server.reload_tls() {
-                Ok(true) => {
-                    tracing::info!(protocol = server.protocol(), "certificates reloaded");
+        let files = self.measured.files.clone();
+        // What has changed is logged there.
+        match tokio::task::spawn_blocking(move || files.check()).await {
+            Ok(checked) => {
+                let unchanged = |(_, outcome): &(_, _)| *outcome == Outcome::Unchanged;
+                if checked.iter().all(unchanged) {
+                    tracing::info!(
+                        files = checked.len(),
+                        "certificates and secrets have not changed"
+                    );
                 }
-                Ok(false) => {}
-                Err(error) => tracing::error!(
-                    %error,
-                    "certificates cannot be used; the previous ones stay in effect"
-                ),
             }
+            Err(error) => tracing::error!(%error, "reading certificates and secrets failed"),
         }
     }
 
@@ -416,9 +435,10 @@ impl Running {
         }
     }
 
-    /// Drains: `/ready` says no, and requests are served as before for `shutdown_delay`; then no new connections, requests in flight get their answers (for at
-    /// most `server.graceful_shutdown_timeout`), then the tracker stops, pending mirror writes are
-    /// flushed, and the member leaves the gossip cluster.
+    /// Drains: `/ready` says no, and requests are served as before for `shutdown_delay`; then no new
+    /// connections, requests in flight get their answers (for at most
+    /// `server.graceful_shutdown_timeout`), then the tracker stops, pending mirror writes are flushed,
+    /// and the member leaves the gossip cluster.
     pub async fn shutdown(self) {
         self.readiness.drain();
         if !self.shutdown_delay.is_zero() {

@@ -10,7 +10,8 @@ use kv_memberlist::{Memberlist, MemberlistConfig};
 use kv_multi::{MultiHandle, MultiStore, Part};
 use prometheus_client::registry::Registry;
 #[cfg(any(feature = "consul", feature = "etcd"))]
-use tls_files::ClientFiles;
+use tls_files::{ClientFiles, ReloadingClient};
+use watched_files::Reload;
 
 /// The `kv_name` label of the tracker's store.
 const KV_NAME: &str = "distributor-hatracker";
@@ -53,6 +54,14 @@ pub(crate) struct Backend {
     pub(crate) gossip: Option<Memberlist>,
     /// The switch between its two parts, if it has two.
     pub(crate) multi: Option<(MultiStore<ReplicaDesc>, MultiHandle<ReplicaDesc>)>,
+    /// Files of TLS, with the section that names them.
+    pub(crate) files: Vec<(&'static str, Arc<dyn Reload>)>,
+}
+
+/// A store that needs only a client, and the files that it uses.
+struct Client {
+    store: Arc<dyn Store<ReplicaDesc>>,
+    files: Option<(&'static str, Arc<dyn Reload>)>,
 }
 
 impl Backend {
@@ -67,6 +76,7 @@ impl Backend {
             store: open.decorated(store, StoreRole::Primary),
             gossip: None,
             multi: None,
+            files: Vec::new(),
         }
     }
 }
@@ -96,6 +106,7 @@ pub(crate) async fn backend(
             store: open.store(kvstore.store, StoreRole::Primary).await?.0,
             gossip: open.gossip,
             multi: None,
+            files: open.files,
         });
     }
     let settings = &kvstore.multi;
@@ -122,6 +133,7 @@ pub(crate) async fn backend(
         )),
         gossip: open.gossip,
         multi: Some((store, handle)),
+        files: open.files,
     })
 }
 
@@ -131,6 +143,7 @@ struct Open<'a> {
     registry: &'a mut Registry,
     metrics: KvMetrics,
     gossip: Option<Memberlist>,
+    files: Vec<(&'static str, Arc<dyn Reload>)>,
 }
 
 impl<'a> Open<'a> {
@@ -140,6 +153,7 @@ impl<'a> Open<'a> {
             metrics: KvMetrics::register(registry),
             registry,
             gossip: None,
+            files: Vec::new(),
         }
     }
 
@@ -151,10 +165,15 @@ impl<'a> Open<'a> {
     ) -> Result<(Arc<dyn Store<ReplicaDesc>>, BoxFuture<'static, ()>), StoreConfigError> {
         if let Some(client) = client(&self.config.distributor.ha_tracker.kvstore, kind) {
             let at_once = Box::pin(std::future::ready(()));
-            return Ok((self.decorated(client?, role), at_once));
+            let Client { store, files } = client?;
+            self.files.extend(files);
+            return Ok((self.decorated(store, role), at_once));
         }
         let (store, gossip) = memberlist(&self.config.memberlist, self.registry).await?;
         let joined = Box::pin(gossip.ready());
+        let files = gossip.tls_files();
+        self.files
+            .extend(files.map(|files| ("memberlist.tls", files)));
         self.gossip = Some(gossip);
         Ok((self.decorated(store, role), joined))
     }
@@ -171,14 +190,14 @@ impl<'a> Open<'a> {
 }
 
 /// A store that needs only a client; `None` for gossip, of which this process is a member.
-fn client(
-    config: &KvStoreConfig,
-    kind: StoreKind,
-) -> Option<Result<Arc<dyn Store<ReplicaDesc>>, StoreConfigError>> {
+fn client(config: &KvStoreConfig, kind: StoreKind) -> Option<Result<Client, StoreConfigError>> {
     Some(match kind {
         StoreKind::Memberlist => return None,
         StoreKind::Multi => Err(StoreConfigError::NoSuchStore("multi".to_owned())),
-        StoreKind::Inmemory => Ok(Arc::new(InMemoryStore::default())),
+        StoreKind::Inmemory => Ok(Client {
+            store: Arc::new(InMemoryStore::default()),
+            files: None,
+        }),
         #[cfg(feature = "consul")]
         StoreKind::Consul => consul(config),
         #[cfg(not(feature = "consul"))]
@@ -199,14 +218,18 @@ async fn memberlist(
 }
 
 #[cfg(feature = "consul")]
-fn consul(config: &KvStoreConfig) -> Result<Arc<dyn Store<ReplicaDesc>>, StoreConfigError> {
+fn consul(config: &KvStoreConfig) -> Result<Client, StoreConfigError> {
     let tls = config.consul.has_tls().then(ClientFiles::default);
-    let store = kv_consul::open(&config.consul, client_config(tls)?, ha_tracker::CODEC)?;
-    Ok(Arc::new(store))
+    let (_, tls) = client_config(tls)?.unzip();
+    let store = kv_consul::open(&config.consul, tls, ha_tracker::CODEC)?;
+    Ok(Client {
+        store: Arc::new(store),
+        files: None,
+    })
 }
 
 #[cfg(feature = "etcd")]
-fn etcd(config: &KvStoreConfig) -> Result<Arc<dyn Store<ReplicaDesc>>, StoreConfigError> {
+fn etcd(config: &KvStoreConfig) -> Result<Client, StoreConfigError> {
     let etcd = &config.etcd;
     let tls = etcd.tls_enabled.then_some(ClientFiles {
         ca_file: etcd.tls_ca_path.as_deref(),
@@ -215,14 +238,19 @@ fn etcd(config: &KvStoreConfig) -> Result<Arc<dyn Store<ReplicaDesc>>, StoreConf
         server_name: etcd.tls_server_name.as_deref(),
         accepts_any: etcd.tls_insecure_skip_verify,
     });
-    let store = kv_etcd::open(etcd, client_config(tls)?, ha_tracker::CODEC)?;
-    Ok(Arc::new(store))
+    let (files, tls) = client_config(tls)?.unzip();
+    let store = kv_etcd::open(etcd, tls, ha_tracker::CODEC)?;
+    let files = files.filter(|files| !files.files().is_empty());
+    Ok(Client {
+        store: Arc::new(store),
+        files: files.map(|files| ("distributor.ha_tracker.kvstore.etcd.tls", files as _)),
+    })
 }
 
 #[cfg(any(feature = "consul", feature = "etcd"))]
 fn client_config(
     files: Option<ClientFiles<'_>>,
-) -> Result<Option<rustls::ClientConfig>, StoreConfigError> {
-    let config = files.map(|files| tls_files::client_config(&files));
+) -> Result<Option<(Arc<ReloadingClient>, rustls::ClientConfig)>, StoreConfigError> {
+    let config = files.map(|files| ReloadingClient::new(&files));
     config.transpose().map_err(StoreConfigError::Tls)
 }

@@ -8,6 +8,7 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use crate::pem::{self, PemError};
@@ -44,9 +45,16 @@ pub enum TlsError {
     /// The configured CA certificates cannot be used.
     #[error("the certificate authorities: {0}")]
     Verifier(#[from] rustls::client::VerifierBuilderError),
-    /// The client's certificate and key do not match.
-    #[error("the client's certificate and key: {0}")]
-    Identity(rustls::Error),
+    /// A certificate and its key do not match, or cannot be used.
+    #[error("the certificate {cert} and the key {key}: {source}")]
+    Identity {
+        /// File of the certificate.
+        cert: String,
+        /// File of the key.
+        key: String,
+        /// What is wrong.
+        source: rustls::Error,
+    },
     /// Not a name that a certificate can have.
     #[error("the server's name: {0}")]
     ServerName(#[from] rustls::pki_types::InvalidDnsNameError),
@@ -62,20 +70,45 @@ pub enum TlsError {
 pub fn client_config(files: &ClientFiles<'_>) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = verifier(files, &provider)?;
-    let builder = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Versions)?
         .dangerous()
         .with_custom_certificate_verifier(verifier);
+    Ok(match identity(files, &provider)? {
+        Some(identity) => {
+            let identity = Arc::new(SingleCertAndKey::from(identity));
+            builder.with_client_cert_resolver(identity)
+        }
+        None => builder.with_no_client_auth(),
+    })
+}
+
+/// What a client shows to servers that ask for a certificate.
+pub(crate) fn identity(
+    files: &ClientFiles<'_>,
+    provider: &CryptoProvider,
+) -> Result<Option<CertifiedKey>, TlsError> {
     match (files.cert_file, files.key_file) {
-        (Some(cert), Some(key)) => builder
-            .with_client_auth_cert(pem::certificates(cert)?, pem::private_key(key)?)
-            .map_err(TlsError::Identity),
-        _ => Ok(builder.with_no_client_auth()),
+        (Some(cert), Some(key)) => certified_key(cert, key, provider).map(Some),
+        _ => Ok(None),
     }
 }
 
-fn verifier(
+pub(crate) fn certified_key(
+    cert: &Path,
+    key: &Path,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, TlsError> {
+    let (certificates, key_der) = (pem::certificates(cert)?, pem::private_key(key)?);
+    CertifiedKey::from_der(certificates, key_der, provider).map_err(|source| TlsError::Identity {
+        cert: cert.display().to_string(),
+        key: key.display().to_string(),
+        source,
+    })
+}
+
+pub(crate) fn verifier(
     files: &ClientFiles<'_>,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {

@@ -1,10 +1,13 @@
-//! TLS from PEM files: [`client_config`] for clients, and [`pem`] for servers that build their own
-//! configuration.
+//! TLS from PEM files: [`client_config`] for clients that read them once, [`ReloadingClient`] and
+//! [`ReloadingIdentity`] for those that read them again when they change, and [`pem`] for servers that
+//! build their own configuration.
 //!
-//! It knows rustls and no setting by name. Files are read when a function is called, and not again.
+//! It knows rustls and no setting by name.
 
 mod client;
 pub mod pem;
+mod reload;
 
 pub use client::{ClientFiles, TlsError, client_config};
 pub use pem::PemError;
+pub use reload::{ReloadingClient, ReloadingIdentity};

@@ -20,7 +20,8 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("remote-write", &[], &[]),
     ("scrape-client", &[], &[]),
     ("settings", &[], &[]),
-    ("tls-files", &[], &[]),
+    ("watched-files", &[], &[]),
+    ("tls-files", &["watched-files"], &[]),
     // Real servers for tests, which are built before any of what they test.
     ("peers", &["scrape-client"], &[]),
     (
@@ -33,7 +34,13 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("kv-etcd", &["kv-core", "settings"], &["peers"]),
     (
         "kv-memberlist",
-        &["kv-core", "memberlist-protocol", "settings", "tls-files"],
+        &[
+            "kv-core",
+            "memberlist-protocol",
+            "settings",
+            "tls-files",
+            "watched-files",
+        ],
         &["peers"],
     ),
     (
@@ -58,6 +65,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
             "remote-write",
             "settings",
             "tls-files",
+            "watched-files",
         ],
         &[],
     ),
@@ -86,6 +94,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
             "kv-core",
             "kv-memberlist",
             "kv-multi",
+            "watched-files",
         ],
         &[],
     ),
@@ -116,6 +125,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
             "kv-multi",
             "remote-write",
             "tls-files",
+            "watched-files",
         ],
         &[],
     ),

@@ -8,6 +8,7 @@ use distributor_config::{Config, ConfigErrors, StoreKind, TenantLimits};
 use ha_tracker::{Clock, HaTracker};
 use ingest::Pusher;
 use kv_memberlist::Inspector;
+use watched_files::{Failing, WatchedFiles};
 
 use super::condition::Component;
 use super::found::{Found, without_end};
@@ -36,6 +37,8 @@ pub struct HealthSources {
     pub multi: Option<MultiKv>,
     /// The runtime configuration.
     pub limits: TenantLimits,
+    /// Certificates and secrets.
+    pub files: WatchedFiles,
     /// The configuration.
     pub config: Arc<Config>,
 }
@@ -49,6 +52,7 @@ pub(super) fn all(sources: &HealthSources) -> Vec<Found> {
         gossip,
         multi,
         limits,
+        files,
         config,
     } = sources;
     let mut found = not_ready(readiness);
@@ -70,7 +74,28 @@ pub(super) fn all(sources: &HealthSources) -> Vec<Found> {
     found.extend(downstreams(pusher));
     found.extend(runtime_configuration(limits));
     found.extend(multi_kv_config(multi.as_ref(), limits));
+    found.extend(unusable_files(&files.failing()));
     found
+}
+
+fn unusable_files(failing: &[Failing]) -> Option<Found> {
+    let since_ms = failing.iter().map(|failing| failing.since_ms).min()?;
+    let named = failing.iter().take(NAMED);
+    let named: Vec<String> = named
+        .map(|Failing { name, error, .. }| format!("{name}: {error}"))
+        .collect();
+    let found = Found::new(
+        Severity::Warning,
+        Component::Server,
+        "files",
+        format!(
+            "Files have changed and cannot be used: {}",
+            named.join("; ")
+        ),
+        "What they said before stays in use, until a certificate in it expires or the process ends. \
+         Correct the files; they are read again within seconds",
+    );
+    Some(found.since(since_ms).told())
 }
 
 fn not_ready(readiness: &Readiness) -> Vec<Found> {

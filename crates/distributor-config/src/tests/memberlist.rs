@@ -50,6 +50,7 @@ distributor:
               basic_auth:
                 username: ""
                 password: ""
+                password_file: ""
               bearer_token: ""
               bearer_token_file: ""
               tls:

@@ -103,6 +103,7 @@ fn full_yaml() {
               basic_auth:
                 username: ""
                 password: ""
+                password_file: ""
               bearer_token: ""
               bearer_token_file: ""
               tls:
@@ -193,6 +194,7 @@ fn differences_only() {
               basic_auth:
                 username: ""
                 password: ""
+                password_file: ""
               bearer_token: ""
               bearer_token_file: ""
               tls:

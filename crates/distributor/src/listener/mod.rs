@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use hyper_util::server::conn::auto;
 use kv_core::{FailureCause, LogThrottle, TaskFailed};
 use rustix::process::{Resource, getrlimit};
 use tokio::task::JoinHandle;
+use watched_files::Reload;
 
 use connections::Connections;
 use watched::WatchedAcceptor;
@@ -116,14 +118,14 @@ pub(crate) struct Listener {
     address: SocketAddr,
     server: axum_server::Server<SocketAddr>,
     connections: Arc<Connections>,
-    tls: Option<Reloadable>,
+    tls: Option<Arc<Reloadable>>,
 }
 
 /// A running server.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     protocol: &'static str,
-    tls: Option<Reloadable>,
+    tls: Option<Arc<Reloadable>>,
     handle: Handle<SocketAddr>,
     task: JoinHandle<io::Result<()>>,
 }
@@ -149,10 +151,12 @@ impl Listener {
         set_limits(server.http_builder(), listen.idle_timeout);
         let gauge = metrics.of(protocol, listen.connections);
         let connections = Arc::new(Connections::new(protocol, listen.connections, gauge));
-        let tls = tls.map(|config| Reloadable {
-            files: listen.tls.clone(),
-            is_http2_only: listen.is_http2_only,
-            current: RustlsConfig::from_config(Arc::new(config)),
+        let tls = tls.map(|config| {
+            Arc::new(Reloadable {
+                tls: listen.tls.clone(),
+                is_http2_only: listen.is_http2_only,
+                current: RustlsConfig::from_config(Arc::new(config)),
+            })
         });
         Ok(Self {
             protocol,
@@ -191,9 +195,25 @@ impl Listener {
 
 /// TLS whose files can be read again.
 struct Reloadable {
-    files: ServerTls,
+    tls: ServerTls,
     is_http2_only: bool,
     current: RustlsConfig,
+}
+
+impl Reload for Reloadable {
+    fn files(&self) -> Vec<PathBuf> {
+        let tls = &self.tls;
+        let files = [&tls.cert_file, &tls.key_file, &tls.client_ca_file];
+        files.into_iter().flatten().cloned().collect()
+    }
+
+    fn reload(&self) -> Result<(), String> {
+        let config = tls::server_config(&self.tls, self.is_http2_only);
+        if let Some(config) = config.map_err(|error| error.to_string())? {
+            self.current.reload_from_config(Arc::new(config));
+        }
+        Ok(())
+    }
 }
 
 /// What is done about connections that cannot be accepted: one line per 10 s, and an idle connection
@@ -224,28 +244,10 @@ fn accept_errors(
 }
 
 impl Server {
-    /// `http` or `grpc`.
-    pub(crate) fn protocol(&self) -> &'static str {
-        self.protocol
-    }
-
-    /// Reads the files of TLS again, for the connections that come; whether there are any.
-    ///
-    /// # Errors
-    /// They cannot be used; the previous ones stay in effect.
-    pub(crate) fn reload_tls(&self) -> Result<bool, ServeError> {
-        let Some(tls) = &self.tls else {
-            return Ok(false);
-        };
-        let read = tls::server_config(&tls.files, tls.is_http2_only);
-        let config = read.map_err(|source| ServeError::Tls {
-            protocol: self.protocol,
-            source,
-        })?;
-        if let Some(config) = config {
-            tls.current.reload_from_config(Arc::new(config));
-        }
-        Ok(true)
+    /// The files of TLS, with the section that names them; `None` without any.
+    pub(crate) fn files(&self) -> Option<(String, Arc<dyn Reload>)> {
+        let tls = self.tls.clone().filter(|tls| !tls.files().is_empty())?;
+        Some((format!("server.{}_tls_config", self.protocol), tls))
     }
 
     /// Waits for the server to end by itself, which it should not.

@@ -18,7 +18,8 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::registry::{LookupSpan, Registry};
+use tracing_subscriber::reload;
 
 use queue::Queue;
 pub(crate) use queue::dropped;
@@ -41,11 +42,22 @@ pub enum LogError {
 /// not read for a second.
 #[derive(Debug)]
 #[must_use = "dropping it waits for what is written until then only"]
-pub struct Log(Arc<Queue>);
+pub struct Log {
+    queue: Arc<Queue>,
+    filter: reload::Handle<Targets, Registry>,
+}
+
+impl Log {
+    /// From now on, lines of at least this level are written.
+    pub fn set_level(&self, level: LogLevel) {
+        // Fails only when the process's subscriber is gone, which it never is.
+        let _ = self.filter.reload(filter(level));
+    }
+}
 
 impl Drop for Log {
     fn drop(&mut self) {
-        self.0.flush(FLUSH);
+        self.queue.flush(FLUSH);
     }
 }
 
@@ -55,12 +67,6 @@ impl Drop for Log {
 /// # Errors
 /// When the process has a subscriber already, or can have no more threads.
 pub fn init(server: &ServerConfig) -> Result<Log, LogError> {
-    let level = match server.log_level {
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Error => LevelFilter::ERROR,
-    };
     let format = server.log_format;
     // Not through the lock of the standard library, which others would wait for.
     let write = |bytes: &[u8]| rustix::io::write(io::stderr(), bytes);
@@ -72,10 +78,11 @@ pub fn init(server: &ServerConfig) -> Result<Log, LogError> {
         fields.line(format, &now(), Level::WARN)
     })?;
     let writer = Arc::clone(&queue);
+    let (filter, handle) = reload::Layer::new(filter(server.log_level));
     let lines = tracing_subscriber::fmt::layer()
         .event_format(Lines(format))
         .with_writer(move || Writing(Arc::clone(&writer)))
-        .with_filter(filter(level));
+        .with_filter(filter);
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines))?;
     // The standard hook writes to standard error itself, and would wait.
     std::panic::set_hook(Box::new(|panic| {
@@ -86,7 +93,10 @@ pub fn init(server: &ServerConfig) -> Result<Log, LogError> {
             "a bug: panicked: {payload}"
         );
     }));
-    Ok(Log(queue))
+    Ok(Log {
+        queue,
+        filter: handle,
+    })
 }
 
 /// One line on its way: the subscriber writes each as a whole.
@@ -112,7 +122,13 @@ fn now() -> String {
 /// itself; kv-memberlist logs what an operator needs to know about gossip.
 const INNER_WORKINGS: &str = "chitchat";
 
-fn filter(level: LevelFilter) -> Targets {
+fn filter(level: LogLevel) -> Targets {
+    let level = match level {
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Error => LevelFilter::ERROR,
+    };
     let inner = if level >= LevelFilter::DEBUG {
         level
     } else {
@@ -271,7 +287,7 @@ mod tests {
     }
 
     /// What is written of events at every level of this crate and of chitchat.
-    fn written(level: LevelFilter) -> String {
+    fn written(level: LogLevel) -> String {
         let written = Written::default();
         let writer = written.clone();
         let lines = tracing_subscriber::fmt::layer()
@@ -306,18 +322,18 @@ mod tests {
 
     #[test]
     fn the_daily_work_of_gossip_is_for_debugging() {
-        let text = written(LevelFilter::INFO);
+        let text = written(LogLevel::Info);
         assert!(!text.contains("reset"), "{text}");
         assert!(text.contains("level=error msg=\"please report\""), "{text}");
         assert!(
             text.contains("level=info msg=\"a member is active\""),
             "{text}"
         );
-        let text = written(LevelFilter::DEBUG);
+        let text = written(LogLevel::Debug);
         assert!(text.contains("level=debug msg=\"Node to reset\""), "{text}");
         assert!(text.contains("level=debug msg=details"), "{text}");
         assert!(!text.contains("level=warn"), "{text}");
-        assert_eq!(written(LevelFilter::ERROR).lines().count(), 1);
+        assert_eq!(written(LogLevel::Error).lines().count(), 1);
     }
 
     #[test]

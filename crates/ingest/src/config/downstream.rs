@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use settings::{Kind, Report, Secret, SecretUrl, settings};
-use tls_files::{ClientFiles, TlsError};
+use tls_files::{ClientFiles, ReloadingClient, TlsError};
 use url::Url;
 
 /// Headers that the protocol fixes: [`DownstreamConfig::headers`] cannot have them.
@@ -65,6 +66,9 @@ settings! {
         /// Password of HTTP basic authentication.
         #[setting(flag = "", kind = Kind::Text, default = "", secret)]
         pub password: Secret,
+        /// File with the password, read again when it changes.
+        #[setting(flag = "", kind = Kind::Path, default = "")]
+        pub password_file: Option<PathBuf>,
     }
 }
 
@@ -92,8 +96,10 @@ settings! {
 
 impl ClientTls {
     /// Reads the files.
-    pub(crate) fn client_config(&self) -> Result<rustls::ClientConfig, TlsError> {
-        tls_files::client_config(&ClientFiles {
+    pub(crate) fn client_config(
+        &self,
+    ) -> Result<(Arc<ReloadingClient>, rustls::ClientConfig), TlsError> {
+        ReloadingClient::new(&ClientFiles {
             ca_file: self.ca_file.as_deref(),
             cert_file: self.cert_file.as_deref(),
             key_file: self.key_file.as_deref(),
@@ -129,6 +135,13 @@ impl DownstreamConfig {
         {
             let problem = "missing; basic_auth needs a username";
             report.missing("basic_auth.username", problem);
+        }
+        if let Some(basic) = &self.basic_auth
+            && basic.password_file.is_some()
+            && !basic.password.is_empty()
+        {
+            let problem = "is set beside basic_auth.password; remove one of them";
+            report.bad("basic_auth.password_file", problem);
         }
         self.check_credentials(report);
         report.pair(

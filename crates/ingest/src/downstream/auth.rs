@@ -2,93 +2,138 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use http::HeaderValue;
-use http::header::InvalidHeaderValue;
-use tokio::time::Instant;
+use watched_files::Reload;
 
 use crate::config::DownstreamConfig;
 
-/// A token file is read again when what is known of it is older than this.
-const TOKEN_FILE_AGE: Duration = Duration::from_secs(10);
-
 /// Makes the `Authorization` header.
-pub(super) enum Authorization {
-    None,
-    Fixed(HeaderValue),
-    TokenFile {
-        path: PathBuf,
-        known: ArcSwapOption<(Instant, HeaderValue)>,
-    },
+pub(super) struct Authorization {
+    /// Its value now; `None` without authentication.
+    header: ArcSwapOption<HeaderValue>,
+    file: Option<SecretFile>,
+}
+
+/// A file with the secret part of the header.
+struct SecretFile {
+    path: PathBuf,
+    /// With HTTP basic authentication; else it is a bearer token.
+    username: Option<String>,
 }
 
 impl Authorization {
-    /// At most one of them is configured.
-    pub(super) fn new(config: &DownstreamConfig) -> Result<Self, InvalidHeaderValue> {
-        if let Some(basic) = &config.basic_auth {
-            let header = basic_header(&basic.username, basic.password.expose())?;
-            return Ok(Self::Fixed(header));
-        }
-        if let Some(token) = &config.bearer_token {
-            return Ok(Self::Fixed(bearer_header(token.expose())?));
-        }
-        Ok(match &config.bearer_token_file {
-            Some(path) => Self::TokenFile {
-                path: path.clone(),
-                known: ArcSwapOption::empty(),
+    /// At most one way is configured. Reads the file, if there is one.
+    pub(super) fn new(config: &DownstreamConfig) -> Result<Arc<Self>, String> {
+        let (header, file) = match (&config.basic_auth, &config.bearer_token) {
+            (Some(basic), _) => match &basic.password_file {
+                Some(path) => (None, Some((path, Some(basic.username.clone())))),
+                None => {
+                    let header = basic_header(&basic.username, basic.password.expose())?;
+                    (Some(header), None)
+                }
             },
-            None => Self::None,
-        })
+            (None, Some(token)) => (Some(bearer_header(token.expose())?), None),
+            (None, None) => {
+                let file = config.bearer_token_file.as_ref();
+                (None, file.map(|path| (path, None)))
+            }
+        };
+        let authorization = Self {
+            header: ArcSwapOption::new(header.map(Arc::new)),
+            file: file.map(|(path, username)| SecretFile {
+                path: path.clone(),
+                username,
+            }),
+        };
+        authorization.reload()?;
+        Ok(Arc::new(authorization))
     }
 
-    /// The header's value now. A token file that cannot be read is an error only if it never could.
-    pub(super) async fn header(&self) -> Result<Option<HeaderValue>, String> {
-        let (path, known) = match self {
-            Self::None => return Ok(None),
-            Self::Fixed(value) => return Ok(Some(value.clone())),
-            Self::TokenFile { path, known } => (path, known),
-        };
-        let before = known.load_full();
-        if let Some(before) = before.as_deref()
-            && before.0.elapsed() < TOKEN_FILE_AGE
-        {
-            return Ok(Some(before.1.clone()));
-        }
-        let read = match tokio::fs::read_to_string(path).await {
-            Ok(text) => bearer_header(text.trim()).map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        let header = match (read, before) {
-            (Ok(header), _) => header,
-            (Err(error), Some(before)) => {
-                let path = path.display();
-                tracing::warn!(%path, error, "cannot read the bearer token file again; keeping the token");
-                before.1.clone()
-            }
-            (Err(error), None) => {
-                return Err(format!("bearer token file {}: {error}", path.display()));
-            }
-        };
-        known.store(Some(Arc::new((Instant::now(), header.clone()))));
-        Ok(Some(header))
+    /// The header's value now.
+    pub(super) fn header(&self) -> Option<HeaderValue> {
+        self.header.load().as_deref().cloned()
     }
 }
 
-fn basic_header(username: &str, password: &str) -> Result<HeaderValue, InvalidHeaderValue> {
+impl Reload for Authorization {
+    fn files(&self) -> Vec<PathBuf> {
+        self.file.iter().map(|file| file.path.clone()).collect()
+    }
+
+    fn reload(&self) -> Result<(), String> {
+        let Some(SecretFile { path, username }) = &self.file else {
+            return Ok(());
+        };
+        let fail = |problem: String| format!("{}: {problem}", path.display());
+        let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
+        let secret = text.trim();
+        if secret.is_empty() {
+            return Err(fail("is empty; it must contain the secret".to_owned()));
+        }
+        let header = match username {
+            Some(username) => basic_header(username, secret),
+            None => bearer_header(secret),
+        };
+        self.header.store(Some(Arc::new(header.map_err(fail)?)));
+        Ok(())
+    }
+}
+
+fn basic_header(username: &str, password: &str) -> Result<HeaderValue, String> {
     use base64::Engine as _;
     let pair = format!("{username}:{password}");
     let encoded = base64::engine::general_purpose::STANDARD.encode(pair);
     sensitive(&format!("Basic {encoded}"))
 }
 
-fn bearer_header(token: &str) -> Result<HeaderValue, InvalidHeaderValue> {
+fn bearer_header(token: &str) -> Result<HeaderValue, String> {
     sensitive(&format!("Bearer {token}"))
 }
 
-fn sensitive(text: &str) -> Result<HeaderValue, InvalidHeaderValue> {
-    let mut value = HeaderValue::from_str(text)?;
+fn sensitive(text: &str) -> Result<HeaderValue, String> {
+    let mut value = HeaderValue::from_str(text).map_err(|error| error.to_string())?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::BasicAuth;
+
+    #[test]
+    fn secrets_are_read_from_files_and_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secret");
+        std::fs::write(&file, "one\n").unwrap();
+        let bearer = DownstreamConfig {
+            bearer_token_file: Some(file.clone()),
+            ..DownstreamConfig::default()
+        };
+        let basic = DownstreamConfig {
+            basic_auth: Some(BasicAuth {
+                username: "me".to_owned(),
+                password_file: Some(file.clone()),
+                ..BasicAuth::default()
+            }),
+            ..DownstreamConfig::default()
+        };
+        let bearer = Authorization::new(&bearer).unwrap();
+        let basic = Authorization::new(&basic).unwrap();
+        assert_eq!(bearer.header().unwrap(), "Bearer one");
+        assert_eq!(basic.header().unwrap(), "Basic bWU6b25l");
+        std::fs::write(&file, "two").unwrap();
+        bearer.reload().unwrap();
+        basic.reload().unwrap();
+        assert_eq!(bearer.header().unwrap(), "Bearer two");
+        assert_eq!(basic.header().unwrap(), "Basic bWU6dHdv");
+        for bad in ["", " \n", "a\nb"] {
+            std::fs::write(&file, bad).unwrap();
+            let problem = bearer.reload().unwrap_err();
+            assert!(problem.starts_with(file.to_str().unwrap()), "{problem}");
+            assert_eq!(bearer.header().unwrap(), "Bearer two");
+        }
+    }
 }

@@ -9,8 +9,10 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use tls_files::ReloadingClient;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use watched_files::Reload;
 
 use super::auth::Authorization;
 use super::body::{self, Drain};
@@ -77,7 +79,8 @@ pub(super) struct Downstream {
     url: String,
     connections: Connections,
     drain: Drain,
-    authorization: Authorization,
+    authorization: Arc<Authorization>,
+    tls_files: Arc<ReloadingClient>,
     headers: HeaderMap,
     tenant_header: Option<HeaderName>,
     timeout: Duration,
@@ -115,7 +118,7 @@ impl Downstream {
             .unwrap_or(usize::MAX)
             .clamp(1, Semaphore::MAX_PERMITS);
         let tls = config.tls.client_config();
-        let tls = tls.map_err(|error| fail("tls", error.into()))?;
+        let (tls_files, tls) = tls.map_err(|error| fail("tls", error.into()))?;
         let connections = Connections::new(tls, max_concurrency, config.remote_timeout)
             .map_err(|error| fail("client", error.into()))?;
         Ok(Self {
@@ -125,6 +128,7 @@ impl Downstream {
             drain: Drain::new(),
             authorization: Authorization::new(config)
                 .map_err(|error| fail("authentication", error.into()))?,
+            tls_files,
             headers,
             tenant_header,
             timeout: config.remote_timeout,
@@ -179,6 +183,15 @@ impl Downstream {
         answer
     }
 
+    /// Its files, each with the setting that names them.
+    pub(super) fn files(&self) -> [(String, Arc<dyn Reload>); 2] {
+        let name = |of: &str| format!("distributor.downstream[{}].{of}", self.name);
+        [
+            (name("tls"), Arc::clone(&self.tls_files) as _),
+            (name("authentication"), Arc::clone(&self.authorization) as _),
+        ]
+    }
+
     pub(super) fn outage(&self) -> Option<DownstreamOutage> {
         self.outage.now()
     }
@@ -189,7 +202,7 @@ impl Downstream {
             .acquire()
             .await
             .map_err(|closed| closed.to_string())?;
-        let headers = self.request_headers(forward).await?;
+        let headers = self.request_headers(forward)?;
         let request = |client: &reqwest::Client| {
             let request = client.post(&self.url).headers(headers);
             request.body(forward.body.clone())
@@ -208,7 +221,7 @@ impl Downstream {
         Ok((status, answer))
     }
 
-    async fn request_headers(&self, forward: &Forward<'_>) -> Result<HeaderMap, String> {
+    fn request_headers(&self, forward: &Forward<'_>) -> Result<HeaderMap, String> {
         let mut headers = HeaderMap::with_capacity(PASSED_ON.len() + self.headers.len() + 6);
         for name in &PASSED_ON {
             if let Some(value) = forward.headers.get(name) {
@@ -228,7 +241,7 @@ impl Downstream {
             let tenant = HeaderValue::from_str(forward.tenant).map_err(|e| e.to_string())?;
             headers.insert(name, tenant);
         }
-        if let Some(value) = self.authorization.header().await? {
+        if let Some(value) = self.authorization.header() {
             headers.insert(header::AUTHORIZATION, value);
         }
         for (name, value) in &self.headers {

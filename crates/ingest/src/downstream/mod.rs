@@ -11,8 +11,11 @@ mod error;
 mod forward;
 mod outage;
 
+use std::sync::Arc;
+
 use futures::future::join_all;
 use prometheus_client::registry::Registry;
+use watched_files::Reload;
 
 use crate::answer::{Outcome, PushAnswer};
 use crate::config::DownstreamConfig;
@@ -59,6 +62,12 @@ impl Downstreams {
     /// Downstreams that fail, in the order of the configuration.
     pub fn outages(&self) -> Vec<DownstreamOutage> {
         self.all.iter().filter_map(Downstream::outage).collect()
+    }
+
+    /// The files of certificates and secrets, each with the setting that names them.
+    pub fn files(&self) -> impl Iterator<Item = (String, Arc<dyn Reload>)> {
+        let all = self.all.iter().flat_map(Downstream::files);
+        all.filter(|(_, source)| !source.files().is_empty())
     }
 
     /// Sends to all at once and answers with the worst outcome.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 
 use kv_core::{TaskFailed, Tasks, Value};
 use tokio::sync::watch;
+use watched_files::Reload;
 
 use super::leave::{LeaveTimeouts, leave};
 use crate::engine::{Engine, MemberId, MemberRecord};
@@ -22,6 +23,7 @@ pub struct Memberlist {
     member: Arc<dyn Inspect>,
     tasks: Tasks,
     phase: watch::Receiver<Phase>,
+    pub(super) tls_files: Option<Arc<dyn Reload>>,
 }
 
 /// Shows a member to admin pages, and does not keep it alive. Clones show the same member.
@@ -61,7 +63,13 @@ impl Memberlist {
             phase: shown.phases.subscribe(),
             member: Arc::new(shown),
             tasks,
+            tls_files: None,
         }
+    }
+
+    /// The files of TLS between members; `None` if it is off.
+    pub fn tls_files(&self) -> Option<Arc<dyn Reload>> {
+        self.tls_files.clone()
     }
 
     /// Waits until this member has all entries of its cluster, or assumes that it is alone. Waits

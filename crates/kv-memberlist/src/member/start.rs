@@ -153,6 +153,7 @@ where
              elections. Set tls_enabled on all members, or keep the port to them"
         );
     }
+    let (tls, files) = memberlist::tls(&config)?.unzip();
     let member = Unstarted::new(name.clone(), config, codec, metrics);
     let surroundings = Surroundings {
         name: name.clone(),
@@ -161,12 +162,15 @@ where
         codec: codec_id,
         sink: member.sink(),
         metrics: member.metrics.clone(),
+        tls,
     };
     let mut tasks = Tasks::new(TASK);
-    let engine = memberlist::start(&member.config, surroundings, &mut tasks)?;
+    let engine = memberlist::start(&member.config, surroundings, &mut tasks);
     let join = member.config.join_members.join(", ");
     tracing::info!(%name, %bound, %advertised, join, "gossip started, by memberlist's protocol");
-    Ok(member.start(engine, resolver, tasks))
+    let (store, mut handle) = member.start(engine, resolver, tasks);
+    handle.tls_files = files;
+    Ok((store, handle))
 }
 
 fn resolver(config: &MemberlistConfig, default_port: u16) -> Result<Resolver, StartError> {

@@ -30,4 +30,4 @@ mod shared;
 
 pub(crate) use self::net::{Listeners, bind};
 pub use self::setup::TlsSetupError;
-pub(crate) use self::setup::{Surroundings, start};
+pub(crate) use self::setup::{Surroundings, start, tls};

@@ -1,6 +1,7 @@
 //! From the settings of a member to its engine.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use kv_core::Tasks;
@@ -8,7 +9,8 @@ use memberlist_protocol::codec::{Label, Wire};
 use memberlist_protocol::membership::Config;
 use memberlist_protocol::message::Addr;
 use rustls::ServerConfig;
-use tls_files::{ClientFiles, PemError, TlsError, client_config, pem};
+use tls_files::{ClientFiles, ReloadingClient, ReloadingIdentity, TlsError};
+use watched_files::Reload;
 
 use super::engine::{self, Parts};
 use super::net::Listeners;
@@ -24,12 +26,10 @@ const MAX_NODES: usize = 10_000;
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub enum TlsSetupError {
-    /// For connections to other members.
-    Client(#[from] TlsError),
-    /// A file cannot be read.
-    Pem(#[from] PemError),
-    /// The certificate and its key do not go together.
-    Server(#[from] rustls::Error),
+    /// A file cannot be used.
+    Files(#[from] TlsError),
+    /// No protocol version is left.
+    Versions(#[from] rustls::Error),
 }
 
 /// What an engine is given besides settings.
@@ -42,17 +42,16 @@ pub(crate) struct Surroundings {
     pub(crate) codec: &'static str,
     pub(crate) sink: Arc<dyn EntrySink>,
     pub(crate) metrics: Metrics,
+    /// Of the connections between members.
+    pub(crate) tls: Option<Tls>,
 }
 
 /// Starts to take part in the ring. The tasks that this takes are added to those of the member.
-///
-/// # Errors
-/// TLS is wanted and cannot be set up.
 pub(crate) fn start(
     config: &MemberlistConfig,
     surroundings: Surroundings,
     tasks: &mut Tasks,
-) -> Result<Arc<dyn Engine>, TlsSetupError> {
+) -> Arc<dyn Engine> {
     let Surroundings {
         name,
         advertised,
@@ -60,6 +59,7 @@ pub(crate) fn start(
         codec,
         sink,
         metrics,
+        tls,
     } = surroundings;
     let wire = Wire {
         // The check of the settings has bounded it.
@@ -78,14 +78,14 @@ pub(crate) fn start(
             packet: config.packet_write_timeout,
             stream: config.stream_timeout,
         },
-        tls: tls(config)?,
+        tls,
         codec,
         keep_tombstones: config.obsolete_entries_timeout,
         history_bytes: usize::try_from(config.message_history_buffer_bytes).unwrap_or(usize::MAX),
         sink,
         metrics,
     };
-    Ok(engine::start(parts, tasks))
+    engine::start(parts, tasks)
 }
 
 fn node(config: &MemberlistConfig, name: String, advertised: SocketAddr) -> Config {
@@ -118,7 +118,14 @@ fn advertised_addr(config: &MemberlistConfig, ip: IpAddr) -> Addr {
     }
 }
 
-fn tls(config: &MemberlistConfig) -> Result<Option<Tls>, TlsSetupError> {
+/// TLS, and its files to be read again.
+type TlsAndFiles = (Tls, Arc<dyn Reload>);
+
+/// TLS between members, and its files; `None` if it is off.
+///
+/// # Errors
+/// It cannot be set up.
+pub(crate) fn tls(config: &MemberlistConfig) -> Result<Option<TlsAndFiles>, TlsSetupError> {
     let (true, Some(cert), Some(key)) = (
         config.tls_enabled,
         &config.tls_cert_path,
@@ -126,7 +133,7 @@ fn tls(config: &MemberlistConfig) -> Result<Option<Tls>, TlsSetupError> {
     ) else {
         return Ok(None);
     };
-    let mut client = client_config(&ClientFiles {
+    let (client_files, mut client) = ReloadingClient::new(&ClientFiles {
         ca_file: config.tls_ca_path.as_deref(),
         cert_file: Some(cert),
         key_file: Some(key),
@@ -136,17 +143,40 @@ fn tls(config: &MemberlistConfig) -> Result<Option<Tls>, TlsSetupError> {
     // Each connection is for one message: what would serve later ones is not kept.
     client.resumption = rustls::client::Resumption::disabled();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let identity = ReloadingIdentity::new(cert, key, &provider)?;
     let mut server = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
-        .with_single_cert(pem::certificates(cert)?, pem::private_key(key)?)?;
+        .with_cert_resolver(Arc::clone(&identity) as _);
     // A client that closes after its packet, with tickets unread, resets the connection, and what it
     // has sent may be lost.
     server.send_tls13_tickets = 0;
-    Ok(Some(Tls {
+    let tls = Tls {
         client: Arc::new(client),
         server: Arc::new(server),
-    }))
+    };
+    let files = BothSides {
+        client: client_files,
+        server: identity,
+    };
+    Ok(Some((tls, Arc::new(files))))
+}
+
+/// A member is client and server with the same certificate.
+struct BothSides {
+    client: Arc<ReloadingClient>,
+    server: Arc<ReloadingIdentity>,
+}
+
+impl Reload for BothSides {
+    fn files(&self) -> Vec<PathBuf> {
+        self.client.files()
+    }
+
+    fn reload(&self) -> Result<(), String> {
+        self.client.reload()?;
+        self.server.reload()
+    }
 }
 
 #[cfg(test)]
