@@ -1,21 +1,19 @@
 //! Requests to one Consul agent.
 //!
-//! consulrs's endpoint types describe the requests. Its own client is not used: it encodes keys
-//! twice, lets `..` leave a key's prefix, discards the headers of a 404 (which have the index that
-//! a watch needs), and logs every request.
+//! consulrs's client is not used: it encodes keys twice, lets `..` leave a key's prefix, discards
+//! the headers of a 404 (which have the index that a watch needs), and logs every request. What it
+//! depends on needs OpenSSL's headers to be built.
 
 use std::error::Error;
 use std::time::Duration;
 
-use http02::{Request, Response, Uri};
 use kv_core::Failure;
 use reqwest::header::HeaderValue;
-use rustify::endpoint::{Endpoint, MiddleWare};
-use rustify::errors::ClientError;
 use rustls::ClientConfig;
 
 use crate::config::{ConfigError, ConsulConfig};
 use crate::key;
+use crate::request::Request;
 
 /// Largest answer, bytes: a few hundred thousand keys. A larger one is an error, so that it cannot
 /// use up memory.
@@ -109,27 +107,19 @@ impl Agent {
     }
 
     /// Sends the request once. The caller bounds the time.
-    pub(crate) async fn ask<E: Endpoint>(
+    pub(crate) async fn ask(
         &self,
-        endpoint: E,
+        request: Request,
         consistency: Consistency,
         blocking: Option<Blocking>,
         repeat: Repeat,
     ) -> Result<Answer, Failure> {
         // For other characters, versions of Consul differ about what is printable; for ASCII they
         // agree.
-        let printable = endpoint.path().is_ascii();
-        let wire = Wire {
-            agent: self,
-            consistency,
-            blocking,
-        };
-        let request = endpoint
-            .with_middleware(&wire)
-            .request(&self.base)
-            .map_err(|error| Failure::permanent(self.describe(&error)))?;
+        let printable = request.key.is_ascii();
+        let request = self.prepare(request, consistency, blocking);
         let sent = async {
-            let mut response = self.prepare(request).send().await?;
+            let mut response = request.send().await?;
             let (status, headers) = (response.status().as_u16(), response.headers().clone());
             let mut body = Vec::new();
             while let Some(chunk) = response.chunk().await? {
@@ -180,18 +170,35 @@ impl Agent {
         }
     }
 
-    /// From the http crate of rustify to that of reqwest.
-    fn prepare(&self, request: Request<Vec<u8>>) -> reqwest::RequestBuilder {
-        let method = match request.method().as_str() {
-            "PUT" => reqwest::Method::PUT,
-            "DELETE" => reqwest::Method::DELETE,
-            _ => reqwest::Method::GET,
-        };
-        let mut builder = self.http.request(method, request.uri().to_string());
+    fn prepare(
+        &self,
+        request: Request,
+        consistency: Consistency,
+        blocking: Option<Blocking>,
+    ) -> reqwest::RequestBuilder {
+        let Request {
+            method,
+            key,
+            mut query,
+            body,
+        } = request;
+        match consistency {
+            Consistency::Stale => query.push("stale".to_owned()),
+            Consistency::Leader => {}
+            Consistency::Quorum => query.push("consistent".to_owned()),
+        }
+        if let Some(Blocking { index, wait }) = blocking {
+            query.push(format!("index={index}&wait={}ms", wait.as_millis()));
+        }
+        let mut uri = format!("{}/v1/kv/{}", self.base, key::encode(&key));
+        if !query.is_empty() {
+            uri = format!("{uri}?{}", query.join("&"));
+        }
+        let mut builder = self.http.request(method, uri);
         if let Some(token) = &self.token {
             builder = builder.header("x-consul-token", token.clone());
         }
-        builder.body(request.into_body())
+        builder.body(body)
     }
 
     fn refused(&self, status: u16, body: &[u8], repeat: Repeat, printable: bool) -> Failure {
@@ -236,48 +243,4 @@ fn no_tls() -> Result<ClientConfig, ConfigError> {
         .with_root_certificates(rustls::RootCertStore::empty())
         .with_no_client_auth();
     Ok(config)
-}
-
-/// Encodes consulrs's requests with the right bytes.
-struct Wire<'a> {
-    agent: &'a Agent,
-    consistency: Consistency,
-    blocking: Option<Blocking>,
-}
-
-impl MiddleWare for Wire<'_> {
-    fn request<E: Endpoint>(
-        &self,
-        endpoint: &E,
-        request: &mut Request<Vec<u8>>,
-    ) -> Result<(), ClientError> {
-        let path = endpoint.path();
-        let key = path.strip_prefix("kv/").unwrap_or(&path);
-        let mut uri = format!("{}/v1/kv/{}", self.agent.base, key::encode(key));
-        let mut query: Vec<String> = endpoint.query()?.into_iter().collect();
-        match self.consistency {
-            Consistency::Stale => query.push("stale".to_owned()),
-            Consistency::Leader => {}
-            Consistency::Quorum => query.push("consistent".to_owned()),
-        }
-        if let Some(Blocking { index, wait }) = self.blocking {
-            query.push(format!("index={index}&wait={}ms", wait.as_millis()));
-        }
-        query.retain(|part| !part.is_empty());
-        if !query.is_empty() {
-            uri = format!("{uri}?{}", query.join("&"));
-        }
-        *request.uri_mut() = uri
-            .parse::<Uri>()
-            .map_err(|source| ClientError::UrlBuildError { source })?;
-        Ok(())
-    }
-
-    fn response<E: Endpoint>(
-        &self,
-        _endpoint: &E,
-        _response: &mut Response<Vec<u8>>,
-    ) -> Result<(), ClientError> {
-        Ok(())
-    }
 }

@@ -3,17 +3,14 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use consulrs::api::kv::requests::{
-    DeleteKeyRequest, ReadKeyRequest, ReadKeysRequest, SetKeyRequest,
-};
 use futures::stream::BoxStream;
 use kv_core::{ByteStore, Failure, WatchEvent, WatchScope};
-use rustify::endpoint::Endpoint;
 use rustls::ClientConfig;
 
 use crate::agent::{Agent, Answer, Consistency, Repeat};
 use crate::config::{ConfigError, ConsulConfig};
 use crate::rate::RateLimit;
+use crate::request::Request;
 use crate::{key, snapshot, watch};
 
 /// Consul's keys and values as bytes; the version of a key is its `ModifyIndex`.
@@ -38,7 +35,7 @@ impl ConsulBytes {
     }
 
     /// Reads from the leader, or with a quorum.
-    async fn ask(&self, request: impl Endpoint) -> Result<Answer, Failure> {
+    async fn ask(&self, request: Request) -> Result<Answer, Failure> {
         let consistency = if self.agent.consistent_reads {
             Consistency::Quorum
         } else {
@@ -72,11 +69,7 @@ impl ByteStore for ConsulBytes {
     }
 
     async fn read(&self, key: &str) -> Result<Option<(Vec<u8>, u64)>, Failure> {
-        let request = ReadKeyRequest {
-            key: key.to_owned(),
-            ..ReadKeyRequest::default()
-        };
-        let answer = self.ask(request).await?;
+        let answer = self.ask(Request::read(key)).await?;
         if !answer.found {
             return Ok(None);
         }
@@ -96,40 +89,20 @@ impl ByteStore for ConsulBytes {
         value: Option<Vec<u8>>,
         version: Option<u64>,
     ) -> Result<bool, Failure> {
-        let key = key.to_owned();
-        // 0 means that the key must not exist.
-        let cas = Some(version.unwrap_or(0));
-        let answer = match value {
-            Some(value) => {
-                let request = SetKeyRequest {
-                    key,
-                    value,
-                    cas,
-                    ..SetKeyRequest::default()
-                };
-                self.agent
-                    .ask(request, Consistency::Leader, None, Repeat::Unsafe)
-                    .await?
-            }
-            None => {
-                let request = DeleteKeyRequest {
-                    key,
-                    cas,
-                    ..DeleteKeyRequest::default()
-                };
-                self.agent
-                    .ask(request, Consistency::Leader, None, Repeat::Unsafe)
-                    .await?
-            }
+        let index = version.unwrap_or(0);
+        let request = match value {
+            Some(value) => Request::put(key, value, index),
+            None => Request::delete(key, Some(index)),
         };
+        let answer = self
+            .agent
+            .ask(request, Consistency::Leader, None, Repeat::Unsafe)
+            .await?;
         self.done(&answer)
     }
 
     async fn remove(&self, key: &str) -> Result<(), Failure> {
-        let request = DeleteKeyRequest {
-            key: key.to_owned(),
-            ..DeleteKeyRequest::default()
-        };
+        let request = Request::delete(key, None);
         self.agent
             .ask(request, Consistency::Leader, None, Repeat::Safe)
             .await?;
@@ -137,12 +110,7 @@ impl ByteStore for ConsulBytes {
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<String>, Failure> {
-        let request = ReadKeysRequest {
-            key: prefix.to_owned(),
-            keys: true,
-            ..ReadKeysRequest::default()
-        };
-        let answer = self.ask(request).await?;
+        let answer = self.ask(Request::list(prefix)).await?;
         if !answer.found {
             return Ok(Vec::new());
         }

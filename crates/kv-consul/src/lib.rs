@@ -1,8 +1,7 @@
 //! The key-value store contract over Consul's KV API.
 //!
 //! `ConsulStore` talks to a Consul agent, like dskit's client of the same name, and can share keys
-//! with it. Requests are consulrs's endpoint types; this crate encodes them itself (`agent`),
-//! because consulrs changes keys.
+//! with it.
 //!
 //! - **CAS** compares the key's `ModifyIndex`, which it reads from Consul's leader.
 //! - **Watches** are blocking queries, at most `watch_rate_limit` a second. Consul answers each
@@ -40,6 +39,8 @@ mod key;
 mod open;
 #[cfg(feature = "client")]
 mod rate;
+#[cfg(feature = "client")]
+mod request;
 #[cfg(feature = "client")]
 mod snapshot;
 #[cfg(feature = "client")]

@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use consulrs::api::kv::requests::ReadKeyRequest;
 use futures::stream::{self, BoxStream};
 use kv_core::{Backoff, WatchEvent, WatchScope};
 
 use crate::agent::{Agent, Answer, Blocking, Consistency, Repeat};
 use crate::rate::RateLimit;
+use crate::request::Request;
 use crate::snapshot::Snapshot;
 
 /// How long Consul may wait for a change; dskit's number.
@@ -121,14 +121,9 @@ impl Watch {
     }
 
     async fn query(&self) -> Result<Answer, String> {
-        let (key, recurse) = match &self.scope {
-            WatchScope::Key(key) => (key, None),
-            WatchScope::Prefix(prefix) => (prefix, Some(true)),
-        };
-        let request = ReadKeyRequest {
-            key: key.clone(),
-            recurse,
-            ..ReadKeyRequest::default()
+        let request = match &self.scope {
+            WatchScope::Key(key) => Request::read(key),
+            WatchScope::Prefix(prefix) => Request::read_below(prefix),
         };
         let consistency = match (self.agent.consistent_reads, self.confirm) {
             (true, _) => Consistency::Quorum,

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use consulrs::client::{ConsulClient, ConsulClientSettingsBuilder};
 use kv_consul::{ConsulConfig, ConsulStore, open};
 use kv_core::conformance::{Backend, CODEC, Counter, run, storm};
-use kv_core::{CasUpdate, SnappyProtobuf, Store, StoreError};
+use kv_core::{CasUpdate, Codec, SnappyProtobuf, Store, StoreError};
 use peers::{Consul, ConsulOptions};
 use settings::{Secret, SecretUrl};
 use tokio::time::Instant;
@@ -44,6 +45,40 @@ fn put(value: i64) -> impl FnMut(Option<&Counter>) -> CasUpdate<Counter> + Send 
 #[tokio::test(flavor = "multi_thread")]
 async fn conformance() {
     run(&Agent(Consul::start("consul").await)).await;
+}
+
+/// What the store writes is there for another client, and the other way round.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_client_reads_and_writes_the_same() {
+    let consul = Consul::start("consul").await;
+    let settings = ConsulClientSettingsBuilder::default()
+        .address(format!("http://{}", consul.host()))
+        .build()
+        .unwrap();
+    let other = ConsulClient::new(settings).unwrap();
+    let store = open(&config(consul.host()), None, CODEC).unwrap();
+
+    store.cas("shared/ours", &mut put(7)).await.unwrap();
+    let read = consulrs::kv::read(&other, "shared/ours", None).await;
+    let entry = read.unwrap().response.pop().unwrap();
+    let bytes: Vec<u8> = entry.value.unwrap().try_into().unwrap();
+    let ours = Counter {
+        value: 7,
+        writer: String::new(),
+    };
+    assert_eq!(CODEC.decode(&bytes).unwrap(), ours);
+
+    let theirs = Counter {
+        value: 8,
+        writer: "another client".to_owned(),
+    };
+    // consulrs wants bytes that live for ever.
+    let bytes: &'static [u8] = CODEC.encode(&theirs).leak();
+    let written = consulrs::kv::set(&other, "shared/theirs", bytes, None).await;
+    assert!(written.unwrap().response);
+    assert_eq!(store.get("shared/theirs").await.unwrap(), Some(theirs));
+    let listed = consulrs::kv::keys(&other, "shared/", None).await.unwrap();
+    assert_eq!(listed.response, ["shared/ours", "shared/theirs"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
