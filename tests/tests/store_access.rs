@@ -117,6 +117,9 @@ async fn refused_by_its_store(distributor: &Distributor, cause: &str) {
     .await;
     let answer = push(distributor).await;
     assert_text(&answer, 503, &["has not read its store"]);
+    // A restart would not help, so a liveness probe must not ask for one.
+    let alive = distributor.get("/healthz").await.unwrap();
+    assert_text(&alive, 200, &["alive"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::chart;
 use crate::observability;
 use crate::workspace::{Workspace, stdout_of};
 
@@ -92,9 +93,11 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
         files.append(&mut alerts_and_dashboards()?);
     }
     if check {
-        compare(workspace, &files)
+        compare(workspace, &files)?;
+        chart::compare_copies(workspace)
     } else {
-        write(workspace, &files)
+        write(workspace, &files)?;
+        chart::write_copies(workspace)
     }
 }
 

@@ -52,7 +52,8 @@ Developer commands. Usage: cargo xtask <command> [arguments]
                             your own is attacked instead
   book                      build the documentation as a site in target/book, and check its links
   chart [--bless]           render the Helm chart with the values files of deploy/helm/tests, compare
-                            with the golden files, and load each configuration; --bless writes them
+                            with the golden files, check them against schemas, and load each
+                            configuration; --bless writes the golden files
   codegen [--check] [protos|docs|observability]
                             write generated code, documentation, dashboards and alerts; --check
                             only compares

@@ -24,20 +24,42 @@ pub(crate) struct Packages {
 /// Makes an environment with `packages` in `folder`, which is empty. Wheels only, so that nothing is
 /// compiled.
 pub(crate) fn make_environment(packages: &Packages, folder: &Path) -> Result<()> {
+    make_venv(folder)?;
+    let mut pip = pip_install(folder);
+    pip.args(
+        packages
+            .pinned
+            .iter()
+            .map(|(name, version)| format!("{name}=={version}")),
+    );
+    stdout_of(&mut pip).map(drop)
+}
+
+fn make_venv(folder: &Path) -> Result<()> {
     stdout_of(Command::new("python3").args(["-m", "venv"]).arg(folder)).context(
         "making a virtual environment (on Debian, it takes the packages python3 and python3-venv)",
     )?;
-    let mut pip = Command::new(folder.join(INTERPRETER));
-    pip.args(["-m", "pip", "--disable-pip-version-check", "--no-input"])
-        .args(["install", "--quiet", "--no-deps", "--only-binary=:all:"])
-        .args(
-            packages
-                .pinned
-                .iter()
-                .map(|(name, version)| format!("{name}=={version}")),
-        );
-    stdout_of(&mut pip)?;
     Ok(())
+}
+
+/// `pip install` of an environment; which packages comes after it.
+fn pip_install(environment: &Path) -> Command {
+    let mut pip = Command::new(environment.join(INTERPRETER));
+    pip.args(["-m", "pip", "--disable-pip-version-check", "--no-input"])
+        .args(["install", "--quiet", "--no-deps", "--only-binary=:all:"]);
+    pip
+}
+
+/// Unpacks the wheel of one package into `folder`, without those that it needs: for the files in it.
+pub(crate) fn unpack(package: &str, version: &str, folder: &Path) -> Result<()> {
+    // Debian's own Python has no pip outside of environments.
+    let environment = tempfile::tempdir()?;
+    make_venv(environment.path())?;
+    let mut pip = pip_install(environment.path());
+    pip.args(["--no-compile", "--target"])
+        .arg(folder)
+        .arg(format!("{package}=={version}"));
+    stdout_of(&mut pip).map(drop)
 }
 
 /// The first package's version, if the interpreter has all of them in their versions and can import

@@ -54,6 +54,7 @@ fn handler(
             get(multi_kv::page).with_state(Arc::new(parts))
         }
         Page::Ready => get(status::ready).with_state(Arc::clone(&admin.readiness)),
+        Page::Healthz => get(status::healthz),
         Page::Services => {
             let parts = services::Parts::new(admin);
             get(services::page).with_state(Arc::new(parts))

@@ -14,6 +14,8 @@ pub enum Page {
     MultiKv,
     /// Whether it may get traffic.
     Ready,
+    /// Whether the process answers, whatever its parts do.
+    Healthz,
     /// Its parts.
     Services,
     /// Its metrics.
@@ -74,7 +76,7 @@ impl Route {
 }
 
 /// All paths, in the order of the index.
-pub const ROUTES: [Route; 13] = [
+pub const ROUTES: [Route; 14] = [
     route(Page::Index, "/", "root").titled(1, "Index"),
     route(
         Page::HaTracker,
@@ -97,6 +99,8 @@ pub const ROUTES: [Route; 13] = [
     .shows("Multi store: primary, secondary, mirroring, and what differs"),
     route(Page::Ready, "/ready", "ready")
         .shows("Whether this instance may get traffic, and why not"),
+    route(Page::Healthz, "/healthz", "healthz")
+        .shows("Answers while the process runs, ready or not: for liveness probes"),
     route(Page::Services, "/services", "services")
         .titled(5, "Services")
         .shows("Parts of this process and their state"),

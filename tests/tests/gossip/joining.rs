@@ -22,6 +22,8 @@ async fn wait_not_ready(distributor: &Distributor, names: &[&str]) {
         Err(format!("{answer:?}"))
     })
     .await;
+    // A liveness probe does not wait for others.
+    assert_eq!(distributor.get("/healthz").await.unwrap().status, 200);
 }
 
 #[tokio::test]

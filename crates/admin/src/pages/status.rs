@@ -24,6 +24,11 @@ pub(crate) async fn ready(State(readiness): State<Arc<Readiness>>) -> Response {
     )
 }
 
+/// Depends on nothing: a process that waits for a store or for other members must not be restarted.
+pub(crate) async fn healthz() -> Response {
+    text(StatusCode::OK, "alive")
+}
+
 pub(crate) async fn metrics(State(exposition): State<Exposition>, headers: HeaderMap) -> Response {
     match exposition.answer(&headers).await {
         Ok(response) => response,

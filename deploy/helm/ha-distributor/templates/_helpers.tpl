@@ -72,20 +72,27 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- ceil $sum | int64 -}}
 {{- end -}}
 
+{{/* The section of gossip: at the top level, or with the store; the inner one wins. */}}
+{{- define "ha-distributor.memberlist" -}}
+{{- $kvstore := default dict (default dict (default dict .distributor).ha_tracker).kvstore -}}
+{{- toYaml (mergeOverwrite (dict) (deepCopy (default dict .memberlist)) (deepCopy (default dict $kvstore.memberlist))) -}}
+{{- end -}}
+
 {{/* How long a pod may take to end, in seconds: from the configuration that it is given. */}}
 {{- define "ha-distributor.gracePeriod" -}}
 {{- if not (kindIs "invalid" .Values.terminationGracePeriodSeconds) -}}
 {{- .Values.terminationGracePeriodSeconds | int64 -}}
+{{- else if .Values.existingConfig -}}
+{{- fail "existingConfig: the chart cannot see that configuration: set terminationGracePeriodSeconds to at least shutdown_delay + server.graceful_shutdown_timeout + multi.mirror_timeout + memberlist.leave_timeout" -}}
 {{- else -}}
 {{- $config := include "ha-distributor.calculatedConfig" . | fromYaml -}}
 {{- $server := default dict $config.server -}}
 {{- $tracker := default dict (default dict $config.distributor).ha_tracker -}}
 {{- $multi := default dict (default dict $tracker.kvstore).multi -}}
-{{- $memberlist := default dict $config.memberlist -}}
+{{- $memberlist := include "ha-distributor.memberlist" $config | fromYaml -}}
 {{- $parts := list
-    (default "30s" $server.graceful_shutdown_timeout)
     (default "0s" $config.shutdown_delay)
-    (default "0s" $server.shutdown_delay)
+    (default "30s" $server.graceful_shutdown_timeout)
     (default "2s" $multi.mirror_timeout)
     (default "20s" $memberlist.leave_timeout)
     "10s" -}}
@@ -95,4 +102,51 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- divf $sum 1000 | ceil | int64 -}}
 {{- end -}}
+{{- end -}}
+
+{{/* "https" if the section (http_tls_config, grpc_tls_config) of the server has a certificate, else "http". */}}
+{{- define "ha-distributor.scheme" -}}
+{{- $tls := default dict . -}}
+{{- ternary "https" "http" (or (not (empty $tls.cert_file)) (not (empty $tls.cert))) -}}
+{{- end -}}
+
+{{- define "ha-distributor.httpScheme" -}}
+{{- if .Values.existingConfig -}}
+http
+{{- else -}}
+{{- $config := include "ha-distributor.calculatedConfig" . | fromYaml -}}
+{{- include "ha-distributor.scheme" (default dict $config.server).http_tls_config -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A probe: that of the values if it says how, else a GET of `path`. The kubelet has no certificate, so
+where the server requires one, the probe only connects. */}}
+{{- define "ha-distributor.probe" -}}
+{{- $root := .root -}}
+{{- $probe := .probe -}}
+{{- if not (or $probe.httpGet $probe.tcpSocket $probe.exec $probe.grpc) -}}
+{{- $config := dict -}}
+{{- if not $root.Values.existingConfig -}}
+{{- $config = include "ha-distributor.calculatedConfig" $root | fromYaml -}}
+{{- end -}}
+{{- $tls := default dict (default dict $config.server).http_tls_config -}}
+{{- if has $tls.client_auth_type (list "RequireAnyClientCert" "RequireAndVerifyClientCert") -}}
+tcpSocket:
+  port: http
+{{ else -}}
+httpGet:
+  path: {{ .path }}
+  port: http
+  {{- if eq (include "ha-distributor.scheme" $tls) "https" }}
+  scheme: HTTPS
+  {{- end }}
+{{ end -}}
+{{- end -}}
+{{- toYaml $probe -}}
+{{- end -}}
+
+{{/* Every distributor, ready or not, for commands that ask each of them. */}}
+{{- define "ha-distributor.targets" -}}
+{{- $scheme := include "ha-distributor.httpScheme" . -}}
+dns+{{ if eq $scheme "https" }}https://{{ end }}{{ include "ha-distributor.gossipHost" . }}:{{ .Values.ports.http }}
 {{- end -}}

@@ -1,11 +1,22 @@
 //! `cargo xtask chart`: the Helm chart, rendered with many values files by the real Helm, compared with
-//! what was rendered before, and its configurations given to the real distributor.
+//! what was rendered before, checked against the schemas of Kubernetes, and its configurations given to
+//! the real distributor.
+
+mod copies;
+mod manifests;
+mod schemas;
+mod times;
+mod upgrades;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
 use anyhow::{Context, Result, bail, ensure};
+
+pub(crate) use copies::{compare as compare_copies, write as write_copies};
+use manifests::{block, first_difference};
+use schemas::Schemas;
 
 use crate::golang::Go;
 use crate::workspace::{Workspace, in_ci, stdout_of};
@@ -14,6 +25,8 @@ const HELM: &str = "helm.sh/helm/v3/cmd/helm";
 const HELM_VERSION: &str = "v3.22.0";
 const FOLDER: &str = "deploy/helm";
 const CHART: &str = "deploy/helm/ha-distributor";
+/// Where values files of the tests mount a Secret with certificates.
+const SECRET: &str = "/tls/";
 
 /// `chart [--bless]`.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
@@ -22,15 +35,24 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
         [one] if one == "--bless" => true,
         _ => bail!("usage: cargo xtask chart [--bless]"),
     };
-    let helm = match helm(workspace) {
-        Ok(helm) => helm,
+    match bless {
+        true => write_copies(workspace)?,
+        false => compare_copies(workspace)?,
+    }
+    let tools = helm(workspace).and_then(|helm| Ok((helm, Schemas::provide(workspace)?)));
+    let (helm, schemas) = match tools {
+        Ok(tools) => tools,
         Err(error) if in_ci() => return Err(error),
         Err(error) => {
             println!("WARNING: the chart was NOT checked: {error:#}");
             return Ok(());
         }
     };
-    let chart = Chart { workspace, helm };
+    let chart = Chart {
+        workspace,
+        helm,
+        schemas,
+    };
     let values = files(&workspace.root.join(FOLDER).join("tests/values"))?;
     for file in &values {
         chart.check(file, bless)?;
@@ -39,9 +61,12 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     for file in &refused {
         chart.check_refused(file)?;
     }
+    let upgrades = upgrades::check(&chart)?;
     println!(
-        "the chart: {} values files rendered, linted and their configurations loaded, {} refused",
+        "the chart: {} values files linted, rendered, checked against the schemas of Kubernetes {} and \
+         loaded; {} refused; {upgrades} upgrades judged by what the cluster has",
         values.len(),
+        schemas::KUBERNETES.join(", "),
         refused.len()
     );
     Ok(())
@@ -63,6 +88,7 @@ fn helm(workspace: &Workspace) -> Result<PathBuf> {
 struct Chart<'a> {
     workspace: &'a Workspace,
     helm: PathBuf,
+    schemas: Schemas,
 }
 
 impl Chart<'_> {
@@ -106,10 +132,14 @@ impl Chart<'_> {
                 );
             }
         }
+        self.schemas
+            .check(&rendered)
+            .with_context(|| format!("what is rendered with {}", values.display()))?;
         self.load(&rendered)
             .with_context(|| format!("the configuration rendered with {}", values.display()))
     }
 
+    /// The distributor takes the configuration, and a pod may take as long to end as it needs.
     fn load(&self, rendered: &str) -> Result<()> {
         let Some(config) = block(rendered, "distributor.yaml") else {
             return Ok(());
@@ -117,41 +147,55 @@ impl Chart<'_> {
         let runtime = block(rendered, "runtime.yaml").context("no runtime configuration")?;
         let folder = tempfile::tempdir()?;
         let path = |name: &str| folder.path().join(name);
+        // Files that a Secret would bring: readable, but without a certificate.
+        let has_secret = config.contains(SECRET);
+        for name in ["tls.crt", "tls.key", "ca.crt"] {
+            fs::write(path(name), "")?;
+        }
+        let config = config.replace(SECRET, &format!("{}/", folder.path().display()));
         fs::write(path("distributor.yaml"), config)?;
         fs::write(path("runtime.yaml"), runtime)?;
-        let mut distributor = self.workspace.distributor()?;
-        distributor
-            .arg(format!(
-                "-config.file={}",
-                path("distributor.yaml").display()
-            ))
-            .arg(format!(
-                "-runtime-config.file={}",
-                path("runtime.yaml").display()
-            ))
-            .arg("-config.check");
-        stdout_of(&mut distributor).map(drop)
+        let distributor = |action: &str| -> Result<String> {
+            let mut distributor = self.workspace.distributor()?;
+            let flag = |flag: &str, name: &str| format!("-{flag}={}", path(name).display());
+            distributor
+                .arg(flag("config.file", "distributor.yaml"))
+                .arg(flag("runtime-config.file", "runtime.yaml"))
+                .arg(action);
+            stdout_of(&mut distributor)
+        };
+        if !has_secret {
+            distributor("-config.check")?;
+        }
+        times::check(rendered, &distributor("-print.config")?)
     }
 
     /// Helm refuses these values, and says what stands in the first line of the file.
     fn check_refused(&self, values: &Path) -> Result<()> {
-        let text = fs::read_to_string(values)?;
-        let expected = text
-            .lines()
-            .next()
-            .and_then(|line| line.strip_prefix("# "))
-            .with_context(|| format!("{}: no `# message` on top", values.display()))?;
-        let output = self
-            .helm(&["template", "metrics", CHART], values)
-            .output()?;
-        let errors = String::from_utf8_lossy(&output.stderr);
-        ensure!(
-            !output.status.success() && errors.contains(expected),
-            "{}: it should be refused with `{expected}`: {errors}",
-            values.display()
-        );
-        Ok(())
+        let expected = comment(values, "")?;
+        let mut helm = self.helm(&["template", "metrics", CHART], values);
+        refuses(&mut helm, &expected).with_context(|| values.display().to_string())
     }
+}
+
+/// Fails unless Helm fails and says this.
+fn refuses(helm: &mut Command, expected: &str) -> Result<()> {
+    let output = helm.output()?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        !output.status.success() && errors.contains(expected),
+        "it should be refused with `{expected}`: {errors}"
+    );
+    Ok(())
+}
+
+/// The rest of the first line of a file that begins with `# ` and this.
+fn comment(file: &Path, begin: &str) -> Result<String> {
+    let text = fs::read_to_string(file)?;
+    let begin = format!("# {begin}");
+    let found = text.lines().find_map(|line| line.strip_prefix(&begin));
+    let found = found.with_context(|| format!("{}: no line `{begin}…`", file.display()))?;
+    Ok(found.to_owned())
 }
 
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
@@ -168,55 +212,4 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
 fn name_of(file: &Path) -> Result<String> {
     let stem = file.file_stem().context("a file has a name")?;
     Ok(stem.to_string_lossy().into_owned())
-}
-
-fn first_difference(expected: &str, found: &str) -> Option<String> {
-    if expected == found {
-        return None;
-    }
-    let mut lines = expected.lines().zip(found.lines()).enumerate();
-    Some(match lines.find(|(_, (a, b))| a != b) {
-        Some((index, (a, b))) => format!("line {}: `{a}`, now `{b}`", index + 1),
-        None => "one of them is longer".to_owned(),
-    })
-}
-
-/// The text of a block scalar (`key: |`) in manifests.
-fn block(manifests: &str, key: &str) -> Option<String> {
-    let mut lines = manifests.lines();
-    let head = format!("{key}: |");
-    let line = lines.find(|line| line.trim_start() == head)?;
-    let indent = line.len() - line.trim_start().len() + 2;
-    let body = lines
-        .take_while(|line| line.trim().is_empty() || line.len() - line.trim_start().len() >= indent)
-        .map(|line| line.get(indent..).unwrap_or_default());
-    Some(body.fold(String::new(), |text, line| text + line + "\n"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_block_ends_where_its_indentation_does() {
-        let manifests = "data:\n  other: x\n  a.yaml: |\n    one:\n      two: 2\n\n    three: 3\n---\nkind: B\n";
-        assert_eq!(
-            block(manifests, "a.yaml").as_deref(),
-            Some("one:\n  two: 2\n\nthree: 3\n")
-        );
-        assert_eq!(block(manifests, "b.yaml"), None);
-    }
-
-    #[test]
-    fn the_first_difference_is_named() {
-        assert_eq!(first_difference("a\nb\n", "a\nb\n"), None);
-        assert_eq!(
-            first_difference("a\nb\n", "a\nc\n").as_deref(),
-            Some("line 2: `b`, now `c`")
-        );
-        assert_eq!(
-            first_difference("a\n", "a\nb\n").as_deref(),
-            Some("one of them is longer")
-        );
-    }
 }
