@@ -150,3 +150,8 @@ httpGet:
 {{- $scheme := include "ha-distributor.httpScheme" . -}}
 dns+{{ if eq $scheme "https" }}https://{{ end }}{{ include "ha-distributor.gossipHost" . }}:{{ .Values.ports.http }}
 {{- end -}}
+
+{{/* The label `job` of the distributors in Prometheus. */}}
+{{- define "ha-distributor.job" -}}
+{{- tpl .Values.serviceMonitor.job . -}}
+{{- end -}}
