@@ -27,11 +27,13 @@ import (
 //	POST /fill?prefix=&count=&replica=[&now=]      write many keys
 //	POST /delete?key=                              delete a key
 //	POST /sample?user=&cluster=&replica=           a sample: accepted (200) or deduplicated (202)
+//	POST /api/v1/push                              remote write 1.0: judged, and forwarded if accepted
 //	POST /leave                                    leave the ring; answers when that is done
 type control struct {
 	service  *memberlist.KVInitService
 	store    *memberlist.KV
 	tracker  *tracker
+	pusher   *pusher
 	registry *prometheus.Registry
 
 	leaveOnce sync.Once
@@ -51,6 +53,7 @@ func (c *control) handler() http.Handler {
 	mux.HandleFunc("POST /fill", answer(c.fill))
 	mux.HandleFunc("POST /delete", answer(c.delete))
 	mux.HandleFunc("POST /sample", c.sample)
+	mux.HandleFunc("POST /api/v1/push", c.pusher.push)
 	mux.HandleFunc("POST /leave", answer(func(*http.Request) error { return c.leave() }))
 	return mux
 }

@@ -8,6 +8,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"net"
@@ -33,6 +34,8 @@ type options struct {
 	logLevel string
 	kv       memberlist.KVConfig
 	ha       haOptions
+	// Where accepted samples go.
+	downstream string
 }
 
 func main() {
@@ -43,6 +46,7 @@ func main() {
 	flags.StringVar(&opts.logLevel, "log.level", "info", "debug, info, warn or error.")
 	opts.kv.RegisterFlags(flags)
 	opts.ha.registerFlags(flags)
+	registerPushFlags(flags, &opts.downstream)
 	_ = flags.Parse(os.Args[1:])
 	if flags.NArg() > 0 {
 		fmt.Fprintln(os.Stderr, "unknown argument:", flags.Arg(0))
@@ -104,6 +108,7 @@ func run(opts options) error {
 		return err
 	}
 	control := newControl(service, store, tracker, registry)
+	control.pusher = newPusher(opts.downstream, tracker)
 	server := &http.Server{Handler: control.handler(), ReadHeaderTimeout: 10 * time.Second}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
@@ -120,10 +125,10 @@ func run(opts options) error {
 	case err := <-failed:
 		return err
 	}
-	if err := control.leave(); err != nil {
-		return err
-	}
-	return server.Close()
+	// What is pushed is answered first.
+	drain, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	return errors.Join(server.Shutdown(drain), control.leave())
 }
 
 func newLogger(name string) (log.Logger, error) {

@@ -112,6 +112,12 @@ impl MemberlistGo {
         self.gossip
     }
 
+    /// Where it takes remote write 1.0, which it forwards to `-push.downstream`. The port changes with
+    /// each start, unless `-control.listen` has one.
+    pub fn push_url(&self) -> String {
+        self.url("api/v1/push")
+    }
+
     /// Kills it and starts it again under the same name, on another address.
     pub async fn restart_elsewhere(&mut self) {
         self.restart_on(0).await;

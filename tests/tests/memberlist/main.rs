@@ -14,6 +14,7 @@ mod churn;
 mod elections;
 mod failures;
 mod hostile;
+mod load;
 mod security;
 mod sharing;
 
@@ -40,7 +41,8 @@ const HA_FLAGS: [&str; 3] = [
 /// A distributor that is a member of a ring of Mimir's.
 struct Rust {
     distributor: Distributor,
-    _sink: Sink,
+    /// Behind it alone.
+    _sink: Option<Sink>,
     name: &'static str,
     gossip: Port,
 }
@@ -65,18 +67,26 @@ impl Rust {
     }
 
     async fn launch(name: &'static str, join: &[SocketAddr], more: Value) -> Self {
-        let (sink, gossip) = (Sink::start().await, Port::reserve());
-        let yaml = Self::config(name, &gossip, join, &more, &sink);
+        let sink = Sink::start().await;
+        let mut this = Self::launch_before(&sink, name, join, &json!({"memberlist": more}));
+        this._sink = Some(sink);
+        this
+    }
+
+    /// One that forwards to this sink, with more in its configuration.
+    fn launch_before(sink: &Sink, name: &'static str, join: &[SocketAddr], more: &Value) -> Self {
+        let gossip = Port::reserve();
+        let yaml = Self::config(name, &gossip, join, more, sink);
         Self {
             distributor: Distributor::launch(name, &yaml),
-            _sink: sink,
+            _sink: None,
             name,
             gossip,
         }
     }
 
     fn config(name: &str, gossip: &Port, join: &[SocketAddr], more: &Value, sink: &Sink) -> String {
-        let mut section = json!({
+        let section = json!({
             "protocol": "memberlist",
             "node_name": name,
             "randomize_node_name": false,
@@ -84,14 +94,15 @@ impl Rust {
             "bind_port": gossip.number(),
             "join_members": join.iter().map(SocketAddr::to_string).collect::<Vec<_>>(),
         });
-        merge(&mut section, more);
         let limits = json!({
             "ha_max_clusters": 0,
             "ha_tracker_update_timeout": "500ms",
             "ha_tracker_update_timeout_jitter_max": "0s",
             "ha_tracker_failover_timeout": "2s",
         });
-        ha_config(sink, &json!({"memberlist": section, "limits": limits}))
+        let mut config = json!({"memberlist": section, "limits": limits});
+        merge(&mut config, more);
+        ha_config(sink, &config)
     }
 
     fn address(&self) -> SocketAddr {
