@@ -42,13 +42,18 @@
 //! The driver writes this instance's heartbeat every fifth of [`Settings::dead_after_ms`], from
 //! before its first claim on, and keeps the [`Fleet`].
 //!
+//! [`Failovers`] is such a driver: over a [`kv_core::Store`], with traits for the tracker
+//! ([`Elections`]), the downstream ([`Replayer`]) and the limits ([`Rules`]).
+//!
 //! With a store that is linearizable [`Settings::settle_ms`] is 0, and a survey reads the store. With
 //! gossip it is at least the time in which a write reaches all members.
 
 mod cluster;
+mod driver;
 mod faults;
 mod fleet;
 mod hold;
+mod limits;
 mod terms;
 
 use std::sync::Arc;
@@ -57,9 +62,13 @@ use std::time::Duration;
 use smol_str::SmolStr;
 
 pub use cluster::{ClusterState, Snapshot};
+pub use driver::{
+    Accepted, Decision, Elections, FailoverHandle, Failovers, Parts, Replayer, Rules, start,
+};
 pub use faults::Faults;
 pub use fleet::Fleet;
 pub use hold::Budget;
+pub use limits::{FailoverConfig, FailoverLimits, FailoverMode, records_prefix, refusal};
 pub use terms::{Claim, ClaimStage, DONE_MS, NEVER_MS, Plan, PlanStage, Reason, Term};
 
 /// Durations and bounds of one cluster. Times are in ms.
@@ -131,7 +140,7 @@ pub struct Request<'a> {
 }
 
 /// What becomes of a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     /// Forward it: only the samples after `after_ms`, if that is given.
     Accept {

@@ -1,5 +1,6 @@
 //! Terms, and the two records that distributors write about them.
 
+use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 /// No time: before every sample.
@@ -8,7 +9,7 @@ pub const NEVER_MS: i64 = i64::MIN;
 pub const DONE_MS: i64 = i64::MAX;
 
 /// The time for which one replica is elected.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Term {
     /// The elected replica.
     pub replica: SmolStr,
@@ -30,7 +31,8 @@ pub struct Claim {
 }
 
 /// What a distributor does in a term.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ClaimStage {
     /// It forwards what the previous term's standby, now elected, left with it.
     Replaying {
@@ -86,7 +88,8 @@ pub struct Plan {
 }
 
 /// How far a plan has come.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum PlanStage {
     /// Claims are being closed.
     Gathering,

@@ -133,6 +133,13 @@ impl<B: Clone> ClusterState<B> {
         &self.settings
     }
 
+    /// Whether this replica is known to be elected.
+    pub fn has_term_of(&self, replica: &str) -> bool {
+        self.term
+            .as_ref()
+            .is_some_and(|term| term.replica == replica)
+    }
+
     /// Whether something is in progress that needs a tick soon.
     pub fn is_busy(&self) -> bool {
         self.claim.is_due()
@@ -148,6 +155,11 @@ impl<B: Clone> ClusterState<B> {
             && self.traffic.in_flight == 0
             && !self.is_busy()
             && self.traffic.active_ms < since_ms
+    }
+
+    /// Requests held.
+    pub fn held(&self) -> usize {
+        self.hold.len()
     }
 
     /// The state, for pages and metrics.
