@@ -162,7 +162,7 @@ fn check_all(tracker: &HaTracker, names: &[(String, String, &str)], now_ms: i64)
             tenant,
             cluster,
             replica,
-            earliest_ms: Some(now_ms),
+            newest_ms: Some(now_ms),
             now_ms,
         };
         let outcome = tracker.check_cached(&sighting);
@@ -244,7 +244,7 @@ fn filled_and_seen(clusters: usize) -> Result<Filled> {
                 tenant: &tenant,
                 cluster: &cluster,
                 replica,
-                earliest_ms: Some(NOW_MS),
+                newest_ms: Some(NOW_MS),
                 now_ms: NOW_MS,
             };
             filled.tracker.check_cached(&sighting);

@@ -98,7 +98,7 @@ async fn take_turns(tracker: &Arc<HaTracker>, name: &str) {
             tenant: TENANT,
             cluster: JOB,
             replica: name,
-            earliest_ms: None,
+            newest_ms: None,
             now_ms,
         };
         let (is_elected, state) = match tracker.check(&sighting).await {

@@ -14,10 +14,18 @@ pub struct Sighting<'a> {
     pub cluster: &'a str,
     /// Value of the replica label.
     pub replica: &'a str,
-    /// Earliest sample time, Unix ms.
-    pub earliest_ms: Option<i64>,
+    /// Newest sample time, Unix ms; `None` without samples.
+    pub newest_ms: Option<i64>,
     /// When it arrived, Unix ms.
     pub now_ms: i64,
+}
+
+impl Sighting<'_> {
+    /// The newest sample time, but now at most, as in Mimir: a sender whose clock is ahead does not
+    /// bring a failover forward.
+    pub(crate) fn sample_ms(&self) -> Option<i64> {
+        self.newest_ms.map(|newest_ms| newest_ms.min(self.now_ms))
+    }
 }
 
 /// What the cache knows about a replica, without recording anything.
@@ -29,6 +37,9 @@ pub enum Lookup {
     NotElected,
     /// The cluster is unknown: only [`HaTracker::check`](crate::HaTracker::check) can decide.
     Unknown,
+    /// Another one is elected, but overdue: [`HaTracker::check`](crate::HaTracker::check) may elect
+    /// this one.
+    Overdue,
 }
 
 /// The result of a check. No variants will be added: a caller has to handle each.
@@ -65,6 +76,11 @@ pub enum TrackerError {
     /// The cluster is unknown here and the store failed.
     #[error("the HA tracker's store cannot answer for a new cluster: {0}")]
     Store(Arc<StoreError>),
+    /// The elected replica is overdue, and the store failed to elect this one.
+    #[error(
+        "the elected replica is overdue, and the HA tracker's store cannot elect this one: {0}"
+    )]
+    Failover(Arc<StoreError>),
     /// The cluster's entry was deleted between election and check.
     #[error("the cluster's entry was removed while it was checked")]
     Vanished,

@@ -24,7 +24,8 @@ pub struct Candidate<'a> {
     pub replica: &'a str,
     /// When it was last seen, Unix ms.
     pub seen_ms: i64,
-    /// Its earliest sample time in that request, Unix ms; `None` if it sent no sample.
+    /// Its newest sample time in that request, Unix ms; `None` if it sent no sample. Mimir takes the
+    /// earliest: there, one target with old timestamps blocks a failover for ever.
     pub sample_ms: Option<i64>,
 }
 
@@ -115,7 +116,8 @@ pub fn decide(
     }
     if stored.replica == candidate.replica {
         return Decision::Refresh(ReplicaDesc {
-            received_at: candidate.seen_ms,
+            // Never back in time: another tracker may have written since.
+            received_at: candidate.seen_ms.max(stored.received_at),
             // Cortex does not write it.
             elected_at: if stored.elected_at == 0 {
                 now_ms

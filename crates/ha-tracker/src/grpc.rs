@@ -159,7 +159,7 @@ impl ha_tracker_server::HaTracker for TrackerService {
             tenant: &request.tenant,
             cluster: &request.cluster,
             replica: &request.replica,
-            earliest_ms: request.sample_time_ms,
+            newest_ms: request.sample_time_ms,
             now_ms: self.tracker.now_ms(),
         };
         let Ok(_checking) = self.checks.try_acquire() else {
@@ -194,6 +194,7 @@ impl ha_tracker_server::HaTracker for TrackerService {
             }
             Err(
                 error @ (TrackerError::Store(_)
+                | TrackerError::Failover(_)
                 | TrackerError::Vanished
                 | TrackerError::ShuttingDown),
             ) => return Err(Status::unavailable(format!("{error}; retry later"))),

@@ -27,7 +27,7 @@
 //!     tenant: "team-a",
 //!     cluster: "eu-1",
 //!     replica,
-//!     earliest_ms: None,
+//!     newest_ms: None,
 //!     now_ms: Clock::System.now_ms(),
 //! };
 //! assert!(matches!(tracker.check(&request_of("a")).await?, Outcome::Accepted));
@@ -46,15 +46,18 @@ mod check;
 mod clock;
 mod clock_skew;
 mod cluster;
+mod delivery;
 mod desc;
 pub mod election;
 mod election_watch;
 mod failover;
+mod gate;
 #[allow(missing_docs, clippy::all, reason = "generated code")]
 #[rustfmt::skip]
 mod generated;
 #[cfg(feature = "grpc")]
 pub mod grpc;
+mod handover;
 mod limits;
 mod metrics;
 mod ready;
@@ -70,10 +73,13 @@ pub use cache::{Election, ElectionChange, ElectionState, Elections};
 pub use check::{ElectedReplica, Lookup, Outcome, Sighting, TrackerError};
 pub use clock::Clock;
 pub use clock_skew::ClockSkew;
+pub use delivery::Delivery;
 pub use desc::{CODEC, parse_key};
 pub use election_watch::{ElectionEvent, ElectionWatch};
 pub use failover::FailoverOutlook;
+pub use gate::{ElectionGate, Failover, FailoverCause, GateAnswer};
 pub use generated::ReplicaDesc;
+pub use handover::{HandOverError, HandedOver};
 pub use limits::{HaLimits, TenantLimits};
 pub use status::{ClusterStatus, ReplicaStatus};
 pub use store_health::StoreOutage;

@@ -43,8 +43,9 @@ settings! {
             default = "5s"
         )]
         pub update_timeout_jitter_max: Duration,
-        /// Another replica is elected when the elected one was silent for this long. At least the
-        /// update timeout, its jitter and 1s together.
+        /// Another replica is elected when the elected one was silent for this long, and for two and a
+        /// half times the usual time between its requests. At least the update timeout, its jitter and
+        /// 1s together.
         #[setting(
             name = "ha_tracker_failover_timeout",
             flag = "failover-timeout",
@@ -61,6 +62,16 @@ settings! {
             default = "0s"
         )]
         pub sample_failover_timeout: Duration,
+        /// The elected replica may be silent for this much longer if its last request was refused with
+        /// 429 or 5xx, by the distributor or by a downstream: the longest time that senders wait before
+        /// they try again, and half of it for jitter. vmagent waits up to 1m. 0 disables this.
+        #[setting(
+            name = "ha_tracker_sender_backoff",
+            flag = "sender-backoff",
+            kind = Kind::Duration,
+            default = "90s"
+        )]
+        pub sender_backoff: Duration,
     }
 }
 

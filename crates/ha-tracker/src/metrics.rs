@@ -11,12 +11,14 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use crate::cache::Cache;
 use crate::cluster::Cluster;
+use crate::gate::FailoverCause;
 
 /// The counters of the background tasks.
 #[derive(Debug)]
@@ -27,6 +29,35 @@ pub(crate) struct TrackerMetrics {
     pub(crate) undecodable: Counter,
     /// Seconds; 0 without skew.
     pub(crate) clock_skew: Gauge<f64, AtomicU64>,
+    pub(crate) failovers: FailoverMetrics,
+}
+
+/// Failovers that this process has written.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FailoverMetrics(Family<[(&'static str, &'static str); 1], Counter>);
+
+impl FailoverMetrics {
+    /// Every cause has a series from the start.
+    fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        for cause in [
+            FailoverCause::Poll,
+            FailoverCause::Arrival,
+            FailoverCause::ByHand,
+        ] {
+            drop(metrics.0.get_or_create(&[("cause", cause.name())]));
+        }
+        registry.register(
+            "cortex_ha_tracker_failovers",
+            "Number of failovers written by this process, by what led to them",
+            metrics.0.clone(),
+        );
+        metrics
+    }
+
+    pub(crate) fn count(&self, cause: FailoverCause) {
+        self.0.get_or_create(&[("cause", cause.name())]).inc();
+    }
 }
 
 /// Of the task that follows the store.
@@ -108,6 +139,7 @@ impl TrackerMetrics {
             },
             undecodable,
             clock_skew,
+            failovers: FailoverMetrics::register(registry),
         }
     }
 }

@@ -1,11 +1,10 @@
 //! The status of a cluster for pages and programs: its election, and when its replicas were seen.
 
-use std::time::Duration;
-
 use crate::cache::Election;
 use crate::clock::saturating_ms;
 use crate::cluster::{Cluster, Sightings};
 use crate::election::Timeouts;
+use crate::failover::Rules;
 
 /// A replica as seen by this tracker; its requests to other distributors are not included.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +13,7 @@ pub struct ReplicaStatus {
     pub replica: String,
     /// When its last request arrived, Unix ms; `None` if none arrived here.
     pub seen_ms: Option<i64>,
-    /// Time of the earliest sample in that request, Unix ms; `None` if it had none.
+    /// Time of the newest sample in that request, Unix ms; `None` if it had none.
     pub sample_ms: Option<i64>,
     /// Whether it sends steadily: its requests span 5 s or more, and none came later than two minutes
     /// after the one before, up to now.
@@ -42,7 +41,7 @@ impl ReplicaStatus {
         Self {
             replica: replica.to_owned(),
             seen_ms: sightings.seen_ms(),
-            sample_ms: sightings.sample_ms(),
+            sample_ms: sightings.newest_ms(),
             is_steady: sightings.is_steady(now_ms),
         }
     }
@@ -53,20 +52,19 @@ pub(crate) fn status(
     (tenant, name): (&str, &str),
     cluster: &Cluster,
     now_ms: i64,
-    timeouts: &Timeouts,
+    rules: &Rules,
 ) -> ClusterStatus {
     let elected = cluster.elected();
     let desc = elected.desc();
-    let due_in = |timeout: Duration| {
-        desc.received_at
-            .saturating_add(saturating_ms(timeout))
-            .saturating_sub(now_ms)
-    };
+    let Timeouts {
+        update, failover, ..
+    } = rules.timeouts;
+    let age_ms = now_ms.saturating_sub(desc.received_at);
     let mut others = cluster.standbys.in_order(now_ms);
     others.retain(|other| other.replica != elected.replica);
     ClusterStatus {
-        update_in_ms: due_in(timeouts.update),
-        failover_in_ms: due_in(timeouts.failover),
+        update_in_ms: saturating_ms(update).saturating_sub(age_ms),
+        failover_in_ms: saturating_ms(failover).saturating_sub(rules.silent_ms(&elected, now_ms)),
         election: Election {
             tenant: tenant.to_owned(),
             cluster: name.to_owned(),

@@ -4,7 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::atomic_time::AtomicTime;
+use crate::clock::saturating_ms;
 use crate::election::Timeouts;
+use crate::failover::Rules;
 use crate::limits::TenantLimits;
 
 /// A cluster is polled this many times per update timeout. More often than once, so that a failover
@@ -25,6 +28,8 @@ const TIME_TO_WRITE: Duration = Duration::from_secs(1);
 pub(crate) struct Timing {
     limits: Arc<dyn TenantLimits>,
     jitter: f64,
+    /// When this process last refused a request that it had not read.
+    refused_unread: AtomicTime,
 }
 
 impl Timing {
@@ -33,12 +38,28 @@ impl Timing {
         Self {
             limits,
             jitter: jitter.unwrap_or_else(|| rand::random_range(-1.0..1.0)),
+            refused_unread: AtomicTime::new(None),
         }
     }
 
     /// What the election rule compares with.
     pub(crate) fn timeouts(&self, tenant: &str) -> Timeouts {
         self.limits.ha_limits(tenant).timeouts(self.jitter)
+    }
+
+    /// What decides whether the elected replica of a cluster of this tenant is overdue.
+    pub(crate) fn rules(&self, tenant: &str) -> Rules {
+        let limits = self.limits.ha_limits(tenant);
+        Rules {
+            timeouts: limits.timeouts(self.jitter),
+            back_off_ms: saturating_ms(limits.sender_backoff),
+            refused_unread_ms: self.refused_unread.get(),
+        }
+    }
+
+    /// A request was refused before it was known whose it was.
+    pub(crate) fn refused_unread(&self, now_ms: i64) {
+        self.refused_unread.set_if_changed(Some(now_ms));
     }
 
     /// Most clusters of a tenant; `None` = no limit.

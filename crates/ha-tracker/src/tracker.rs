@@ -17,16 +17,20 @@ use crate::cache::{Cache, Capacity, ElectionState, Full};
 use crate::check::{ElectedReplica, Lookup, Outcome, Sighting, TrackerError};
 use crate::clock::Clock;
 use crate::clock_skew::{ClockSkew, ClockSkews};
+use crate::delivery::{self, Delivery};
+use crate::election::Candidate;
 use crate::election_watch::ElectionWatch;
-use crate::failover::{FailoverOutlook, outlook};
+use crate::failover::{FailoverOutlook, is_elected_by_arrival, is_overdue, outlook};
+use crate::gate::{ElectionGate, FailoverCause};
+use crate::handover::{HandOverError, HandedOver};
 use crate::limits::TenantLimits;
 use crate::metrics::TrackerMetrics;
 use crate::ready::Ready;
 use crate::status::{ClusterStatus, status};
-use crate::store_health::{StoreHealth, StoreOutage, StoreOutages};
+use crate::store_health::{Failovers, StoreHealth, StoreOutage, StoreOutages};
 use crate::tasks::{Admissions, Cleanup, Follow, NotAdmitted, Probe, Refresh};
 use crate::timing::Timing;
-use crate::writer::Writer;
+use crate::writer::{Permit, Write, Writer};
 
 settings! {
     /// Options of a tracker, besides its store and its limits.
@@ -58,6 +62,7 @@ settings! {
 /// Elects replicas; see the crate's documentation. Cheap to share behind an [`Arc`].
 pub struct HaTracker {
     cache: Arc<Cache>,
+    writer: Arc<Writer>,
     admissions: Arc<Admissions>,
     timing: Arc<Timing>,
     health: Arc<StoreHealth>,
@@ -66,6 +71,14 @@ pub struct HaTracker {
     ready: Arc<Ready>,
     clock: Clock,
     shutdown: CancellationToken,
+}
+
+/// What the cache knows, after the sighting was recorded.
+enum Checked {
+    Known(Outcome),
+    Unknown,
+    /// The elected replica is overdue, and this one may be elected.
+    Overdue,
 }
 
 /// Owns the tracker's background tasks. Dropping it aborts them.
@@ -106,6 +119,7 @@ impl HaTracker {
             Arc::clone(&health),
             Arc::clone(&outages),
             metrics.undecodable.clone(),
+            metrics.failovers.clone(),
         ));
         let admissions = Admissions::new(
             Arc::clone(&writer),
@@ -114,6 +128,7 @@ impl HaTracker {
             shutdown.clone(),
         );
         let tracker = Arc::new(Self {
+            writer: Arc::clone(&writer),
             cache,
             admissions: Arc::new(admissions),
             timing,
@@ -157,7 +172,6 @@ impl HaTracker {
         };
         start(follow.run().boxed());
         let refresh = Refresh {
-            store: store.name(),
             writer,
             cache: Arc::clone(&self.cache),
             timing: Arc::clone(&self.timing),
@@ -198,11 +212,13 @@ impl HaTracker {
     }
 
     /// Looks a replica up without recording anything: no I/O, no lock, no allocation.
-    pub fn peek(&self, tenant: &str, cluster: &str, replica: &str) -> Lookup {
+    pub fn peek(&self, tenant: &str, cluster: &str, replica: &str, now_ms: i64) -> Lookup {
         self.cache
             .read(tenant, cluster, |known| {
                 if known.elected().replica == replica {
                     Lookup::Elected
+                } else if is_overdue(known, now_ms, || self.timing.rules(tenant)) {
+                    Lookup::Overdue
                 } else {
                     Lookup::NotElected
                 }
@@ -210,20 +226,43 @@ impl HaTracker {
             .unwrap_or(Lookup::Unknown)
     }
 
-    /// Checks a replica of a known cluster and records the sighting; `None` if the cluster is
-    /// unknown. No I/O and no lock; it allocates only for a replica that is not elected and not
-    /// remembered.
+    /// Checks a replica of a known cluster and records the sighting; `None` if only
+    /// [`HaTracker::check`] can decide: the cluster is unknown, or its elected replica is overdue and
+    /// this one may be elected. No I/O and no lock; it allocates only for a replica that is not elected
+    /// and not remembered, and while the elected one is overdue.
     pub fn check_cached(&self, sighting: &Sighting<'_>) -> Option<Outcome> {
-        let elected = self.cache.observe(sighting)?;
-        Some(match elected {
-            None => Outcome::Accepted,
-            Some(elected) => Outcome::Deduplicated(ElectedReplica(elected)),
-        })
+        match self.observe(sighting) {
+            Checked::Known(outcome) => Some(outcome),
+            Checked::Unknown | Checked::Overdue => None,
+        }
+    }
+
+    fn observe(&self, sighting: &Sighting<'_>) -> Checked {
+        let observed = self.cache.observe_then(sighting, |known, elected| {
+            let Some(elected) = elected else {
+                return Checked::Known(Outcome::Accepted);
+            };
+            let (tenant, now_ms) = (sighting.tenant, sighting.now_ms);
+            if is_overdue(known, now_ms, || self.timing.rules(tenant)) {
+                let (rules, failovers) = (self.timing.rules(tenant), self.failovers(tenant));
+                let replica = sighting.replica;
+                if is_elected_by_arrival(known, replica, now_ms, &rules, failovers) {
+                    return Checked::Overdue;
+                }
+            }
+            Checked::Known(Outcome::Deduplicated(ElectedReplica(elected)))
+        });
+        observed.unwrap_or(Checked::Unknown)
+    }
+
+    fn failovers(&self, tenant: &str) -> Failovers {
+        self.health.failovers(self.timing.refresh_time(tenant))
     }
 
     /// Checks a replica of any cluster. An unknown cluster is read from the store, or its replica
-    /// elected there, first; concurrent checks of one cluster share one such call. Dropping the
-    /// future does not stop a call that has begun.
+    /// elected there, first; so is a replica that sends while the elected one is overdue. Concurrent
+    /// checks of one cluster share one such call. Dropping the future does not stop a call that has
+    /// begun.
     pub async fn check(&self, sighting: &Sighting<'_>) -> Result<Outcome, TrackerError> {
         self.check_within(sighting, None).await
     }
@@ -234,29 +273,165 @@ impl HaTracker {
         sighting: &Sighting<'_>,
         max_tenants: Option<u64>,
     ) -> Result<Outcome, TrackerError> {
-        if let Some(outcome) = self.check_cached(sighting) {
-            return Ok(outcome);
+        // Twice at most: an entry that is read for a cluster that was unknown may be overdue.
+        for _ in 0..2 {
+            match self.observe(sighting) {
+                Checked::Known(outcome) => return Ok(outcome),
+                Checked::Overdue => {
+                    let read_limit = self.failovers(sighting.tenant).read_limit();
+                    let timeout = self.timing.call_timeout(sighting.tenant);
+                    let contended = self.admissions.contend(sighting, read_limit, timeout);
+                    contended.await?;
+                    break;
+                }
+                Checked::Unknown => {
+                    if let Some(outcome) = self.admit(sighting, max_tenants).await? {
+                        return Ok(outcome);
+                    }
+                }
+            }
         }
+        let decided = self
+            .cache
+            .observe_then(sighting, |_, elected| match elected {
+                None => Outcome::Accepted,
+                Some(elected) => Outcome::Deduplicated(ElectedReplica(elected)),
+            });
+        decided.ok_or(TrackerError::Vanished)
+    }
+
+    /// Adds an unknown cluster to the cache, or says why it cannot be added.
+    async fn admit(
+        &self,
+        sighting: &Sighting<'_>,
+        max_tenants: Option<u64>,
+    ) -> Result<Option<Outcome>, TrackerError> {
         let capacity = Capacity {
             clusters: self.timing.max_clusters(sighting.tenant),
             tenants: max_tenants,
         };
         match self.admissions.admit(sighting, capacity).await {
-            Ok(()) => {}
+            Ok(()) => Ok(None),
             Err(NotAdmitted::Full(Full::Tenants { limit })) => {
-                return Err(TrackerError::TooManyTenants(limit));
+                Err(TrackerError::TooManyTenants(limit))
             }
             Err(NotAdmitted::Full(Full::Clusters { limit })) => {
-                return Ok(Outcome::TooManyClusters { limit });
+                Ok(Some(Outcome::TooManyClusters { limit }))
             }
             Err(NotAdmitted::Failed(TrackerError::Store(error)))
                 if matches!(*error, StoreError::InvalidKey { .. }) =>
             {
-                return Ok(Outcome::NotStorable(error));
+                Ok(Some(Outcome::NotStorable(error)))
             }
-            Err(NotAdmitted::Failed(error)) => return Err(error),
+            Err(NotAdmitted::Failed(error)) => Err(error),
         }
-        self.check_cached(sighting).ok_or(TrackerError::Vanished)
+    }
+
+    /// Has this gate asked before each failover from now on. Only the first one counts.
+    pub fn set_gate(&self, gate: Arc<dyn ElectionGate>) {
+        self.writer.set_gate(gate);
+    }
+
+    /// To be called when a request of a replica is about to be forwarded: if it is the elected one, it
+    /// is not silent until [`HaTracker::end_delivery`]. No I/O, no lock, no allocation.
+    pub fn begin_delivery(&self, tenant: &str, cluster: &str, replica: &str, now_ms: i64) {
+        self.cache.read(tenant, cluster, |known| {
+            delivery::begin(known, replica, now_ms);
+        });
+    }
+
+    /// To be called with each answer to a request of a replica that was or would have been forwarded,
+    /// and when the sender hangs up. A replica that was refused may be silent for longer before another
+    /// one is elected. No I/O, no lock, no allocation.
+    pub fn end_delivery(
+        &self,
+        tenant: &str,
+        cluster: &str,
+        replica: &str,
+        delivery: Delivery,
+        now_ms: i64,
+    ) {
+        self.cache.read(tenant, cluster, |known| {
+            delivery::end(known, replica, delivery, now_ms);
+        });
+    }
+
+    /// To be called when a request is refused for now before it has been read, so that its replica is
+    /// not known. Each elected replica that has not been seen since may be silent for longer before
+    /// another one is elected.
+    pub fn refused_unread(&self, now_ms: i64) {
+        self.timing.refused_unread(now_ms);
+    }
+
+    /// Elects this replica now, although the elected one may be alive. The gate is asked first; if it
+    /// has the failover wait, it elects the replica when it is ready.
+    pub async fn hand_over(
+        &self,
+        tenant: &str,
+        cluster: &str,
+        replica: &str,
+    ) -> Result<HandedOver, HandOverError> {
+        let now_ms = self.clock.now_ms();
+        let seen = self.cache.read(tenant, cluster, |known| {
+            known.elected().replica == replica
+                || known.standbys.in_order(now_ms).iter().any(|standby| {
+                    standby.replica == replica && standby.sightings.is_recent(now_ms)
+                })
+        });
+        if seen == Some(false) {
+            let replica = replica.to_owned();
+            return Err(HandOverError::NotSeen { replica });
+        }
+        let candidate = Candidate {
+            replica,
+            seen_ms: now_ms,
+            sample_ms: None,
+        };
+        let write = Write {
+            tenant,
+            cluster,
+            candidate: &candidate,
+            now_ms,
+        };
+        let ends = match self.writer.ask(write, FailoverCause::ByHand) {
+            None => return Ok(HandedOver::Begun),
+            Some(Permit::Ends(ends)) => Some(ends),
+            Some(Permit::Any | Permit::NoFailover) => None,
+        };
+        self.replace(tenant, cluster, replica, ends.as_ref())
+            .await?;
+        Ok(HandedOver::Elected)
+    }
+
+    /// Elects a replica in the place of the election that `ends`, whatever the elected replica does and
+    /// without asking the gate: for the owner of the gate.
+    pub async fn elect(
+        &self,
+        tenant: &str,
+        cluster: &str,
+        replica: &str,
+        ends: &ReplicaDesc,
+    ) -> Result<(), HandOverError> {
+        self.replace(tenant, cluster, replica, Some(ends)).await
+    }
+
+    async fn replace(
+        &self,
+        tenant: &str,
+        cluster: &str,
+        replica: &str,
+        ends: Option<&ReplicaDesc>,
+    ) -> Result<(), HandOverError> {
+        let now_ms = self.clock.now_ms();
+        let timeout = self.timing.call_timeout(tenant);
+        let replaced = self.writer.replace(tenant, cluster, replica, now_ms, ends);
+        match tokio::time::timeout(timeout, replaced).await {
+            Ok(result) => result,
+            Err(_) => {
+                let error = self.writer.gave_up(tenant, cluster, timeout);
+                Err(HandOverError::Store(Arc::new(error)))
+            }
+        }
     }
 
     /// Counts samples that were dropped because another replica is elected.
@@ -281,12 +456,11 @@ impl HaTracker {
         replica: &str,
         now_ms: i64,
     ) -> Option<FailoverOutlook> {
-        let timeouts = self.timing.timeouts(tenant);
-        let failovers = self.health.failovers(self.timing.refresh_time(tenant));
-        let poll_interval = self.timing.poll_interval(tenant);
+        let rules = self.timing.rules(tenant);
+        let failovers = self.failovers(tenant);
         self.cache
             .read(tenant, cluster, |known| {
-                outlook(known, replica, now_ms, &timeouts, failovers, poll_interval)
+                outlook(known, replica, now_ms, &rules, failovers)
             })
             .flatten()
     }
@@ -318,9 +492,9 @@ impl HaTracker {
     pub fn cluster_statuses(&self, now_ms: i64) -> Vec<ClusterStatus> {
         let mut all = Vec::new();
         self.cache.for_each_with(
-            |tenant| self.timing.timeouts(tenant),
-            |timeouts, tenant, name, cluster| {
-                all.push(status((tenant, name), cluster, now_ms, timeouts));
+            |tenant| self.timing.rules(tenant),
+            |rules, tenant, name, cluster| {
+                all.push(status((tenant, name), cluster, now_ms, rules));
             },
         );
         all
@@ -333,9 +507,9 @@ impl HaTracker {
         cluster: &str,
         now_ms: i64,
     ) -> Option<ClusterStatus> {
-        let timeouts = self.timing.timeouts(tenant);
+        let rules = self.timing.rules(tenant);
         self.cache.read(tenant, cluster, |known| {
-            status((tenant, cluster), known, now_ms, &timeouts)
+            status((tenant, cluster), known, now_ms, &rules)
         })
     }
 

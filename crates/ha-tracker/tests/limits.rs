@@ -26,7 +26,7 @@ async fn check_at_once(tracker: &Arc<HaTracker>, tenant: &str, clusters: u64) ->
                 tenant: &tenant,
                 cluster: &format!("cluster-{cluster}"),
                 replica: "r1",
-                earliest_ms: None,
+                newest_ms: None,
                 now_ms: Clock::System.now_ms(),
             };
             match tracker.check(&sighting).await.unwrap() {

@@ -48,10 +48,11 @@ pub(crate) fn peek(tracker: &HaTracker, tenant: &str, cluster: &str, replica: &s
     if too_long(cluster, replica) {
         return Verdict::Later;
     }
-    match tracker.peek(tenant, cluster, replica) {
+    let now_ms = ha_tracker::Clock::System.now_ms();
+    match tracker.peek(tenant, cluster, replica, now_ms) {
         Lookup::Elected => Verdict::Keep,
         Lookup::NotElected => Verdict::Drop,
-        Lookup::Unknown => Verdict::Later,
+        Lookup::Unknown | Lookup::Overdue => Verdict::Later,
     }
 }
 
@@ -102,7 +103,8 @@ pub(crate) async fn judge(
             }
             (Verdict::Later, Some(outcome)) => judged.settle(tenant, index, group, outcome),
             (Verdict::Later, None) => open.push((index, group, sighting)),
-            // An election between scan and now. The sender's retry finds it settled.
+            // An election between scan and now, or one that is due since. The sender's retry finds it
+            // settled.
             (Verdict::Keep | Verdict::Within(_) | Verdict::Drop, _) => {
                 return Err(Rejection::unavailable(format!(
                     "the elected replica of cluster {:?} changed while the request was processed; \
@@ -119,7 +121,8 @@ pub(crate) async fn judge(
         .await
         .map_err(|_| {
             Rejection::unavailable(
-                "the HA tracker's store did not answer for a new cluster in time; retry later",
+                "the HA tracker's store did not answer for a new cluster, or one whose elected replica \
+                 is overdue, in time; retry later",
             )
         })?
         .map_err(|error| Rejection::unavailable(format!("{error}; retry later")))?;
@@ -169,8 +172,7 @@ fn sighting<'a>(tenant: &'a str, group: &'a Group, now_ms: i64) -> Sighting<'a> 
         tenant,
         cluster: &group.cluster,
         replica: &group.replica,
-        // A sender whose clock is ahead does not bring a failover forward.
-        earliest_ms: group.earliest_ms.map(|sample_ms| sample_ms.min(now_ms)),
+        newest_ms: group.latest_ms,
         now_ms,
     }
 }
@@ -322,33 +324,5 @@ impl Judged {
             let _ = write!(message, "; {outlook}");
         }
         message
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_sample_of_the_future_counts_as_one_of_now() {
-        let mut group = Group {
-            cluster: "c".to_owned(),
-            replica: "r".to_owned(),
-            problem: None,
-            verdict: Verdict::Keep,
-            counts: Counts::default(),
-            outside: Counts::default(),
-            earliest_ms: None,
-            latest_ms: None,
-        };
-        for (sent, counted) in [
-            (None, None),
-            (Some(999), Some(999)),
-            (Some(1_000), Some(1_000)),
-            (Some(i64::MAX), Some(1_000)),
-        ] {
-            group.earliest_ms = sent;
-            assert_eq!(sighting("t", &group, 1_000).earliest_ms, counted);
-        }
     }
 }

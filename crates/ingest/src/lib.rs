@@ -41,6 +41,7 @@ mod cause;
 mod codec;
 mod config;
 mod counters;
+mod deliveries;
 mod downstream;
 mod expand;
 mod fleet;

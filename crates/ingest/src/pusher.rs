@@ -23,6 +23,7 @@ use crate::buffers::Message;
 use crate::codec::{Codec, Content};
 use crate::config::{IngestConfig, InstanceLimits, PushLimits};
 use crate::counters::add;
+use crate::deliveries::{self, Forwarding};
 use crate::downstream::{DownstreamOutage, Downstreams, Forward};
 use crate::expand::{Compression, expand};
 use crate::fleet::Fleet;
@@ -254,6 +255,10 @@ impl Pusher {
         let status = answer.status();
         if let Outcome::Rejected(Rejection::Overloaded { limit, .. }) = &answer.outcome {
             self.instance.reject(*limit);
+            // Most of these limits are reached before the request is read.
+            if let Some(tracker) = &self.tracker {
+                tracker.refused_unread(Clock::System.now_ms());
+            }
         }
         if let Some(cause) = answer.cause() {
             let occurrence = Occurrence {
@@ -329,7 +334,13 @@ impl Pusher {
         let total = scan.total();
         let tenant = known.unwrap_or_else(|| self.admit(job, &scan));
         tenant.count_in(Items::of(&scan));
-        let judged = judge_content(job, &tenant, &mut scan, &mut content).await?;
+        let judged = match judge_content(job, &tenant, &mut scan, &mut content).await {
+            Ok(judged) => judged,
+            Err(rejection) => {
+                deliveries::refused(job.tracker, name, &scan);
+                return Err(rejection);
+            }
+        };
         tenant.see(&scan.ages);
         self.instance.observe(&scan.ages);
         let all_dropped = scan.kept_series() == 0 && total.series > 0;
@@ -343,9 +354,17 @@ impl Pusher {
             });
         }
         let kept = Items::kept(&scan);
-        let charge = self.charge(job, &tenant, kept)?;
+        let forwarding = Forwarding::begin(job.tracker, name, &scan);
+        let charge = match self.charge(job, &tenant, kept) {
+            Ok(charge) => charge,
+            Err(rejection) => {
+                forwarding.end(true);
+                return Err(rejection);
+            }
+        };
         tenant.count_received(kept);
         let answer = self.forward(job, content, &scan, &headers, &mut held).await;
+        forwarding.end(answer.outcome.is_retryable());
         // A downstream that confirms nothing is not made to seem as if it did.
         let written = match answer.written {
             Some(stored) => Some(stored.plus(deduplicated)),

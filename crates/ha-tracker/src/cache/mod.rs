@@ -101,9 +101,19 @@ impl Cache {
     }
 
     /// As [`Cluster::observe`], if the cluster is known.
-    pub(crate) fn observe(&self, sighting: &Sighting<'_>) -> Option<Option<SmolStr>> {
+    #[cfg(test)]
+    fn observe(&self, sighting: &Sighting<'_>) -> Option<Option<SmolStr>> {
+        self.observe_then(sighting, |_, elected| elected)
+    }
+
+    /// Calls `then` with the cluster and what [`Cluster::observe`] returns, if the cluster is known.
+    pub(crate) fn observe_then<R>(
+        &self,
+        sighting: &Sighting<'_>,
+        then: impl FnOnce(&Cluster, Option<SmolStr>) -> R,
+    ) -> Option<R> {
         self.read(sighting.tenant, sighting.cluster, |known| {
-            known.observe(sighting, &self.evicted)
+            then(known, known.observe(sighting, &self.evicted))
         })
     }
 
@@ -282,14 +292,14 @@ mod tests {
     fn observe(
         cache: &Cache,
         replica: &str,
-        earliest_ms: Option<i64>,
+        newest_ms: Option<i64>,
         now_ms: i64,
     ) -> Option<Option<SmolStr>> {
         let sighting = Sighting {
             tenant: "t",
             cluster: "c",
             replica,
-            earliest_ms,
+            newest_ms,
             now_ms,
         };
         cache.observe(&sighting)

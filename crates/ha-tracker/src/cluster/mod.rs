@@ -1,6 +1,7 @@
 //! A tracker's knowledge of one cluster: the elected replica, the other senders, and since when.
 //! Read and recorded without locks.
 
+mod cadence;
 mod evicted;
 mod failover_wait;
 mod sightings;
@@ -13,6 +14,7 @@ use arc_swap::ArcSwap;
 use smol_str::SmolStr;
 
 use crate::ReplicaDesc;
+use crate::atomic_time::AtomicTime;
 use crate::check::Sighting;
 
 pub(crate) use evicted::Evicted;
@@ -34,6 +36,10 @@ pub(crate) struct Cluster {
     pub(crate) deduplicated_samples: AtomicU64,
     /// Whether the failover waits for other trackers after an outage of the store.
     pub(crate) failover_wait: FailoverWait,
+    /// The latest time that this process wrote for the elected replica.
+    written: AtomicTime,
+    /// Since when the polls of this process have known the cluster.
+    known_since: AtomicTime,
 }
 
 /// The stored entry, and when we saw its replica ourselves. Replaced together, so that a sighting
@@ -45,13 +51,16 @@ pub(crate) struct Elected {
     pub(crate) received_at: i64,
     pub(crate) elected_at: i64,
     pub(crate) elected_changes: i64,
+    /// When another tracker saw it last, as far as is known here.
+    elsewhere_ms: Option<i64>,
 }
 
 impl Elected {
-    fn new(desc: &ReplicaDesc, sightings: Sightings) -> Self {
+    fn new(desc: &ReplicaDesc, sightings: Sightings, elsewhere_ms: Option<i64>) -> Self {
         Self {
             replica: desc.replica.as_str().into(),
             sightings,
+            elsewhere_ms,
             received_at: desc.received_at,
             elected_at: desc.elected_at,
             elected_changes: desc.elected_changes,
@@ -88,13 +97,25 @@ pub(crate) enum Update {
 impl Cluster {
     pub(crate) fn new(desc: &ReplicaDesc) -> Self {
         Self {
-            elected: ArcSwap::from_pointee(Elected::new(desc, Sightings::none())),
+            elected: ArcSwap::from_pointee(Elected::new(desc, Sightings::none(), None)),
             standbys: Standbys::default(),
             changes: AtomicU64::new(1),
             cas: AtomicU64::new(0),
             deduplicated_samples: AtomicU64::new(0),
             failover_wait: FailoverWait::default(),
+            written: AtomicTime::new(None),
+            known_since: AtomicTime::new(None),
         }
+    }
+
+    /// This process is about to write this time for the elected replica.
+    pub(crate) fn writes(&self, time_ms: i64) {
+        self.written.set(self.written.get().max(Some(time_ms)));
+    }
+
+    /// To be called by each poll; returns since when polls have known the cluster.
+    pub(crate) fn known_since(&self, now_ms: i64) -> i64 {
+        self.known_since.set_if_none(now_ms).unwrap_or(now_ms)
     }
 
     pub(crate) fn elected(&self) -> arc_swap::Guard<Arc<Elected>> {
@@ -108,7 +129,7 @@ impl Cluster {
         if elected.replica == sighting.replica {
             elected
                 .sightings
-                .record_newer(sighting.earliest_ms, sighting.now_ms);
+                .record_newer(sighting, elected.elsewhere_ms);
             return None;
         }
         self.standbys.observe(sighting, evicted);
@@ -139,7 +160,15 @@ impl Cluster {
         if desc.received_at > before.received_at {
             self.failover_wait.end();
         }
-        self.elected.store(Arc::new(Elected::new(desc, sightings)));
+        // What this process did not write comes from a tracker that has seen the replica.
+        let is_elsewhere = Some(desc.received_at) > sightings.seen_ms().max(self.written.get());
+        let elsewhere_ms = match (is_elsewhere, changed) {
+            (true, _) => Some(desc.received_at),
+            (false, false) => before.elsewhere_ms,
+            (false, true) => None,
+        };
+        let elected = Elected::new(desc, sightings, elsewhere_ms);
+        self.elected.store(Arc::new(elected));
         match (changed, is_refresh) {
             (true, _) => Update::OtherReplica,
             (false, true) => Update::None,

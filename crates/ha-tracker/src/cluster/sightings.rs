@@ -1,8 +1,11 @@
-//! Sightings of a replica: when it was last seen, and whether it sends steadily.
+//! Sightings of a replica: when it was last seen, how often it sends, and whether it was refused.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use super::cadence::Cadence;
 use crate::atomic_time::AtomicTime;
+use crate::check::Sighting;
+use crate::delivery::Delivery;
 
 /// A replica sends steadily once its requests span this time, ms: a name that is made up for one
 /// request never does, even if the request is repeated at once because its answer was lost.
@@ -17,16 +20,23 @@ pub(crate) struct Sightings {
     seen: AtomicTime,
     /// Since when it has been seen without a gap; meaningless before the first sighting.
     since_ms: AtomicI64,
-    sample: AtomicTime,
+    /// The newest sample of its last request.
+    newest: AtomicTime,
+    cadence: Cadence,
+    /// When it was refused last.
+    refused: AtomicTime,
+    /// Since when a request of it is neither stored nor given up.
+    undelivered: AtomicTime,
 }
 
 impl Sightings {
-    /// For a replica that is seen at `now_ms`, and has been since `since_ms`.
-    pub(crate) fn new(since_ms: i64, sample_ms: Option<i64>, now_ms: i64) -> Self {
+    /// For a replica that is seen now, and has been since `since_ms`.
+    pub(crate) fn new(since_ms: i64, sighting: &Sighting<'_>) -> Self {
         Self {
-            seen: AtomicTime::new(Some(now_ms)),
+            seen: AtomicTime::new(Some(sighting.now_ms)),
             since_ms: AtomicI64::new(since_ms),
-            sample: AtomicTime::new(sample_ms),
+            newest: AtomicTime::new(sighting.newest_ms),
+            ..Self::none()
         }
     }
 
@@ -35,26 +45,69 @@ impl Sightings {
         Self {
             seen: AtomicTime::new(None),
             since_ms: AtomicI64::new(0),
-            sample: AtomicTime::new(None),
+            newest: AtomicTime::new(None),
+            cadence: Cadence::default(),
+            refused: AtomicTime::new(None),
+            undelivered: AtomicTime::new(None),
         }
     }
 
-    pub(crate) fn record(&self, sample_ms: Option<i64>, now_ms: i64) {
-        let before_ms = self.seen_ms();
-        if before_ms != Some(now_ms) {
-            if before_ms.is_none_or(|before| now_ms.saturating_sub(before) > STEADY_GAP_MS) {
+    /// `elsewhere_ms`: when another tracker saw it last, if that is known.
+    pub(crate) fn record(&self, sighting: &Sighting<'_>, elsewhere_ms: Option<i64>) {
+        let now_ms = sighting.now_ms;
+        let before = self.seen_ms();
+        if before != Some(now_ms) {
+            let gap_ms = before.map(|before| now_ms.saturating_sub(before));
+            if gap_ms.is_none_or(|gap| gap > STEADY_GAP_MS) {
                 self.since_ms.store(now_ms, Ordering::Relaxed);
+            }
+            // A sender that was refused waits as long as its back-off tells it, and one that another
+            // tracker saw in the meantime was not silent: such gaps say nothing.
+            let is_usual = self.refused.get() < before && elsewhere_ms <= before;
+            if let Some(gap_ms) = gap_ms.filter(|_| is_usual) {
+                self.cadence.add(gap_ms);
             }
             self.seen.set(Some(now_ms));
         }
-        self.sample.set_if_changed(sample_ms);
+        self.newest.set_if_changed(sighting.newest_ms);
     }
 
     /// As [`Sightings::record`], but never goes back in time.
-    pub(crate) fn record_newer(&self, sample_ms: Option<i64>, now_ms: i64) {
-        if self.seen_ms().is_none_or(|seen| seen <= now_ms) {
-            self.record(sample_ms, now_ms);
+    pub(crate) fn record_newer(&self, sighting: &Sighting<'_>, elsewhere_ms: Option<i64>) {
+        if self.seen_ms().is_none_or(|seen| seen <= sighting.now_ms) {
+            self.record(sighting, elsewhere_ms);
         }
+    }
+
+    /// A request of it is being forwarded.
+    pub(crate) fn begin_delivery(&self, now_ms: i64) {
+        self.undelivered.set_if_changed(Some(now_ms));
+    }
+
+    /// A request of it is answered.
+    pub(crate) fn end_delivery(&self, delivery: Delivery, now_ms: i64) {
+        match delivery {
+            Delivery::Settled | Delivery::Abandoned => self.undelivered.set_if_changed(None),
+            Delivery::Refused => {
+                self.refused.set_if_changed(Some(now_ms));
+                self.undelivered.set_if_changed(Some(now_ms));
+            }
+        }
+    }
+
+    /// It was refused while it was not elected.
+    pub(crate) fn note_refusal(&self, now_ms: i64) {
+        self.refused.set_if_changed(Some(now_ms));
+    }
+
+    /// For its new part, elected or not: what is in flight was of the other one.
+    pub(crate) fn for_new_part(&self) -> Self {
+        let sightings = self.clone();
+        sightings.undelivered.set(None);
+        // Where senders are spread over trackers, those of a replica that is not elected are not known
+        // to each other, so its cadence is over-estimated.
+        sightings.cadence.doubt();
+        sightings
     }
 
     /// When it was seen last, Unix ms.
@@ -66,9 +119,29 @@ impl Sightings {
         self.since_ms.load(Ordering::Relaxed)
     }
 
-    /// The earliest sample of the last request.
-    pub(crate) fn sample_ms(&self) -> Option<i64> {
-        self.sample.get()
+    /// The newest sample of the last request.
+    pub(crate) fn newest_ms(&self) -> Option<i64> {
+        self.newest.get()
+    }
+
+    /// How often its requests come, ms; `None` before the second one.
+    pub(crate) fn cadence_ms(&self) -> Option<i64> {
+        self.cadence.get()
+    }
+
+    /// When it was refused last, Unix ms.
+    pub(crate) fn refused_ms(&self) -> Option<i64> {
+        self.refused.get()
+    }
+
+    /// When it was seen or answered with a refusal last, Unix ms.
+    pub(crate) fn heard_ms(&self) -> Option<i64> {
+        self.seen_ms().max(self.refused_ms())
+    }
+
+    /// Whether its last request was refused, or is still being forwarded.
+    pub(crate) fn is_undelivered(&self) -> bool {
+        self.undelivered.get().is_some()
     }
 
     /// Whether it was seen within the longest gap between two requests of a steady sender.
@@ -89,7 +162,10 @@ impl Clone for Sightings {
         Self {
             seen: AtomicTime::new(self.seen_ms()),
             since_ms: AtomicI64::new(self.since_ms()),
-            sample: AtomicTime::new(self.sample_ms()),
+            newest: AtomicTime::new(self.newest_ms()),
+            cadence: self.cadence.clone(),
+            refused: AtomicTime::new(self.refused_ms()),
+            undelivered: AtomicTime::new(self.undelivered.get()),
         }
     }
 }
@@ -98,36 +174,70 @@ impl Clone for Sightings {
 mod tests {
     use super::*;
 
+    fn at(newest_ms: Option<i64>, now_ms: i64) -> Sighting<'static> {
+        Sighting {
+            tenant: "t",
+            cluster: "c",
+            replica: "r",
+            newest_ms,
+            now_ms,
+        }
+    }
+
+    fn seen_at(sightings: &Sightings, newest_ms: Option<i64>, now_ms: i64) {
+        sightings.record(&at(newest_ms, now_ms), None);
+    }
+
     #[test]
     fn steady_is_who_was_seen_over_a_span_without_a_gap() {
-        let sightings = Sightings::new(1_000, None, 1_000);
+        let sightings = Sightings::new(1_000, &at(None, 1_000));
         assert!(!sightings.is_steady(1_000));
-        sightings.record(None, 5_999);
+        seen_at(&sightings, None, 5_999);
         assert!(!sightings.is_steady(5_999));
-        sightings.record(Some(7), 6_000);
+        seen_at(&sightings, Some(7), 6_000);
         assert!(sightings.is_steady(6_000));
-        assert_eq!(sightings.sample_ms(), Some(7));
+        assert_eq!(sightings.newest_ms(), Some(7));
         assert!(sightings.is_steady(6_000 + STEADY_GAP_MS));
         let late = 6_001 + STEADY_GAP_MS;
         assert!(!sightings.is_steady(late), "silent for too long");
-        sightings.record(None, late);
+        seen_at(&sightings, None, late);
         assert!(!sightings.is_steady(late), "it has to begin again");
-        sightings.record(None, late + STEADY_AFTER_MS);
+        seen_at(&sightings, None, late + STEADY_AFTER_MS);
         assert!(sightings.is_steady(late + STEADY_AFTER_MS));
     }
 
     #[test]
     fn an_older_time_does_not_replace_a_newer_one_where_it_must_not() {
-        let sightings = Sightings::new(10, Some(9), 10);
-        sightings.record_newer(Some(1), 5);
+        let sightings = Sightings::new(10, &at(Some(9), 10));
+        sightings.record_newer(&at(Some(1), 5), None);
         assert_eq!(
-            (sightings.seen_ms(), sightings.sample_ms()),
+            (sightings.seen_ms(), sightings.newest_ms()),
             (Some(10), Some(9))
         );
-        sightings.record(Some(1), 5);
+        seen_at(&sightings, Some(1), 5);
         assert_eq!(
-            (sightings.seen_ms(), sightings.sample_ms()),
+            (sightings.seen_ms(), sightings.newest_ms()),
             (Some(5), Some(1))
         );
+    }
+
+    #[test]
+    fn gaps_of_a_back_off_or_with_requests_elsewhere_are_not_its_cadence() {
+        let sightings = Sightings::new(0, &at(None, 0));
+        (1..10).for_each(|step| seen_at(&sightings, None, step * 5_000));
+        assert_eq!(sightings.cadence_ms(), Some(5_000));
+        sightings.begin_delivery(45_000);
+        assert!(sightings.is_undelivered());
+        sightings.end_delivery(Delivery::Refused, 47_000);
+        assert_eq!(sightings.heard_ms(), Some(47_000));
+        assert!(sightings.is_undelivered());
+        seen_at(&sightings, None, 105_000);
+        assert_eq!(sightings.cadence_ms(), Some(5_000));
+        sightings.end_delivery(Delivery::Settled, 105_001);
+        assert!(!sightings.is_undelivered());
+        sightings.record(&at(None, 165_000), Some(150_000));
+        assert_eq!(sightings.cadence_ms(), Some(5_000));
+        seen_at(&sightings, None, 175_000);
+        assert!(sightings.cadence_ms() > Some(5_000));
     }
 }

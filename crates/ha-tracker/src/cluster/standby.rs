@@ -15,7 +15,7 @@ use super::sightings::Sightings;
 use crate::check::Sighting;
 
 /// Replicas that a cluster remembers besides the elected one. A place is 8 bytes of every cluster; a
-/// replica in it takes 64 more, and its name if that is longer than 23 bytes.
+/// replica in it takes 96 more, and its name if that is longer than 23 bytes.
 const PLACES: usize = 4;
 /// Attempts to take a place in competition with other requests. A replica for which all fail is
 /// remembered at its next request.
@@ -48,13 +48,22 @@ impl Standbys {
     fn record(&self, sighting: &Sighting<'_>) -> bool {
         self.places.iter().any(|place| match &*place.load() {
             Some(known) if known.replica == sighting.replica => {
-                known
-                    .sightings
-                    .record(sighting.earliest_ms, sighting.now_ms);
+                known.sightings.record(sighting, None);
                 true
             }
             _ => false,
         })
+    }
+
+    /// A request of this replica was refused, if it is remembered.
+    pub(crate) fn refused(&self, replica: &str, now_ms: i64) {
+        for place in &self.places {
+            if let Some(known) = &*place.load()
+                && known.replica == replica
+            {
+                known.sightings.note_refusal(now_ms);
+            }
+        }
     }
 
     /// False if another request was quicker.
@@ -69,7 +78,7 @@ impl Standbys {
             .unwrap_or(now_ms);
         let standby = Arc::new(Standby {
             replica: sighting.replica.into(),
-            sightings: Sightings::new(since_ms, sighting.earliest_ms, now_ms),
+            sightings: Sightings::new(since_ms, sighting),
         });
         let replaced = place.compare_and_swap(&before, Some(standby));
         if !is_same(&before, &replaced) {
@@ -128,7 +137,7 @@ impl Standbys {
             {
                 // If another request was faster, it is removed all the same.
                 place.compare_and_swap(&known, None);
-                found = Some(standby.sightings.clone());
+                found = Some(standby.sightings.for_new_part());
             }
         }
         found
@@ -142,7 +151,7 @@ impl Standbys {
         if let Some((place, _)) = self.least_worth(seen_ms) {
             place.store(Some(Arc::new(Standby {
                 replica: replica.clone(),
-                sightings: sightings.clone(),
+                sightings: sightings.for_new_part(),
             })));
         }
     }
@@ -174,7 +183,7 @@ mod tests {
                 tenant: "t",
                 cluster: "c",
                 replica,
-                earliest_ms: Some(now_ms - 1),
+                newest_ms: Some(now_ms - 1),
                 now_ms,
             };
             self.standbys.observe(&sighting, &self.evicted);
@@ -221,7 +230,7 @@ mod tests {
         let first = seen.standbys.in_order(NOW + 16_000).remove(0);
         assert_eq!(first.replica, "standby");
         assert_eq!(first.sightings.since_ms(), NOW + 1_000);
-        assert_eq!(first.sightings.sample_ms(), Some(NOW + 15_999));
+        assert_eq!(first.sightings.newest_ms(), Some(NOW + 15_999));
     }
 
     #[test]

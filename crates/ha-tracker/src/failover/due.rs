@@ -2,27 +2,31 @@
 
 use std::sync::Arc;
 
+use super::overdue::Rules;
 use crate::clock::saturating_ms;
 use crate::cluster::{Cluster, Elected, Sightings, Standby};
 use crate::election::{Candidate, Decision, Timeouts, decide};
 use crate::store_health::Failovers;
 
 /// Calls `take` with the replica to write for this cluster now, if any: the elected one if it was
-/// seen within the update timeout, or else its successor. A candidate that the rule would refuse
-/// according to the cache is skipped, because the store can only be newer.
+/// seen within the update timeout, or is not overdue; or else its successor. A candidate that the rule
+/// would refuse according to the cache is skipped, because the store can only be newer.
 pub(crate) fn due_now<R>(
     cluster: &Cluster,
     now_ms: i64,
-    timeouts: &Timeouts,
+    rules: &Rules,
     failovers: Failovers,
     take: impl FnOnce(&Candidate<'_>) -> R,
 ) -> Option<R> {
     let elected = cluster.elected();
+    let timeouts = &rules.timeouts;
     let update_ms = saturating_ms(timeouts.update);
     if now_ms.saturating_sub(elected.received_at) < update_ms {
         return None;
     }
-    if let Some(seen_ms) = fresh(&elected.sightings, now_ms, timeouts) {
+    let alive_ms =
+        fresh(&elected.sightings, now_ms, timeouts).or_else(|| rules.vouched_ms(&elected, now_ms));
+    if let Some(seen_ms) = alive_ms {
         let candidate = Candidate {
             replica: &elected.replica,
             seen_ms,
@@ -31,10 +35,26 @@ pub(crate) fn due_now<R>(
         let decision = decide(Some(&elected.desc()), &candidate, now_ms, timeouts, 0);
         return matches!(decision, Decision::Refresh(_)).then(|| take(&candidate));
     }
-    let successor = successor(cluster, &elected, now_ms, timeouts)?;
+    let by = By::Poll { update_ms };
+    let successor = successor(cluster, &elected, now_ms, rules, by)?;
     let candidate = fresh_candidate(&successor, now_ms, timeouts)?;
     let allowed = cluster.failover_wait.allows(failovers);
     allowed.then(|| take(&candidate))
+}
+
+/// Whether this replica, whose request has just been recorded, is to be elected by it: the elected one
+/// is overdue. A poll would come after the samples of the request have been dropped, and by its next
+/// request a replica that sends seldom would itself count as silent.
+pub(crate) fn is_elected_by_arrival(
+    cluster: &Cluster,
+    replica: &str,
+    now_ms: i64,
+    rules: &Rules,
+    failovers: Failovers,
+) -> bool {
+    let elected = cluster.elected();
+    successor(cluster, &elected, now_ms, rules, By::Arrival(replica)).is_some()
+        && cluster.failover_wait.allows(failovers)
 }
 
 /// When a replica was seen, if that is recent enough to be alive.
@@ -51,10 +71,13 @@ pub(super) fn fresh_candidate<'a>(
     now_ms: i64,
     timeouts: &Timeouts,
 ) -> Option<Candidate<'a>> {
+    let seen_ms = fresh(&standby.sightings, now_ms, timeouts)?;
+    let newest_ms = standby.sightings.newest_ms();
     Some(Candidate {
         replica: &standby.replica,
-        seen_ms: fresh(&standby.sightings, now_ms, timeouts)?,
-        sample_ms: standby.sightings.sample_ms(),
+        seen_ms,
+        // As for a request that arrives, a time in the future counts as now.
+        sample_ms: newest_ms.map(|newest_ms| newest_ms.min(seen_ms)),
     })
 }
 
@@ -106,14 +129,45 @@ impl Successors {
     }
 }
 
-/// The replica that takes over from a silent elected one, if any may do so now.
+/// What leads to a failover.
+#[derive(Clone, Copy)]
+enum By<'a> {
+    /// A request of this replica.
+    Arrival(&'a str),
+    /// A poll. It comes later by the update timeout: in this time each replica that it could elect
+    /// sends, and is elected by that. It is for those that could not be, and elects none whose last
+    /// samples were dropped a moment before the elected one was overdue.
+    Poll { update_ms: i64 },
+}
+
+impl By<'_> {
+    fn concerns(self, replica: &str) -> bool {
+        match self {
+            Self::Arrival(only) => only == replica,
+            Self::Poll { .. } => true,
+        }
+    }
+
+    fn later_ms(self) -> i64 {
+        match self {
+            Self::Arrival(_) => 0,
+            Self::Poll { update_ms } => update_ms,
+        }
+    }
+}
+
+/// The replica that takes over from an overdue elected one, if any may do so now.
 fn successor(
     cluster: &Cluster,
     elected: &Elected,
     now_ms: i64,
-    timeouts: &Timeouts,
+    rules: &Rules,
+    by: By<'_>,
 ) -> Option<Arc<Standby>> {
-    let silent_ms = now_ms.saturating_sub(elected.received_at);
+    let timeouts = &rules.timeouts;
+    let silent_ms = rules
+        .silent_ms(elected, now_ms)
+        .saturating_sub(by.later_ms());
     if silent_ms < saturating_ms(timeouts.failover) {
         return None;
     }
@@ -125,7 +179,8 @@ fn successor(
             let decision = decide(Some(&stored), &candidate, now_ms, timeouts, 0);
             matches!(decision, Decision::Elect(..))
         };
-        after_ms.is_some_and(|after_ms| silent_ms >= after_ms)
+        by.concerns(&standby.replica)
+            && after_ms.is_some_and(|after_ms| silent_ms >= after_ms)
             && fresh_candidate(standby, now_ms, timeouts).is_some_and(elects)
     };
     let first = successors.standbys.iter().find(|standby| may(standby));

@@ -7,9 +7,10 @@ use std::time::Duration;
 use smol_str::SmolStr;
 
 use super::due::{Successors, fresh, fresh_candidate};
+use super::overdue::Rules;
 use crate::clock::saturating_ms;
 use crate::cluster::Cluster;
-use crate::election::{Decision, KeepReason, Timeouts, decide};
+use crate::election::{Decision, KeepReason, decide};
 use crate::store_health::Failovers;
 
 /// When a replica takes over unless the elected one is seen again. Displayed as part of a sentence.
@@ -25,8 +26,6 @@ pub struct FailoverOutlook {
 enum WaitsFor {
     /// The time at which the elected replica has been silent for long enough.
     Timeout { in_ms: i64 },
-    /// The next poll of the cluster, which comes within this time.
-    Poll { within: Duration },
     /// A request of the successor.
     Request,
     /// Samples of the successor that are this far ahead of the last recorded one.
@@ -46,11 +45,6 @@ impl fmt::Display for FailoverOutlook {
         }
         match self.waits_for {
             WaitsFor::Timeout { in_ms } => write!(f, "is due in {:.1} s", seconds(in_ms))?,
-            WaitsFor::Poll { within } => write!(
-                f,
-                "is due at the tracker's next poll, within {:.1} s",
-                within.as_secs_f64()
-            )?,
             WaitsFor::Request => f.write_str("is due when it sends again")?,
             WaitsFor::Samples { ahead } => write!(
                 f,
@@ -78,13 +72,14 @@ pub(crate) fn outlook(
     cluster: &Cluster,
     replica: &str,
     now_ms: i64,
-    timeouts: &Timeouts,
+    rules: &Rules,
     failovers: Failovers,
-    poll_interval: Duration,
 ) -> Option<FailoverOutlook> {
+    let timeouts = &rules.timeouts;
     let elected = cluster.elected();
-    let silent_ms = now_ms.saturating_sub(elected.received_at);
-    let is_alive = silent_ms < saturating_ms(timeouts.update)
+    let silent_ms = rules.silent_ms(&elected, now_ms);
+    let age_ms = now_ms.saturating_sub(elected.received_at);
+    let is_alive = age_ms < saturating_ms(timeouts.update)
         || fresh(&elected.sightings, now_ms, timeouts).is_some();
     if is_alive || elected.replica == replica {
         return None;
@@ -110,7 +105,7 @@ pub(crate) fn outlook(
             let ahead = timeouts.sample_failover;
             WaitsFor::Samples { ahead }
         } else {
-            after_outage(cluster, failovers, poll_interval)
+            after_outage(cluster, failovers)
         }
     } else {
         WaitsFor::Request
@@ -123,11 +118,9 @@ pub(crate) fn outlook(
 }
 
 /// What a failover that the rule allows is waiting for.
-fn after_outage(cluster: &Cluster, failovers: Failovers, poll_interval: Duration) -> WaitsFor {
+fn after_outage(cluster: &Cluster, failovers: Failovers) -> WaitsFor {
     match failovers {
-        Failovers::Allowed => WaitsFor::Poll {
-            within: poll_interval,
-        },
+        Failovers::Allowed => WaitsFor::Request,
         Failovers::Blocked { .. } => WaitsFor::Store,
         Failovers::After { now_ms, wait_ms } => WaitsFor::Others {
             ms: cluster.failover_wait.remaining_ms(now_ms, wait_ms),
@@ -152,11 +145,8 @@ mod tests {
         let text = says(None, WaitsFor::Timeout { in_ms: 3_210 });
         let expected = "failover to this replica is due in 3.2 s, unless \"r1\" is seen again";
         assert_eq!(text, expected);
-        let poll = WaitsFor::Poll {
-            within: Duration::from_secs(3),
-        };
-        let expected = "failover to \"r3\", which sends steadily, is due at the tracker's next \
-                        poll, within 3.0 s, unless \"r1\" is seen again";
-        assert_eq!(says(Some("r3"), poll), expected);
+        let expected = "failover to \"r3\", which sends steadily, is due when it sends again, unless \
+                        \"r1\" is seen again";
+        assert_eq!(says(Some("r3"), WaitsFor::Request), expected);
     }
 }

@@ -58,6 +58,17 @@ pub(crate) enum Failovers {
     },
 }
 
+impl Failovers {
+    /// How long reading the entry may take for a failover. One that has waited for other trackers
+    /// trusts the store, unless it is unavailable.
+    pub(crate) fn read_limit(self) -> Duration {
+        match self {
+            Self::Allowed => SLOW_CALL,
+            Self::After { .. } | Self::Blocked { .. } => UNAVAILABLE_AFTER,
+        }
+    }
+}
+
 impl Default for StoreHealth {
     fn default() -> Self {
         Self {

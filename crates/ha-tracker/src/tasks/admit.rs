@@ -1,22 +1,24 @@
-//! Adds unknown clusters to the cache.
+//! Elections by requests: adds unknown clusters to the cache, and elects a replica that sends while
+//! the elected one is overdue.
 //!
-//! A request of an unknown cluster waits for the store. All requests of that cluster share one
-//! call, which runs in a task of its own, so that a sender that disconnects does not cancel it.
+//! Such a request waits for the store. All requests of that cluster share one call, which runs in a
+//! task of its own, so that a sender that disconnects does not cancel it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ahash::RandomState;
-use kv_core::lock;
+use kv_core::{StoreError, lock};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::{Cache, Capacity, Full};
 use crate::check::{Sighting, TrackerError};
 use crate::election::Candidate;
+use crate::gate::FailoverCause;
 use crate::store_health::StoreOutages;
-use crate::writer::Writer;
+use crate::writer::{Write, Writer};
 
 /// `None` while the call runs.
 type Progress = watch::Receiver<Option<Result<(), TrackerError>>>;
@@ -30,7 +32,19 @@ pub(crate) enum NotAdmitted {
     Failed(TrackerError),
 }
 
-/// Adds unknown clusters to the cache, through the store.
+/// What a call of the store is for.
+#[derive(Debug, Clone, Copy)]
+enum Call {
+    /// A cluster that is not in the cache.
+    New,
+    /// A cluster whose elected replica is overdue.
+    Failover {
+        read_limit: Duration,
+        timeout: Duration,
+    },
+}
+
+/// Elections by requests, through the store.
 pub(crate) struct Admissions {
     writer: Arc<Writer>,
     cache: Arc<Cache>,
@@ -86,12 +100,29 @@ impl Admissions {
         sighting: &Sighting<'_>,
         capacity: Capacity,
     ) -> Result<(), NotAdmitted> {
-        let mut progress = self.join(sighting, capacity).map_err(NotAdmitted::Full)?;
-        let outcome = match progress.wait_for(Option::is_some).await {
-            Ok(ended) => ended.clone().unwrap_or(Err(TrackerError::Vanished)),
-            Err(_) => Err(TrackerError::ShuttingDown),
+        let call = self.join(sighting, capacity, Call::New);
+        let progress = call.map_err(NotAdmitted::Full)?;
+        outcome(progress).await.map_err(NotAdmitted::Failed)
+    }
+
+    /// Elects the replica of this sighting, if the store agrees that the elected one is overdue, and
+    /// the gate allows it.
+    pub(crate) async fn contend(
+        self: &Arc<Self>,
+        sighting: &Sighting<'_>,
+        read_limit: Duration,
+        timeout: Duration,
+    ) -> Result<(), TrackerError> {
+        let call = Call::Failover {
+            read_limit,
+            timeout,
         };
-        outcome.map_err(NotAdmitted::Failed)
+        // A known cluster has its capacity; one that is gone since is not elected here.
+        let progress = self.join(sighting, Capacity::default(), call);
+        match progress {
+            Ok(progress) => outcome(progress).await,
+            Err(_) => Err(TrackerError::Vanished),
+        }
     }
 
     /// Joins the call for this cluster or starts it.
@@ -99,6 +130,7 @@ impl Admissions {
         self: &Arc<Self>,
         sighting: &Sighting<'_>,
         capacity: Capacity,
+        call: Call,
     ) -> Result<Progress, Full> {
         let (tenant, cluster) = (sighting.tenant, sighting.cluster);
         let mut all = lock(&self.pending);
@@ -116,14 +148,14 @@ impl Admissions {
             cluster: cluster.into(),
         };
         let replica: Box<str> = sighting.replica.into();
-        let (seen_ms, sample_ms) = (sighting.now_ms, sighting.earliest_ms);
+        let (seen_ms, sample_ms) = (sighting.now_ms, sighting.sample_ms());
         tokio::spawn(async move {
             let candidate = Candidate {
                 replica: &replica,
                 seen_ms,
                 sample_ms,
             };
-            let outcome = admission.run(&candidate).await;
+            let outcome = admission.run(&candidate, call).await;
             // Removed from the list first: a request that arrives after the report starts a new
             // call.
             drop(admission);
@@ -133,20 +165,50 @@ impl Admissions {
     }
 }
 
+async fn outcome(mut progress: Progress) -> Result<(), TrackerError> {
+    match progress.wait_for(Option::is_some).await {
+        Ok(ended) => ended.clone().unwrap_or(Err(TrackerError::Vanished)),
+        Err(_) => Err(TrackerError::ShuttingDown),
+    }
+}
+
 impl Admission {
-    async fn run(&self, candidate: &Candidate<'_>) -> Result<(), TrackerError> {
-        let (tenant, cluster) = (&self.tenant, &self.cluster);
-        let written = self
-            .all
-            .writer
-            .elect(tenant, cluster, candidate, candidate.seen_ms);
+    async fn run(&self, candidate: &Candidate<'_>, call: Call) -> Result<(), TrackerError> {
         tokio::select! {
             biased;
             () = self.all.shutdown.cancelled() => Err(TrackerError::ShuttingDown),
-            written = written => written.map_err(|error| {
-                self.all.outages.failed(&error, Duration::ZERO);
-                TrackerError::Store(Arc::new(error))
-            }),
+            written = self.write(candidate, call) => written,
+        }
+    }
+
+    async fn write(&self, candidate: &Candidate<'_>, call: Call) -> Result<(), TrackerError> {
+        let (tenant, cluster, writer) = (&*self.tenant, &*self.cluster, &self.all.writer);
+        let now_ms = candidate.seen_ms;
+        let failed = |error: StoreError| {
+            self.all.outages.failed(&error, Duration::ZERO);
+            Arc::new(error)
+        };
+        match call {
+            Call::New => {
+                let written = writer.elect(tenant, cluster, candidate, now_ms).await;
+                written.map_err(|error| TrackerError::Store(failed(error)))
+            }
+            Call::Failover {
+                read_limit,
+                timeout,
+            } => {
+                let write = Write {
+                    tenant,
+                    cluster,
+                    candidate,
+                    now_ms,
+                };
+                let update = writer.update(write, read_limit, FailoverCause::Arrival);
+                let written = tokio::time::timeout(timeout, update).await;
+                let written =
+                    written.unwrap_or_else(|_| Err(writer.gave_up(tenant, cluster, timeout)));
+                written.map_err(|error| TrackerError::Failover(failed(error)))
+            }
         }
     }
 }

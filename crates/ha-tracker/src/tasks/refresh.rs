@@ -10,12 +10,12 @@ use smol_str::SmolStr;
 
 use crate::cache::Cache;
 use crate::clock::Clock;
-use crate::desc;
 use crate::election::Candidate;
 use crate::failover::due_now;
-use crate::store_health::{Failovers, SLOW_CALL, StoreHealth, StoreOutages, UNAVAILABLE_AFTER};
+use crate::gate::FailoverCause;
+use crate::store_health::{Failovers, StoreHealth, StoreOutages};
 use crate::timing::Timing;
-use crate::writer::Writer;
+use crate::writer::{Write, Writer};
 
 /// Compare-and-swaps of one pass that run at once.
 const CONCURRENCY: usize = 64;
@@ -27,8 +27,6 @@ const BETWEEN_FAILURES: Duration = Duration::from_secs(25);
 
 /// Polls the clusters, and writes those that are due.
 pub(crate) struct Refresh {
-    /// Name of the store.
-    pub(crate) store: &'static str,
     pub(crate) writer: Arc<Writer>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) timing: Arc<Timing>,
@@ -51,9 +49,10 @@ impl Refresh {
         let mut due = Vec::new();
         let now_ms = self.clock.now_ms();
         self.cache.for_each_with(
-            |tenant| (self.timing.timeouts(tenant), self.failovers(tenant)),
-            |(timeouts, failovers), tenant, name, cluster| {
-                if due_now(cluster, now_ms, timeouts, *failovers, |_| ()).is_some() {
+            |tenant| (self.timing.rules(tenant), self.failovers(tenant)),
+            |(rules, failovers), tenant, name, cluster| {
+                cluster.known_since(now_ms);
+                if due_now(cluster, now_ms, rules, *failovers, |_| ()).is_some() {
                     due.push((SmolStr::from(tenant), Box::<str>::from(name)));
                 }
             },
@@ -90,7 +89,7 @@ impl Refresh {
     async fn update_one(&self, tenant: &str, name: &str) -> Result<(), StoreError> {
         // Checked again: the pass may have waited for a slow store since the first check.
         let now_ms = self.clock.now_ms();
-        let timeouts = self.timing.timeouts(tenant);
+        let rules = self.timing.rules(tenant);
         let owned = |candidate: &Candidate<'_>| {
             (
                 candidate.replica.to_owned(),
@@ -102,7 +101,11 @@ impl Refresh {
         let due = self
             .cache
             .read(tenant, name, |cluster| {
-                due_now(cluster, now_ms, &timeouts, failovers, owned)
+                let due = due_now(cluster, now_ms, &rules, failovers, owned);
+                if let Some((_, seen_ms, _)) = &due {
+                    cluster.writes(*seen_ms);
+                }
+                due
             })
             .flatten();
         let Some((replica, seen_ms, sample_ms)) = due else {
@@ -113,22 +116,18 @@ impl Refresh {
             seen_ms,
             sample_ms,
         };
-        // A failover that has waited for other trackers trusts the store, unless it is unavailable.
-        let read_limit = match failovers {
-            Failovers::Allowed => SLOW_CALL,
-            _ => UNAVAILABLE_AFTER,
+        let read_limit = failovers.read_limit();
+        let write = Write {
+            tenant,
+            cluster: name,
+            candidate: &candidate,
+            now_ms,
         };
-        let writer = &self.writer;
-        let update = writer.update(tenant, name, &candidate, now_ms, read_limit);
+        let update = self.writer.update(write, read_limit, FailoverCause::Poll);
         let timeout = self.timing.call_timeout(tenant);
         match tokio::time::timeout(timeout, update).await {
             Ok(result) => result,
-            Err(_) => Err(StoreError::Unavailable {
-                store: self.store,
-                operation: "CAS",
-                key: desc::key(tenant, name),
-                source: format!("gave up after {timeout:?}").into(),
-            }),
+            Err(_) => Err(self.writer.gave_up(tenant, name, timeout)),
         }
     }
 

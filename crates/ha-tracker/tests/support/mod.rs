@@ -127,14 +127,14 @@ impl Fleet {
         tenant: &str,
         cluster: &str,
         replica: &str,
-        earliest_ms: Option<i64>,
+        newest_ms: Option<i64>,
     ) -> Result<Verdict, TrackerError> {
         let now_ms = self.now_ms();
         let sighting = Sighting {
             tenant,
             cluster,
             replica,
-            earliest_ms,
+            newest_ms,
             now_ms,
         };
         Ok(match tracker.check(&sighting).await? {
@@ -165,10 +165,10 @@ impl Fleet {
         tracker: usize,
         cluster: &str,
         replica: &str,
-        earliest_ms: Option<i64>,
+        newest_ms: Option<i64>,
     ) -> Verdict {
         let tracker = &self.trackers[tracker];
-        self.check_with(tracker, "t", cluster, replica, earliest_ms)
+        self.check_with(tracker, "t", cluster, replica, newest_ms)
             .await
             .unwrap()
     }
