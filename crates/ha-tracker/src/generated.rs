@@ -35,7 +35,7 @@ pub struct CheckRequest {
     /// At most 1024 bytes.
     #[prost(string, tag = "3")]
     pub replica: ::prost::alloc::string::String,
-    /// Time of the earliest sample, Unix milliseconds, for the sample failover timeout.
+    /// Time of the newest sample, Unix milliseconds, for the sample failover timeout.
     #[prost(int64, optional, tag = "4")]
     pub sample_time_ms: ::core::option::Option<i64>,
 }

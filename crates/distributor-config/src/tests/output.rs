@@ -123,6 +123,7 @@ fn full_yaml() {
           ha_tracker_update_timeout_jitter_max: 5s
           ha_tracker_failover_timeout: 30s
           ha_tracker_sample_failover_timeout: 500ms
+          ha_tracker_sender_backoff: 1m30s
           ingestion_rate: 1.5
           ingestion_rate_strategy: global
           ingestion_burst_size: 0
