@@ -13,6 +13,11 @@ use crate::{Answer, LONG, Metrics, Port, Process, Recipe, Sender, get};
 use peers::comes_true;
 use peers::target_folder;
 
+/// Its configuration, in its folder.
+pub(crate) const CONFIG_FILE: &str = "config.yaml";
+/// What wins over [`CONFIG_FILE`], if there is one.
+pub(crate) const OVERLAY_FILE: &str = "overlay.yaml";
+
 /// A running distributor.
 #[derive(Debug)]
 pub struct Distributor {
@@ -39,6 +44,13 @@ impl Distributor {
         Self::launch_with(name, yaml, &[], &[])
     }
 
+    /// [`Distributor::launch`] with a second configuration file, [`OVERLAY_FILE`], that wins.
+    pub(crate) fn launch_over(name: &str, yaml: &str, overlay: &str) -> Self {
+        let files = [(CONFIG_FILE, yaml), (OVERLAY_FILE, overlay)];
+        let flag = format!("-config.file={OVERLAY_FILE}");
+        Self::launch_files(name, &files, &[&flag], &[])
+    }
+
     /// [`Distributor::launch`] with more flags and environment variables.
     pub fn launch_with(
         name: &str,
@@ -46,17 +58,25 @@ impl Distributor {
         flags: &[&str],
         environment: &[(&str, &str)],
     ) -> Self {
+        Self::launch_files(name, &[(CONFIG_FILE, yaml)], flags, environment)
+    }
+
+    fn launch_files(
+        name: &str,
+        files: &[(&str, &str)],
+        flags: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let (http, grpc) = (Port::reserve(), Port::reserve());
         let mut arguments = vec![
-            "-config.file=config.yaml".to_owned(),
+            format!("-config.file={CONFIG_FILE}"),
             "-server.http-listen-address=127.0.0.1".to_owned(),
             format!("-server.http-listen-port={}", http.number()),
             "-server.grpc-listen-address=127.0.0.1".to_owned(),
             format!("-server.grpc-listen-port={}", grpc.number()),
         ];
         arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
-        let files = [("config.yaml", yaml)];
-        Self::launch_by(name, &files, arguments, environment, (http, grpc))
+        Self::launch_by(name, files, arguments, environment, (http, grpc))
     }
 
     /// Starts one with these files (name, content) in its folder, and these arguments alone: they

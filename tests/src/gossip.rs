@@ -12,10 +12,28 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::distributor::{CONFIG_FILE, OVERLAY_FILE};
 use crate::{Distributor, LONG, Port};
 
 /// From the number of a member and its `memberlist` section to its whole configuration.
-type Configure = Box<dyn Fn(usize, Value) -> String + Send + Sync>;
+type Configure = Box<dyn Fn(usize, Value) -> MemberConfig + Send + Sync>;
+
+/// The configuration of a member: a file, and perhaps another one that wins over it.
+pub struct MemberConfig {
+    /// YAML.
+    pub yaml: String,
+    /// YAML; what it says wins.
+    pub overlay: Option<String>,
+}
+
+impl From<String> for MemberConfig {
+    fn from(yaml: String) -> Self {
+        Self {
+            yaml,
+            overlay: None,
+        }
+    }
+}
 
 /// Distributors on loopback that know each other's addresses before they start.
 ///
@@ -61,12 +79,12 @@ pub struct MemberRow {
 impl GossipMesh {
     /// Starts `count` distributors at once, waiting for nothing. `configure` is given the number of
     /// a member and its `memberlist` section, and makes the configuration.
-    pub fn launch(
+    pub fn launch<C: Into<MemberConfig>>(
         count: usize,
-        configure: impl Fn(usize, Value) -> String + Send + Sync + 'static,
+        configure: impl Fn(usize, Value) -> C + Send + Sync + 'static,
     ) -> Self {
         let seats = (0..count).map(|_| Seat::shared()).collect();
-        Self::start(seats, Box::new(configure), None)
+        Self::start(seats, boxed(configure), None)
     }
 
     /// As [`GossipMesh::launch`], with a network between them that can be partitioned: member N
@@ -80,7 +98,7 @@ impl GossipMesh {
     ) -> Self {
         let seats: Vec<Seat> = (0..count).map(Seat::apart).collect();
         let network = Network::start(&seats).await;
-        Self::start(seats, Box::new(configure), Some(network))
+        Self::start(seats, boxed(configure), Some(network))
     }
 
     fn start(seats: Vec<Seat>, configure: Configure, network: Option<Network>) -> Self {
@@ -91,9 +109,12 @@ impl GossipMesh {
             network,
         };
         for number in 0..this.seats.len() {
-            let yaml = this.config(number);
-            this.distributors
-                .push(Distributor::launch(&name(number), &yaml));
+            let MemberConfig { yaml, overlay } = this.config(number);
+            let name = name(number);
+            this.distributors.push(match overlay {
+                Some(overlay) => Distributor::launch_over(&name, &yaml, &overlay),
+                None => Distributor::launch(&name, &yaml),
+            });
         }
         this
     }
@@ -130,7 +151,7 @@ impl GossipMesh {
         })
     }
 
-    fn config(&self, number: usize) -> String {
+    fn config(&self, number: usize) -> MemberConfig {
         (self.configure)(number, self.section(number))
     }
 
@@ -148,9 +169,12 @@ impl GossipMesh {
     /// Starts a member that is stopped, or kills it before; waits for nothing. Its configuration is
     /// written again.
     pub fn relaunch(&mut self, number: usize) {
-        let yaml = self.config(number);
+        let MemberConfig { yaml, overlay } = self.config(number);
         let distributor = &mut self.distributors[number];
-        distributor.write_file("config.yaml", &yaml);
+        distributor.write_file(CONFIG_FILE, &yaml);
+        if let Some(overlay) = overlay {
+            distributor.write_file(OVERLAY_FILE, &overlay);
+        }
         distributor.process.restart();
     }
 
@@ -165,7 +189,7 @@ impl GossipMesh {
         &mut self,
         configure: impl Fn(usize, Value) -> String + Send + Sync + 'static,
     ) {
-        self.configure = Box::new(configure);
+        self.configure = boxed(configure);
     }
 
     /// From their next start on all members have other addresses.
@@ -304,6 +328,12 @@ impl MembersPage {
             .filter(|row| row.state == state)
             .count()
     }
+}
+
+fn boxed<C: Into<MemberConfig>>(
+    configure: impl Fn(usize, Value) -> C + Send + Sync + 'static,
+) -> Configure {
+    Box::new(move |number, section| configure(number, section).into())
 }
 
 fn name(number: usize) -> String {

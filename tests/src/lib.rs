@@ -33,7 +33,7 @@ pub use admin_api::{Elected, HaTracker, MemberState, MultiKv};
 pub use distributor::Distributor;
 pub use example::example;
 pub use exposition::{Exemplar as TargetExemplar, Histogram as TargetHistogram};
-pub use gossip::{GossipMesh, MemberRow, MembersPage};
+pub use gossip::{GossipMesh, MemberConfig, MemberRow, MembersPage};
 pub use grpc::{GrpcClient, tracker};
 pub use json::merge;
 pub use peers::{

@@ -37,12 +37,13 @@ Developer commands. Usage: cargo xtask <command> [arguments]
                             target/bench.json (target/bench-stores.json, …) and the tables in
                             docs/performance.md. --quick leaves the page alone; only gossip has a
                             seed, which it prints
-  migrate --from consul|etcd [--protocol chitchat|memberlist] [--runtime] [--chaos] [--failover]
-          [--rollback-at STEP] [--quick] [--keep]
+  migrate --from consul|etcd [--protocol chitchat|memberlist] [--chart | --runtime] [--chaos]
+          [--failover] [--rollback-at STEP] [--quick] [--keep]
                             move three distributors under load from a real Consul or etcd to
                             memberlist, step by step, and judge what became of every sample.
-                            --protocol: how they gossip, chitchat unless given; --runtime: steps 2
-                            to 4 by the runtime configuration; --chaos: kill distributors, and
+                            --protocol: how they gossip, chitchat unless given; --chart: with
+                            what the Helm chart renders for each step; --runtime: steps 2 to 4 by
+                            the runtime configuration; --chaos: kill distributors, and
                             disturb the old store; --failover: silence elected replicas;
                             --rollback-at: go to this step and back; --keep: leave the folders of
                             all processes

@@ -6,8 +6,8 @@ use anyhow::{Result, bail};
 use crate::peers;
 use crate::workspace::{Workspace, run as run_command};
 
-/// `migrate --from consul|etcd [--protocol chitchat|memberlist] [--runtime] [--chaos] [--failover]
-/// [--rollback-at STEP] [--quick] [--keep]`. The program checks the arguments.
+/// `migrate --from consul|etcd [--protocol chitchat|memberlist] [--chart | --runtime] [--chaos]
+/// [--failover] [--rollback-at STEP] [--quick] [--keep]`. The program checks the arguments.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     for package in ["e2e", "distributor-cli"] {
         let mut build = workspace.cargo(&["build", "--quiet", "--bins", "--package", package]);

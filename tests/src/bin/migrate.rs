@@ -3,11 +3,11 @@
 
 use std::process::ExitCode;
 
-use e2e::migration::{OldStore, Options, Report, Step, run};
+use e2e::migration::{OldStore, Options, Protocol, Report, Step, run};
 
 const USAGE: &str = "\
-usage: cargo xtask migrate --from consul|etcd [--protocol chitchat|memberlist] [--runtime] [--chaos]
-                           [--failover] [--rollback-at STEP] [--quick] [--keep]";
+usage: cargo xtask migrate --from consul|etcd [--protocol chitchat|memberlist] [--chart | --runtime]
+                           [--chaos] [--failover] [--rollback-at STEP] [--quick] [--keep]";
 
 fn main() -> ExitCode {
     let options = match parse(std::env::args().skip(1)) {
@@ -64,6 +64,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
                 }
                 options.rollback_at = Some(step);
             }
+            "--chart" => options.chart = true,
             "--runtime" => options.runtime = true,
             "--chaos" => options.chaos = true,
             "--failover" => options.failover = true,
@@ -73,13 +74,18 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
         }
     }
     options.from = from.ok_or("--from is missing")?;
+    let is_the_charts = options.from == OldStore::Consul && options.protocol == Protocol::Chitchat;
+    if options.chart && (options.runtime || !is_the_charts) {
+        return Err(
+            "--chart: from consul, by chitchat and without --runtime, as the chart's golden files are"
+                .to_owned(),
+        );
+    }
     Ok(options)
 }
 
 #[cfg(test)]
 mod tests {
-    use e2e::migration::Protocol;
-
     use super::*;
 
     fn parsed(line: &str) -> Result<Options, String> {
@@ -95,6 +101,7 @@ mod tests {
         assert_eq!(options.protocol, Protocol::Chitchat);
         let options = parsed("--from etcd --protocol memberlist").unwrap();
         assert_eq!(options.protocol, Protocol::Memberlist);
+        assert!(parsed("--from consul --chart").unwrap().chart);
         for wrong in [
             "",
             "--from",
@@ -104,6 +111,8 @@ mod tests {
             "--from etcd --rollback-at x",
             "--from etcd --protocol raft",
             "--from etcd --fast",
+            "--from etcd --chart",
+            "--from consul --chart --runtime",
         ] {
             assert!(parsed(wrong).is_err(), "{wrong}");
         }

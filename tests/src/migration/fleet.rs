@@ -42,7 +42,7 @@ impl Fleet {
             let (steps, surroundings) = (Arc::clone(&steps), surroundings.clone());
             move |number, section: Value| {
                 let step = steps.lock().unwrap()[number];
-                surroundings.config(step, &section).to_string()
+                surroundings.member(step, &section)
             }
         });
         mesh.wait_ready().await;

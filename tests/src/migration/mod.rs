@@ -9,6 +9,7 @@ mod check;
 mod disturb;
 mod fleet;
 mod plan;
+mod rendered;
 mod report;
 mod scale;
 mod server;
@@ -37,6 +38,8 @@ pub struct Options {
     pub from: OldStore,
     /// How the distributors gossip.
     pub protocol: Protocol,
+    /// Take the configurations that the Helm chart renders for each step.
+    pub chart: bool,
     /// Take steps 2 to 4 by the runtime configuration instead of restarts.
     pub runtime: bool,
     /// Kill distributors, and disturb the old store while it is the secondary.
@@ -57,6 +60,7 @@ impl Options {
         Self {
             from,
             protocol: Protocol::Chitchat,
+            chart: false,
             runtime: false,
             chaos: false,
             failover: false,
@@ -107,6 +111,10 @@ impl Options {
             }),
             mirror_timeout: format!("{}s", self.mirror_timeout().as_secs()),
             protocol: self.protocol,
+            rendered: match self.chart {
+                true => rendered::steps(self.from),
+                false => Vec::new(),
+            },
         }
     }
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde_json::{Value, json};
 
-use crate::merge;
+use crate::{MemberConfig, merge};
 
 /// The store to move away from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -210,9 +210,48 @@ pub(crate) struct Surroundings {
     /// `mirror_timeout`
     pub(crate) mirror_timeout: String,
     pub(crate) protocol: Protocol,
+    /// What the Helm chart renders for each step, from 0; none if it has no part in this.
+    pub(crate) rendered: Vec<String>,
 }
 
 impl Surroundings {
+    /// The files of a distributor.
+    pub(crate) fn member(&self, step: Step, memberlist: &Value) -> MemberConfig {
+        let rendered = self.rendered.get(usize::from(step.0));
+        match rendered {
+            None => self.config(step, memberlist).to_string().into(),
+            Some(rendered) => MemberConfig {
+                yaml: rendered.clone(),
+                overlay: Some(self.overlay(step, memberlist).to_string()),
+            },
+        }
+    }
+
+    /// What stands in for a cluster around a rendered configuration: addresses, and times that fit a
+    /// test. Nothing of it says on which step a distributor is.
+    fn overlay(&self, step: Step, memberlist: &Value) -> Value {
+        let mut kvstore = json!({});
+        if step < Step::LAST {
+            kvstore[self.old.name()] = self.old_section.clone();
+        }
+        if step.multi(self.old).is_some() {
+            kvstore["multi"] = json!({"mirror_timeout": self.mirror_timeout});
+        }
+        let mut gossip = memberlist.clone();
+        merge(&mut gossip, &haste());
+        json!({
+            "shutdown_delay": "0s",
+            "limits": self.limits,
+            "distributor": {
+                "downstream": [{"url": self.downstream}],
+                "ha_tracker": {"kvstore": kvstore},
+            },
+            (NEW_STORE): gossip,
+            // Of the chart's own, which is empty here.
+            "runtime_config": {"file": ""},
+        })
+    }
+
     /// The configuration of a distributor, `memberlist` being the section that places it among the
     /// others.
     pub(crate) fn config(&self, step: Step, memberlist: &Value) -> Value {
@@ -304,6 +343,7 @@ mod tests {
             protocol: Protocol::Chitchat,
             limits: json!({"ha_tracker_failover_timeout": "20s"}),
             mirror_timeout: "1s".to_owned(),
+            rendered: Vec::new(),
         }
     }
 
@@ -406,6 +446,24 @@ mod tests {
             json!({}),
         ];
         assert_eq!(files, expected);
+    }
+
+    #[test]
+    fn what_is_rendered_says_which_step_it_is() {
+        let rendered = (0..=5).map(|step| format!("rendered: {step}")).collect();
+        let surroundings = Surroundings {
+            rendered,
+            ..surroundings(false)
+        };
+        for step in 0..=5 {
+            let place = json!({"bind_port": 1, "join_members": ["127.0.0.1:2"]});
+            let member = surroundings.member(Step(step), &place);
+            assert_eq!(member.yaml, format!("rendered: {step}"));
+            let overlay = member.overlay.unwrap();
+            for decides in ["\"store\"", "\"primary\"", "\"mirror_enabled\""] {
+                assert!(!overlay.contains(decides), "{overlay}");
+            }
+        }
     }
 
     #[test]

@@ -62,3 +62,12 @@ async fn from_consul_with_the_gossip_of_mimirs_rings() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_consul_with_what_the_chart_renders_for_each_step() {
+    passes(Options {
+        chart: true,
+        ..Options::quick(OldStore::Consul)
+    })
+    .await;
+}
