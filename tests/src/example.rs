@@ -10,10 +10,21 @@ use peers::target_folder;
 
 /// Starts an example of `ha-tracker` with these arguments.
 pub fn example(name: &str, example: &str, arguments: &[String]) -> Process {
+    example_with(name, example, arguments, &[])
+}
+
+/// The same, with variables of the environment.
+pub fn example_with(
+    name: &str,
+    example: &str,
+    arguments: &[String],
+    environment: &[(&str, &str)],
+) -> Process {
+    let variable = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     let recipe = Recipe {
         program: folder().join(example),
         arguments: arguments.iter().map(OsString::from).collect(),
-        environment: Vec::new(),
+        environment: environment.iter().map(variable).collect(),
     };
     Process::start(name, Process::folder_for(name), recipe)
 }
@@ -28,7 +39,8 @@ fn folder() -> &'static Path {
         let target = target_folder();
         let status = Command::new(env!("CARGO"))
             .args(["build", "--quiet", "--package", "ha-tracker"])
-            .args(["--features", "grpc", "--examples"])
+            .args(["--package", "kv-election", "--features", "ha-tracker/grpc"])
+            .arg("--examples")
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .env("CARGO_TARGET_DIR", &target)
             .status()

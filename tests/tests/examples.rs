@@ -9,7 +9,13 @@
 
 mod common;
 
-use e2e::{Distributor, LONG, Port, Process, Sink, Version, example, wait_for};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
+
+use e2e::{
+    Consul, Distributor, Etcd, LONG, Port, Process, Sink, Version, example, example_with, wait_for,
+};
 use serde_json::json;
 
 use common::{ha_config, ha_series};
@@ -30,61 +36,181 @@ async fn says(process: &Process, line: &str) {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn of_two_copies_of_a_batch_job_one_works() {
-    let ports = [Port::reserve(), Port::reserve()];
+/// Waits until this is the last line that the program has printed.
+async fn says_last(process: &Process, line: &str) {
+    wait_for(
+        &format!("{} to say {line:?} last", process.name()),
+        LONG,
+        || async {
+            let log = process.log();
+            match log.lines().last() == Some(line) {
+                true => Ok(()),
+                false => Err(log),
+            }
+        },
+    )
+    .await;
+}
+
+/// Receives pieces of work with their tokens, and takes none with an older token than one before.
+struct Ledger {
+    address: SocketAddr,
+    taken: Arc<Mutex<Vec<(u64, String)>>>,
+    refused: Arc<Mutex<Vec<(u64, String)>>>,
+}
+
+impl Ledger {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ledger = Self {
+            address: listener.local_addr().unwrap(),
+            taken: Arc::default(),
+            refused: Arc::default(),
+        };
+        let (taken, refused) = (Arc::clone(&ledger.taken), Arc::clone(&ledger.refused));
+        // Ends with the test's process.
+        std::thread::spawn(move || {
+            for connection in listener.incoming() {
+                let mut connection = BufReader::new(connection.unwrap());
+                let mut line = String::new();
+                if connection.read_line(&mut line).unwrap_or(0) == 0 {
+                    continue;
+                }
+                let (token, name) = line.trim().split_once(' ').unwrap();
+                let token: u64 = token.parse().unwrap();
+                let mut taken = taken.lock().unwrap();
+                let is_old = taken.last().is_some_and(|(newest, _)| token < *newest);
+                let list = if is_old {
+                    &mut *refused.lock().unwrap()
+                } else {
+                    &mut *taken
+                };
+                list.push((token, name.to_owned()));
+                // The writer may have been killed.
+                let _ = writeln!(
+                    connection.get_mut(),
+                    "{}",
+                    ["taken", "refused"][usize::from(is_old)]
+                );
+            }
+        });
+        ledger
+    }
+
+    /// Waits until the newest piece of work that was taken is of this copy.
+    async fn is_written_by(&self, name: &str) {
+        wait_for(&format!("{name} to work"), LONG, || async {
+            match self.taken.lock().unwrap().last() {
+                Some((_, writer)) if writer == name => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+    }
+
+    /// The copies that worked, and their tokens, in turn.
+    fn turns(&self) -> Vec<(u64, String)> {
+        let mut turns = self.taken.lock().unwrap().clone();
+        turns.dedup();
+        turns
+    }
+}
+
+/// Kills, freezes and stops copies; `arguments` are those of the two copies.
+async fn copies_of_a_batch_job_take_turns(arguments: [Vec<String>; 2]) {
+    let ledger = Ledger::start();
+    let address = ledger.address.to_string();
     let start = |number: usize| {
         let name = ["a", "b"][number];
-        let addresses = [number, 1 - number].map(|number| ports[number].address().to_string());
-        let arguments = [vec![name.to_owned()], addresses.to_vec()].concat();
-        example(name, "batch_job", &arguments)
+        let arguments = [vec![name.to_owned()], arguments[number].clone()].concat();
+        example_with(name, "batch_job", &arguments, &[("LEDGER", &address)])
     };
     let mut a = start(0);
-    says(&a, "a: works").await;
+    says(&a, "a: works with token 1").await;
     let mut b = start(1);
-    says(&b, "b: stands by: a works").await;
+    says_last(&b, "b: ready").await;
 
-    // Killed: the other takes over, and it stands by when it is back.
+    // Killed: the other takes over, and the first is another candidate when it is back.
+    ledger.is_written_by("a").await;
     a.sigkill();
-    says(&b, "b: works").await;
+    ledger.is_written_by("b").await;
     a.restart();
-    says(&a, "a: stands by: b works").await;
+    says_last(&a, "a: ready").await;
 
-    // Frozen for longer than that, and back: it knows that it is not elected any more.
+    // Frozen for longer than the timeout, and back: it does not work on.
     b.sigstop();
-    wait_for("a to work", LONG, || async {
-        let log = a.log();
-        match log.ends_with("a: works\n") {
-            true => Ok(()),
-            false => Err(log),
-        }
-    })
-    .await;
+    ledger.is_written_by("a").await;
     b.sigcont();
-    says(&b, "b: stands by: a works").await;
-    a.sigstop();
-    wait_for("b to work again", LONG, || async {
-        let log = b.log();
-        match log.ends_with("b: works\n") {
-            true => Ok(()),
-            false => Err(log),
-        }
-    })
-    .await;
-    a.sigcont();
 
-    // Stopped in peace: handed over.
+    // Stopped in peace while it waits: the other one works on.
+    says_last(&a, "a: works with token 3").await;
     b.sigint();
     let status = b.wait_exit(LONG).await;
     assert!(status.success(), "{status}: {}", b.log());
-    wait_for("a to work again", LONG, || async {
-        let log = a.log();
-        match log.ends_with("a: works\n") {
-            true => Ok(()),
-            false => Err(log),
-        }
-    })
-    .await;
+
+    let turns = [
+        (1, "a".to_owned()),
+        (2, "b".to_owned()),
+        (3, "a".to_owned()),
+    ];
+    assert_eq!(ledger.turns(), turns);
+    assert_eq!(*ledger.refused.lock().unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_copies_of_a_batch_job_one_works_by_gossip() {
+    let ports = [Port::reserve(), Port::reserve()];
+    let arguments = [0, 1].map(|number| {
+        let addresses = [number, 1 - number].map(|number| ports[number].address().to_string());
+        [vec!["gossip".to_owned()], addresses.to_vec()].concat()
+    });
+    copies_of_a_batch_job_take_turns(arguments).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_copies_of_a_batch_job_one_works_over_etcd() {
+    let etcd = Etcd::start("etcd").await;
+    let arguments = vec!["etcd".to_owned(), etcd.endpoint()];
+    copies_of_a_batch_job_take_turns([arguments.clone(), arguments]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_copies_of_a_batch_job_one_works_over_consul() {
+    let consul = Consul::start("consul").await;
+    let arguments = vec!["consul".to_owned(), consul.host()];
+    copies_of_a_batch_job_take_turns([arguments.clone(), arguments]).await;
+}
+
+/// A copy whose work cannot be stopped is frozen past its term and thawed while another works: its
+/// token protects what it writes to.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_write_with_an_old_token_is_taken() {
+    let etcd = Etcd::start("etcd").await;
+    let ledger = Ledger::start();
+    let address = ledger.address.to_string();
+    let start = |name: &str| {
+        let arguments = [name.to_owned(), "etcd".to_owned(), etcd.endpoint()];
+        let environment = [("LEDGER", address.as_str()), ("CARELESS", "1")];
+        example_with(name, "batch_job", &arguments, &environment)
+    };
+    let a = start("a");
+    ledger.is_written_by("a").await;
+    let _b = start("b");
+    a.sigstop();
+    ledger.is_written_by("b").await;
+    a.sigcont();
+    says(&a, "a: token 1 was refused").await;
+    ledger.is_written_by("b").await;
+    let turns = [(1, "a".to_owned()), (2, "b".to_owned())];
+    assert_eq!(ledger.turns(), turns);
+    assert!(
+        ledger
+            .refused
+            .lock()
+            .unwrap()
+            .iter()
+            .all(|(token, name)| (*token, name.as_str()) == (1, "a"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -48,6 +48,12 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
         &["kv-core", "settings"],
         &["kv-etcd", "kv-memberlist", "peers"],
     ),
+    // Elections of programs know the contract only; their example and tests know backends.
+    (
+        "kv-election",
+        &["kv-core"],
+        &["kv-consul", "kv-etcd", "kv-memberlist", "peers", "settings"],
+    ),
     // The tracker never sees a backend; one of its examples does.
     (
         "ha-tracker",

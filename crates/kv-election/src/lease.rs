@@ -1,0 +1,66 @@
+//! What is stored.
+
+use kv_core::{Mergeable, SnappyProtobuf};
+
+/// The codec of stores of elections.
+pub const CODEC: SnappyProtobuf<Lease> = SnappyProtobuf::new("electionLease");
+
+/// Who is elected, as it is stored.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Lease {
+    /// The participant, with what makes it unique.
+    #[prost(string, tag = "1")]
+    pub holder: String,
+    /// Grows with each election.
+    #[prost(uint64, tag = "2")]
+    pub token: u64,
+    /// Grows with each renewal in this term.
+    #[prost(uint64, tag = "3")]
+    pub renewals: u64,
+    /// The holder has ended its term: another may be elected at once.
+    #[prost(bool, tag = "4")]
+    pub released: bool,
+}
+
+/// For gossip: the later election wins, then the one that was renewed more often, then a release,
+/// then the larger name.
+impl Mergeable for Lease {
+    fn merge(&mut self, other: &Self) -> bool {
+        let key = |lease: &Self| (lease.token, lease.renewals, lease.released);
+        let newer = key(other)
+            .cmp(&key(self))
+            .then_with(|| other.holder.cmp(&self.holder))
+            .is_gt();
+        if newer {
+            self.clone_from(other);
+        }
+        newer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kv_core::conformance::check_join_laws;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    prop_compose! {
+        // Few distinct values, so that ties are common.
+        fn lease()(
+            holder in "[ab]",
+            token in 0u64..3,
+            renewals in 0u64..3,
+            released: bool,
+        ) -> Lease {
+            Lease { holder, token, renewals, released }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn merge_is_a_join(a in lease(), b in lease(), c in lease()) {
+            check_join_laws(&a, &b, &c);
+        }
+    }
+}
