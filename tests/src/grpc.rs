@@ -22,6 +22,7 @@ const PUSH: &str = "/distributor.Distributor/Push";
 #[derive(Debug, Clone)]
 pub struct GrpcClient {
     channel: Channel,
+    authorization: Option<AsciiMetadataValue>,
 }
 
 /// Any bytes as a message: protobuf's wire format, or not.
@@ -58,6 +59,16 @@ impl GrpcClient {
         let endpoint = Endpoint::from_shared(format!("http://{}", distributor.grpc_address()));
         Self {
             channel: endpoint.unwrap().connect_lazy(),
+            authorization: None,
+        }
+    }
+
+    /// Pushes with this `authorization`.
+    #[must_use]
+    pub fn with_authorization(self, authorization: &str) -> Self {
+        Self {
+            authorization: Some(authorization.parse().unwrap()),
+            ..self
         }
     }
 
@@ -67,6 +78,7 @@ impl GrpcClient {
         let endpoint = endpoint.unwrap().initial_stream_window_size(1024);
         Self {
             channel: endpoint.connect_lazy(),
+            authorization: None,
         }
     }
 
@@ -116,6 +128,12 @@ impl GrpcClient {
         for tenant in tenants {
             let tenant: AsciiMetadataValue = tenant.parse().unwrap();
             request.metadata_mut().append("x-scope-orgid", tenant);
+        }
+        if let Some(authorization) = &self.authorization {
+            let authorization = authorization.clone();
+            request
+                .metadata_mut()
+                .insert("authorization", authorization);
         }
         let mut grpc = Grpc::new(self.channel.clone());
         grpc.ready()

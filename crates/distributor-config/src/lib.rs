@@ -14,6 +14,7 @@
 //!
 //! A test fails when the schema and the model disagree.
 
+mod credentials;
 mod downstream;
 mod errors;
 mod help;
@@ -36,6 +37,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
+pub use self::credentials::read_credentials;
 pub use errors::{ConfigError, ConfigErrors, Origin};
 pub use help::reference_markdown;
 pub use model::{

@@ -33,6 +33,12 @@ pub(super) fn check(
     if !findings.concerns("target") {
         check_target(&config.target, &origin_of("target"), findings);
     }
+    for (path, file) in [
+        ("senders_credentials_file", &config.senders_credentials_file),
+        ("pages_credentials_file", &config.pages_credentials_file),
+    ] {
+        check_file(path, &file_text(file), &origin_of(path), findings);
+    }
     check_listeners(&config.server, origin_of, findings);
     check_path_prefix(&config.server.http_path_prefix, origin_of, findings);
     for (section, tls) in [

@@ -16,6 +16,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use watched_files::{Outcome, WatchedFiles};
 
+use crate::access::{Access, AccessError};
 use crate::grpc_server::{GrpcParts, GrpcServer};
 use crate::intake::Intake;
 use crate::listener::{ConnectionMetrics, ServeError, Server};
@@ -41,6 +42,9 @@ pub enum StartError {
     /// A downstream cannot be used as configured.
     #[error(transparent)]
     Downstream(#[from] DownstreamError),
+    /// A file of credentials cannot be used.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// The HTTP server cannot listen.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -114,6 +118,9 @@ pub async fn check(config: &Config) -> Checked {
             mistake(error.to_string());
         }
     }
+    if let Err(error) = Access::open(config) {
+        mistake(error.to_string());
+    }
     let downstreams = &config.distributor.push.downstream;
     if let Err(error) = Downstreams::new(downstreams, &mut Registry::default()) {
         mistake(error.to_string());
@@ -161,7 +168,11 @@ async fn compose(
     .await
     .map_err(StartError::RuntimeConfig)?;
     let downstreams = Downstreams::new(&config.distributor.push.downstream, &mut registry)?;
+    let access = Arc::new(Access::open(&config)?);
     let files = WatchedFiles::new(&mut registry);
+    for (name, source) in access.files() {
+        files.add(name, source);
+    }
     for (name, source) in downstreams.files() {
         files.add(name, source);
     }
@@ -219,7 +230,12 @@ async fn compose(
         files: files.clone(),
         config: Arc::clone(&config),
     }));
-    let intake = Intake::new(Arc::clone(&pusher), &config, runtime.reader());
+    let intake = Intake::new(
+        Arc::clone(&pusher),
+        &config,
+        runtime.reader(),
+        Arc::clone(&access),
+    );
     let intake = Arc::new(intake);
     let admin = Admin {
         config: Arc::clone(&config),
@@ -245,9 +261,10 @@ async fn compose(
         tracker: tracker.clone(),
         readiness: Arc::clone(&readiness),
         requests: requests.clone(),
+        access: Arc::clone(&access),
     };
     let grpc = grpc_server::start(grpc_parts, grpc, &draining).await;
-    let http = http_server::start(&admin, &intake, requests.clone(), http);
+    let http = http_server::start(&admin, &intake, &access, requests.clone(), http);
     for (name, source) in [http.files(), grpc.server.files()].into_iter().flatten() {
         files.add(name, source);
     }

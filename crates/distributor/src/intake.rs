@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
+use credentials::Identity;
 use distributor_config::{Config, TenantLimits};
 use http::HeaderMap;
 use ingest::{
-    Held, InFlightRequest, PushAnswer, PushBody, PushRequest, Pusher, Rejection, Sender, Tenancy,
+    Cause, Held, InFlightRequest, PushAnswer, PushBody, PushRequest, Pusher, Rejection, Sender,
+    TENANT, Tenancy,
 };
 use remote_write::Version;
+
+use crate::access::Access;
 
 /// The push path, and the rules for tenants.
 pub(crate) struct Intake {
@@ -16,6 +20,7 @@ pub(crate) struct Intake {
     pub(crate) accepts_unknown_content_types: bool,
     tenancy: Tenancy,
     limits: TenantLimits,
+    access: Arc<Access>,
 }
 
 /// A request whose body has arrived, with its resources.
@@ -28,7 +33,12 @@ pub(crate) struct Received<'a> {
 }
 
 impl Intake {
-    pub(crate) fn new(pusher: Arc<Pusher>, config: &Config, limits: TenantLimits) -> Self {
+    pub(crate) fn new(
+        pusher: Arc<Pusher>,
+        config: &Config,
+        limits: TenantLimits,
+        access: Arc<Access>,
+    ) -> Self {
         Self {
             pusher,
             tenancy: match config.multitenancy_enabled {
@@ -37,12 +47,49 @@ impl Intake {
             },
             accepts_unknown_content_types: config.distributor.push.accept_unknown_content_types,
             limits,
+            access,
         }
     }
 
-    /// The tenant of a request with these headers, or metadata.
-    pub(crate) fn tenant<'a>(&'a self, headers: &'a HeaderMap) -> Result<&'a str, Rejection> {
-        self.tenancy.tenant(headers)
+    /// Whose request this is; `None` if no credentials are needed.
+    ///
+    /// # Errors
+    /// Credentials are needed, and are missing or not known; for good.
+    pub(crate) fn identify(&self, headers: &HeaderMap) -> Result<Option<Identity>, Rejection> {
+        self.access.sender(headers).map_err(|denied| {
+            let problem = format!(
+                "{denied}; set basic_auth or authorization in the sender's remote_write, as in \
+                 senders_credentials_file"
+            );
+            Rejection::refused(Cause::Unauthenticated, problem)
+        })
+    }
+
+    /// The tenant of a request with these headers, or metadata, for which `sender` may send. It is the
+    /// sender's own if it has a single one and the request names none.
+    pub(crate) fn tenant<'a>(
+        &'a self,
+        sender: Option<&'a Identity>,
+        headers: &'a HeaderMap,
+    ) -> Result<&'a str, Rejection> {
+        let only = sender.and_then(Identity::only_tenant);
+        if let (Some(only), Tenancy::Many) = (only, &self.tenancy)
+            && !headers.contains_key(TENANT)
+        {
+            return Ok(only);
+        }
+        let tenant = self.tenancy.tenant(headers)?;
+        match sender {
+            Some(sender) if !sender.may_send_for(tenant) => {
+                let problem = format!(
+                    "{:?} may not send samples of the tenant {tenant:?}; its tenants are {}",
+                    sender.name,
+                    sender.tenants.join(", ")
+                );
+                Err(Rejection::refused(Cause::TenantNotAllowed, problem))
+            }
+            _ => Ok(tenant),
+        }
     }
 
     /// Whose clusters there can be: those whose samples are deduplicated.

@@ -4,6 +4,7 @@
 //! tracker, push path, downstream clients and the HTTP server. The binary is a thin wrapper around
 //! it, and tests call it too; several distributors can run in one process.
 
+mod access;
 mod app;
 pub mod descriptors;
 mod fleet;
@@ -19,6 +20,7 @@ pub mod signals;
 mod store;
 mod version;
 
+pub use access::AccessError;
 pub use app::{Checked, Running, StartError, check, start, start_with_store};
 pub use store::{StoreConfigError, check as check_store};
 pub use version::{REVISION, VERSION};

@@ -234,7 +234,8 @@ impl Rejection {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Refused { cause, .. } => match cause {
-                Cause::NoTenant => StatusCode::UNAUTHORIZED,
+                Cause::NoTenant | Cause::Unauthenticated => StatusCode::UNAUTHORIZED,
+                Cause::TenantNotAllowed => StatusCode::FORBIDDEN,
                 Cause::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
                 Cause::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 _ => StatusCode::BAD_REQUEST,

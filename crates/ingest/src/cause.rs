@@ -11,6 +11,10 @@ pub enum Cause {
     InvalidTenant,
     /// There is no tenant, while multitenancy is on.
     NoTenant,
+    /// The credentials are missing or not known.
+    Unauthenticated,
+    /// The credentials are known, but not for this tenant.
+    TenantNotAllowed,
     /// More than `distributor.max_recv_msg_size`.
     TooLarge,
     /// A content type or encoding that is not supported.
@@ -44,6 +48,8 @@ impl Cause {
             Self::Malformed => "malformed",
             Self::InvalidTenant => "invalid_tenant",
             Self::NoTenant => "no_tenant",
+            Self::Unauthenticated => "unauthenticated",
+            Self::TenantNotAllowed => "tenant_not_allowed",
             Self::TooLarge => "too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::BodyNotReceived => "body_not_received",

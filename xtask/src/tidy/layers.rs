@@ -21,6 +21,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("scrape-client", &[], &[]),
     ("settings", &[], &[]),
     ("watched-files", &[], &[]),
+    ("credentials", &["settings"], &[]),
     ("tls-files", &["watched-files"], &[]),
     // Real servers for tests, which are built before any of what they test.
     ("peers", &["scrape-client"], &[]),
@@ -78,6 +79,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     (
         "distributor-config",
         &[
+            "credentials",
             "ha-failover",
             "ha-tracker",
             "ingest",
@@ -120,6 +122,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
         "distributor",
         &[
             "admin",
+            "credentials",
             "distributor-config",
             "ha-failover",
             "ha-tracker",

@@ -103,6 +103,14 @@ fn remedy(cause: Cause) -> &'static str {
         Cause::NoTenant => {
             "Set the header X-Scope-OrgID at the senders, or multitenancy_enabled: false here"
         }
+        Cause::Unauthenticated => {
+            "Give the senders credentials of senders_credentials_file, or add theirs to it. \
+             Prometheus drops batches that are answered 401"
+        }
+        Cause::TenantNotAllowed => {
+            "Add the tenant to the sender's entry in senders_credentials_file, or correct its \
+             X-Scope-OrgID"
+        }
         Cause::RateLimited => {
             "Raise limits.ingestion_rate for the tenant, or send less. Prometheus drops batches \
              that are answered 429, unless retry_on_http_429 is set"

@@ -27,6 +27,14 @@ settings! {
         /// Tenant of every request when multitenancy is off.
         #[setting(flag = "auth.no-auth-tenant", kind = Kind::Text, default = "anonymous", nonzero)]
         pub no_auth_tenant: String,
+        /// YAML file with the credentials of senders (users with passwords, bearer tokens), read again
+        /// when it changes. Empty: any client that reaches the port may send samples.
+        #[setting(flag = "auth.senders-credentials-file", kind = Kind::Path, default = "")]
+        pub senders_credentials_file: Option<PathBuf>,
+        /// YAML file with the credentials for the pages and metrics, of the same form. /ready never
+        /// needs any. Empty: any client that reaches the port may read them.
+        #[setting(flag = "auth.pages-credentials-file", kind = Kind::Path, default = "")]
+        pub pages_credentials_file: Option<PathBuf>,
         /// Mimir's modules to run, separated by commas. This program is the distributor: the list
         /// must contain it, or a module that includes it (all, write). -modules lists the names.
         #[setting(flag = "target", kind = Kind::Text, default = "distributor", nonzero)]

@@ -52,7 +52,7 @@ fn mistakes_of_all_sources_in_one_run() {
     };
     expect![[r#"
         the configuration has 5 mistakes:
-          a.yaml:1: nothing_known: unknown key; known here: multitenancy_enabled, no_auth_tenant, target, shutdown_delay, server, distributor, limits, runtime_config, memberlist
+          a.yaml:1: nothing_known: unknown key; known here: multitenancy_enabled, no_auth_tenant, senders_credentials_file, pages_credentials_file, target, shutdown_delay, server, distributor, limits, runtime_config, memberlist
           b.yaml:2: server.http_listen_port: got "x"; must be a port number from 0 to 65535
           missing.yaml: cannot be read: no such file; check -config.file
           -log.format: server.log_format: got "xml"; must be one of logfmt, json

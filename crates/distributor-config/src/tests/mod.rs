@@ -1,5 +1,6 @@
 //! Tests of the configuration: each source, each rule, and the exact words of the messages.
 
+mod credentials;
 mod downstream;
 mod memberlist;
 mod migration;

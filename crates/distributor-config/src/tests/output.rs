@@ -20,6 +20,8 @@ fn full_yaml() {
     expect![[r#"
         multitenancy_enabled: true
         no_auth_tenant: anonymous
+        senders_credentials_file: ""
+        pages_credentials_file: ""
         target: distributor
         shutdown_delay: 0s
         server:

@@ -20,6 +20,7 @@ use distributor_config::ServerConfig;
 use ha_tracker::HaTracker;
 use ha_tracker::proto::ha_tracker_server::SERVICE_NAME as TRACKER;
 use ingest::Pusher;
+use kv_core::LogThrottle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::codec::CompressionEncoding::Gzip;
@@ -28,6 +29,7 @@ use tonic::{Code, Status};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use crate::access::Access;
 use crate::intake::Intake;
 use crate::listener::{ConnectionMetrics, Listen, Listener, ServeError, Server, connection_limit};
 use crate::metrics::{self, Protocol, RequestMetrics};
@@ -45,6 +47,7 @@ pub(crate) struct GrpcParts {
     pub(crate) tracker: Option<Arc<HaTracker>>,
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) requests: RequestMetrics,
+    pub(crate) access: Arc<Access>,
 }
 
 /// The server, and what goes on beside it.
@@ -141,8 +144,10 @@ fn router(parts: &GrpcParts, draining: &CancellationToken, mut routes: Routes) -
         }
         Err(error) => tracing::error!(%error, "there is no gRPC reflection"),
     }
+    let access = (Arc::clone(&parts.access), Arc::new(LogThrottle::default()));
     routes
         .into_axum_router()
+        .layer(axum::middleware::from_fn_with_state(access, protect))
         .layer(axum::middleware::from_fn(deadline::enforce))
         .layer(axum::middleware::from_fn(only_grpc))
         .layer(axum::middleware::from_fn_with_state(
@@ -187,6 +192,25 @@ impl Health {
             self.reporter.clear_service_status(service).await;
         }
     }
+}
+
+/// The tracker's service needs credentials where pages or senders do; pushes check theirs with their
+/// tenant. Health and reflection say nothing that is secret.
+async fn protect(
+    State((access, log)): State<(Arc<Access>, Arc<LogThrottle>)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let of_tracker = request.uri().path().strip_prefix('/');
+    let is_of_tracker = of_tracker.is_some_and(|path| path.starts_with(TRACKER));
+    if is_of_tracker && let Err(denied) = access.elections(request.headers()) {
+        if let Some(suppressed) = log.admit() {
+            let path = request.uri().path();
+            tracing::warn!(path, %denied, suppressed, "a call without valid credentials was refused");
+        }
+        return Status::unauthenticated(denied.to_string()).into_http();
+    }
+    next.run(request).await
 }
 
 /// gRPC is a POST of a type that no web page can send unasked.

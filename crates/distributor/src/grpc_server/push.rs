@@ -112,7 +112,9 @@ where
     B::Data: Send,
     B::Error: Into<StdError> + Send + 'static,
 {
-    sender.tenant.push_str(intake.tenant(&headers)?);
+    let identity = intake.identify(&headers)?;
+    let tenant = intake.tenant(identity.as_ref(), &headers)?;
+    sender.tenant.push_str(tenant);
     let compression = encoding::compression(&headers)?;
     let pusher = &intake.pusher;
     let arrival = pusher.arrive(sender)?;

@@ -67,7 +67,8 @@ pub(super) fn status_of(answer: PushAnswer) -> Status {
 fn code_of_rejection(rejection: &Rejection) -> Code {
     match rejection {
         Rejection::Refused { cause, .. } => match cause {
-            Cause::NoTenant => Code::Unauthenticated,
+            Cause::NoTenant | Cause::Unauthenticated => Code::Unauthenticated,
+            Cause::TenantNotAllowed => Code::PermissionDenied,
             Cause::TooLarge => Code::OutOfRange,
             Cause::UnsupportedMediaType | Cause::TooManyHaClusters => Code::FailedPrecondition,
             _ => Code::InvalidArgument,
@@ -84,7 +85,10 @@ fn cause_of(outcome: &Outcome) -> Option<ErrorCause> {
         Outcome::Deduplicated { .. } => Some(ErrorCause::ReplicasDidNotMatch),
         Outcome::Rejected(rejection) => match rejection {
             Rejection::Refused { cause, .. } => match cause {
-                Cause::NoTenant | Cause::UnsupportedMediaType => None,
+                Cause::NoTenant
+                | Cause::Unauthenticated
+                | Cause::TenantNotAllowed
+                | Cause::UnsupportedMediaType => None,
                 Cause::TooManyHaClusters => Some(ErrorCause::TooManyClusters),
                 _ => Some(ErrorCause::BadData),
             },

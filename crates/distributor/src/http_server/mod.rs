@@ -2,18 +2,22 @@
 
 mod push;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use admin::Admin;
+use admin::{Admin, Page};
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::http::header::WWW_AUTHENTICATE;
 use axum::http::uri::PathAndQuery;
-use axum::http::{Method, Uri};
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
 use axum::routing::post;
 use distributor_config::ServerConfig;
+use kv_core::LogThrottle;
 
+use crate::access::Access;
 use crate::intake::Intake;
 use crate::listener::{ConnectionMetrics, Listen, Listener, ServeError, Server, connection_limit};
 use crate::metrics::{Protocol, RequestMetrics, Status};
@@ -22,10 +26,11 @@ use crate::metrics::{Protocol, RequestMetrics, Status};
 pub(crate) fn start(
     admin: &Admin,
     intake: &Arc<Intake>,
+    access: &Arc<Access>,
     requests: RequestMetrics,
     listener: Listener,
 ) -> Server {
-    let router = router(admin, intake, requests);
+    let router = router(admin, intake, access, requests);
     let prefix = admin.config.server.http_path_prefix.trim_end_matches('/');
     listener.serve(match prefix {
         "" => router,
@@ -83,11 +88,53 @@ pub(crate) fn bind(
     Listener::bind(listen, metrics)
 }
 
-fn router(admin: &Admin, intake: &Arc<Intake>, requests: RequestMetrics) -> Router {
+fn router(
+    admin: &Admin,
+    intake: &Arc<Intake>,
+    access: &Arc<Access>,
+    requests: RequestMetrics,
+) -> Router {
     let push = post(push::push)
         .fallback(push::method_not_allowed)
         .with_state(Arc::clone(intake));
-    admin::router(admin, &push).layer(axum::middleware::from_fn_with_state(requests, measure))
+    let access = (Arc::clone(access), Arc::new(LogThrottle::default()));
+    admin::router(admin, &push)
+        .layer(axum::middleware::from_fn_with_state(access, protect))
+        .layer(axum::middleware::from_fn_with_state(requests, measure))
+}
+
+/// What a client without credentials is told to send.
+const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"distributor\"");
+
+/// Pages need credentials. `/ready` never does: probes have none. Pushes check theirs, with their
+/// tenant.
+async fn protect(
+    State((access, log)): State<(Arc<Access>, Arc<LogThrottle>)>,
+    path: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let open = [Page::Ready, Page::Push, Page::Write].map(|page| page.route().path);
+    let is_open = path.is_some_and(|path| open.contains(&path.as_str()));
+    if let Err(denied) = access.page(request.headers())
+        && !is_open
+    {
+        if let Some(suppressed) = log.admit() {
+            let client = request.extensions().get::<ConnectInfo<SocketAddr>>();
+            let client = client.map(|client| client.ip().to_canonical().to_string());
+            tracing::warn!(
+                client,
+                path = request.uri().path(),
+                %denied,
+                suppressed,
+                "a request for a page without valid credentials was refused"
+            );
+        }
+        let mut response = admin::text(StatusCode::UNAUTHORIZED, denied.to_string());
+        response.headers_mut().insert(WWW_AUTHENTICATE, CHALLENGE);
+        return response;
+    }
+    next.run(request).await
 }
 
 async fn measure(

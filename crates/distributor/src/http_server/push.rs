@@ -8,7 +8,9 @@ use std::time::Duration;
 use admin::text;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, State};
-use axum::http::header::{ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{
+    ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
@@ -19,6 +21,7 @@ use ingest::{
 };
 use remote_write::{UnsupportedMediaType, Version};
 
+use super::CHALLENGE;
 use crate::intake::{Intake, Received};
 
 /// Of a body that will be refused anyway, this much is read, so that a sender that is still writing
@@ -48,7 +51,12 @@ pub(super) async fn push(State(intake): State<Arc<Intake>>, request: Request<Bod
     };
     intake.pusher.note(&sender, &answer);
     let retry_after = intake.pusher.retry_after_seconds(&answer, attempt.as_ref());
-    respond(answer, known_version, retry_after)
+    let is_unknown = answer.cause() == Some(Cause::Unauthenticated);
+    let mut response = respond(answer, known_version, retry_after);
+    if is_unknown {
+        response.headers_mut().insert(WWW_AUTHENTICATE, CHALLENGE);
+    }
+    response
 }
 
 pub(super) async fn method_not_allowed() -> Response {
@@ -97,7 +105,8 @@ async fn accept(
     let unsupported = |error: UnsupportedMediaType| {
         Rejection::refused(Cause::UnsupportedMediaType, error.to_string())
     };
-    let tenant = intake.tenant(&headers);
+    let identity = intake.identify(&headers)?;
+    let tenant = intake.tenant(identity.as_ref(), &headers);
     // Known to the log as well if the request is refused for something else.
     if let Ok(name) = &tenant {
         sender.tenant.push_str(name);

@@ -16,7 +16,7 @@ use watched_files::Reload;
 
 use super::auth::Authorization;
 use super::body::{self, Drain};
-use super::connections::Connections;
+use super::endpoints::{self, Endpoints, SendError};
 use super::error::DownstreamError;
 use super::forward::Forward;
 use super::outage::{DownstreamOutage, Outage};
@@ -77,7 +77,7 @@ impl DownstreamMetrics {
 pub(super) struct Downstream {
     name: Arc<str>,
     url: String,
-    connections: Connections,
+    endpoints: Endpoints,
     drain: Drain,
     authorization: Arc<Authorization>,
     tls_files: Arc<ReloadingClient>,
@@ -119,12 +119,19 @@ impl Downstream {
             .clamp(1, Semaphore::MAX_PERMITS);
         let tls = config.tls.client_config();
         let (tls_files, tls) = tls.map_err(|error| fail("tls", error.into()))?;
-        let connections = Connections::new(tls, max_concurrency, config.remote_timeout)
+        let settings = endpoints::Settings {
+            tls,
+            max_idle: max_concurrency,
+            timeout: config.remote_timeout,
+        };
+        let name: Arc<str> = config.label().into();
+        let url = config.url.expose().to_owned();
+        let endpoints = Endpoints::new(Arc::clone(&name), &url, settings, endpoints::system())
             .map_err(|error| fail("client", error.into()))?;
         Ok(Self {
-            name: config.label().into(),
-            url: config.url.expose().to_owned(),
-            connections,
+            name,
+            url,
+            endpoints,
             drain: Drain::new(),
             authorization: Authorization::new(config)
                 .map_err(|error| fail("authentication", error.into()))?,
@@ -204,11 +211,14 @@ impl Downstream {
             .map_err(|closed| closed.to_string())?;
         let headers = self.request_headers(forward)?;
         let request = |client: &reqwest::Client| {
-            let request = client.post(&self.url).headers(headers);
+            let request = client.post(&self.url).headers(headers.clone());
             request.body(forward.body.clone())
         };
-        let sent = self.connections.send(request).await;
-        let mut response = sent.map_err(|error| describe(&error))?;
+        let sent = self.endpoints.send(request).await;
+        let mut response = sent.map_err(|error| match error {
+            SendError::Request(error) => describe(&error),
+            SendError::Resolve { host, error } => format!("cannot resolve {host}: {error}"),
+        })?;
         let status = response.status();
         let answer = if status.is_success() {
             let answer = self.interpret(status, response.headers(), &[]);
@@ -345,7 +355,7 @@ fn one_line(message: &[u8]) -> String {
 }
 
 /// The whole chain of causes, without the URL, which may hold a password.
-fn describe(error: &reqwest::Error) -> String {
+pub(super) fn describe(error: &reqwest::Error) -> String {
     let mut text = String::new();
     let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
     while let Some(error) = cause {

@@ -1,5 +1,6 @@
-//! The pooled connections to one downstream; all are abandoned when one of them is dead.
+//! The pooled connections to one address of a downstream; all are abandoned when one of them is dead.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,9 +28,19 @@ const SUSPECT_AFTER: Duration = Duration::from_secs(3);
 pub(super) struct Connections {
     tls: rustls::ClientConfig,
     max_idle: usize,
+    pin: Option<Pin>,
     suspect_after: Duration,
     /// Its pool holds connections that were made since the last sign of a dead one.
     current: ArcSwap<Client>,
+}
+
+/// The one address of a name that is connected to.
+#[derive(Clone)]
+pub(super) struct Pin {
+    pub(super) host: String,
+    pub(super) address: SocketAddr,
+    /// How long making a connection may take.
+    pub(super) connect: Duration,
 }
 
 impl Connections {
@@ -38,11 +49,13 @@ impl Connections {
         tls: rustls::ClientConfig,
         max_idle: usize,
         timeout: Duration,
+        pin: Option<Pin>,
     ) -> reqwest::Result<Self> {
         Ok(Self {
-            current: ArcSwap::from_pointee(client(tls.clone(), max_idle)?),
+            current: ArcSwap::from_pointee(client(tls.clone(), max_idle, pin.as_ref())?),
             tls,
             max_idle,
+            pin,
             suspect_after: SUSPECT_AFTER.min(timeout / 4),
         })
     }
@@ -75,7 +88,7 @@ impl Connections {
         if !Arc::ptr_eq(&self.current.load(), left) {
             return;
         }
-        match client(self.tls.clone(), self.max_idle) {
+        match client(self.tls.clone(), self.max_idle, self.pin.as_ref()) {
             Ok(fresh) => {
                 self.current.compare_and_swap(left, Arc::new(fresh));
             }
@@ -84,18 +97,26 @@ impl Connections {
     }
 }
 
-fn client(tls: rustls::ClientConfig, max_idle: usize) -> reqwest::Result<Client> {
+fn client(
+    tls: rustls::ClientConfig,
+    max_idle: usize,
+    pin: Option<&Pin>,
+) -> reqwest::Result<Client> {
     let builder = Client::builder()
         .tls_backend_preconfigured(tls)
         .redirect(reqwest::redirect::Policy::none())
         // Like Prometheus, it does not use a proxy from the environment.
         .no_proxy()
-        .connect_timeout(CONNECT)
+        .connect_timeout(pin.map_or(CONNECT, |pin| pin.connect))
         .tcp_keepalive(PROBE_AFTER)
         .tcp_keepalive_interval(PROBE_EVERY)
         .tcp_keepalive_retries(PROBES)
         .pool_idle_timeout(IDLE)
         .pool_max_idle_per_host(max_idle);
+    let builder = match pin {
+        Some(pin) => builder.resolve_to_addrs(&pin.host, &[pin.address]),
+        None => builder,
+    };
     #[cfg(target_os = "linux")]
     let builder = builder.tcp_user_timeout(UNACKNOWLEDGED);
     builder.build()

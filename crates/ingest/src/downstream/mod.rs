@@ -7,6 +7,7 @@ mod auth;
 mod body;
 mod client;
 mod connections;
+mod endpoints;
 mod error;
 mod forward;
 mod outage;
