@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::chart;
 use crate::observability;
+use crate::readmes;
 use crate::workspace::{Workspace, stdout_of};
 
 /// Rust made from a .proto file.
@@ -67,20 +68,21 @@ const DOCS: &[(&str, &str)] = &[
     ("metrics", "docs/metrics.md"),
 ];
 
-/// `codegen [--check] [protos|docs|observability]`.
+/// `codegen [--check] [protos|docs|observability|readmes]`.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     let mut check = false;
-    let (mut protos, mut docs, mut observability) = (false, false, false);
+    let (mut protos, mut docs, mut observability, mut readmes) = (false, false, false, false);
     for argument in arguments {
         match argument.as_str() {
             "--check" => check = true,
             "protos" => protos = true,
             "docs" => docs = true,
             "observability" => observability = true,
+            "readmes" => readmes = true,
             other => bail!("unknown argument {other}"),
         }
     }
-    let all = !protos && !docs && !observability;
+    let all = !protos && !docs && !observability && !readmes;
     let mut files = Vec::new();
     if protos || all {
         files.append(&mut rust_from_protos(workspace)?);
@@ -91,6 +93,10 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     }
     if observability || all {
         files.append(&mut alerts_and_dashboards()?);
+    }
+    if readmes || all {
+        let pages = readmes::files(workspace)?.into_iter();
+        files.extend(pages.map(|(file, content)| Generated { file, content }));
     }
     if check {
         compare(workspace, &files)?;
@@ -114,6 +120,7 @@ pub(crate) fn generated() -> impl Iterator<Item = &'static str> {
         .chain(docs)
         .chain([DESCRIPTORS.1])
         .chain(observability::names())
+        .chain(readmes::names())
 }
 
 struct Generated {

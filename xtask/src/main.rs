@@ -15,6 +15,7 @@ mod migrate;
 mod observability;
 mod peers;
 mod python;
+mod readmes;
 mod test;
 mod tidy;
 mod tools;
@@ -55,7 +56,7 @@ Developer commands. Usage: cargo xtask <command> [arguments]
   chart [--bless]           render the Helm chart with the values files of deploy/helm/tests, compare
                             with the golden files, check them against schemas, and load each
                             configuration; --bless writes the golden files
-  codegen [--check] [protos|docs|observability]
+  codegen [--check] [protos|docs|observability|readmes]
                             write generated code, documentation, dashboards and alerts; --check
                             only compares
   fuzz [--seconds N] [TARGET...]

@@ -16,6 +16,30 @@
 //!
 //! [`start`] creates a store and the [`Memberlist`] that keeps it running.
 //!
+//! ```no_run
+//! use kv_core::{CasUpdate, Codec, Store, Value};
+//! use kv_memberlist::MemberlistConfig;
+//! use prometheus_client::registry::Registry;
+//!
+//! # async fn example<V: Value>(codec: impl Codec<V>, on: V) -> Result<(), Box<dyn std::error::Error>> {
+//! let config = MemberlistConfig {
+//!     join_members: vec!["dns+flags-gossip:7946".to_owned()],
+//!     ..MemberlistConfig::default()
+//! };
+//! let (store, member) = kv_memberlist::start(config, codec, &mut Registry::default()).await?;
+//! // Waits until everything that the others have is here.
+//! store.cas("flags/dark-mode", &mut |_| CasUpdate::Put(on.clone())).await?;
+//! // Hands over what only this member has published.
+//! member.leave().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Use it for small state that all copies of a program may write and must see within a second, with
+//! no server to run. Do not use it where one of two writes at the same time must fail: both succeed,
+//! and the values are joined. While two parts of a network cannot reach each other, each goes on by
+//! itself. For that, use `kv-etcd` or `kv-consul`.
+//!
 //! From the wire up: packets travel over a `link`, sealed (`seal`); `admission` decides which are
 //! accepted; an `engine` gossips with them, and is the only layer that knows a protocol. Entries
 //! that it receives are merged into the `view`, on which the `store` works. The tasks of a `member`
