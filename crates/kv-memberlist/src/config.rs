@@ -24,6 +24,8 @@ const MOST_REPETITIONS: u64 = 100;
 words! {
     /// `memberlist.protocol`.
     pub enum Protocol {
+        /// What the members speak that answer: memberlist if one does, or else chitchat.
+        Auto = "auto",
         /// chitchat's gossip, which distributors speak among themselves.
         Chitchat = "chitchat",
         /// HashiCorp's memberlist, as members of Mimir's and Cortex's rings speak it.
@@ -41,13 +43,14 @@ settings! {
         /// at each attempt.
         #[setting(flag = "join", kind = Kind::List, default = "", basic)]
         pub join_members: Vec<String>,
-        /// What all members speak: chitchat, for a ring of distributors of this kind only, or
-        /// memberlist, to be a member of the gossip ring of Mimir's own distributors. Members that
+        /// What all members speak: chitchat, for a ring of distributors of this kind only;
+        /// memberlist, to be a member of the gossip ring of Mimir's own distributors; or auto, for
+        /// memberlist if a member that join_members names speaks it, and else chitchat. Members that
         /// speak one cannot join those that speak the other. Not a setting of Mimir.
         #[setting(
             flag = "protocol",
             kind = Kind::OneOf(Protocol::WORDS),
-            default = "chitchat",
+            default = "auto",
             basic
         )]
         pub protocol: Protocol,
@@ -261,7 +264,15 @@ impl MemberlistConfig {
                 );
                 report.bad("encryption_keys", problem);
             }
-            Protocol::Chitchat | Protocol::Memberlist => {}
+            Protocol::Auto if self.tls_enabled && !self.encryption_keys.is_empty() => {
+                let problem = format!(
+                    "got true, but {} has keys: TLS is for memberlist, and the keys are for chitchat; \
+                     remove one of the two",
+                    report.path("encryption_keys")
+                );
+                report.bad("tls_enabled", problem);
+            }
+            Protocol::Auto | Protocol::Chitchat | Protocol::Memberlist => {}
         }
         self.check_tls(report);
     }
@@ -272,7 +283,7 @@ impl MemberlistConfig {
             ("tls_cert_path", cert.is_some()),
             ("tls_key_path", key.is_some()),
         );
-        let is_used = self.tls_enabled && self.protocol == Protocol::Memberlist;
+        let is_used = self.tls_enabled && self.protocol != Protocol::Chitchat;
         if is_used && cert.is_none() && report.accepted(&["tls_cert_path"]) {
             let problem = format!(
                 "got nothing, but {} is true: other members connect to this one, so it needs a \
@@ -376,6 +387,22 @@ mod tests {
     }
 
     #[test]
+    fn tls_and_keys_exclude_each_other() {
+        let both = MemberlistConfig {
+            tls_enabled: true,
+            encryption_keys: vec![Secret::new("k")],
+            ..MemberlistConfig::default()
+        };
+        let mut report = Report::default();
+        both.check(&mut report);
+        let mistakes = report.into_result().unwrap_err().to_string();
+        assert!(
+            mistakes.contains("tls_enabled: got true, but encryption_keys has keys"),
+            "{mistakes}"
+        );
+    }
+
+    #[test]
     fn keys_can_be_required() {
         let with = |keys: &[&str]| {
             let config = MemberlistConfig {
@@ -401,6 +428,7 @@ mod tests {
         let config = MemberlistConfig {
             node_name: "a\u{202e}b".to_owned(),
             min_join_backoff: Duration::from_secs(90),
+            protocol: Protocol::Chitchat,
             tls_enabled: true,
             ..MemberlistConfig::default()
         };

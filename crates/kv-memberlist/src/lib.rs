@@ -69,6 +69,6 @@ pub use engine::memberlist::TlsSetupError;
 pub use link::foreign::{ForeignProtocol, Foreigner};
 pub use member::{Inspector, JoinMemberError, Memberlist, StartError, check_join_member, start};
 pub use seal::keyring::{KeyError, Keyring};
-pub use status::{EntryInfo, History, HistoryEntry, Member, MemberState};
+pub use status::{Chosen, EntryInfo, History, HistoryEntry, Member, MemberState, ProtocolInUse};
 pub use store::MemberlistStore;
 pub use view::RawValue;

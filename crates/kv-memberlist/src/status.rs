@@ -1,7 +1,56 @@
 //! The status of a member and its cluster, for admin pages.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
+
+use crate::config::Protocol;
+
+/// The protocol that a member speaks, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProtocolInUse {
+    /// Never [`Protocol::Auto`].
+    pub protocol: Protocol,
+    /// How it was chosen.
+    pub chosen: Chosen,
+}
+
+/// How a member's protocol was chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chosen {
+    /// By this setting: `protocol`, or one that only one of the protocols has.
+    Setting(&'static str),
+    /// By `auto`, since `join_members` names no other member.
+    NoneNamed,
+    /// By `auto`, since no member of memberlist has answered.
+    NoneAnswered,
+    /// By `auto`, since the member at this address speaks it.
+    Answered(SocketAddr),
+}
+
+impl fmt::Display for Chosen {
+    /// As the rest of a sentence that begins with the protocol.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Setting("protocol") => f.write_str("set by memberlist.protocol"),
+            Self::Setting(other) => write!(
+                f,
+                "chosen by memberlist.protocol: auto, because memberlist.{other} is set"
+            ),
+            Self::NoneNamed => f.write_str(
+                "chosen by memberlist.protocol: auto, because memberlist.join_members is empty",
+            ),
+            Self::NoneAnswered => f.write_str(
+                "chosen by memberlist.protocol: auto, because no member of memberlist's protocol has \
+                 answered",
+            ),
+            Self::Answered(address) => write!(
+                f,
+                "chosen by memberlist.protocol: auto, because {address} speaks it"
+            ),
+        }
+    }
+}
 
 /// What is known of a member.
 #[derive(Debug, Clone, PartialEq, Eq)]

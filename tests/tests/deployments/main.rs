@@ -8,6 +8,10 @@
     reason = "tests"
 )]
 
+#[path = "../common/mod.rs"]
+mod common;
+
+mod mimirs_ring;
 mod names;
 
 use std::sync::Arc;

@@ -59,6 +59,7 @@ async fn answer(mut stream: TcpStream, framing: Framing) {
 fn config(sink: &Sink, port: &Port, join: &[SocketAddr]) -> String {
     let join: Vec<String> = join.iter().map(ToString::to_string).collect();
     let memberlist = json!({
+        "protocol": "chitchat",
         "bind_port": port.number(),
         "join_members": join,
         "min_join_backoff": "100ms",

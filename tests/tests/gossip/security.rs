@@ -216,7 +216,8 @@ async fn garbage_is_counted_and_changes_nothing(keys: &[String]) {
     let sink = Sink::start().await;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let stranger = listener.local_addr().unwrap().to_string();
-    let config = mesh_config(&sink, json!({ "encryption_keys": keys }));
+    let more = json!({"encryption_keys": keys, "protocol": "chitchat"});
+    let config = mesh_config(&sink, more);
     let mesh = GossipMesh::launch(2, move |number, mut section: Value| {
         let members = section["join_members"].as_array_mut().unwrap();
         members.push(json!(stranger));

@@ -62,6 +62,7 @@ pub(super) fn all(sources: &HealthSources) -> Vec<Found> {
     }
     if let Some(gossip) = gossip {
         found.extend(alone(gossip, &config.memberlist.join_members));
+        found.extend(disagreement(gossip));
         found.extend(other_protocol(gossip));
     }
     let refusals = pusher.refusals();
@@ -172,6 +173,22 @@ fn alone(gossip: &Inspector, join_members: &[String]) -> Option<Found> {
     })
 }
 
+/// Whether the members speak different protocols.
+fn disagreement(gossip: &Inspector) -> Option<Found> {
+    let who = gossip.disagreement()?;
+    Some(
+        Found::new(
+            Severity::Warning,
+            Component::Memberlist,
+            "protocols_differ",
+            format!("Gossip: {who}"),
+            "Set memberlist.protocol to the same on all distributors: memberlist to be in one ring \
+             with Mimir's members",
+        )
+        .told(),
+    )
+}
+
 /// Whether another program uses the gossip port.
 fn other_protocol(gossip: &Inspector) -> Option<Found> {
     let foreigner = gossip.last_foreigner()?;
@@ -181,11 +198,14 @@ fn other_protocol(gossip: &Inspector) -> Option<Found> {
             Component::Memberlist,
             "other_protocol",
             format!(
-                "The gossip port receives {} from {}",
-                foreigner.protocol, foreigner.from
+                "The gossip port receives {} from {}, and this distributor speaks {}",
+                foreigner.protocol,
+                foreigner.from,
+                gossip.protocol().protocol.as_str()
             ),
-            "Give the other program and the distributors different ports, and name no address of \
-             one in the other's join_members",
+            "If both are to be in one ring, set the same memberlist.protocol on all distributors: \
+             memberlist for a ring that has members of Mimir. If not, give the other program and the \
+             distributors different ports, and name no address of one in the other's join_members",
         )
         .told()
     })

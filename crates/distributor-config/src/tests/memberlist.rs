@@ -203,7 +203,7 @@ fn defaults_are_those_of_mimir() {
           "obsolete_entries_timeout": "30s",
           "packet_dial_timeout": "2s",
           "packet_write_timeout": "5s",
-          "protocol": "chitchat",
+          "protocol": "auto",
           "pull_push_interval": "30s",
           "randomize_node_name": true,
           "rejoin_interval": "0s",
@@ -311,6 +311,7 @@ memberlist:
   obsolete_entries_timeout: 0s
   message_history_buffer_bytes: 65MiB
   encryption_keys: ['', a, a, a, a, a, a, a, LONGSECRET]
+  protocol: chitchat
   tls_enabled: true
 "
     .replace("NAME", &"é".repeat(51))
@@ -329,7 +330,7 @@ memberlist:
           c.yaml:15: memberlist.encryption_keys: got 9 keys; must be at most 8
           c.yaml:15: memberlist.encryption_keys[0]: got nothing; must be a key in base64, or the path of a file that contains one
           c.yaml:15: memberlist.encryption_keys[8]: got 4097 bytes, which are not shown; must be at most 4096
-          c.yaml:16: memberlist.tls_enabled: got true; with memberlist.protocol chitchat, gossip is encrypted with memberlist.encryption_keys, not TLS: set these on all members, and remove this"#]].assert_eq(&yaml_mistakes(&format!("{ENABLED}{text}")));
+          c.yaml:17: memberlist.tls_enabled: got true; with memberlist.protocol chitchat, gossip is encrypted with memberlist.encryption_keys, not TLS: set these on all members, and remove this"#]].assert_eq(&yaml_mistakes(&format!("{ENABLED}{text}")));
     // None of it matters where gossip is not used.
     from_yaml(&text);
     from_yaml(&format!(

@@ -136,7 +136,7 @@ fn full_yaml() {
           period: 10s
         memberlist:
           join_members: []
-          protocol: chitchat
+          protocol: auto
           bind_addr:
             - 0.0.0.0
           bind_port: 7946
@@ -309,7 +309,7 @@ fn help_shows_the_basic_flags() {
           -memberlist.join list of strings
             	Members to contact at first: host:port, dns+host:port for all addresses of a name, or dnssrv+name for its SRV records; without a port, bind_port. The names are resolved again at each attempt.
           -memberlist.protocol string
-            	What all members speak: chitchat, for a ring of distributors of this kind only, or memberlist, to be a member of the gossip ring of Mimir's own distributors. Members that speak one cannot join those that speak the other. Not a setting of Mimir. (default chitchat)
+            	What all members speak: chitchat, for a ring of distributors of this kind only; memberlist, to be a member of the gossip ring of Mimir's own distributors; or auto, for memberlist if a member that join_members names speaks it, and else chitchat. Members that speak one cannot join those that speak the other. Not a setting of Mimir. (default auto)
           -print.config
             	Print the configuration as YAML, with every setting and without secrets, and exit; with mistakes, report them instead.
           -runtime-config.file list of strings

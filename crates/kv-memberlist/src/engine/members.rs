@@ -26,6 +26,9 @@ pub(crate) struct MemberRecord {
     pub(crate) is_alive: bool,
     /// Time since it was last known to be alive; zero for this member itself.
     pub(crate) heartbeat_age: Duration,
+    /// Whether it would change to another protocol: it speaks its own only because no member of
+    /// another answered.
+    pub(crate) may_change: bool,
     pub(crate) is_self: bool,
 }
 

@@ -23,6 +23,7 @@
 //! broadcast, and from then on as a copy of each living member; so no entry is ever an orphan, a
 //! member that leaves waits until its broadcasts are out, and [`Engine::withdraw`] does nothing.
 
+pub(crate) mod changing;
 pub(crate) mod chitchat;
 mod history;
 pub(crate) mod memberlist;
@@ -34,7 +35,7 @@ use async_trait::async_trait;
 
 pub(crate) use self::chitchat as gossip;
 pub(crate) use self::members::{MemberChange, MemberId, MemberRecord, Members};
-use crate::link::foreign::{ForeignProtocol, Foreigner};
+use crate::link::foreign::{Answered, ForeignProtocol, Foreigner};
 use crate::status::{History, MemberState};
 use crate::view::entry::EntryText;
 
@@ -107,6 +108,13 @@ pub(crate) trait Engine: Send + Sync + 'static {
         None
     }
 
+    /// Which kind of gossip is spoken at an address: asks there for a few seconds at most, in a way
+    /// that no kind objects to. `None` if that remains unknown.
+    async fn ask(&self, address: SocketAddr, label: &str) -> Option<Answered> {
+        let _ = (address, label);
+        None
+    }
+
     /// What spoke another protocol to this member last.
     fn last_foreigner(&self) -> Option<Foreigner> {
         None
@@ -136,6 +144,9 @@ pub(crate) trait EntrySink: Send + Sync + 'static {
 
     /// The engine has begun again, and publishes nothing.
     fn publish_again(&self);
+
+    /// Another engine has begun, to whose members nothing was published by any.
+    fn publish_everything(&self);
 }
 
 /// How the member merges that an entry was received from.
@@ -168,6 +179,8 @@ pub(crate) struct ContactInfo {
     pub(crate) is_full: bool,
     /// Why the last connection to it failed.
     pub(crate) last_error: Option<String>,
+    /// What listens there closed the last connection without an answer.
+    pub(crate) is_closed: bool,
 }
 
 /// Why a member catches up.

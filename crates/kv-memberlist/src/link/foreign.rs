@@ -17,17 +17,20 @@ pub enum ForeignProtocol {
     Tls,
     /// HTTP.
     Http,
+    /// chitchat, which other distributors speak to one of memberlist's ring.
+    Chitchat,
     /// None of these.
     Unknown,
 }
 
 impl ForeignProtocol {
     /// All of them.
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::HashiCorp,
         Self::Dskit,
         Self::Tls,
         Self::Http,
+        Self::Chitchat,
         Self::Unknown,
     ];
 
@@ -38,6 +41,7 @@ impl ForeignProtocol {
             Self::Dskit => "dskit",
             Self::Tls => "tls",
             Self::Http => "http",
+            Self::Chitchat => "chitchat",
             Self::Unknown => "unknown",
         }
     }
@@ -57,6 +61,17 @@ impl ForeignProtocol {
         }
     }
 
+    /// As [`ForeignProtocol::of_stream`], for a member of dskit's memberlist: what begins neither as a
+    /// packet of that nor as a stream. chitchat's connections begin with a length below 2^24.
+    pub(crate) fn of_stream_to_dskit(beginning: &[u8]) -> Self {
+        match beginning {
+            [0, 0x80..=0x8f, ..] => Self::HashiCorp,
+            [0, ..] => Self::Chitchat,
+            [1 | 2, ..] => Self::HashiCorp,
+            other => Self::of_stream(other),
+        }
+    }
+
     /// What a datagram is that is not ours: dskit sends none.
     pub(crate) fn of_datagram(packet: &[u8]) -> Self {
         match packet {
@@ -65,11 +80,13 @@ impl ForeignProtocol {
         }
     }
 
-    /// What the other end speaks that answered a [`Probe`] so; `None` if that tells nothing.
-    pub(crate) fn of_answer(probe: &Probe, answer: &[u8]) -> Option<Self> {
+    /// What the other end speaks that answered a [`Probe`] so; `None` if that tells nothing, or
+    /// nothing yet.
+    pub(crate) fn of_answer(probe: &Probe, answer: &[u8], is_complete: bool) -> Option<Self> {
         match answer {
             // An acknowledgement, or an error: both are answers of the protocol that was spoken.
-            [2 | 13, ..] => Some(probe.speaks),
+            [2, ..] => Some(probe.speaks),
+            [13, ..] if is_complete && Answered::of_error(answer).is_none() => Some(probe.speaks),
             [21 | 22, 3, ..] => Some(Self::Tls),
             [b'H', b'T', b'T', b'P', ..] => Some(Self::Http),
             _ => None,
@@ -84,8 +101,56 @@ impl fmt::Display for ForeignProtocol {
             Self::Dskit => "dskit's memberlist, as Mimir, Loki and Tempo speak it",
             Self::Tls => "TLS",
             Self::Http => "HTTP",
+            Self::Chitchat => "chitchat, as distributors speak it among themselves",
             Self::Unknown => "an unknown protocol",
         })
+    }
+}
+
+/// Which kind of gossip a member speaks that was asked with a [`Probe`] of dskit's memberlist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answered {
+    /// dskit's memberlist.
+    Memberlist,
+    /// chitchat.
+    Chitchat {
+        /// Whether it would change to memberlist.
+        may_change: bool,
+    },
+}
+
+/// By this, one distributor recognises another's answer.
+const SPEAKS_CHITCHAT: &str = "this distributor speaks chitchat, not memberlist";
+
+impl Answered {
+    /// What a member that speaks chitchat answers to a stream of dskit's memberlist: the protocol's
+    /// own message of an error (13), which members in Go log.
+    pub(crate) fn chitchat_error(may_change: bool) -> Vec<u8> {
+        let protocol = if may_change { "auto" } else { "chitchat" };
+        let text = format!(
+            "{SPEAKS_CHITCHAT} (memberlist.protocol: {protocol}); all members of a ring must speak \
+             the same"
+        );
+        let size = u16::try_from(text.len()).unwrap_or(u16::MAX).to_be_bytes();
+        [b"\x0d\x81\xa5Error\xda", &size[..], text.as_bytes()].concat()
+    }
+
+    /// What such an error says; `None` for any other.
+    fn of_error(answer: &[u8]) -> Option<Self> {
+        let text = String::from_utf8_lossy(answer);
+        let (_, rest) = text.split_once(SPEAKS_CHITCHAT)?;
+        let may_change = rest.starts_with(" (memberlist.protocol: auto)");
+        Some(Self::Chitchat { may_change })
+    }
+
+    /// What the other end speaks that answered a [`Probe`] of dskit's memberlist so; `None` if that
+    /// tells nothing, or nothing yet.
+    pub(crate) fn of_answer(answer: &[u8], is_complete: bool) -> Option<Self> {
+        match answer {
+            [2, ..] => Some(Self::Memberlist),
+            [13, ..] if is_complete => Some(Self::of_error(answer).unwrap_or(Self::Memberlist)),
+            _ => None,
+        }
     }
 }
 
@@ -114,6 +179,31 @@ pub(crate) struct Probe {
 const PING: &[u8] = b"\x00\x82\xa4Node\xa0\xa5SeqNo\x01";
 
 impl Probe {
+    /// Those of dskit's memberlist.
+    pub(crate) fn of_dskit(label: &str) -> impl Iterator<Item = Self> {
+        let all = Self::all(label).into_iter();
+        all.filter(|probe| probe.speaks == ForeignProtocol::Dskit)
+    }
+
+    /// Most bytes of a probe.
+    pub(crate) const MAX: usize = 1 + 2 + 255 + PING.len();
+
+    /// Whether a connection that begins so is a probe of dskit's memberlist; `None` if that cannot be
+    /// said yet.
+    pub(crate) fn is_of_dskit(beginning: &[u8]) -> Option<bool> {
+        let rest = match beginning {
+            [] | [2] => return None,
+            [2, 244] => return None,
+            [2, 244, length, rest @ ..] => rest.get(usize::from(*length)..)?,
+            [2, rest @ ..] => rest,
+            _ => return Some(false),
+        };
+        if rest.len() < PING.len() && PING.starts_with(rest) {
+            return None;
+        }
+        Some(rest == PING)
+    }
+
     /// To be tried one after the other, each on a connection of its own. A ring with a label
     /// answers only to that label.
     pub(crate) fn all(label: &str) -> Vec<Self> {
@@ -180,7 +270,7 @@ mod tests {
     #[test]
     fn an_answer_in_kind_tells_who_speaks() {
         let probes = Probe::all("");
-        let of = |answer: &[u8]| ForeignProtocol::of_answer(&probes[0], answer);
+        let of = |answer: &[u8]| ForeignProtocol::of_answer(&probes[0], answer, true);
         // As a node of dskit acknowledges the ping.
         assert_eq!(
             of(b"\x02\x82\xa7Payload\xc0\xa5SeqNo\x01"),
@@ -191,8 +281,57 @@ mod tests {
         assert_eq!(of(&[21, 3, 1]), Some(ForeignProtocol::Tls));
         assert_eq!((of(&[]), of(&[9])), (None, None));
         assert_eq!(
-            ForeignProtocol::of_answer(&probes[1], &[2]),
+            ForeignProtocol::of_answer(&probes[1], &[2], false),
             Some(ForeignProtocol::HashiCorp)
         );
+        // An error is read to its end: it may be another distributor's.
+        let error = Answered::chitchat_error(false);
+        let of = |is_complete| ForeignProtocol::of_answer(&probes[0], &error, is_complete);
+        assert_eq!((of(false), of(true)), (None, None));
+    }
+
+    #[test]
+    fn a_distributor_says_which_gossip_it_speaks() {
+        for may_change in [true, false] {
+            let error = Answered::chitchat_error(may_change);
+            assert_eq!(Answered::of_answer(&error, false), None);
+            assert_eq!(
+                Answered::of_answer(&error, true),
+                Some(Answered::Chitchat { may_change })
+            );
+        }
+        for (answer, is_complete) in [(&b"\x02\x82"[..], false), (b"\x0d\x81\xa5Error\xa0", true)] {
+            let read = Answered::of_answer(answer, is_complete);
+            assert_eq!(read, Some(Answered::Memberlist));
+        }
+        assert_eq!(Answered::of_answer(b"HTTP/1.1", true), None);
+    }
+
+    #[test]
+    fn a_probe_is_known_for_one_when_it_is_complete() {
+        for label in ["", "ab"] {
+            for probe in Probe::of_dskit(label) {
+                for length in 0..probe.bytes.len() {
+                    assert_eq!(Probe::is_of_dskit(&probe.bytes[..length]), None, "{length}");
+                }
+                assert_eq!(Probe::is_of_dskit(&probe.bytes), Some(true));
+            }
+        }
+        for other in [
+            &b"\x02\x06\x83"[..],
+            b"\x01\x0e",
+            b"\x02\x00\x82\xa4Node\xa1a",
+        ] {
+            assert_eq!(Probe::is_of_dskit(other), Some(false), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_to_a_member_of_dskits_ring_tells_who_speaks() {
+        let of = |bytes: &[u8]| ForeignProtocol::of_stream_to_dskit(bytes).as_str();
+        assert_eq!(of(&[0, 0]), "chitchat");
+        assert_eq!(of(PING), "hashicorp");
+        assert_eq!(of(&[22, 3]), "tls");
+        assert_eq!(of(b"GET /"), "http");
     }
 }

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
-use self::foreign::ForeignProtocol;
+use self::foreign::{Answered, ForeignProtocol};
 use crate::seal::refusal::Refusal;
 
 /// How a packet travels.
@@ -83,6 +83,19 @@ pub(crate) trait Link: Send + Sync + 'static {
         to: SocketAddr,
         label: &'a str,
     ) -> BoxFuture<'a, Option<ForeignProtocol>> {
+        let _ = (to, label);
+        Box::pin(std::future::ready(None))
+    }
+
+    /// Whether this address closed the last stream without an answer.
+    fn was_closed(&self, to: SocketAddr) -> bool {
+        let _ = to;
+        false
+    }
+
+    /// Which kind of gossip is spoken at an address: asks there for a few seconds at most, in a way
+    /// that no kind objects to. `None` if that remains unknown.
+    fn ask<'a>(&'a self, to: SocketAddr, label: &'a str) -> BoxFuture<'a, Option<Answered>> {
         let _ = (to, label);
         Box::pin(std::future::ready(None))
     }

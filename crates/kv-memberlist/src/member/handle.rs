@@ -7,11 +7,12 @@ use kv_core::{TaskFailed, Tasks, Value};
 use tokio::sync::watch;
 use watched_files::Reload;
 
+use super::choice::Choice;
 use super::leave::{LeaveTimeouts, leave};
 use crate::engine::{Engine, MemberId, MemberRecord};
 use crate::link::foreign::Foreigner;
 use crate::phase::{Phase, Phases};
-use crate::status::{EntryInfo, History, Member, MemberState};
+use crate::status::{EntryInfo, History, Member, MemberState, ProtocolInUse};
 use crate::view::{RawValue, View};
 
 /// The name of a member's task in errors.
@@ -31,6 +32,7 @@ pub struct Memberlist {
 pub struct Inspector {
     member: Weak<dyn Inspect>,
     address: SocketAddr,
+    choice: Choice,
     phase: watch::Receiver<Phase>,
 }
 
@@ -38,6 +40,7 @@ pub struct Inspector {
 #[async_trait::async_trait]
 trait Inspect: Send + Sync {
     fn address(&self) -> SocketAddr;
+    fn choice(&self) -> &Choice;
     async fn members(&self) -> Vec<Member>;
     fn other_members(&self) -> usize;
     fn active_members(&self) -> usize;
@@ -54,6 +57,7 @@ pub(super) struct Shown<V> {
     pub(super) engine: Arc<dyn Engine>,
     pub(super) view: Arc<View<V>>,
     pub(super) phases: Phases,
+    pub(super) choice: Choice,
     pub(super) leave_timeouts: LeaveTimeouts,
 }
 
@@ -89,6 +93,7 @@ impl Memberlist {
         Inspector {
             member: Arc::downgrade(&self.member),
             address: self.member.address(),
+            choice: self.member.choice().clone(),
             phase: self.phase.clone(),
         }
     }
@@ -128,6 +133,17 @@ impl Inspector {
     /// The advertised address.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The protocol that it speaks now, and why.
+    pub fn protocol(&self) -> ProtocolInUse {
+        self.choice.in_use()
+    }
+
+    /// Who speaks which protocol, and what to do about it, if the members that `join_members` names
+    /// do not speak the same.
+    pub fn disagreement(&self) -> Option<String> {
+        self.choice.disagreement()
     }
 
     /// All known members, by name, including those that left or died until they are removed.
@@ -176,6 +192,10 @@ impl Inspector {
 impl<V: Value> Inspect for Shown<V> {
     fn address(&self) -> SocketAddr {
         self.engine.advertised()
+    }
+
+    fn choice(&self) -> &Choice {
+        &self.choice
     }
 
     async fn members(&self) -> Vec<Member> {

@@ -46,4 +46,8 @@ impl<V: Value> EntrySink for Inbox<V> {
     fn publish_again(&self) {
         self.view.publish_all_again();
     }
+
+    fn publish_everything(&self) {
+        self.view.publish_everything();
+    }
 }

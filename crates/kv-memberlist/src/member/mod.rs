@@ -5,6 +5,8 @@
 //! ([`sweep`]). None of them knows the protocol of the [`crate::engine`].
 
 mod address;
+mod auto;
+mod choice;
 mod error;
 mod handle;
 mod inbox;

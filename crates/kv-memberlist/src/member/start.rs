@@ -9,10 +9,12 @@ use settings::Report;
 use tokio::sync::Notify;
 
 use super::address::{advertised, default_port};
+use super::auto::{Auto, EngineTasks, run_engine};
+use super::choice::{Choice, fixed_protocol};
 use super::error::StartError;
 use super::handle::{Memberlist, Shown, TASK};
 use super::inbox::Inbox;
-use super::join::join;
+use super::join::{Joiner, join};
 use super::leave::LeaveTimeouts;
 use super::maintain::{Maintenance, maintain};
 use super::name::name;
@@ -23,6 +25,7 @@ use super::resolve::{JoinMember, Resolver};
 use super::sweep::Sweeper;
 use crate::admission::Admission;
 use crate::config::{MemberlistConfig, Protocol};
+use crate::engine::changing::Changing;
 use crate::engine::memberlist::{self, Listeners, Surroundings};
 use crate::engine::{Engine, EntrySink, gossip};
 use crate::link::{Link, Reception, net};
@@ -30,6 +33,7 @@ use crate::metrics::Metrics;
 use crate::phase::Phases;
 use crate::seal::keyring::KeyError;
 use crate::seal::packet::Sealer;
+use crate::status::{Chosen, ProtocolInUse};
 use crate::store::MemberlistStore;
 use crate::view::View;
 use crate::watchdog::Watchdog;
@@ -55,16 +59,27 @@ where
     } else {
         &config.bind_addr
     };
-    if config.protocol == Protocol::Memberlist {
+    let fixed = fixed_protocol(&config);
+    if let Some((Protocol::Memberlist, chosen)) = fixed {
         let listeners = memberlist::bind(addresses, config.bind_port).await;
         let listeners = listeners.map_err(StartError::Bind)?;
-        return start_memberlist(listeners, config, codec, metrics);
+        return start_memberlist(listeners, config, codec, metrics, chosen);
     }
     let admission = admission(&config, &metrics)?;
     let reception = Arc::clone(&admission) as Arc<dyn Reception>;
-    let link = net::bind(addresses, config.bind_port, metrics.clone(), reception)
-        .await
-        .map_err(StartError::Bind)?;
+    let may_change = fixed.is_none();
+    let link = net::bind(
+        addresses,
+        config.bind_port,
+        metrics.clone(),
+        reception,
+        may_change,
+    );
+    let link = link.await.map_err(StartError::Bind)?;
+    if may_change {
+        let addresses = addresses.to_vec();
+        return start_auto(admission, link, addresses, config, codec, metrics).await;
+    }
     start_on(admission, link, config, codec, metrics).await
 }
 
@@ -82,7 +97,7 @@ pub(crate) fn admission(
     Ok(Arc::new(Admission::new(sealer, metrics.clone())))
 }
 
-/// As [`start`], on any link.
+/// As [`start`], on any link, with chitchat.
 pub(crate) async fn start_on<V, C>(
     admission: Arc<Admission>,
     link: Arc<dyn Link>,
@@ -97,43 +112,23 @@ where
     let mut report = Report::default();
     config.check(&mut report);
     report.into_result()?;
+    let chosen = match fixed_protocol(&config) {
+        Some((_, chosen)) => chosen,
+        None => Chosen::NoneAnswered,
+    };
     let bound = link.local_addr();
     let resolver = resolver(&config, default_port(&config, bound))?;
-    let advertised = advertised(&config, bound);
-    let name = name(&config);
-    if config.encryption_keys.is_empty() {
-        tracing::warn!(
-            "gossip is not encrypted: any host that reaches {bound} (UDP and TCP) can read and \
-             change the elections. Set encryption_keys, or restrict the port to the members"
-        );
-    }
-    admission.open(Arc::downgrade(&link), advertised);
-    let member = Unstarted::new(name.clone(), config, codec, metrics);
-    let parts = gossip::Parts {
-        name: name.clone(),
-        advertised,
-        gossip_interval: member.config.gossip_interval,
-        remember: member.config.left_ingesters_timeout,
-        history_bytes: usize::try_from(member.config.message_history_buffer_bytes)
-            .unwrap_or(usize::MAX),
-        admission,
-        link,
-        sink: member.sink(),
-        phase: member.phases.subscribe(),
-        metrics: member.metrics.clone(),
-    };
     let mut tasks = Tasks::new(TASK);
-    let engine = gossip::start(parts, &mut tasks)
-        .await
-        .map_err(|error| StartError::Gossip(format!("{error:#}").into()))?;
-    let join = member.config.join_members.join(", ");
-    tracing::info!(%name, %bound, %advertised, join, "gossip started");
-    Ok(member.start(engine, resolver, tasks))
+    let member = Unstarted::new(config, codec, metrics, Protocol::Chitchat, chosen);
+    let engine = chitchat(&member, admission, link, false, &mut tasks).await?;
+    Ok(member.start(engine, resolver, tasks, None))
 }
 
-/// As [`start`], in a ring of HashiCorp's memberlist.
-fn start_memberlist<V, C>(
-    listeners: Listeners,
+/// As [`start`], with the protocol that the members speak that answer.
+async fn start_auto<V, C>(
+    admission: Arc<Admission>,
+    link: Arc<dyn Link>,
+    addresses: Vec<IpAddr>,
     config: MemberlistConfig,
     codec: C,
     metrics: Metrics,
@@ -142,10 +137,87 @@ where
     V: Value,
     C: Codec<V>,
 {
+    let bound = link.local_addr();
+    let resolver = resolver(&config, default_port(&config, bound))?;
+    let codec_id = codec.id();
+    let chosen = Chosen::NoneAnswered;
+    let member = Unstarted::new(config, codec, metrics, Protocol::Chitchat, chosen);
+    let mut of_engine = Tasks::new(TASK);
+    let engine = chitchat(&member, admission, link, true, &mut of_engine).await?;
+    let engine = Arc::new(Changing::new(engine));
+    let (engine_tasks, next) = EngineTasks::new();
+    let mut tasks = Tasks::new(TASK);
+    tasks.spawn_fallible(run_engine(of_engine, next));
+    let auto = Auto {
+        advertised: engine.advertised(),
+        engine: Arc::clone(&engine),
+        tasks: engine_tasks,
+        choice: member.choice.clone(),
+        config: Arc::clone(&member.config),
+        name: member.name.clone(),
+        addresses,
+        port: bound.port(),
+        codec: codec_id,
+        sink: member.sink(),
+        metrics: member.metrics.clone(),
+    };
+    Ok(member.start(engine, resolver, tasks, Some(auto)))
+}
+
+/// Starts to speak chitchat.
+async fn chitchat<V: Value>(
+    member: &Unstarted<V>,
+    admission: Arc<Admission>,
+    link: Arc<dyn Link>,
+    may_change: bool,
+    tasks: &mut Tasks,
+) -> Result<Arc<dyn Engine>, StartError> {
+    let (config, name) = (&member.config, &member.name);
+    let bound = link.local_addr();
+    let advertised = advertised(config, bound);
+    if config.encryption_keys.is_empty() {
+        tracing::warn!(
+            "gossip is not encrypted: any host that reaches {bound} (UDP and TCP) can read and \
+             change the elections. Set encryption_keys, or restrict the port to the members"
+        );
+    }
+    admission.open(Arc::downgrade(&link), advertised);
+    let parts = gossip::Parts {
+        name: name.clone(),
+        advertised,
+        gossip_interval: config.gossip_interval,
+        remember: config.left_ingesters_timeout,
+        may_change,
+        history_bytes: usize::try_from(config.message_history_buffer_bytes).unwrap_or(usize::MAX),
+        admission,
+        link,
+        sink: member.sink(),
+        phase: member.phases.subscribe(),
+        metrics: member.metrics.clone(),
+    };
+    let engine = gossip::start(parts, tasks)
+        .await
+        .map_err(|error| StartError::Gossip(format!("{error:#}").into()))?;
+    let (join, protocol) = (config.join_members.join(", "), config.protocol.as_str());
+    tracing::info!(%name, %bound, %advertised, join, protocol, "gossip started");
+    Ok(engine)
+}
+
+/// As [`start`], in a ring of HashiCorp's memberlist.
+fn start_memberlist<V, C>(
+    listeners: Listeners,
+    config: MemberlistConfig,
+    codec: C,
+    metrics: Metrics,
+    chosen: Chosen,
+) -> Result<(MemberlistStore<V>, Memberlist), StartError>
+where
+    V: Value,
+    C: Codec<V>,
+{
     let bound = listeners.local_addr().map_err(StartError::Bind)?;
     let resolver = resolver(&config, default_port(&config, bound))?;
     let advertised = advertised(&config, bound);
-    let name = name(&config);
     let codec_id = codec.id();
     if !config.tls_enabled {
         tracing::warn!(
@@ -154,7 +226,8 @@ where
         );
     }
     let (tls, files) = memberlist::tls(&config)?.unzip();
-    let member = Unstarted::new(name.clone(), config, codec, metrics);
+    let member = Unstarted::new(config, codec, metrics, Protocol::Memberlist, chosen);
+    let name = member.name.clone();
     let surroundings = Surroundings {
         name: name.clone(),
         advertised,
@@ -168,7 +241,7 @@ where
     let engine = memberlist::start(&member.config, surroundings, &mut tasks);
     let join = member.config.join_members.join(", ");
     tracing::info!(%name, %bound, %advertised, join, "gossip started, by memberlist's protocol");
-    let (store, mut handle) = member.start(engine, resolver, tasks);
+    let (store, mut handle) = member.start(engine, resolver, tasks, None);
     handle.tls_files = files;
     Ok((store, handle))
 }
@@ -182,23 +255,26 @@ fn resolver(config: &MemberlistConfig, default_port: u16) -> Result<Resolver, St
 }
 
 /// A member that has no engine yet.
-pub(super) struct Unstarted<V> {
+struct Unstarted<V> {
     name: String,
     config: Arc<MemberlistConfig>,
     view: Arc<View<V>>,
     phases: Phases,
+    choice: Choice,
     metrics: Metrics,
 }
 
 impl<V: Value> Unstarted<V> {
-    pub(super) fn new(
-        name: String,
+    fn new(
         config: MemberlistConfig,
         codec: impl Codec<V>,
         metrics: Metrics,
+        protocol: Protocol,
+        chosen: Chosen,
     ) -> Self {
         Self {
-            name,
+            name: name(&config),
+            choice: Choice::new(ProtocolInUse { protocol, chosen }),
             config: Arc::new(config),
             view: Arc::new(View::new(Arc::new(codec), metrics.clone())),
             phases: Phases::new(),
@@ -207,7 +283,7 @@ impl<V: Value> Unstarted<V> {
     }
 
     /// The sink of an engine's entries.
-    pub(super) fn sink(&self) -> Arc<dyn EntrySink> {
+    fn sink(&self) -> Arc<dyn EntrySink> {
         Arc::new(Inbox {
             view: Arc::clone(&self.view),
             metrics: self.metrics.clone(),
@@ -216,17 +292,19 @@ impl<V: Value> Unstarted<V> {
     }
 
     /// Starts the tasks of the member, besides those that its engine has started.
-    pub(super) fn start(
+    fn start(
         self,
         engine: Arc<dyn Engine>,
         resolver: Resolver,
         mut tasks: Tasks,
+        auto: Option<Auto>,
     ) -> (MemberlistStore<V>, Memberlist) {
         let Self {
             name,
             config,
             view,
             phases,
+            choice,
             metrics,
         } = self;
         let interval = config.gossip_interval;
@@ -255,13 +333,21 @@ impl<V: Value> Unstarted<V> {
             name,
             metrics: metrics.clone(),
         }));
-        tasks.spawn_fallible(join(readiness.clone(), resolver, Arc::clone(&config)));
+        let joiner = Joiner::new(
+            readiness.clone(),
+            resolver,
+            Arc::clone(&config),
+            choice.clone(),
+            auto,
+        );
+        tasks.spawn_fallible(join(joiner));
         tasks.spawn(recover(readiness, stalled));
         let store = MemberlistStore::new(Arc::clone(&view), phases.subscribe(), watchdog, metrics);
         let shown = Shown {
             engine,
             view,
             phases,
+            choice,
             leave_timeouts: LeaveTimeouts {
                 all: config.leave_timeout,
                 gossip_interval: interval,

@@ -211,6 +211,12 @@ impl<V: Value> View<V> {
         self.to_publish.notify_one();
     }
 
+    /// All entries are to be published by this member, whether it did so before or not.
+    pub(crate) fn publish_everything(&self) {
+        lock(&self.slots).publish_everything();
+        self.to_publish.notify_one();
+    }
+
     /// Copies of this member that were superseded at least `grace` ago, with the fingerprint of the
     /// newer entry; the caller must call [`View::dropped_own`] or [`View::still_superseded`] for
     /// each.

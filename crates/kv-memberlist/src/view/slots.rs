@@ -216,6 +216,14 @@ impl<V: Value> Slots<V> {
         }
     }
 
+    /// Marks all entries to be published by this member.
+    pub(super) fn publish_everything(&mut self) {
+        for (key, slot) in &mut self.by_key {
+            slot.own = Some(slot.fingerprint);
+            self.dirty.insert(key.clone());
+        }
+    }
+
     /// Removes and returns the own copies that were superseded at least `grace` ago.
     pub(super) fn long_superseded(&mut self, grace: Duration) -> Vec<OwnCopy> {
         let mut due = Vec::new();

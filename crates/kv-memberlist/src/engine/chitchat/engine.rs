@@ -22,7 +22,7 @@ use crate::engine::{
     CatchUp, ContactInfo, Copies, Engine, EntrySink, MemberChange, MemberId, Members,
 };
 use crate::link::Link;
-use crate::link::foreign::{ForeignProtocol, Foreigner};
+use crate::link::foreign::{Answered, ForeignProtocol, Foreigner};
 use crate::metrics::Metrics;
 use crate::phase::Phase;
 use crate::status::{History, MemberState};
@@ -39,6 +39,8 @@ pub(crate) struct Parts {
     pub(crate) gossip_interval: Duration,
     /// How long a member that has left, or is dead, is remembered.
     pub(crate) remember: Duration,
+    /// Whether this member would change to another protocol.
+    pub(crate) may_change: bool,
     /// Bytes of sent, and as many of received, messages to keep; 0 for none.
     pub(crate) history_bytes: usize,
     pub(crate) admission: Arc<Admission>,
@@ -71,6 +73,7 @@ pub(crate) async fn start(parts: Parts, tasks: &mut Tasks) -> anyhow::Result<Arc
         name: parts.name,
         gossip_interval: parts.gossip_interval,
         remember: parts.remember,
+        may_change: parts.may_change,
     };
     let gossip = Arc::new(Gossip::start(identity, Arc::clone(&wire), parts.sink).await?);
     let own_state = Arc::new(OwnState::new());
@@ -200,7 +203,12 @@ impl Engine for ChitchatEngine {
         ContactInfo {
             is_full: self.wire.contacts().has_no_room(address),
             last_error: self.wire.last_error(address).map(|error| error.text),
+            is_closed: self.wire.was_closed(address),
         }
+    }
+
+    async fn ask(&self, address: SocketAddr, label: &str) -> Option<Answered> {
+        self.wire.ask(address, label).await
     }
 
     async fn identify(&self, address: SocketAddr, label: &str) -> Option<ForeignProtocol> {

@@ -14,7 +14,7 @@ use chitchat::{
 use kv_core::lock;
 
 use super::contacts::Digest;
-use super::inspect::{COPY, MARK, STATE};
+use super::inspect::{COPY, MARK, MAY_CHANGE, STATE};
 use super::snapshot::parts::Maps;
 use super::socket::Sockets;
 use super::wire::Wire;
@@ -46,6 +46,8 @@ pub(super) struct Identity {
     pub(super) gossip_interval: Duration,
     /// How long a dead member's map is kept.
     pub(super) remember: Duration,
+    /// Whether it would change to another protocol.
+    pub(super) may_change: bool,
 }
 
 /// This member's part in gossip. A task of chitchat's does the work; dropping this stops it.
@@ -78,6 +80,8 @@ pub(super) struct Peer {
     pub(super) heartbeat: u64,
     /// What it says of itself; `None` if that has not arrived.
     pub(super) state: Option<MemberState>,
+    /// Whether it would change to another protocol.
+    pub(super) may_change: bool,
     pub(super) is_self: bool,
 }
 
@@ -276,6 +280,7 @@ impl Gossip {
                 id: member_id(id),
                 heartbeat: map.heartbeat().into(),
                 state: map.get(STATE).and_then(parse_state),
+                may_change: map.get(MAY_CHANGE).is_some(),
                 is_self: id == own,
             })
             .collect()
@@ -371,7 +376,10 @@ async fn spawn(
         // nothing reads, at every change.
         extra_liveness_predicate: Some(Box::new(|_| false)),
     };
-    let first = vec![(STATE.to_owned(), state.as_str().to_owned())];
+    let mut first = vec![(STATE.to_owned(), state.as_str().to_owned())];
+    if identity.may_change {
+        first.push((MAY_CHANGE.to_owned(), "1".to_owned()));
+    }
     let handle = chitchat::spawn_chitchat(config, first, &Sockets(Arc::clone(wire))).await?;
     handle
         .with_chitchat(|chitchat| {

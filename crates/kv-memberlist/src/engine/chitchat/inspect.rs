@@ -43,6 +43,9 @@ pub(super) const COPY: &str = "k";
 pub(super) const STATE: &str = "~state";
 /// Under which a member marks a moment.
 pub(super) const MARK: &str = "~mark";
+/// Published by a member that chose chitchat because no member of memberlist answered, and would
+/// change to that.
+pub(super) const MAY_CHANGE: &str = "~may-change";
 /// What a key of ours begins with.
 const KEY_STARTS: [u8; 2] = *b"k~";
 

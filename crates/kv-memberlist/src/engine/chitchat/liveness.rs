@@ -31,6 +31,7 @@ struct Seen {
     /// Whether its heartbeat ever grew: a remembered dead member is told of, but has never spoken.
     grew: bool,
     state: MemberState,
+    may_change: bool,
     is_self: bool,
 }
 
@@ -106,6 +107,7 @@ impl Liveness {
             grew_at: grew_at.min(now),
             grew,
             state,
+            may_change: peer.may_change,
             is_self: peer.is_self,
         }
     }
@@ -128,6 +130,7 @@ impl Seen {
             } else {
                 self.grew_at.elapsed()
             },
+            may_change: self.may_change,
             is_self: self.is_self,
         }
     }
@@ -150,6 +153,7 @@ mod tests {
             },
             heartbeat,
             state: Some(MemberState::Active),
+            may_change: false,
             is_self: false,
         }
     }

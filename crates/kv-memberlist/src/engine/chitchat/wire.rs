@@ -15,7 +15,7 @@ use super::snapshot::message::{self, Message, Word};
 use super::snapshot::receiving::Receiving;
 use crate::admission::{Admission, Arrived};
 use crate::engine::history::{MessageHistory, Remembered};
-use crate::link::foreign::ForeignProtocol;
+use crate::link::foreign::{Answered, ForeignProtocol};
 use crate::link::{LastError, Link, Via};
 use crate::seal::refusal::Refusal;
 use crate::status::History;
@@ -103,6 +103,16 @@ impl Wire {
         label: &str,
     ) -> Option<ForeignProtocol> {
         self.link.identify(address, label).await
+    }
+
+    /// Whether this address closed the last stream without an answer.
+    pub(super) fn was_closed(&self, address: SocketAddr) -> bool {
+        self.link.was_closed(address)
+    }
+
+    /// Which kind of gossip is spoken at an address.
+    pub(super) async fn ask(&self, address: SocketAddr, label: &str) -> Option<Answered> {
+        self.link.ask(address, label).await
     }
 
     pub(super) fn history(&self) -> Option<History> {

@@ -21,11 +21,12 @@ use super::net::{Exchange, Listeners, Outgoing, accept, exchange_states, send_pa
 use super::options::{Timeouts, Tls};
 use super::ring::Ring;
 use super::roster::Roster;
-use super::shared::{Contact, Shared};
+use super::shared::{Contact, Foreigners, Shared};
 use crate::engine::history::MessageHistory;
 use crate::engine::{
     CatchUp, ContactInfo, Copies, Engine, EntrySink, MemberChange, MemberId, Members,
 };
+use crate::link::foreign::Foreigner;
 use crate::metrics::Metrics;
 use crate::status::{History, MemberState};
 use crate::view::entry::EntryText;
@@ -97,6 +98,7 @@ pub(crate) fn start(parts: Parts, tasks: &mut Tasks) -> Arc<dyn Engine> {
         history: MessageHistory::of_size(parts.history_bytes),
         contacts: Mutex::default(),
         has_heard: AtomicBool::new(false),
+        foreigners: Foreigners::default(),
     });
     let (outgoing, packets) = mpsc::channel::<Outgoing>(MAX_QUEUED);
     let (exchanges, begun) = mpsc::channel(MAX_EXCHANGES);
@@ -259,7 +261,12 @@ impl Engine for MemberlistEngine {
         ContactInfo {
             is_full: false,
             last_error,
+            is_closed: false,
         }
+    }
+
+    fn last_foreigner(&self) -> Option<Foreigner> {
+        self.shared.foreigners.last()
     }
 
     fn has_heard_any(&self) -> bool {

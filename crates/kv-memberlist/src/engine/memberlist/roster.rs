@@ -91,6 +91,7 @@ fn member(record: &Record, own_name: &str, own: MemberState, now: Duration) -> M
         } else {
             now.saturating_sub(record.since)
         },
+        may_change: false,
         is_self,
     }
 }

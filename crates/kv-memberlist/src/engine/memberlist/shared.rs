@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use kv_core::lock;
+use kv_core::{LogThrottle, lock};
 use memberlist_protocol::codec::{Compression, Wire};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::options::{Timeouts, Tls};
 use super::ring::Ring;
 use crate::engine::history::MessageHistory;
+use crate::link::foreign::{ForeignProtocol, Foreigner};
 use crate::metrics::Metrics;
 
 /// What the engine and its tasks share.
@@ -32,6 +33,34 @@ pub(super) struct Shared {
     pub(super) history: Option<MessageHistory>,
     pub(super) contacts: Mutex<HashMap<SocketAddr, Contact>>,
     pub(super) has_heard: AtomicBool,
+    pub(super) foreigners: Foreigners,
+}
+
+/// What speaks another protocol to this member.
+#[derive(Default)]
+pub(super) struct Foreigners {
+    last: Mutex<Option<Foreigner>>,
+    throttle: LogThrottle,
+}
+
+impl Foreigners {
+    pub(super) fn last(&self) -> Option<Foreigner> {
+        *lock(&self.last)
+    }
+
+    fn note(&self, from: SocketAddr, protocol: ForeignProtocol) {
+        let at = Instant::now();
+        *lock(&self.last) = Some(Foreigner { protocol, from, at });
+        if let Some(suppressed) = self.throttle.admit() {
+            tracing::warn!(
+                %from,
+                suppressed,
+                "the gossip port receives {protocol}, and this member speaks dskit's memberlist: all \
+                 members of a ring must speak the same (memberlist.protocol), and other programs need \
+                 a port of their own"
+            );
+        }
+    }
 }
 
 /// What came of the last exchange with an address.
@@ -66,6 +95,12 @@ impl Shared {
         if let Some(known) = lock(&self.contacts).get_mut(&with) {
             *known = contact;
         }
+    }
+
+    /// Something spoke another protocol.
+    pub(super) fn note_foreigner(&self, from: SocketAddr, protocol: ForeignProtocol) {
+        self.metrics.foreign(protocol);
+        self.foreigners.note(from, protocol);
     }
 
     /// A member has sent its state.

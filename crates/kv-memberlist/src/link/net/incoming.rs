@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::places::{Place, Places};
-use crate::link::foreign::ForeignProtocol;
+use crate::link::foreign::{Answered, ForeignProtocol, Probe};
 use crate::link::{Arrival, Reception, Standing};
 use crate::metrics::Metrics;
 use crate::seal::packet::MAX_PACKET;
@@ -20,6 +20,10 @@ use crate::seal::refusal::Refusal;
 const MAX_PACKET_LENGTH: u32 = MAX_PACKET as u32;
 
 const MAX_DATAGRAM: usize = 65_535;
+/// The byte with which a stream of dskit's memberlist begins.
+const STREAM_OF_DSKIT: u8 = 2;
+/// Bytes that are read of a stream that is not ours.
+const MAX_UNREAD: u64 = 1 << 20;
 /// Time limit for a connection's first frame, and for each further one as long as none was a
 /// member's.
 pub(super) const FIRST_FRAME_TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,6 +37,8 @@ const ERROR_PAUSE: Duration = Duration::from_millis(50);
 pub(super) struct Incoming {
     pub(super) reception: Arc<dyn Reception>,
     pub(super) metrics: Metrics,
+    /// Whether this member would change to dskit's memberlist, for those that speak it.
+    pub(super) may_change: bool,
 }
 
 impl Incoming {
@@ -103,7 +109,7 @@ async fn receive_stream(
     let mut idle_timeout = FIRST_FRAME_TIMEOUT;
     loop {
         match read_frame(&mut stream, idle_timeout).await {
-            Ok(Some(packet)) => {
+            Ok(Read::Frame(packet)) => {
                 let size = packet.len() as u64;
                 incoming.metrics.stream_received.inc();
                 incoming.metrics.stream_bytes_received.inc_by(size);
@@ -115,7 +121,13 @@ async fn receive_stream(
                     INCOMING_IDLE_TIMEOUT
                 };
             }
-            Ok(None) => return,
+            Ok(Read::End) => return,
+            Ok(Read::Probe) => return tell(stream, incoming.may_change).await,
+            Ok(Read::StreamOfDskit) => {
+                let refusal = Refusal::NotOurs(ForeignProtocol::Dskit);
+                incoming.reception.refuse(from, refusal);
+                return tell(stream, incoming.may_change).await;
+            }
             Err(refusal) => {
                 incoming.reception.refuse(from, refusal);
                 return;
@@ -124,15 +136,28 @@ async fn receive_stream(
     }
 }
 
-/// Reads a frame; `None` at the end.
-async fn read_frame(
-    stream: &mut TcpStream,
-    idle_timeout: Duration,
-) -> Result<Option<Vec<u8>>, Refusal> {
+/// What came over a connection.
+enum Read {
+    Frame(Vec<u8>),
+    /// The question of another distributor, in the framing of dskit's memberlist.
+    Probe,
+    /// Anything else of a member of dskit's memberlist that waits for an answer.
+    StreamOfDskit,
+    End,
+}
+
+async fn read_frame(stream: &mut TcpStream, idle_timeout: Duration) -> Result<Read, Refusal> {
     let mut first = [0];
     let read = timeout(idle_timeout, stream.read(&mut first)).await;
     if !matches!(read, Ok(Ok(1))) {
-        return Ok(None);
+        return Ok(Read::End);
+    }
+    if first == [STREAM_OF_DSKIT] {
+        let is_probe = timeout(FIRST_FRAME_TIMEOUT, is_probe(stream)).await;
+        return match is_probe {
+            Ok(true) => Ok(Read::Probe),
+            Ok(false) | Err(_) => Ok(Read::StreamOfDskit),
+        };
     }
     if !is_of_a_length(first) {
         return Err(Refusal::NotOurs(ForeignProtocol::of_stream(&first)));
@@ -140,7 +165,37 @@ async fn read_frame(
     timeout(FRAME_TIMEOUT, read_rest(stream, first))
         .await
         .unwrap_or(Err(Refusal::Truncated))
-        .map(Some)
+        .map(Read::Frame)
+}
+
+/// Whether a connection that has begun as a stream of dskit's memberlist is another distributor's
+/// question.
+async fn is_probe(stream: &mut TcpStream) -> bool {
+    let mut beginning = vec![STREAM_OF_DSKIT];
+    let mut byte = [0];
+    while beginning.len() <= Probe::MAX {
+        if let Some(is_probe) = Probe::is_of_dskit(&beginning) {
+            return is_probe;
+        }
+        match stream.read(&mut byte).await {
+            Ok(1) => beginning.extend(byte),
+            _ => break,
+        }
+    }
+    false
+}
+
+/// Tells a member of dskit's memberlist, in its own protocol, what is spoken here.
+async fn tell(mut stream: TcpStream, may_change: bool) {
+    let told = async {
+        let error = Answered::chitchat_error(may_change);
+        stream.write_all(&error).await?;
+        stream.shutdown().await?;
+        // Closed with something unread, the connection would be reset and the answer lost.
+        let mut rest = stream.take(MAX_UNREAD);
+        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
+    };
+    let _told = timeout(FIRST_FRAME_TIMEOUT, told).await;
 }
 
 /// Whether the length of a packet can begin with this byte. No other protocol that may be sent to

@@ -37,28 +37,31 @@ const MAX_INCOMING: Bounds = Bounds {
 /// Ports tried until one is free for both protocols on all addresses.
 const PORT_ATTEMPTS: usize = 16;
 
-/// Listens on these addresses. Port 0 means one that is free on all of them.
+/// Listens on these addresses. Port 0 means one that is free on all of them. `may_change`: whether
+/// this member would change to dskit's memberlist, for those that speak it.
 pub(crate) async fn bind(
     addresses: &[IpAddr],
     port: u16,
     metrics: Metrics,
     reception: Arc<dyn Reception>,
+    may_change: bool,
 ) -> io::Result<Arc<dyn Link>> {
-    bind_bounded(addresses, port, metrics, reception, MAX_INCOMING).await
+    let incoming = Incoming {
+        reception,
+        metrics,
+        may_change,
+    };
+    bind_bounded(addresses, port, incoming, MAX_INCOMING).await
 }
 
 async fn bind_bounded(
     addresses: &[IpAddr],
     port: u16,
-    metrics: Metrics,
-    reception: Arc<dyn Reception>,
+    incoming: Incoming,
     max_incoming: Bounds,
 ) -> io::Result<Arc<dyn Link>> {
     let sockets = bind_all(addresses, port).await?;
-    let incoming = Incoming {
-        reception,
-        metrics: metrics.clone(),
-    };
+    let metrics = incoming.metrics.clone();
     let mut tasks = JoinSet::new();
     let mut udp = Vec::with_capacity(sockets.len());
     let places = Places::new(max_incoming, metrics.clone());

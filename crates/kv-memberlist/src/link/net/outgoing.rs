@@ -17,8 +17,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use super::connect::{Stage, Why, connect, describe};
-use super::identify::identify;
-use crate::link::foreign::ForeignProtocol;
+use super::identify::{ask, identify};
+use crate::link::foreign::{Answered, ForeignProtocol};
 use crate::link::{LastError, Link, Via};
 use crate::metrics::Metrics;
 use crate::seal::packet::MAX_PACKET;
@@ -93,6 +93,18 @@ impl Link for Network {
                 return None;
             }
             identify(&self.outgoing.own, to, label).await
+        })
+    }
+
+    fn was_closed(&self, to: SocketAddr) -> bool {
+        let to = SocketAddr::new(to.ip().to_canonical(), to.port());
+        lock(&self.outgoing.state).was_closed_by_the_other(to)
+    }
+
+    fn ask<'a>(&'a self, to: SocketAddr, label: &'a str) -> BoxFuture<'a, Option<Answered>> {
+        Box::pin(async move {
+            let to = SocketAddr::new(to.ip().to_canonical(), to.port());
+            ask(&self.outgoing.own, to, label).await
         })
     }
 }

@@ -21,6 +21,8 @@ use super::super::shared::Shared;
 use super::connection::Connection;
 use super::exchange::respond;
 use crate::engine::history::Remembered;
+use crate::link::foreign::ForeignProtocol;
+use crate::seal::refusal::Refusal;
 
 /// Connections that are open at the same time, at most; further ones are closed at once.
 const MAX_CONNECTIONS: usize = 256;
@@ -93,7 +95,6 @@ impl Refused {
             codec::Error::Label { .. } => "label",
             codec::Error::TooLarge { .. } => "size",
             codec::Error::Digest | codec::Error::Checksum => "digest",
-            codec::Error::UnknownKind(_) => "kind",
             _ => "malformed",
         };
         Self {
@@ -124,7 +125,15 @@ async fn serve(
         return Ok(());
     }
     let first = arriving.bytes.first().copied().unwrap_or_default();
-    match codec::kind(first).map_err(|error| Refused::codec(&error))? {
+    let kind = codec::kind(first).map_err(|error| {
+        let protocol = ForeignProtocol::of_stream_to_dskit(&arriving.bytes);
+        shared.note_foreigner(from, protocol);
+        Refused {
+            reason: Refusal::NotOurs(protocol).reason(),
+            why: error.to_string(),
+        }
+    });
+    match kind? {
         Kind::Packet => {
             let deadline = now + shared.timeouts.packet;
             receive_packet(shared, connection, from, arriving, deadline).await
