@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::chart;
+use crate::manual;
 use crate::observability;
 use crate::readmes;
 use crate::workspace::{Workspace, stdout_of};
@@ -90,6 +91,11 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     }
     if docs || all {
         files.append(&mut pages(workspace)?);
+        let manual = manual::files(workspace)?.into_iter();
+        files.extend(manual.map(|(file, text)| Generated {
+            file,
+            content: text.into_bytes(),
+        }));
     }
     if observability || all {
         files.append(&mut alerts_and_dashboards()?);
@@ -121,6 +127,7 @@ pub(crate) fn generated() -> impl Iterator<Item = &'static str> {
         .chain([DESCRIPTORS.1])
         .chain(observability::names())
         .chain(readmes::names())
+        .chain(manual::names())
 }
 
 struct Generated {

@@ -11,6 +11,7 @@ mod chart;
 mod codegen;
 mod fuzz;
 mod golang;
+mod manual;
 mod migrate;
 mod observability;
 mod peers;

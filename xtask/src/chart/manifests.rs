@@ -24,6 +24,24 @@ pub(super) fn block(manifests: &str, key: &str) -> Option<String> {
     Some(body.fold(String::new(), |text, line| text + line + "\n"))
 }
 
+/// Without what is copied from elsewhere, and changes there: dashboards, and the groups of rules.
+pub(super) fn without_copies(manifests: &str) -> String {
+    let mut text = String::new();
+    // The indentation of what begins a copy, while in one.
+    let mut copy = None;
+    for line in manifests.lines() {
+        let indent = line.len() - line.trim_start().len();
+        if copy.is_some_and(|begin| indent > begin || line.is_empty()) {
+            continue;
+        }
+        text.push_str(line);
+        let begins = line.ends_with(".json: |") || line == "  groups:";
+        copy = begins.then_some(indent);
+        text.push_str(if begins { " # …\n" } else { "\n" });
+    }
+    text
+}
+
 /// The value of the first line `key: value`, however far it is indented.
 pub(super) fn scalar<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     let value = |line: &'a str| line.trim_start().strip_prefix(key)?.strip_prefix(": ");
@@ -43,6 +61,15 @@ mod tests {
             Some("one:\n  two: 2\n\nthree: 3\n")
         );
         assert_eq!(block(manifests, "b.yaml"), None);
+    }
+
+    #[test]
+    fn copies_are_left_out() {
+        let manifests = "spec:\n  groups:\n    - a\n\n    - b\n---\ndata:\n  x.json: |\n    {}\n";
+        assert_eq!(
+            without_copies(manifests),
+            "spec:\n  groups: # …\n---\ndata:\n  x.json: | # …\n"
+        );
     }
 
     #[test]
