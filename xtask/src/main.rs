@@ -39,11 +39,13 @@ Developer commands. Usage: cargo xtask <command> [arguments]
                             target/bench.json (target/bench-stores.json, …) and the tables in
                             docs/performance.md. --quick leaves the page alone; only gossip has a
                             seed, which it prints
-  migrate --from consul|etcd [--protocol chitchat|memberlist] [--chart | --runtime] [--chaos]
-          [--failover] [--rollback-at STEP] [--quick] [--keep]
+  migrate --from consul|etcd [--protocol chitchat|memberlist] [--beside-go] [--chart | --runtime]
+          [--chaos] [--failover] [--rollback-at STEP | --change-to PROTOCOL] [--quick] [--keep]
                             move three distributors under load from a real Consul or etcd to
                             memberlist, step by step, and judge what became of every sample.
-                            --protocol: how they gossip, chitchat unless given; --chart: with
+                            --protocol: how they gossip, chitchat unless given; --beside-go: a
+                            member of Mimir's code is in the ring all the time; --change-to: then
+                            back to the old store, and from there to this protocol; --chart: with
                             what the Helm chart renders for each step; --runtime: steps 2 to 4 by
                             the runtime configuration; --chaos: kill distributors, and
                             disturb the old store; --failover: silence elected replicas;

@@ -9,8 +9,8 @@ use crate::steps::Step;
 
 pub(crate) const USAGE: &str = "\
 Usage: distributor migration status --targets ADDRESS,... [--watch] [--interval 2s] [--step N]
-                                    [--expect N] [--json] [--ca-file FILE] [--insecure]
-                                    [--cert-file FILE --key-file FILE]
+                                    [--expect N] [--shared-ring] [--json] [--ca-file FILE]
+                                    [--insecure] [--cert-file FILE --key-file FILE]
 
 Says how far a fleet of distributors is on its way from Consul or etcd to memberlist, whether all of
 them agree, and whether the next step is safe; if it is not, why, and what to do. It asks each
@@ -21,6 +21,8 @@ distributor for its pages and metrics twice, and changes nothing.
                 dns+https://host:port stand for all addresses of a name (of IPv4, if it has any)
   --expect      how many distributors the fleet has: one that --targets leaves out is not seen
                 before it gossips
+  --shared-ring the gossip ring is Mimir's and has other members than the fleet, which is no reason to
+                stop
   --watch       repeat the check until interrupted
   --interval    time between two checks (default 2s)
   --step        succeed only if the whole fleet is on this step, 0 to 5
@@ -41,6 +43,7 @@ pub(crate) struct Options {
     pub(crate) interval: Duration,
     pub(crate) step: Option<Step>,
     pub(crate) expect: Option<usize>,
+    pub(crate) shared_ring: bool,
     pub(crate) json: bool,
     pub(crate) ca_file: Option<String>,
     pub(crate) cert_file: Option<String>,
@@ -71,6 +74,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
         interval: Duration::from_secs(2),
         step: None,
         expect: None,
+        shared_ring: false,
         json: false,
         ca_file: None,
         cert_file: None,
@@ -120,6 +124,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
             "cert-file" => options.cert_file = Some(needed()?),
             "key-file" => options.key_file = Some(needed()?),
             "watch" => options.watch = true,
+            "shared-ring" => options.shared_ring = true,
             "json" => options.json = true,
             "insecure" => options.insecure = true,
             "help" | "h" => return Ok(Command::Help),

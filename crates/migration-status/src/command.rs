@@ -69,10 +69,17 @@ async fn watch(options: &Options) -> Result<bool, String> {
         true => Style::Coloured,
         false => Style::Plain,
     };
-    let mut before = fetch(&client, resolved(&options.targets).await).await;
+    let fetched = async || {
+        let snapshot = fetch(&client, resolved(&options.targets).await).await;
+        match options.shared_ring {
+            true => snapshot.of_targets_alone(),
+            false => snapshot,
+        }
+    };
+    let mut before = fetched().await;
     loop {
         tokio::time::sleep(options.interval).await;
-        let now = fetch(&client, resolved(&options.targets).await).await;
+        let now = fetched().await;
         let verdict = judge(&before, &now, options.expect);
         let text = match options.json {
             true => format!("{}\n", to_json(&now, &verdict)),

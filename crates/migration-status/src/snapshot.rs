@@ -130,6 +130,20 @@ impl Snapshot {
             .filter_map(|(target, state)| Some((target.as_str(), state.as_ref().ok()?)))
     }
 
+    /// The same, as if the gossip cluster had no members besides the targets: in a ring that is shared,
+    /// others are no part of the fleet.
+    pub(crate) fn of_targets_alone(mut self) -> Self {
+        let names: BTreeSet<String> = self
+            .answered()
+            .filter_map(|(_, state)| Some(state.gossip.as_ref()?.own_name.clone()))
+            .collect();
+        let answers = self.targets.iter_mut().map(|(_, state)| state);
+        for gossip in answers.flatten().filter_map(|state| state.gossip.as_mut()) {
+            gossip.members.retain(|member| names.contains(&member.name));
+        }
+        self
+    }
+
     pub(crate) fn of(&self, target: &str) -> Option<&DistributorState> {
         self.answered()
             .find(|(known, _)| *known == target)

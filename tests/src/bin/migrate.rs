@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use e2e::migration::{OldStore, Options, Protocol, Report, Step, run};
 
 const USAGE: &str = "\
-usage: cargo xtask migrate --from consul|etcd [--protocol chitchat|memberlist] [--chart | --runtime]
-                           [--chaos] [--failover] [--rollback-at STEP] [--quick] [--keep]";
+usage: cargo xtask migrate --from consul|etcd [--protocol chitchat|memberlist] [--beside-go]
+                           [--chart | --runtime] [--chaos] [--failover]
+                           [--rollback-at STEP | --change-to chitchat|memberlist] [--quick] [--keep]";
 
 fn main() -> ExitCode {
     let options = match parse(std::env::args().skip(1)) {
@@ -65,6 +66,11 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
                 options.rollback_at = Some(step);
             }
             "--chart" => options.chart = true,
+            "--change-to" => options.change_to = Some(value()?.parse()?),
+            "--beside-go" => {
+                options.beside_go = true;
+                options.protocol = Protocol::Memberlist;
+            }
             "--runtime" => options.runtime = true,
             "--chaos" => options.chaos = true,
             "--failover" => options.failover = true,
@@ -74,14 +80,29 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
         }
     }
     options.from = from.ok_or("--from is missing")?;
-    let is_the_charts = options.from == OldStore::Consul && options.protocol == Protocol::Chitchat;
-    if options.chart && (options.runtime || !is_the_charts) {
-        return Err(
-            "--chart: from consul, by chitchat and without --runtime, as the chart's golden files are"
-                .to_owned(),
-        );
-    }
+    check_combination(&options)?;
     Ok(options)
+}
+
+/// Whether these can be together.
+fn check_combination(options: &Options) -> Result<(), String> {
+    let is_the_charts = options.from == OldStore::Consul && options.protocol == Protocol::Chitchat;
+    let is_chitchat =
+        [Some(options.protocol), options.change_to].contains(&Some(Protocol::Chitchat));
+    let problem = if options.chart && (options.runtime || !is_the_charts) {
+        "--chart: from consul, by chitchat and without --runtime, as the chart's golden files are"
+    } else if options.chart && options.change_to.is_some() {
+        "--chart: its golden files have one protocol"
+    } else if options.change_to == Some(options.protocol) {
+        "--change-to: the fleet has this protocol already"
+    } else if options.change_to.is_some() && options.rollback_at.is_some() {
+        "--change-to goes back from the last step, --rollback-at from another"
+    } else if options.beside_go && is_chitchat {
+        "--beside-go: members in Go do not speak chitchat"
+    } else {
+        return Ok(());
+    };
+    Err(problem.to_owned())
 }
 
 #[cfg(test)]
@@ -102,6 +123,10 @@ mod tests {
         let options = parsed("--from etcd --protocol memberlist").unwrap();
         assert_eq!(options.protocol, Protocol::Memberlist);
         assert!(parsed("--from consul --chart").unwrap().chart);
+        let options = parsed("--from etcd --beside-go").unwrap();
+        assert_eq!(options.protocol, Protocol::Memberlist);
+        let options = parsed("--from etcd --change-to memberlist").unwrap();
+        assert_eq!(options.change_to, Some(Protocol::Memberlist));
         for wrong in [
             "",
             "--from",
@@ -110,9 +135,14 @@ mod tests {
             "--from etcd --rollback-at 6",
             "--from etcd --rollback-at x",
             "--from etcd --protocol raft",
+            "--from etcd --change-to chitchat",
+            "--from etcd --change-to memberlist --rollback-at 3",
+            "--from etcd --beside-go --protocol chitchat",
+            "--from etcd --beside-go --change-to chitchat",
             "--from etcd --fast",
             "--from etcd --chart",
             "--from consul --chart --runtime",
+            "--from consul --chart --change-to memberlist",
         ] {
             assert!(parsed(wrong).is_err(), "{wrong}");
         }

@@ -6,6 +6,7 @@ use admin_api::{BackfillState, Elected, HaTracker, MemberState, MultiKv, MultiSt
 use futures::future::try_join_all;
 use serde_json::json;
 
+use super::beside;
 use super::fleet::{Fleet, SIZE};
 use super::plan::Step;
 use crate::{Cluster, Distributor, LONG, Metrics, SHORT};
@@ -82,7 +83,8 @@ pub(crate) async fn metrics_of(fleet: &Fleet, number: usize) -> Result<(), Strin
 pub(crate) async fn agreement(fleet: &Fleet) -> Result<Elections, String> {
     let pages = ALL.map(|number| elections(&fleet.mesh.distributors[number]));
     let pages = try_join_all(pages).await?;
-    let wanted: BTreeSet<Cluster> = fleet.load.clusters().into_iter().collect();
+    let (pages, foreign): (Vec<_>, Vec<_>) = pages.into_iter().map(beside::apart).unzip();
+    let wanted: BTreeSet<Cluster> = fleet.clusters().into_iter().collect();
     for (number, page) in pages.iter().enumerate() {
         let known: BTreeSet<Cluster> = page.keys().cloned().collect();
         if known != wanted {
@@ -96,6 +98,9 @@ pub(crate) async fn agreement(fleet: &Fleet) -> Result<Elections, String> {
                 pages[0][cluster], page[cluster]
             ));
         }
+    }
+    if let Some(beside) = &fleet.beside {
+        beside.agrees(fleet, &pages[0], &foreign).await?;
     }
     Ok(pages.into_iter().next().unwrap())
 }
@@ -143,7 +148,10 @@ async fn see_each_other(fleet: &Fleet) -> Result<(), String> {
             return Err(format!("d{number} lacks {missing}: {:?}", page.members));
         }
     }
-    Ok(())
+    match &fleet.beside {
+        Some(beside) => beside.is_seen(&pages).await,
+        None => Ok(()),
+    }
 }
 
 /// Those that gossip see each other, all agree on the elections, and each runs and says what its
@@ -159,10 +167,11 @@ pub(crate) async fn settled(fleet: &Fleet) -> Result<Elections, String> {
 
 /// The `/memberlist` page of every distributor shows the keys of all clusters.
 pub(crate) async fn keys_in_gossip(fleet: &Fleet) -> Result<(), String> {
-    let wanted: BTreeSet<String> = fleet.load.clusters().iter().map(Cluster::key).collect();
+    let wanted: BTreeSet<String> = fleet.clusters().iter().map(Cluster::key).collect();
     comes_true("/memberlist to show all keys", SHORT, || async {
         for number in ALL {
-            let keys = fleet.mesh.page(number).await?.keys;
+            let mut keys = fleet.mesh.page(number).await?.keys;
+            keys.retain(|key| !beside::is_key_beside(key));
             if keys != wanted {
                 let differ: Vec<_> = keys.symmetric_difference(&wanted).collect();
                 return Err(format!("d{number} differs in {differ:?}"));
@@ -178,9 +187,10 @@ pub(crate) async fn secondary_is_complete(fleet: &Fleet) -> Result<(), String> {
     comes_true("the secondary to be complete", LONG, || async {
         for (number, page) in pages(fleet).await?.iter().enumerate() {
             let comparison = page.comparison.as_ref();
-            let behind = comparison.map(|found| [found.missing, found.older]);
-            let is_complete = page.backfill.state == BackfillState::Complete;
-            if behind != Some([0, 0]) || !is_complete {
+            let copied_later = comparison.map_or(0, beside::copied_later);
+            let behind = comparison.map(|found| found.missing + found.older - copied_later);
+            let is_complete = page.backfill.state == BackfillState::Complete || copied_later > 0;
+            if behind != Some(0) || !is_complete {
                 return Err(format!("d{number} says {page:?}"));
             }
         }
@@ -204,7 +214,7 @@ pub(crate) async fn mirrored(fleet: &Fleet) -> Result<(f64, f64), String> {
 pub(crate) async fn mirrors(fleet: &Fleet) -> Result<(), String> {
     let (writes, errors) = mirrored(fleet).await?;
     // As often as each cluster is refreshed once.
-    let more = writes + fleet.load.clusters().len() as f64;
+    let more = writes + fleet.clusters().len() as f64;
     let now = comes_true("more writes to be mirrored", SHORT, || async {
         let now = mirrored(fleet).await?;
         match now.0 >= more {
@@ -238,7 +248,7 @@ async fn pages(fleet: &Fleet) -> Result<Vec<MultiStore>, String> {
 /// Writes to the secondary fail, and are counted.
 pub(crate) async fn fails_to_mirror(fleet: &Fleet) -> Result<(), String> {
     let (_, errors) = mirrored(fleet).await?;
-    let more = errors + fleet.load.clusters().len() as f64;
+    let more = errors + fleet.clusters().len() as f64;
     comes_true("failures of mirroring to be counted", LONG, || async {
         let now = mirrored(fleet).await?;
         match now.1 >= more {
@@ -263,8 +273,9 @@ pub(crate) async fn verified(fleet: &Fleet, step: Step) -> Result<(), String> {
     }
     if step.needs_old_store() && (mirror_enabled || step.number() < 2) {
         let mut keys = fleet.old.keys().await?;
+        keys.retain(|key| !beside::is_key_beside(key));
         keys.sort();
-        let mut wanted: Vec<String> = fleet.load.clusters().iter().map(Cluster::key).collect();
+        let mut wanted: Vec<String> = fleet.clusters().iter().map(Cluster::key).collect();
         wanted.sort();
         if keys != wanted {
             return Err(format!("the old store has {keys:?}"));

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
+use super::beside::{Beside, is_beside};
 use super::check;
-use super::plan::{RUNTIME_FILE, Step, Surroundings, Way};
+use super::plan::{Leg, Protocol, RUNTIME_FILE, Step, Surroundings, Way};
 use super::scale::Scale;
 use super::server::OldServer;
-use crate::{Account, GossipMesh, LONG, Ledger, Load, Process, SHORT, Sink};
+use crate::{Account, Cluster, Distributor, GossipMesh, LONG, Ledger, Load, Process, SHORT, Sink};
 use peers::comes_true;
 
 /// How many distributors there are.
@@ -22,46 +23,77 @@ pub(crate) struct Fleet {
     pub(crate) old: OldServer,
     pub(crate) load: Load,
     pub(crate) ledger: Ledger,
+    pub(crate) beside: Option<Beside>,
     sink: Sink,
     /// Where each distributor is, or is to be after its next start.
-    steps: Arc<Mutex<[Step; SIZE]>>,
+    places: Arc<Mutex<[Place; SIZE]>>,
     /// The first tick that is in no account yet.
     from: u64,
+}
+
+/// Where a distributor is.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    step: Step,
+    protocol: Protocol,
 }
 
 impl Fleet {
     /// All at the first step and ready, the load begun.
     pub(crate) async fn start(
         surroundings: Surroundings,
+        beside: Option<Beside>,
         old: OldServer,
         sink: Sink,
         scale: Scale,
     ) -> Self {
-        let steps = Arc::new(Mutex::new([Step::FIRST; SIZE]));
+        let first = Place {
+            step: Step::FIRST,
+            // It does not gossip.
+            protocol: Protocol::Chitchat,
+        };
+        let places = Arc::new(Mutex::new([first; SIZE]));
         let mut mesh = GossipMesh::launch(SIZE, {
-            let (steps, surroundings) = (Arc::clone(&steps), surroundings.clone());
+            let (places, surroundings) = (Arc::clone(&places), surroundings.clone());
             move |number, section: Value| {
-                let step = steps.lock().unwrap()[number];
-                surroundings.member(step, &section)
+                let Place { step, protocol } = places.lock().unwrap()[number];
+                surroundings.member(step, protocol, &section)
             }
         });
         mesh.wait_ready().await;
-        let load = scale.begin(&mesh.distributors);
+        let mut push_urls: Vec<_> = mesh
+            .distributors
+            .iter()
+            .map(Distributor::push_url)
+            .collect();
+        push_urls.extend(beside.iter().map(|beside| beside.go.push_url()));
+        let mut load = scale.begin(push_urls, SIZE);
+        if beside.is_some() {
+            Beside::begin(&mut load);
+        }
         Self {
             mesh,
             surroundings,
             old,
             load,
             ledger: Ledger::default(),
+            beside,
             sink,
-            steps,
+            places,
             from: 0,
         }
     }
 
     /// Where each distributor is.
     pub(crate) fn steps(&self) -> [Step; SIZE] {
-        *self.steps.lock().unwrap()
+        self.places.lock().unwrap().map(|place| place.step)
+    }
+
+    /// The clusters that send to the distributors.
+    pub(crate) fn clusters(&self) -> Vec<Cluster> {
+        let mut clusters = self.load.clusters();
+        clusters.retain(|cluster| !is_beside(cluster));
+        clusters
     }
 
     /// Those that gossip now.
@@ -73,12 +105,15 @@ impl Fleet {
     }
 
     /// Takes one distributor to a step, and waits until it serves and is there.
-    pub(crate) async fn switch(&mut self, number: usize, to: Step, way: Way) -> Result<(), String> {
+    pub(crate) async fn switch(&mut self, number: usize, leg: Leg) -> Result<(), String> {
+        let Leg {
+            to, way, protocol, ..
+        } = leg;
         if self.surroundings.runtime {
             let text = self.surroundings.runtime_file(to).to_string();
             self.mesh.distributors[number].write_file(RUNTIME_FILE, &text);
         }
-        self.steps.lock().unwrap()[number] = to;
+        self.places.lock().unwrap()[number] = Place { step: to, protocol };
         if way == Way::Restart {
             self.stop(number).await?;
             self.mesh.relaunch(number);
@@ -140,8 +175,9 @@ impl Fleet {
             let end = lines[lines.len().saturating_sub(40)..].join("\n");
             format!("---- end of the log of {} ----\n{end}\n", process.name())
         };
-        let all = self.mesh.distributors.iter();
-        all.map(|distributor| end(&distributor.process)).collect()
+        let all = self.mesh.distributors.iter().map(|one| &one.process);
+        let beside = self.beside.iter().map(|beside| &beside.go.process);
+        all.chain(beside).map(end).collect()
     }
 
     /// Leaves all folders where they are; which they are.
@@ -150,6 +186,10 @@ impl Fleet {
         for distributor in &mut self.mesh.distributors {
             distributor.process.keep_folder();
             folders.push(distributor.process.folder().to_path_buf());
+        }
+        if let Some(beside) = &mut self.beside {
+            beside.go.process.keep_folder();
+            folders.push(beside.go.process.folder().to_path_buf());
         }
         folders
     }

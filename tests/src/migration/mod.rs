@@ -5,6 +5,7 @@
 //! ([`plan`]), what has arrived is judged by [`Ledger`](crate::Ledger), both without a network; [`check`] looks at
 //! a running fleet as an operator would.
 
+mod beside;
 mod check;
 mod disturb;
 mod fleet;
@@ -23,9 +24,10 @@ use tokio::time::Instant;
 pub use plan::{OldStore, Protocol, Step};
 pub use report::{Report, Row};
 
+use beside::Beside;
 use check::{Elections, settled};
 use fleet::{Fleet, SIZE};
-use plan::{Leg, Surroundings, walk};
+use plan::{Leg, Surroundings, Walk};
 use scale::Scale;
 use server::OldServer;
 
@@ -40,6 +42,10 @@ pub struct Options {
     pub protocol: Protocol,
     /// Take the configurations that the Helm chart renders for each step.
     pub chart: bool,
+    /// Move the fleet to this protocol in the end, by way of the old store.
+    pub change_to: Option<Protocol>,
+    /// A member of Mimir's code is in the ring, from the first step to the last.
+    pub beside_go: bool,
     /// Take steps 2 to 4 by the runtime configuration instead of restarts.
     pub runtime: bool,
     /// Kill distributors, and disturb the old store while it is the secondary.
@@ -61,6 +67,8 @@ impl Options {
             from,
             protocol: Protocol::Chitchat,
             chart: false,
+            change_to: None,
+            beside_go: false,
             runtime: false,
             chaos: false,
             failover: false,
@@ -110,7 +118,7 @@ impl Options {
                 "ha_tracker_failover_timeout": failover,
             }),
             mirror_timeout: format!("{}s", self.mirror_timeout().as_secs()),
-            protocol: self.protocol,
+            beside: None,
             rendered: match self.chart {
                 true => rendered::steps(self.from),
                 false => Vec::new(),
@@ -127,8 +135,14 @@ pub async fn run(options: &Options) -> Report {
     let old = OldServer::start(options.from).await;
     let sink = Sink::start().await;
     let begun = Instant::now();
-    let surroundings = options.surroundings(&old, sink.url());
-    let fleet = Fleet::start(surroundings, old, sink, options.scale()).await;
+    let mut surroundings = options.surroundings(&old, sink.url());
+    let mut beside = None;
+    if options.beside_go {
+        let member = Beside::start(&surroundings).await;
+        surroundings.beside = Some(member.go.gossip());
+        beside = Some(member);
+    }
+    let fleet = Fleet::start(surroundings, beside, old, sink, options.scale()).await;
     let mut run = Run {
         options: options.clone(),
         fleet,
@@ -172,7 +186,13 @@ struct Expected {
 impl Run {
     async fn everything(&mut self) -> Result<(), String> {
         self.start().await?;
-        let legs = walk(self.options.runtime, self.options.rollback_at);
+        let walk = Walk {
+            runtime: self.options.runtime,
+            rollback_at: self.options.rollback_at,
+            protocol: self.options.protocol,
+            change_to: self.options.change_to,
+        };
+        let legs = walk.legs();
         for leg in &legs {
             self.leg(*leg).await?;
         }
@@ -210,7 +230,7 @@ impl Run {
         status::lets_go_on(&self.fleet, Step::FIRST).await?;
         self.fleet.load.pass(self.options.dwell()).await?;
         let expected = Expected {
-            elections: self.fleet.load.clusters().len(),
+            elections: self.fleet.clusters().len(),
             ..Expected::default()
         };
         self.row(title(Step::FIRST), expected).await
@@ -219,7 +239,7 @@ impl Run {
     /// One distributor after the other.
     async fn leg(&mut self, leg: Leg) -> Result<(), String> {
         for number in 0..SIZE {
-            self.fleet.switch(number, leg.to, leg.way).await?;
+            self.fleet.switch(number, leg).await?;
             // As long as they are on two steps, they must agree as well.
             settled(&self.fleet).await?;
             if number == 0 {
@@ -233,6 +253,9 @@ impl Run {
         status::lets_go_on(&self.fleet, leg.to).await?;
         self.fleet.load.pass(self.options.dwell()).await?;
         let name = match leg.from < leg.to {
+            true if leg.protocol != self.options.protocol => {
+                format!("{} ({})", title(leg.to), leg.protocol.name())
+            }
             true => title(leg.to),
             false => format!("{} (back)", title(leg.to)),
         };
@@ -278,7 +301,7 @@ impl Run {
     }
 
     async fn fail_over(&mut self, step: Step) -> Result<(), String> {
-        let clusters = self.fleet.load.clusters();
+        let clusters = self.fleet.clusters();
         let busy: Vec<_> = clusters
             .into_iter()
             .filter(|cluster| cluster.name.starts_with("busy"))

@@ -2,6 +2,7 @@
 //! how each configures a distributor.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::str::FromStr;
 
 use serde_json::{Value, json};
@@ -140,6 +141,11 @@ impl Step {
         self > Self::FIRST
     }
 
+    /// Whether elections are read from gossip.
+    pub(crate) fn reads_gossip(self) -> bool {
+        self.0 >= 3
+    }
+
     /// Whether the old store is written to, or was just now and is to be left alone.
     pub(crate) fn needs_old_store(self) -> bool {
         self.0 < 4
@@ -167,29 +173,50 @@ pub(crate) struct Leg {
     pub(crate) from: Step,
     pub(crate) to: Step,
     pub(crate) way: Way,
+    pub(crate) protocol: Protocol,
 }
 
-/// All legs: forwards to the last step, or forwards to `rollback_at` and back to the first.
-pub(crate) fn walk(runtime: bool, rollback_at: Option<Step>) -> Vec<Leg> {
-    let furthest = rollback_at.unwrap_or(Step::LAST).0;
-    let forwards = 0..=furthest;
-    let backwards = match rollback_at {
-        Some(_) => 0..furthest,
-        None => 0..0,
-    };
-    let stations: Vec<Step> = forwards.chain(backwards.rev()).map(Step).collect();
-    let has_file = |step: Step| (1..=4).contains(&step.0);
-    stations
-        .windows(2)
-        .map(|pair| Leg {
+/// Where a walk leads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Walk {
+    /// Whether steps 2 to 4 are taken by the runtime configuration.
+    pub(crate) runtime: bool,
+    /// Back to the first step from here.
+    pub(crate) rollback_at: Option<Step>,
+    /// How the distributors gossip.
+    pub(crate) protocol: Protocol,
+    /// From the last step back to the first, and forwards again with this protocol.
+    pub(crate) change_to: Option<Protocol>,
+}
+
+impl Walk {
+    /// All legs: forwards to the last step, or forwards to `rollback_at` and back to the first.
+    pub(crate) fn legs(self) -> Vec<Leg> {
+        let turn = self.rollback_at.or(self.change_to.map(|_| Step::LAST));
+        let furthest = turn.unwrap_or(Step::LAST).0;
+        let backwards = if turn.is_some() { 0..furthest } else { 0..0 };
+        let stations = (0..=furthest).chain(backwards.rev());
+        let mut legs = self.between(stations, self.protocol);
+        if let Some(protocol) = self.change_to {
+            legs.extend(self.between(0..=Step::LAST.0, protocol));
+        }
+        legs
+    }
+
+    fn between(self, stations: impl Iterator<Item = u8>, protocol: Protocol) -> Vec<Leg> {
+        let stations: Vec<Step> = stations.map(Step).collect();
+        let has_file = |step: Step| (1..=4).contains(&step.0);
+        let leg = |pair: &[Step]| Leg {
             from: pair[0],
             to: pair[1],
-            way: match runtime && has_file(pair[0]) && has_file(pair[1]) {
+            way: match self.runtime && has_file(pair[0]) && has_file(pair[1]) {
                 true => Way::RuntimeFile,
                 false => Way::Restart,
             },
-        })
-        .collect()
+            protocol,
+        };
+        stations.windows(2).map(leg).collect()
+    }
 }
 
 /// The name of the runtime configuration's file, in a distributor's own folder.
@@ -209,17 +236,23 @@ pub(crate) struct Surroundings {
     pub(crate) limits: Value,
     /// `mirror_timeout`
     pub(crate) mirror_timeout: String,
-    pub(crate) protocol: Protocol,
+    /// A member of another fleet that is in the ring.
+    pub(crate) beside: Option<SocketAddr>,
     /// What the Helm chart renders for each step, from 0; none if it has no part in this.
     pub(crate) rendered: Vec<String>,
 }
 
 impl Surroundings {
     /// The files of a distributor.
-    pub(crate) fn member(&self, step: Step, memberlist: &Value) -> MemberConfig {
+    pub(crate) fn member(
+        &self,
+        step: Step,
+        protocol: Protocol,
+        memberlist: &Value,
+    ) -> MemberConfig {
         let rendered = self.rendered.get(usize::from(step.0));
         match rendered {
-            None => self.config(step, memberlist).to_string().into(),
+            None => self.config(step, protocol, memberlist).to_string().into(),
             Some(rendered) => MemberConfig {
                 yaml: rendered.clone(),
                 overlay: Some(self.overlay(step, memberlist).to_string()),
@@ -254,7 +287,7 @@ impl Surroundings {
 
     /// The configuration of a distributor, `memberlist` being the section that places it among the
     /// others.
-    pub(crate) fn config(&self, step: Step, memberlist: &Value) -> Value {
+    pub(crate) fn config(&self, step: Step, protocol: Protocol, memberlist: &Value) -> Value {
         let is_overridden = self.runtime && (1..=4).contains(&step.0);
         let configured = if is_overridden { Step(1) } else { step };
         let mut kvstore = match configured.multi(self.old) {
@@ -284,12 +317,15 @@ impl Surroundings {
             // As in the guide: those to join stand with the store, the rest is shared.
             let mut shared = memberlist.clone();
             if let Some(section) = shared.as_object_mut()
-                && let Some(join) = section.remove("join_members")
+                && let Some(mut join) = section.remove("join_members")
             {
+                if let (Some(join), Some(beside)) = (join.as_array_mut(), self.beside) {
+                    join.push(beside.to_string().into());
+                }
                 kvstore[NEW_STORE] = json!({"join_members": join});
             }
             merge(&mut shared, &haste());
-            merge(&mut shared, &json!({"protocol": self.protocol.name()}));
+            merge(&mut shared, &json!({"protocol": protocol.name()}));
             config[NEW_STORE] = shared;
         }
         config["distributor"]["ha_tracker"]["kvstore"] = kvstore;
@@ -340,7 +376,7 @@ mod tests {
             old_section: json!({"endpoints": ["127.0.0.1:2379"]}),
             downstream: "http://127.0.0.1:1".to_owned(),
             runtime,
-            protocol: Protocol::Chitchat,
+            beside: None,
             limits: json!({"ha_tracker_failover_timeout": "20s"}),
             mirror_timeout: "1s".to_owned(),
             rendered: Vec::new(),
@@ -349,7 +385,7 @@ mod tests {
 
     fn kvstore(runtime: bool, step: u8) -> Value {
         let place = json!({"bind_port": 1, "join_members": ["127.0.0.1:2"]});
-        let config = surroundings(runtime).config(Step(step), &place);
+        let config = surroundings(runtime).config(Step(step), Protocol::Chitchat, &place);
         config["distributor"]["ha_tracker"]["kvstore"].clone()
     }
 
@@ -357,30 +393,54 @@ mod tests {
         legs.iter().map(|leg| (leg.from.0, leg.to.0)).collect()
     }
 
+    fn walk(runtime: bool, rollback_at: Option<Step>) -> Walk {
+        Walk {
+            runtime,
+            rollback_at,
+            protocol: Protocol::Chitchat,
+            change_to: None,
+        }
+    }
+
     #[test]
     fn the_walk_takes_one_step_at_a_time() {
         let forwards = [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)];
-        assert_eq!(numbers(&walk(false, None)), forwards);
+        assert_eq!(numbers(&walk(false, None).legs()), forwards);
         let there_and_back = [(0, 1), (1, 2), (2, 3), (3, 2), (2, 1), (1, 0)];
-        assert_eq!(numbers(&walk(false, Some(Step(3)))), there_and_back);
-        assert_eq!(walk(false, Some(Step(5))).len(), 10);
-        assert_eq!(numbers(&walk(false, Some(Step(1)))), [(0, 1), (1, 0)]);
-        let restarts = walk(false, Some(Step(5)));
+        assert_eq!(numbers(&walk(false, Some(Step(3))).legs()), there_and_back);
+        assert_eq!(walk(false, Some(Step(5))).legs().len(), 10);
+        assert_eq!(
+            numbers(&walk(false, Some(Step(1))).legs()),
+            [(0, 1), (1, 0)]
+        );
+        let restarts = walk(false, Some(Step(5))).legs();
         assert!(restarts.iter().all(|leg| leg.way == Way::Restart));
     }
 
     #[test]
+    fn the_protocol_changes_where_there_is_no_gossip() {
+        let legs = Walk {
+            change_to: Some(Protocol::Memberlist),
+            ..walk(false, None)
+        }
+        .legs();
+        assert_eq!(legs.len(), 15);
+        let by = |leg: &Leg| leg.protocol == Protocol::Memberlist;
+        let first = legs.iter().position(by).unwrap();
+        assert_eq!((first, legs[first].from), (10, Step::FIRST));
+        assert!(legs[first..].iter().all(by));
+        assert_eq!(legs[14].to, Step::LAST);
+    }
+
+    #[test]
     fn the_runtime_file_goes_between_the_steps_that_have_one() {
-        let ways: Vec<Way> = walk(true, None).iter().map(|leg| leg.way).collect();
+        let ways = |walk: Walk| walk.legs().iter().map(|leg| leg.way).collect::<Vec<_>>();
         let by_file = Way::RuntimeFile;
         assert_eq!(
-            ways,
+            ways(walk(true, None)),
             [Way::Restart, by_file, by_file, by_file, Way::Restart]
         );
-        let back: Vec<Way> = walk(true, Some(Step(2)))
-            .iter()
-            .map(|leg| leg.way)
-            .collect();
+        let back = ways(walk(true, Some(Step(2))));
         assert_eq!(back, [Way::Restart, by_file, by_file, Way::Restart]);
     }
 
@@ -422,7 +482,11 @@ mod tests {
         let join = json!({"join_members": ["127.0.0.1:2"]});
         assert_eq!(last, json!({"store": "memberlist", "memberlist": join}));
         for runtime in [false, true] {
-            let config = surroundings(runtime).config(Step::FIRST, &json!({"bind_port": 1}));
+            let config = surroundings(runtime).config(
+                Step::FIRST,
+                Protocol::Chitchat,
+                &json!({"bind_port": 1}),
+            );
             assert_eq!(config.get("memberlist"), None);
             assert_eq!(config.get("runtime_config"), None);
         }
@@ -457,7 +521,7 @@ mod tests {
         };
         for step in 0..=5 {
             let place = json!({"bind_port": 1, "join_members": ["127.0.0.1:2"]});
-            let member = surroundings.member(Step(step), &place);
+            let member = surroundings.member(Step(step), Protocol::Chitchat, &place);
             assert_eq!(member.yaml, format!("rendered: {step}"));
             let overlay = member.overlay.unwrap();
             for decides in ["\"store\"", "\"primary\"", "\"mirror_enabled\""] {
@@ -469,7 +533,7 @@ mod tests {
     #[test]
     fn those_to_join_stand_with_the_store() {
         let place = json!({"bind_port": 1, "join_members": ["a:1"]});
-        let config = surroundings(false).config(Step(2), &place);
+        let config = surroundings(false).config(Step(2), Protocol::Chitchat, &place);
         assert_eq!(config["memberlist"]["bind_port"], 1);
         assert_eq!(config["memberlist"].get("join_members"), None);
         let section = &config["distributor"]["ha_tracker"]["kvstore"]["memberlist"];

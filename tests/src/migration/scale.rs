@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Cluster, Distributor, Load, REPLICAS};
+use crate::{Cluster, Load, REPLICAS};
 
 /// A sender tries another distributor when one is silent for this long.
 const TRY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -23,11 +23,10 @@ pub(crate) struct Scale {
 }
 
 impl Scale {
-    /// All replicas of all clusters begin to send, to all distributors in turn.
-    pub(crate) fn begin(self, distributors: &[Distributor]) -> Load {
-        let push_urls = distributors.iter().map(Distributor::push_url).collect();
+    /// All replicas of all clusters begin to send, to the first `distributors` receivers in turn.
+    pub(crate) fn begin(self, push_urls: Vec<String>, distributors: usize) -> Load {
         let mut load = Load::new(self.interval, TRY_TIMEOUT, push_urls);
-        let all: Vec<usize> = (0..distributors.len()).collect();
+        let all: Vec<usize> = (0..distributors).collect();
         for (cluster, is_busy) in self.clusters() {
             let ticks = (!is_busy).then_some(SHORT_LIVED);
             for replica in 0..REPLICAS.len() {

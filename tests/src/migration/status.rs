@@ -28,6 +28,9 @@ async fn ask(fleet: &Fleet, more: &[String]) -> Result<Told, String> {
         .args(["migration", "status", "--json", "--interval", "300ms"])
         .arg(format!("--targets={}", targets.join(",")))
         .args(more);
+    if fleet.beside.is_some() {
+        command.arg("--shared-ring");
+    }
     let output = tokio::task::spawn_blocking(move || command.output())
         .await
         .unwrap()

@@ -17,4 +17,5 @@ mod joining;
 mod mimir;
 mod page;
 mod partition;
+mod protocol;
 mod security;

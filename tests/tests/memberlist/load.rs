@@ -1,5 +1,5 @@
 //! HA pairs send to distributors and to members in Go at once: one replica is elected everywhere, and
-//! each scrape is stored once, whoever dies.
+//! each scrape is stored once, whichever of them dies.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;

@@ -71,3 +71,34 @@ async fn from_consul_with_what_the_chart_renders_for_each_step() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_etcd_beside_a_member_of_mimirs_code() {
+    passes(Options {
+        protocol: Protocol::Memberlist,
+        beside_go: true,
+        ..Options::quick(OldStore::Etcd)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_chitchat_to_memberlist_by_way_of_consul() {
+    passes(Options {
+        change_to: Some(Protocol::Memberlist),
+        runtime: true,
+        ..Options::quick(OldStore::Consul)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_memberlist_to_chitchat_by_way_of_etcd() {
+    passes(Options {
+        protocol: Protocol::Memberlist,
+        change_to: Some(Protocol::Chitchat),
+        runtime: true,
+        ..Options::quick(OldStore::Etcd)
+    })
+    .await;
+}

@@ -152,7 +152,7 @@ pub(crate) fn gossip(before: &Snapshot, now: &Snapshot, findings: &mut Findings)
                 },
                 list(&strangers)
             ),
-            "add their HTTP addresses to --targets: they may be on another step",
+            "add their HTTP addresses to --targets: they may be on another step; or set --shared-ring, if the ring is Mimir's",
         );
     }
     same_keys(before, &gossiping, findings);

@@ -359,6 +359,23 @@ fn a_member_that_is_no_target_stops() {
 }
 
 #[test]
+fn members_of_a_shared_ring_are_no_part_of_the_fleet() {
+    let mut now = fleet([4; 3]);
+    now.targets.truncate(2);
+    let now = now.of_targets_alone();
+    assert!(judge(&now, &now, None).is_safe());
+    // The targets must see each other all the same.
+    let mut parted = now.clone();
+    let state = parted.targets[0].1.as_mut().unwrap();
+    state.gossip.as_mut().unwrap().members.truncate(1);
+    let parted = parted.of_targets_alone();
+    one_stop(
+        &(parted.clone(), parted),
+        "gossips, but does not see d1:8080 as active",
+    );
+}
+
+#[test]
 fn mimirs_distributors_are_judged_by_their_metrics() {
     let of_mimir = |step: u8| {
         let mut snapshot = fleet([step; 3]);
