@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use command_output::{EXIT_USAGE, complain, print};
 use distributor::logging::Log;
 use distributor::signals::{Asked, Signals, ignore};
+#[cfg(feature = "otlp")]
+use distributor::traces::{self, Traces};
 use distributor::{REVISION, VERSION, check_store, descriptors, logging, reference};
 use distributor_config::{self as config, Config, ConfigErrors, Invocation, Loaded, LogLevel};
 use tokio::task::{JoinError, JoinHandle};
@@ -127,6 +129,11 @@ async fn check(loaded: &Loaded) -> ExitCode {
     for warning in loaded.warnings.iter().chain(&checked.warnings) {
         complain(format_args!("warning: {warning}"));
     }
+    #[cfg(feature = "otlp")]
+    if let Err(problem) = traces::Settings::read(|name| std::env::var(name).ok()) {
+        complain(problem);
+        return ExitCode::from(EXIT_USAGE);
+    }
     for mistake in &checked.mistakes {
         complain(mistake);
     }
@@ -134,6 +141,20 @@ async fn check(loaded: &Loaded) -> ExitCode {
         true => print("the configuration is valid\n", 0),
         false => ExitCode::from(EXIT_USAGE),
     }
+}
+
+/// If the environment asks for traces. An error is the exit status.
+#[cfg(feature = "otlp")]
+fn start_traces() -> Result<Option<Traces>, ExitCode> {
+    let settings = traces::Settings::read(|name| std::env::var(name).ok()).map_err(|problem| {
+        complain(problem);
+        ExitCode::from(EXIT_USAGE)
+    })?;
+    let traces = settings.as_ref().map(Traces::start).transpose();
+    traces.map_err(|error| {
+        complain(error);
+        ExitCode::from(EXIT_USAGE)
+    })
 }
 
 /// `-print.config`.
@@ -194,8 +215,17 @@ fn reload_config(
 }
 
 async fn run(loaded: Loaded, arguments: Vec<OsString>, mut signals: Signals) -> ExitCode {
+    #[cfg(feature = "otlp")]
+    let traces = match start_traces() {
+        Ok(traces) => traces,
+        Err(exit_code) => return exit_code,
+    };
+    #[cfg(feature = "otlp")]
+    let spans = traces.as_ref().map(Traces::layer);
+    #[cfg(not(feature = "otlp"))]
+    let spans = None;
     // Dropped last: what is logged until the end is written.
-    let log = match logging::init(&loaded.config.server) {
+    let log = match logging::init(&loaded.config.server, spans) {
         Ok(log) => log,
         Err(error) => {
             complain(format_args!("cannot set up logging: {error}"));

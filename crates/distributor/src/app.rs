@@ -23,7 +23,7 @@ use crate::listener::{ConnectionMetrics, ServeError, Server};
 use crate::metrics::{self, RequestMetrics};
 use crate::store::{Backend, StoreConfigError};
 use crate::version::{REVISION, VERSION};
-use crate::{fleet, grpc_server, http_server, listener, multi, store};
+use crate::{fleet, grpc_server, http_server, listener, multi, store, traces};
 
 /// Time between two checks for refusals to log, and for memory that is no longer needed.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
@@ -167,7 +167,8 @@ async fn compose(
     )
     .await
     .map_err(StartError::RuntimeConfig)?;
-    let downstreams = Downstreams::new(&config.distributor.push.downstream, &mut registry)?;
+    let downstreams = Downstreams::new(&config.distributor.push.downstream, &mut registry)?
+        .writing_context(traces::write_context);
     let access = Arc::new(Access::open(&config)?);
     let files = WatchedFiles::new(&mut registry);
     for (name, source) in access.files() {

@@ -18,6 +18,7 @@ mod multi;
 pub mod reference;
 pub mod signals;
 mod store;
+pub mod traces;
 mod version;
 
 pub use access::AccessError;

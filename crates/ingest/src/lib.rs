@@ -68,7 +68,7 @@ pub use config::{
 };
 pub use downstream::{
     DownstreamError, DownstreamOutage, Downstreams, WRITTEN_EXEMPLARS, WRITTEN_HISTOGRAMS,
-    WRITTEN_SAMPLES,
+    WRITTEN_SAMPLES, WriteContext,
 };
 pub use expand::{Compression, message_too_large};
 pub use fleet::Fleet;

@@ -53,7 +53,7 @@ pub use lock::lock;
 pub use log_throttle::LogThrottle;
 pub use memory::InMemoryStore;
 pub use merge::{Mergeable, Value};
-pub use metrics::{KvMetrics, MetricsStore, StoreRole};
+pub use metrics::{KvMetrics, MetricsStore, StoreRole, TRACES};
 pub use prefix::PrefixStore;
 pub use retry::{Backoff, RetryPolicy};
 pub use store::{CasOutcome, CasUpdate, MAX_KEY, Store, StoreError, UpdateFn};

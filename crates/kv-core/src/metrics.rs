@@ -10,8 +10,12 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
+use tracing::{Instrument as _, Span};
 
 use crate::{CasOutcome, Store, StoreError, UpdateFn, WatchStream};
+
+/// The target of spans that are sent as traces; nothing else has it.
+pub const TRACES: &str = "traces";
 
 /// Which part a store plays; the `role` label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -95,6 +99,22 @@ impl Observer {
     }
 }
 
+impl Observer {
+    /// Of a call that a request waits for: calls of background tasks are no part of any trace.
+    fn span(&self, operation: &'static str) -> Span {
+        if Span::current().is_disabled() {
+            return Span::none();
+        }
+        tracing::trace_span!(
+            target: TRACES,
+            "store",
+            otel.kind = "client",
+            db.system.name = self.store,
+            db.operation.name = operation,
+        )
+    }
+}
+
 impl<V: Send + 'static> MetricsStore<V> {
     /// Measures `inner`. `kv_name` names the user of the store, such as `distributor-hatracker`.
     pub fn new(
@@ -127,7 +147,7 @@ impl<V: Send + 'static> MetricsStore<V> {
             start: Instant::now(),
             succeeded: false,
         };
-        let result = call.await;
+        let result = call.instrument(self.observer.span(operation)).await;
         match result {
             // The update function aborted; the store worked.
             Ok(_) | Err(StoreError::Aborted { .. }) => measure.succeeded = true,

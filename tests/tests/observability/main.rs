@@ -13,3 +13,4 @@ mod common;
 mod fleet;
 mod queries;
 mod rules;
+mod traces;

@@ -21,10 +21,12 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::{Body as HttpBody, Service, StdError};
 use tonic::server::NamedService;
+use tracing::Instrument as _;
 
 use super::encoding;
 use super::refused::{Refused, status_of};
 use crate::intake::{Intake, Received};
+use crate::traces;
 
 /// Bytes before each message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
@@ -68,7 +70,10 @@ where
         let intake = Arc::clone(&self.intake);
         Box::pin(async move {
             let answer = match request.uri().path() {
-                PATH => push(&intake, request).await,
+                PATH => {
+                    let span = traces::push_span("grpc", request.headers());
+                    push(&intake, request).instrument(span).await
+                }
                 other => Err(Status::unimplemented(format!("there is no method {other}"))),
             };
             Ok(answer.unwrap_or_else(Status::into_http))
@@ -88,6 +93,7 @@ where
     match accept(intake, &mut sender, parts.headers, body).await {
         Ok(answer) => {
             intake.pusher.note(&sender, &answer);
+            traces::record_push(&sender.tenant, answer.status());
             match answer.outcome {
                 Outcome::Stored => Ok(success()),
                 _ => Err(status_of(answer)),
@@ -96,6 +102,7 @@ where
         Err(refused) => {
             let (answer, status) = refused.into_parts();
             intake.pusher.note(&sender, &answer);
+            traces::record_push(&sender.tenant, answer.status());
             Err(status)
         }
     }

@@ -20,9 +20,11 @@ use ingest::{
     WRITTEN_EXEMPLARS, WRITTEN_HISTOGRAMS, WRITTEN_SAMPLES,
 };
 use remote_write::{UnsupportedMediaType, Version};
+use tracing::Instrument as _;
 
 use super::CHALLENGE;
 use crate::intake::{Intake, Received};
+use crate::traces;
 
 /// Of a body that will be refused anyway, this much is read, so that a sender that is still writing
 /// gets to read the answer.
@@ -30,6 +32,11 @@ const DRAIN: usize = 1 << 20;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) async fn push(State(intake): State<Arc<Intake>>, request: Request<Body>) -> Response {
+    let span = traces::push_span("http", request.headers());
+    answer(&intake, request).instrument(span).await
+}
+
+async fn answer(intake: &Intake, request: Request<Body>) -> Response {
     let (parts, mut body) = request.into_parts();
     let address = parts.extensions.get::<ConnectInfo<SocketAddr>>();
     let mut sender = Sender::new(address.map(|ConnectInfo(address)| *address), &parts.headers);
@@ -37,7 +44,7 @@ pub(super) async fn push(State(intake): State<Arc<Intake>>, request: Request<Bod
     let (version, unknown) = version_of(content_type, intake.accepts_unknown_content_types);
     let known_version = version.as_ref().ok().copied();
     let attempt = parts.headers.get(RETRY_ATTEMPT).cloned();
-    let answer = match accept(&intake, &mut sender, version, parts.headers, &mut body).await {
+    let answer = match accept(intake, &mut sender, version, parts.headers, &mut body).await {
         Ok(answer) => match unknown {
             Some(unknown) if answer.cause() == Some(Cause::Malformed) => {
                 not_even_v1(&unknown, answer.message())
@@ -50,6 +57,7 @@ pub(super) async fn push(State(intake): State<Arc<Intake>>, request: Request<Bod
         }
     };
     intake.pusher.note(&sender, &answer);
+    traces::record_push(&sender.tenant, answer.status());
     let retry_after = intake.pusher.retry_after_seconds(&answer, attempt.as_ref());
     let is_unknown = answer.cause() == Some(Cause::Unauthenticated);
     let mut response = respond(answer, known_version, retry_after);

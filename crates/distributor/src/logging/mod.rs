@@ -17,7 +17,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::registry::{LookupSpan, Registry};
 use tracing_subscriber::reload;
 
@@ -38,13 +38,21 @@ pub enum LogError {
     Taken(#[from] tracing::subscriber::SetGlobalDefaultError),
 }
 
+/// What becomes of spans; see [`crate::traces`].
+pub type SpanLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
 /// The log of the process. Dropping it waits until all lines are written, unless standard error is
 /// not read for a second.
-#[derive(Debug)]
 #[must_use = "dropping it waits for what is written until then only"]
 pub struct Log {
     queue: Arc<Queue>,
-    filter: reload::Handle<Targets, Registry>,
+    filter: reload::Handle<Targets, Layered<Option<SpanLayer>, Registry>>,
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").finish_non_exhaustive()
+    }
 }
 
 impl Log {
@@ -61,12 +69,12 @@ impl Drop for Log {
     }
 }
 
-/// Makes the process log as configured, panics as well. For the binary: libraries and tests leave
-/// the choice of a subscriber to their process.
+/// Makes the process log as configured, panics as well, and gives its spans to `spans`. For the
+/// binary: libraries and tests leave the choice of a subscriber to their process.
 ///
 /// # Errors
 /// When the process has a subscriber already, or can have no more threads.
-pub fn init(server: &ServerConfig) -> Result<Log, LogError> {
+pub fn init(server: &ServerConfig, spans: Option<SpanLayer>) -> Result<Log, LogError> {
     let format = server.log_format;
     // Not through the lock of the standard library, which others would wait for.
     let write = |bytes: &[u8]| rustix::io::write(io::stderr(), bytes);
@@ -83,7 +91,9 @@ pub fn init(server: &ServerConfig) -> Result<Log, LogError> {
         .event_format(Lines(format))
         .with_writer(move || Writing(Arc::clone(&writer)))
         .with_filter(filter);
-    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines))?;
+    tracing::subscriber::set_global_default(
+        tracing_subscriber::registry().with(spans).with(lines),
+    )?;
     // The standard hook writes to standard error itself, and would wait.
     std::panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string);

@@ -12,6 +12,7 @@ use ahash::RandomState;
 use kv_core::{StoreError, lock};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::cache::{Cache, Capacity, Full};
 use crate::check::{Sighting, TrackerError};
@@ -149,7 +150,7 @@ impl Admissions {
         };
         let replica: Box<str> = sighting.replica.into();
         let (seen_ms, sample_ms) = (sighting.now_ms, sighting.sample_ms());
-        tokio::spawn(async move {
+        let electing = async move {
             let candidate = Candidate {
                 replica: &replica,
                 seen_ms,
@@ -160,7 +161,9 @@ impl Admissions {
             // call.
             drop(admission);
             report.send_replace(Some(outcome));
-        });
+        };
+        // In a trace, the call belongs to the request that began it.
+        tokio::spawn(electing.in_current_span());
         Ok(progress)
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::header::{self, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use kv_core::TRACES;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
@@ -12,6 +13,7 @@ use prometheus_client::registry::Registry;
 use tls_files::ReloadingClient;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tracing::{Instrument as _, Span, field};
 use watched_files::Reload;
 
 use super::auth::Authorization;
@@ -87,7 +89,11 @@ pub(super) struct Downstream {
     in_flight: Semaphore,
     metrics: DownstreamMetrics,
     outage: Outage,
+    write_context: WriteContext,
 }
+
+/// Writes the context of the current span into the headers of a request.
+pub type WriteContext = fn(&mut HeaderMap);
 
 impl Downstream {
     pub(super) fn new(
@@ -142,6 +148,7 @@ impl Downstream {
             in_flight: Semaphore::new(max_concurrency),
             metrics,
             outage: Outage::default(),
+            write_context: |_| (),
         })
     }
 
@@ -150,9 +157,29 @@ impl Downstream {
         self.in_flight.available_permits() as u64
     }
 
+    pub(super) fn writing_context(self, write_context: WriteContext) -> Self {
+        Self {
+            write_context,
+            ..self
+        }
+    }
+
     /// Sends once, within the timeout, waiting for a free slot included. Never retries: the sender
     /// does.
     pub(super) async fn send(&self, forward: &Forward<'_>) -> PushAnswer {
+        let span = tracing::trace_span!(
+            target: TRACES,
+            "downstream",
+            otel.kind = "client",
+            otel.status_code = field::Empty,
+            downstream = &*self.name,
+            http.request.body.size = forward.body.len(),
+            http.response.status_code = field::Empty,
+        );
+        self.send_measured(forward).instrument(span).await
+    }
+
+    async fn send_measured(&self, forward: &Forward<'_>) -> PushAnswer {
         let start = Instant::now();
         let deadline = forward.deadline.min(start + self.timeout);
         let answer = match tokio::time::timeout_at(deadline, self.send_once(forward)).await {
@@ -165,6 +192,11 @@ impl Downstream {
         let status_code = answer
             .as_ref()
             .map_or(0, |(status, _)| u32::from(status.as_u16()));
+        let span = Span::current();
+        span.record("http.response.status_code", status_code);
+        if !(200..500).contains(&status_code) {
+            span.record("otel.status_code", "ERROR");
+        }
         let labels = Labels {
             name: Arc::clone(&self.name),
             status_code,
@@ -209,7 +241,8 @@ impl Downstream {
             .acquire()
             .await
             .map_err(|closed| closed.to_string())?;
-        let headers = self.request_headers(forward)?;
+        let mut headers = self.request_headers(forward)?;
+        (self.write_context)(&mut headers);
         let request = |client: &reqwest::Client| {
             let request = client.post(&self.url).headers(headers.clone());
             request.body(forward.body.clone())

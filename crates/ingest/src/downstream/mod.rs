@@ -21,7 +21,7 @@ use watched_files::Reload;
 use crate::answer::{Outcome, PushAnswer};
 use crate::config::DownstreamConfig;
 use client::{Downstream, DownstreamMetrics};
-pub use client::{WRITTEN_EXEMPLARS, WRITTEN_HISTOGRAMS, WRITTEN_SAMPLES};
+pub use client::{WRITTEN_EXEMPLARS, WRITTEN_HISTOGRAMS, WRITTEN_SAMPLES, WriteContext};
 pub use error::DownstreamError;
 pub(crate) use forward::Forward;
 pub use outage::DownstreamOutage;
@@ -47,6 +47,15 @@ impl Downstreams {
             .map(|config| Downstream::new(config, metrics.clone()))
             .collect::<Result<_, _>>()?;
         Ok(Self { all })
+    }
+
+    /// With this, requests to downstreams carry the context of their own span instead of the
+    /// sender's.
+    #[must_use]
+    pub fn writing_context(self, write_context: WriteContext) -> Self {
+        let all = self.all.into_iter();
+        let all = all.map(|downstream| downstream.writing_context(write_context));
+        Self { all: all.collect() }
     }
 
     /// Whether there is no downstream.
