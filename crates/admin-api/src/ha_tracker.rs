@@ -15,8 +15,8 @@ pub struct HaTracker<Rows = Vec<Elected>> {
     pub now: String,
 }
 
-/// One cluster. Mimir's page has no [`Elected::last_seen`], [`Elected::other_replicas`] and
-/// [`Elected::state`].
+/// One cluster. Mimir's page has no [`Elected::last_seen`], [`Elected::other_replicas`],
+/// [`Elected::state`], [`Elected::habits`] and [`Elected::redundancy_lost`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Elected {
@@ -32,8 +32,7 @@ pub struct Elected {
     /// Mimir has since 2.14. The same as [`Elected::last_seen`].
     #[serde(default)]
     pub elected_last_seen_time: String,
-    /// Until another replica may be elected, according to the store, ns; negative if it may be
-    /// elected now.
+    /// Until another replica may be elected, ns; negative if it may be elected now.
     #[serde(default)]
     pub failover_duration: i64,
     /// When the replica was elected.
@@ -45,6 +44,12 @@ pub struct Elected {
     /// The other replicas that were seen by this distributor, the next to be elected first.
     #[serde(default)]
     pub other_replicas: Vec<OtherReplica>,
+    /// How the elected replica sends.
+    #[serde(flatten)]
+    pub habits: Habits,
+    /// Whether this distributor has seen only the elected replica for 15 minutes.
+    #[serde(default)]
+    pub redundancy_lost: bool,
     /// The elected replica.
     pub replica: String,
     /// State of the cluster; `None` on Mimir's page, and for states of a newer version.
@@ -64,6 +69,20 @@ fn known_state<'de, D: Deserializer<'de>>(input: D) -> Result<Option<ClusterStat
     Ok(ClusterState::ALL.into_iter().find(is_named))
 }
 
+/// How a replica sends, as far as this distributor sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Habits {
+    /// How often its requests arrive, ms: the mean gap, weighed by its length; `None` before the second
+    /// request.
+    pub send_interval_ms: Option<i64>,
+    /// How far its newest sample was ahead of this distributor's clock when its last request arrived,
+    /// ms; negative: how old it was.
+    pub clock_ahead_ms: Option<i64>,
+    /// When a request of it was last refused with 429 or 5xx.
+    pub last_refused: Option<String>,
+}
+
 /// A replica that is not elected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -72,6 +91,9 @@ pub struct OtherReplica {
     pub last_seen: String,
     /// Its name.
     pub replica: String,
+    /// How it sends.
+    #[serde(flatten)]
+    pub habits: Habits,
 }
 
 /// State of a cluster, the worst first.

@@ -20,7 +20,9 @@ mod multi_kv;
 mod status;
 
 pub use conditions::{Condition, Index, PageLink, Service, Services, Severity};
-pub use ha_tracker::{ClusterState, Elected, HaTracker, OtherReplica, ReplicaDesc, StoredValue};
+pub use ha_tracker::{
+    ClusterState, Elected, HaTracker, Habits, OtherReplica, ReplicaDesc, StoredValue,
+};
 pub use memberlist::{Entry, Gossip, Member, MemberState, Memberlist, Message};
 pub use multi_kv::{
     Backfill, BackfillState, Comparison, Configured, Difference, Mirror, MirrorFailure, MultiKv,

@@ -38,7 +38,14 @@ fn handler(
         Page::HaTracker => get(ha_tracker::page).with_state(ha_tracker::Parts {
             tracker: admin.tracker.clone(),
             renderer,
+            can_hand_over: admin.config.distributor.ha_tracker.tracker.handover,
         }),
+        Page::HandOver => get(ha_tracker::handover::page)
+            .post(ha_tracker::handover::post)
+            .with_state(ha_tracker::handover::HandOver {
+                tracker: admin.tracker.clone(),
+                is_enabled: admin.config.distributor.ha_tracker.tracker.handover,
+            }),
         Page::Memberlist => get(memberlist::page).with_state(memberlist::Parts {
             gossip: admin.gossip.clone(),
             renderer,

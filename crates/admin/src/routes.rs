@@ -8,6 +8,8 @@ pub enum Page {
     Index,
     /// Elections.
     HaTracker,
+    /// Handing one over by hand.
+    HandOver,
     /// Gossip.
     Memberlist,
     /// The multi store.
@@ -76,7 +78,7 @@ impl Route {
 }
 
 /// All paths, in the order of the index.
-pub const ROUTES: [Route; 14] = [
+pub const ROUTES: [Route; 15] = [
     route(Page::Index, "/", "root").titled(1, "Index"),
     route(
         Page::HaTracker,
@@ -87,6 +89,12 @@ pub const ROUTES: [Route; 14] = [
     .shows(
         "Clusters: the elected replica, when each replica was seen, and which clusters need attention",
     ),
+    route(
+        Page::HandOver,
+        "/distributor/ha_tracker/handover",
+        "distributor_ha_tracker_handover",
+    )
+    .titled(0, "Hand over"),
     route(Page::Memberlist, "/memberlist", "memberlist")
         .titled(3, "Memberlist")
         .shows("Gossip: members, entries, messages"),

@@ -260,6 +260,7 @@ async fn compose(
     let grpc_parts = GrpcParts {
         intake: Arc::clone(&intake),
         tracker: tracker.clone(),
+        can_hand_over: config.distributor.ha_tracker.tracker.handover,
         readiness: Arc::clone(&readiness),
         requests: requests.clone(),
         access: Arc::clone(&access),

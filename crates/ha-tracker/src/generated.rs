@@ -156,6 +156,84 @@ pub mod watch_elections_response {
         Lagged(Lagged),
     }
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListClustersRequest {
+    /// This tenant only; all without it.
+    #[prost(string, tag = "1")]
+    pub tenant: ::prost::alloc::string::String,
+    /// At most 500, which is also the default; more counts as 500.
+    #[prost(uint32, tag = "2")]
+    pub page_size: u32,
+    /// next_page_token of the page before.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListClustersResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub clusters: ::prost::alloc::vec::Vec<Cluster>,
+    /// Empty on the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// A cluster as this distributor sees it. Times are Unix milliseconds.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Cluster {
+    #[prost(message, optional, tag = "1")]
+    pub election: ::core::option::Option<Election>,
+    /// Until another replica may be elected if the elected one is not seen again; negative if overdue.
+    #[prost(int64, tag = "2")]
+    pub failover_in_ms: i64,
+    /// Silence after which the elected replica is overdue.
+    #[prost(int64, tag = "3")]
+    pub allowed_silence_ms: i64,
+    /// The elected replica first, then the others, at most four, the next to be elected first.
+    #[prost(message, repeated, tag = "4")]
+    pub replicas: ::prost::alloc::vec::Vec<Replica>,
+    /// How many replicas were seen within the last 15 minutes.
+    #[prost(uint32, tag = "5")]
+    pub replicas_seen: u32,
+    /// Whether only the elected one has been seen for 15 minutes.
+    #[prost(bool, tag = "6")]
+    pub redundancy_lost: bool,
+}
+/// A replica, as far as its requests arrive at this distributor.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Replica {
+    #[prost(string, tag = "1")]
+    pub replica: ::prost::alloc::string::String,
+    /// When its last request arrived.
+    #[prost(int64, optional, tag = "2")]
+    pub seen_ms: ::core::option::Option<i64>,
+    /// Time of the newest sample in that request.
+    #[prost(int64, optional, tag = "3")]
+    pub newest_sample_ms: ::core::option::Option<i64>,
+    /// How often its requests arrive: the mean gap, weighed by its length.
+    #[prost(int64, optional, tag = "4")]
+    pub send_interval_ms: ::core::option::Option<i64>,
+    /// How far that sample was ahead of the distributor's clock; negative: how old it was.
+    #[prost(int64, optional, tag = "5")]
+    pub clock_ahead_ms: ::core::option::Option<i64>,
+    /// When a request of it was last refused for now.
+    #[prost(int64, optional, tag = "6")]
+    pub refused_ms: ::core::option::Option<i64>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HandOverRequest {
+    #[prost(string, tag = "1")]
+    pub tenant: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub cluster: ::prost::alloc::string::String,
+    /// The replica to elect.
+    #[prost(string, tag = "3")]
+    pub replica: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HandOverResponse {
+    /// False: the handover has begun, and is complete when what is in flight is stored.
+    #[prost(bool, tag = "1")]
+    pub elected: bool,
+}
 /// Generated client implementations.
 #[cfg(feature = "grpc")]
 pub mod ha_tracker_client {
@@ -295,6 +373,45 @@ pub mod ha_tracker_client {
                 .insert(GrpcMethod::new("ha_tracker.v1.HaTracker", "WatchElections"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// The clusters with all replicas that this distributor sees, and how they send; ordered by tenant
+        /// and cluster, a page at a time.
+        pub async fn list_clusters(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListClustersRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListClustersResponse>, tonic::Status>
+        {
+            self.inner.ready().await.map_err(|e| {
+                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
+            })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path =
+                http::uri::PathAndQuery::from_static("/ha_tracker.v1.HaTracker/ListClusters");
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("ha_tracker.v1.HaTracker", "ListClusters"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Elects a replica now, although the elected one may be alive.
+        ///
+        /// PERMISSION_DENIED: distributor.ha_tracker.enable_handover is off. NOT_FOUND: the cluster is
+        /// unknown. FAILED_PRECONDITION: this distributor has not seen the replica within the last two
+        /// minutes, or another one was elected in the meantime. ALREADY_EXISTS: the replica is elected.
+        /// UNAVAILABLE: the store failed, and the replica may or may not have been elected; or the tracker is
+        /// starting.
+        pub async fn hand_over(
+            &mut self,
+            request: impl tonic::IntoRequest<super::HandOverRequest>,
+        ) -> std::result::Result<tonic::Response<super::HandOverResponse>, tonic::Status> {
+            self.inner.ready().await.map_err(|e| {
+                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
+            })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/ha_tracker.v1.HaTracker/HandOver");
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("ha_tracker.v1.HaTracker", "HandOver"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -338,6 +455,23 @@ pub mod ha_tracker_server {
             &self,
             request: tonic::Request<super::WatchElectionsRequest>,
         ) -> std::result::Result<tonic::Response<Self::WatchElectionsStream>, tonic::Status>;
+        /// The clusters with all replicas that this distributor sees, and how they send; ordered by tenant
+        /// and cluster, a page at a time.
+        async fn list_clusters(
+            &self,
+            request: tonic::Request<super::ListClustersRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListClustersResponse>, tonic::Status>;
+        /// Elects a replica now, although the elected one may be alive.
+        ///
+        /// PERMISSION_DENIED: distributor.ha_tracker.enable_handover is off. NOT_FOUND: the cluster is
+        /// unknown. FAILED_PRECONDITION: this distributor has not seen the replica within the last two
+        /// minutes, or another one was elected in the meantime. ALREADY_EXISTS: the replica is elected.
+        /// UNAVAILABLE: the store failed, and the replica may or may not have been elected; or the tracker is
+        /// starting.
+        async fn hand_over(
+            &self,
+            request: tonic::Request<super::HandOverRequest>,
+        ) -> std::result::Result<tonic::Response<super::HandOverResponse>, tonic::Status>;
     }
     /// The tracker, for programs in any language. It can also elect the active one of several copies of a
     /// program.
@@ -530,6 +664,83 @@ pub mod ha_tracker_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ha_tracker.v1.HaTracker/ListClusters" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListClustersSvc<T: HaTracker>(pub Arc<T>);
+                    impl<T: HaTracker> tonic::server::UnaryService<super::ListClustersRequest> for ListClustersSvc<T> {
+                        type Response = super::ListClustersResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListClustersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HaTracker>::list_clusters(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListClustersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ha_tracker.v1.HaTracker/HandOver" => {
+                    #[allow(non_camel_case_types)]
+                    struct HandOverSvc<T: HaTracker>(pub Arc<T>);
+                    impl<T: HaTracker> tonic::server::UnaryService<super::HandOverRequest> for HandOverSvc<T> {
+                        type Response = super::HandOverResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::HandOverRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut =
+                                async move { <T as HaTracker>::hand_over(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = HandOverSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

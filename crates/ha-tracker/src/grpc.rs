@@ -1,5 +1,7 @@
 //! The tracker as a gRPC service: `proto/ha_tracker.proto`.
 
+mod senders;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,13 +19,18 @@ use crate::generated::check_response::{self, Accepted, Deduplicated, TooManyClus
 use crate::generated::ha_tracker_server;
 use crate::generated::watch_elections_response::{Event, Forgotten, Lagged, State};
 use crate::generated::{
-    CheckRequest, CheckResponse, Election, ListElectedRequest, ListElectedResponse,
-    WatchElectionsRequest, WatchElectionsResponse,
+    CheckRequest, CheckResponse, Election, HandOverRequest, HandOverResponse, ListClustersRequest,
+    ListClustersResponse, ListElectedRequest, ListElectedResponse, WatchElectionsRequest,
+    WatchElectionsResponse,
 };
+use crate::handover::HandedOver;
 use crate::tracker::HaTracker;
 
 /// Elections in one message.
 const PAGE: usize = 1000;
+/// Clusters in one message. Each can have five replicas with long names, and clients accept 4 MiB by
+/// default.
+const CLUSTERS_PAGE: u32 = 500;
 /// Bytes of an election besides its names, at most.
 const AROUND_NAMES: usize = 64;
 /// Bytes of a cluster's or a replica's name.
@@ -44,18 +51,26 @@ const MAX_REQUEST: usize = 64 << 10;
 /// The rule for tenant names; an error says what is wrong.
 pub type TenantRule = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
+/// Who sent a request, by what the server has added to it: for the log.
+pub type Who = Arc<dyn Fn(&tonic::Extensions) -> String + Send + Sync>;
+
 /// Serves a tracker. `tenant_rule` decides which tenant names are valid; a tenant must also not be
 /// empty and have no `/`. Once `draining`, streams of watchers end with UNAVAILABLE.
 ///
 /// Add it to a tonic server, which brings TLS and other settings.
+///
+/// `hand_over`: says for the log who sent a request; without it, clients may not elect a replica by
+/// `HandOver`.
 pub fn service(
     tracker: Arc<HaTracker>,
     tenant_rule: TenantRule,
+    hand_over: Option<Who>,
     draining: CancellationToken,
 ) -> ha_tracker_server::HaTrackerServer<TrackerService> {
     let service = TrackerService {
         tracker,
         tenant_rule,
+        hand_over,
         checks: Semaphore::new(MAX_CHECKS),
         watchers: Arc::new(Semaphore::new(MAX_WATCHERS)),
         draining,
@@ -69,6 +84,7 @@ pub fn service(
 pub struct TrackerService {
     tracker: Arc<HaTracker>,
     tenant_rule: TenantRule,
+    hand_over: Option<Who>,
     checks: Semaphore,
     watchers: Arc<Semaphore>,
     draining: CancellationToken,
@@ -90,6 +106,38 @@ impl TrackerService {
             "" => Ok(()),
             tenant => self.tenant(tenant),
         }
+    }
+
+    /// Elections after those of the page before, and the token of the next page.
+    fn page(
+        &self,
+        tenant: &str,
+        size: u32,
+        token: &str,
+    ) -> Result<(Vec<Election>, String), Status> {
+        let most = match size as usize {
+            0 => PAGE,
+            size if size > PAGE => {
+                let problem = format!("page_size: {size} is more than {PAGE}");
+                return Err(Status::invalid_argument(problem));
+            }
+            size => size,
+        };
+        let after = match token {
+            "" => None,
+            token => Some(
+                token
+                    .split_once('/')
+                    .ok_or_else(|| Status::invalid_argument("page_token is not valid"))?,
+            ),
+        };
+        let state = self.tracker.election_state();
+        let (elections, is_last) = page(&state, tenant, after, most);
+        let next = match elections.last() {
+            Some(last) if !is_last => format!("{}/{}", last.tenant, last.cluster),
+            _ => String::new(),
+        };
+        Ok((elections, next))
     }
 
     fn ready(&self) -> Result<(), Status> {
@@ -210,32 +258,72 @@ impl ha_tracker_server::HaTracker for TrackerService {
         let request = request.into_inner();
         self.any_tenant(&request.tenant)?;
         self.ready()?;
-        let most = match request.page_size as usize {
-            0 => PAGE,
-            size if size > PAGE => {
-                let problem = format!("page_size: {size} is more than {PAGE}");
-                return Err(Status::invalid_argument(problem));
-            }
-            size => size,
-        };
-        let after = match request.page_token.as_str() {
-            "" => None,
-            token => Some(
-                token
-                    .split_once('/')
-                    .ok_or_else(|| Status::invalid_argument("page_token is not valid"))?,
-            ),
-        };
-        let state = self.tracker.election_state();
-        let (elections, is_last) = page(&state, &request.tenant, after, most);
-        let next_page_token = match elections.last() {
-            Some(last) if !is_last => format!("{}/{}", last.tenant, last.cluster),
-            _ => String::new(),
-        };
+        let (elections, next_page_token) =
+            self.page(&request.tenant, request.page_size, &request.page_token)?;
         Ok(Response::new(ListElectedResponse {
             elections,
             next_page_token,
         }))
+    }
+
+    async fn list_clusters(
+        &self,
+        request: Request<ListClustersRequest>,
+    ) -> Result<Response<ListClustersResponse>, Status> {
+        let request = request.into_inner();
+        self.any_tenant(&request.tenant)?;
+        self.ready()?;
+        let most = match request.page_size {
+            0 => CLUSTERS_PAGE,
+            size => size.min(CLUSTERS_PAGE),
+        };
+        let (elections, next_page_token) = self.page(&request.tenant, most, &request.page_token)?;
+        let now_ms = self.tracker.now_ms();
+        let clusters = elections.into_iter().filter_map(|election| {
+            let (tenant, name) = (&election.tenant, &election.cluster);
+            let status = self.tracker.cluster_status(tenant, name, now_ms)?;
+            Some(senders::cluster(status))
+        });
+        Ok(Response::new(ListClustersResponse {
+            clusters: clusters.collect(),
+            next_page_token,
+        }))
+    }
+
+    async fn hand_over(
+        &self,
+        request: Request<HandOverRequest>,
+    ) -> Result<Response<HandOverResponse>, Status> {
+        let Some(who) = &self.hand_over else {
+            return Err(Status::permission_denied(
+                "handing elections over by hand is off: set \
+                 distributor.ha_tracker.enable_handover: true",
+            ));
+        };
+        let who = who(request.extensions());
+        let HandOverRequest {
+            tenant,
+            cluster,
+            replica,
+        } = request.into_inner();
+        self.tenant(&tenant)?;
+        name("cluster", &cluster)?;
+        name("replica", &replica)?;
+        self.ready()?;
+        tracing::info!(
+            tenant,
+            cluster,
+            replica,
+            who,
+            "asked to hand an election over"
+        );
+        let handed = self.tracker.hand_over(&tenant, &cluster, &replica).await;
+        let handed = handed.map_err(|error| {
+            tracing::warn!(tenant, cluster, replica, who, %error, "did not hand an election over");
+            senders::refused(&error)
+        })?;
+        let elected = handed == HandedOver::Elected;
+        Ok(Response::new(HandOverResponse { elected }))
     }
 
     type WatchElectionsStream =

@@ -46,6 +46,7 @@ mod check;
 mod clock;
 mod clock_skew;
 mod cluster;
+mod config;
 mod delivery;
 mod desc;
 pub mod election;
@@ -63,6 +64,7 @@ mod metrics;
 mod ready;
 mod status;
 mod store_health;
+mod survey;
 mod tasks;
 mod tenant;
 mod timing;
@@ -73,6 +75,7 @@ pub use cache::{Election, ElectionChange, ElectionState, Elections};
 pub use check::{ElectedReplica, Lookup, Outcome, Sighting, TrackerError};
 pub use clock::Clock;
 pub use clock_skew::ClockSkew;
+pub use config::TrackerConfig;
 pub use delivery::Delivery;
 pub use desc::{CODEC, parse_key};
 pub use election_watch::{ElectionEvent, ElectionWatch};
@@ -83,8 +86,9 @@ pub use handover::{HandOverError, HandedOver};
 pub use limits::{HaLimits, TenantLimits};
 pub use status::{ClusterStatus, ReplicaStatus};
 pub use store_health::StoreOutage;
+pub use survey::{RedundancyLost, SendersAhead};
 pub use tenant::validate_tenant;
-pub use tracker::{HaTracker, TrackerConfig, TrackerHandle};
+pub use tracker::{HaTracker, TrackerHandle};
 
 /// Messages of `proto/ha_tracker.proto`, and with the feature `grpc` client and server.
 pub mod proto {

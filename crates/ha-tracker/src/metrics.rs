@@ -17,8 +17,10 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use crate::cache::Cache;
-use crate::cluster::Cluster;
+use crate::clock::Clock;
+use crate::cluster::{Cluster, Sightings};
 use crate::gate::FailoverCause;
+use crate::survey::Survey;
 
 /// The counters of the background tasks.
 #[derive(Debug)]
@@ -80,12 +82,14 @@ pub(crate) struct CleanupMetrics {
 impl TrackerMetrics {
     pub(crate) fn register(
         registry: &mut Registry,
-        cache: &Arc<Cache>,
-        elected_replica_metric: bool,
+        (cache, survey, clock): (&Arc<Cache>, &Arc<Survey>, &Clock),
+        shown: Shown,
     ) -> Self {
         registry.register_collector(Box::new(ClusterCollector {
             cache: Arc::clone(cache),
-            elected_replica_metric,
+            survey: Arc::clone(survey),
+            clock: clock.clone(),
+            shown,
         }));
         let mut counter = |name: &str, help: &str| {
             let counter = Counter::default();
@@ -144,10 +148,19 @@ impl TrackerMetrics {
     }
 }
 
+/// Which metrics with the replica as a label are shown.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shown {
+    pub(crate) elected_replica: bool,
+    pub(crate) replicas: bool,
+}
+
 #[derive(Debug)]
 struct ClusterCollector {
     cache: Arc<Cache>,
-    elected_replica_metric: bool,
+    survey: Arc<Survey>,
+    clock: Clock,
+    shown: Shown,
 }
 
 impl ClusterCollector {
@@ -230,9 +243,44 @@ impl Collector for ClusterCollector {
             "The total number of deduplicated samples",
             |cluster| cluster.deduplicated_samples.load(Ordering::Relaxed),
         )?;
-        if !self.elected_replica_metric {
-            return Ok(());
+        let now_ms = self.clock.now_ms();
+        self.gauge(
+            encoder,
+            "cortex_ha_tracker_replicas_seen",
+            "The number of replicas of a user ID/cluster that were seen within the last 15 minutes, \
+             by this distributor or, if elected, by another one",
+            |cluster| i64::try_from(cluster.replicas_seen(now_ms)).unwrap_or(i64::MAX),
+        )?;
+        self.redundancy(encoder)?;
+        if self.shown.elected_replica {
+            self.elected_replicas(encoder)?;
         }
+        if self.shown.replicas {
+            self.replicas(encoder)?;
+        }
+        Ok(())
+    }
+}
+
+impl ClusterCollector {
+    fn redundancy(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut metric = encoder.encode_descriptor(
+            "cortex_ha_tracker_clusters_without_redundancy",
+            "The number of clusters of a user ID of which this distributor has seen only the elected \
+             replica for 15 minutes",
+            None,
+            MetricType::Gauge,
+        )?;
+        for (user, clusters) in &self.survey.last().without_redundancy {
+            let clusters = i64::try_from(*clusters).unwrap_or(i64::MAX);
+            metric
+                .encode_family(&[("user", user.as_str())])?
+                .encode_gauge(&clusters)?;
+        }
+        Ok(())
+    }
+
+    fn elected_replicas(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut metric = encoder.encode_descriptor(
             "cortex_ha_tracker_elected_replica_status",
             "1 for the replica that is elected for a user ID/cluster",
@@ -248,6 +296,72 @@ impl Collector for ClusterCollector {
                 ("replica", elected.replica.as_str()),
             ];
             result = result.and_then(|()| metric.encode_family(&labels)?.encode_gauge(&1_i64));
+        });
+        result
+    }
+
+    /// At most five replicas of a cluster.
+    fn replicas(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let seconds = |ms: i64| ms as f64 / 1000.0;
+        self.of_replicas(
+            encoder,
+            "cortex_ha_tracker_replica_last_seen_timestamp_seconds",
+            "When a request of a replica last arrived at this distributor",
+            |sightings| sightings.seen_ms().map(seconds),
+        )?;
+        self.of_replicas(
+            encoder,
+            "cortex_ha_tracker_replica_newest_sample_timestamp_seconds",
+            "The time of the newest sample in the last request of a replica",
+            |sightings| sightings.newest_ms().map(seconds),
+        )?;
+        self.of_replicas(
+            encoder,
+            "cortex_ha_tracker_replica_send_interval_seconds",
+            "How often requests of a replica arrive at this distributor: the mean gap, weighed by its \
+             length",
+            |sightings| sightings.cadence_ms().map(seconds),
+        )?;
+        self.of_replicas(
+            encoder,
+            "cortex_ha_tracker_replica_clock_ahead_seconds",
+            "How far the newest sample of a replica was ahead of this clock when it arrived; negative: \
+             how old it was",
+            |sightings| sightings.ahead_ms().map(seconds),
+        )?;
+        self.of_replicas(
+            encoder,
+            "cortex_ha_tracker_replica_last_refused_timestamp_seconds",
+            "When a request of a replica was last refused with 429 or 5xx, by this distributor or by a \
+             downstream",
+            |sightings| sightings.refused_ms().map(seconds),
+        )
+    }
+
+    fn of_replicas(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        name: &str,
+        help: &str,
+        value: impl Fn(&Sightings) -> Option<f64>,
+    ) -> fmt::Result {
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        let mut result = Ok(());
+        self.cache.for_each(|user, name, cluster| {
+            let elected = cluster.elected();
+            let mut one = |replica: &str, sightings: &Sightings| {
+                let Some(value) = value(sightings) else {
+                    return;
+                };
+                let labels = [("user", user), ("cluster", name), ("replica", replica)];
+                result = result.and_then(|()| metric.encode_family(&labels)?.encode_gauge(&value));
+            };
+            one(&elected.replica, &elected.sightings);
+            for standby in cluster.standbys.in_order(0) {
+                if standby.replica != elected.replica {
+                    one(&standby.replica, &standby.sightings);
+                }
+            }
         });
         result
     }

@@ -5,6 +5,7 @@ use crate::clock::saturating_ms;
 use crate::cluster::{Cluster, Sightings};
 use crate::election::Timeouts;
 use crate::failover::Rules;
+use crate::survey::AHEAD_MS;
 
 /// A replica as seen by this tracker; its requests to other distributors are not included.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,20 @@ pub struct ReplicaStatus {
     /// Whether it sends steadily: its requests span 5 s or more, and none came later than two minutes
     /// after the one before, up to now.
     pub is_steady: bool,
+    /// How often its requests come, ms: the mean gap, weighed by length; `None` before the second one.
+    pub cadence_ms: Option<i64>,
+    /// How far the newest sample of its last request was ahead of this clock, ms: above 0, its clock
+    /// is ahead by as much or more; below, the sample was this old. `None` if it had none.
+    pub ahead_ms: Option<i64>,
+    /// When a request of it was last refused for now, by this distributor or by its downstream, Unix ms.
+    pub refused_ms: Option<i64>,
+}
+
+impl ReplicaStatus {
+    /// Whether its clock is ahead of this one by more than is tolerated.
+    pub fn is_clock_ahead(&self) -> bool {
+        self.ahead_ms.is_some_and(|ahead_ms| ahead_ms > AHEAD_MS)
+    }
 }
 
 /// A cluster: its election, and its replicas.
@@ -29,6 +44,15 @@ pub struct ClusterStatus {
     pub update_in_ms: i64,
     /// Until another replica may be elected if nothing more is recorded, ms; negative if overdue.
     pub failover_in_ms: i64,
+    /// When the elected replica was last seen, here or by the distributor that stored it, Unix ms.
+    pub last_seen_ms: i64,
+    /// Silence after which the elected replica is overdue, ms: the failover timeout, or what is unusual
+    /// for it; longer while its last request was refused.
+    pub allowed_silence_ms: i64,
+    /// How many replicas were seen within the last 15 minutes.
+    pub replicas_seen: usize,
+    /// Whether only the elected one has been seen for 15 minutes.
+    pub has_lost_redundancy: bool,
     /// The elected replica.
     pub elected: ReplicaStatus,
     /// Other replicas that were seen here, at most four, the next to take over first: the one that
@@ -43,6 +67,9 @@ impl ReplicaStatus {
             seen_ms: sightings.seen_ms(),
             sample_ms: sightings.newest_ms(),
             is_steady: sightings.is_steady(now_ms),
+            cadence_ms: sightings.cadence_ms(),
+            ahead_ms: sightings.ahead_ms(),
+            refused_ms: sightings.refused_ms(),
         }
     }
 }
@@ -65,6 +92,10 @@ pub(crate) fn status(
     ClusterStatus {
         update_in_ms: saturating_ms(update).saturating_sub(age_ms),
         failover_in_ms: saturating_ms(failover).saturating_sub(rules.silent_ms(&elected, now_ms)),
+        last_seen_ms: cluster.elected_seen_ms(),
+        allowed_silence_ms: rules.allowed_silence_ms(&elected.sightings),
+        replicas_seen: cluster.replicas_seen(now_ms),
+        has_lost_redundancy: cluster.has_lost_redundancy(now_ms),
         election: Election {
             tenant: tenant.to_owned(),
             cluster: name.to_owned(),

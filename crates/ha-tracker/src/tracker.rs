@@ -8,7 +8,6 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use kv_core::{Store, StoreError, TaskFailed, Tasks};
 use prometheus_client::registry::Registry;
-use settings::{Kind, settings};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument;
 
@@ -17,47 +16,22 @@ use crate::cache::{Cache, Capacity, ElectionState, Full};
 use crate::check::{ElectedReplica, Lookup, Outcome, Sighting, TrackerError};
 use crate::clock::Clock;
 use crate::clock_skew::{ClockSkew, ClockSkews};
-use crate::delivery::{self, Delivery};
+use crate::config::TrackerConfig;
+use crate::delivery::Delivery;
 use crate::election::Candidate;
 use crate::election_watch::ElectionWatch;
 use crate::failover::{FailoverOutlook, is_elected_by_arrival, is_overdue, outlook};
 use crate::gate::{ElectionGate, FailoverCause};
 use crate::handover::{HandOverError, HandedOver};
 use crate::limits::TenantLimits;
-use crate::metrics::TrackerMetrics;
+use crate::metrics::{Shown, TrackerMetrics};
 use crate::ready::Ready;
 use crate::status::{ClusterStatus, status};
 use crate::store_health::{Failovers, StoreHealth, StoreOutage, StoreOutages};
-use crate::tasks::{Admissions, Cleanup, Follow, NotAdmitted, Probe, Refresh};
+use crate::survey::{RedundancyLost, SendersAhead, Survey};
+use crate::tasks::{Admissions, Cleanup, Follow, NotAdmitted, Probe, Refresh, TakeSurveys};
 use crate::timing::Timing;
 use crate::writer::{Permit, Write, Writer};
-
-settings! {
-    /// Options of a tracker, besides its store and its limits.
-    pub struct TrackerConfig {
-        /// Expose cortex_ha_tracker_elected_replica_status, with the elected replica as a label.
-        #[setting(
-            name = "enable_elected_replica_metric",
-            flag = "enable-elected-replica-metric",
-            kind = Kind::Bool,
-            default = "false"
-        )]
-        pub elected_replica_metric: bool;
-        /// Mean time between two clean-ups; each is 20 % earlier or later. Default 30 min.
-        #[serde(skip)]
-        pub cleanup_interval: Duration = Duration::from_secs(30 * 60),
-        /// An entry not refreshed for this long is marked for deletion, and deleted this long
-        /// after that. Default 30 min.
-        #[serde(skip)]
-        pub cleanup_age: Duration = Duration::from_secs(30 * 60),
-        /// Time source of the background tasks.
-        #[serde(skip)]
-        pub clock: Clock = Clock::System,
-        /// Position in the jitter range of the update timeout, in [-1, 1); `None` draws one.
-        #[serde(skip)]
-        pub jitter: Option<f64> = None,
-    }
-}
 
 /// Elects replicas; see the crate's documentation. Cheap to share behind an [`Arc`].
 pub struct HaTracker {
@@ -69,6 +43,7 @@ pub struct HaTracker {
     outages: Arc<StoreOutages>,
     clock_skews: Arc<ClockSkews>,
     ready: Arc<Ready>,
+    survey: Arc<Survey>,
     clock: Clock,
     shutdown: CancellationToken,
 }
@@ -101,13 +76,22 @@ impl HaTracker {
     ) -> (Arc<Self>, TrackerHandle) {
         let TrackerConfig {
             elected_replica_metric,
+            replica_metrics,
+            // For those who ask.
+            handover: _,
             cleanup_interval,
             cleanup_age,
             clock,
             jitter,
         } = config;
         let cache = Arc::new(Cache::default());
-        let metrics = TrackerMetrics::register(registry, &cache, elected_replica_metric);
+        let survey = Arc::<Survey>::default();
+        let shown = Shown {
+            elected_replica: elected_replica_metric,
+            replicas: replica_metrics,
+        };
+        let sources = (&cache, &survey, &clock);
+        let metrics = TrackerMetrics::register(registry, sources, shown);
         let shutdown = CancellationToken::new();
         let timing = Arc::new(Timing::new(limits, jitter));
         let health = Arc::new(StoreHealth::default());
@@ -136,6 +120,7 @@ impl HaTracker {
             outages,
             clock_skews: Arc::new(ClockSkews::new(metrics.clock_skew.clone())),
             ready: Arc::default(),
+            survey,
             clock,
             shutdown: shutdown.clone(),
         });
@@ -189,6 +174,12 @@ impl HaTracker {
             clock_skews: Arc::clone(&self.clock_skews),
         };
         start(probe.run().boxed());
+        let surveys = TakeSurveys {
+            cache: Arc::clone(&self.cache),
+            survey: Arc::clone(&self.survey),
+            clock: self.clock.clone(),
+        };
+        start(surveys.run().boxed());
         let cleanup = Cleanup {
             store,
             health: Arc::clone(&self.health),
@@ -336,7 +327,7 @@ impl HaTracker {
     /// is not silent until [`HaTracker::end_delivery`]. No I/O, no lock, no allocation.
     pub fn begin_delivery(&self, tenant: &str, cluster: &str, replica: &str, now_ms: i64) {
         self.cache.read(tenant, cluster, |known| {
-            delivery::begin(known, replica, now_ms);
+            known.begin_delivery(replica, now_ms);
         });
     }
 
@@ -352,7 +343,7 @@ impl HaTracker {
         now_ms: i64,
     ) {
         self.cache.read(tenant, cluster, |known| {
-            delivery::end(known, replica, delivery, now_ms);
+            known.end_delivery(replica, delivery, now_ms);
         });
     }
 
@@ -517,6 +508,16 @@ impl HaTracker {
     /// to the times that it writes. Over when no entry has shown this for five to ten minutes.
     pub fn clock_skew(&self) -> Option<ClockSkew> {
         self.clock_skews.current()
+    }
+
+    /// Clusters of which only one replica has been seen here for 15 minutes; at most ten seconds old.
+    pub fn redundancy_lost(&self) -> Option<RedundancyLost> {
+        self.survey.last().redundancy_lost.clone()
+    }
+
+    /// Replicas whose clock is more than a second ahead of this one; at most ten seconds old.
+    pub fn senders_ahead(&self) -> Option<SendersAhead> {
+        self.survey.last().senders_ahead.clone()
     }
 
     /// The outage of the store, if there is one: since when it is unreachable or slow. It is over

@@ -98,12 +98,18 @@ async fn the_status_of_a_cluster_tells_when_each_replica_was_seen() {
         seen_ms: Some(began),
         sample_ms: Some(began),
         is_steady: false,
+        cadence_ms: None,
+        ahead_ms: Some(0),
+        refused_ms: None,
     };
     let r2 = ReplicaStatus {
         replica: "r2".into(),
         seen_ms: Some(now_ms),
         sample_ms: Some(now_ms - 7),
         is_steady: true,
+        cadence_ms: Some(1_000),
+        ahead_ms: Some(-7),
+        refused_ms: None,
     };
     let status = tracker.cluster_status("t", "c", now_ms).unwrap();
     // It failed over: the dead one is told of still.

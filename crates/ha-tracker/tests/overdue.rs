@@ -1,4 +1,4 @@
-//! When a replica is overdue, and what happens then: senders that send seldom, that wait because they
+//! When a replica is overdue, and what happens then: senders that send rarely, that wait because they
 //! were refused, and replicas that are elected by the request that arrives.
 
 #![allow(clippy::unwrap_used, reason = "a failed check panics")]

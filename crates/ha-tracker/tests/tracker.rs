@@ -351,7 +351,11 @@ async fn metrics_have_mimirs_names_and_follow_the_entries() {
             r#"cortex_ha_tracker_reelections_total{user="t",cluster="c"} 0"#,
             r#"cortex_ha_tracker_kv_store_cas_total{user="t",cluster="c"} 1"#,
             r#"cortex_distributor_deduped_samples_total{user="t",cluster="c"} 17"#,
+            r#"cortex_ha_tracker_replicas_seen{user="t",cluster="c"} 1"#,
             r#"cortex_ha_tracker_elected_replica_status{user="t",cluster="c",replica="r1"} 1"#,
+            r#"cortex_ha_tracker_replica_last_seen_timestamp_seconds{user="t",cluster="c",replica="r1"} 1700000000.0"#,
+            r#"cortex_ha_tracker_replica_newest_sample_timestamp_seconds{user="t",cluster="c",replica="r1"} 1700000000.0"#,
+            r#"cortex_ha_tracker_replica_clock_ahead_seconds{user="t",cluster="c",replica="r1"} 0.0"#,
         ]
     );
     for name in [

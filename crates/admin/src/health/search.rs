@@ -59,6 +59,8 @@ pub(super) fn all(sources: &HealthSources) -> Vec<Found> {
     if let Some(tracker) = tracker {
         found.extend(store(tracker, config.distributor.ha_tracker.kvstore.store));
         found.extend(clocks(tracker));
+        found.extend(sender_clocks(tracker));
+        found.extend(redundancy(tracker));
     }
     if let Some(gossip) = gossip {
         found.extend(alone(gossip, &config.memberlist.join_members));
@@ -150,6 +152,43 @@ fn clocks(tracker: &HaTracker) -> Option<Found> {
         "Compare the clocks of all distributors, and synchronize them by NTP",
     );
     Some(found.since(skew.since_ms).told())
+}
+
+fn sender_clocks(tracker: &HaTracker) -> Option<Found> {
+    let ahead = tracker.senders_ahead()?;
+    let [tenant, cluster, replica] = &ahead.furthest;
+    let found = Found::new(
+        Severity::Warning,
+        Component::Senders,
+        "clocks_ahead",
+        format!(
+            "Samples are later than this clock when they arrive, from {} replicas; the furthest \
+             ahead, by {:.1} s, is {replica:?} of cluster {cluster:?} of tenant {tenant:?}",
+            ahead.replicas,
+            ahead.ahead_ms as f64 / 1000.0,
+        ),
+        "Compare the clocks of the replicas and of this distributor, and synchronize them by NTP; \
+         if only some targets are concerned, they set wrong timestamps",
+    );
+    Some(found.told())
+}
+
+fn redundancy(tracker: &HaTracker) -> Option<Found> {
+    let lost = tracker.redundancy_lost()?;
+    let [tenant, cluster, replica] = &lost.example;
+    Some(Found::new(
+        Severity::Warning,
+        Component::Senders,
+        "redundancy_lost",
+        format!(
+            "This distributor has seen only one replica of {} clusters for 15 minutes, among them \
+             {replica:?} of cluster {cluster:?} of tenant {tenant:?}",
+            lost.clusters,
+        ),
+        "Check whether the other replicas run and send. If they send to other distributors, nothing \
+         is wrong: max by (user, cluster) (cortex_ha_tracker_replicas_seen) over all distributors is \
+         then 2 or more",
+    ))
 }
 
 /// Whether gossip is alone although other members are configured.

@@ -6,12 +6,13 @@ mod encoding;
 mod push;
 mod refused;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use admin::{Readiness, text};
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
@@ -45,6 +46,8 @@ const DESCRIPTORS: &[u8] = include_bytes!("descriptors.bin");
 pub(crate) struct GrpcParts {
     pub(crate) intake: Arc<Intake>,
     pub(crate) tracker: Option<Arc<HaTracker>>,
+    /// Whether clients may hand elections over.
+    pub(crate) can_hand_over: bool,
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) requests: RequestMetrics,
     pub(crate) access: Arc<Access>,
@@ -121,6 +124,15 @@ impl GrpcServer {
     }
 }
 
+/// The address of a client, for the log.
+fn who(extensions: &tonic::Extensions) -> String {
+    let address = extensions.get::<ConnectInfo<SocketAddr>>();
+    address.map_or_else(
+        || "unknown".to_owned(),
+        |ConnectInfo(address)| address.ip().to_canonical().to_string(),
+    )
+}
+
 fn router(parts: &GrpcParts, draining: &CancellationToken, mut routes: Routes) -> Router {
     routes = routes.add_service(push::Distributor::new(Arc::clone(&parts.intake)));
     if let Some(tracker) = &parts.tracker {
@@ -131,6 +143,7 @@ fn router(parts: &GrpcParts, draining: &CancellationToken, mut routes: Routes) -
         routes = routes.add_service(ha_tracker::grpc::service(
             Arc::clone(tracker),
             Arc::new(rule),
+            parts.can_hand_over.then(|| Arc::new(who) as _),
             draining.clone(),
         ));
     }

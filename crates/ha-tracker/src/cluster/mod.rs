@@ -16,11 +16,16 @@ use smol_str::SmolStr;
 use crate::ReplicaDesc;
 use crate::atomic_time::AtomicTime;
 use crate::check::Sighting;
+use crate::delivery::Delivery;
 
 pub(crate) use evicted::Evicted;
 pub(crate) use failover_wait::FailoverWait;
 pub(crate) use sightings::Sightings;
 pub(crate) use standby::{Standby, Standbys};
+
+/// A cluster of which only one replica was seen for this long has lost its redundancy, ms: longer than
+/// the restart of a replica, or the move of its node.
+pub(crate) const REDUNDANCY_MS: i64 = 15 * 60_000;
 
 /// One tracked cluster.
 #[derive(Debug)]
@@ -38,7 +43,7 @@ pub(crate) struct Cluster {
     pub(crate) failover_wait: FailoverWait,
     /// The latest time that this process wrote for the elected replica.
     written: AtomicTime,
-    /// Since when the polls of this process have known the cluster.
+    /// Since when the surveys of this process have known the cluster.
     known_since: AtomicTime,
 }
 
@@ -108,14 +113,61 @@ impl Cluster {
         }
     }
 
+    /// A request of this replica is being forwarded, if it is elected.
+    pub(crate) fn begin_delivery(&self, replica: &str, now_ms: i64) {
+        let elected = self.elected.load();
+        if elected.replica == replica {
+            elected.sightings.begin_delivery(now_ms);
+        }
+    }
+
+    /// A request of this replica ended so.
+    pub(crate) fn end_delivery(&self, replica: &str, delivery: Delivery, now_ms: i64) {
+        let elected = self.elected.load();
+        if elected.replica == replica {
+            elected.sightings.end_delivery(delivery, now_ms);
+        } else if delivery == Delivery::Refused {
+            self.standbys.refused(replica, now_ms);
+        }
+    }
+
+    /// When the elected replica was seen, Unix ms: here, or by the tracker that stored the time, unless
+    /// this process stored it while the replica was silent.
+    pub(crate) fn elected_seen_ms(&self) -> i64 {
+        let elected = self.elected.load();
+        match elected.sightings.seen_ms() {
+            Some(seen_ms) if Some(elected.received_at) == self.written.get() => seen_ms,
+            Some(seen_ms) => seen_ms.max(elected.received_at),
+            None => elected.received_at,
+        }
+    }
+
+    /// How many replicas were seen within [`REDUNDANCY_MS`]: here, and the elected one by others.
+    pub(crate) fn replicas_seen(&self, now_ms: i64) -> usize {
+        let is_seen = |seen_ms: i64| now_ms.saturating_sub(seen_ms) <= REDUNDANCY_MS;
+        let elected = self.elected.load();
+        let others = self.standbys.seen(&elected.replica, is_seen);
+        others + usize::from(is_seen(self.elected_seen_ms()))
+    }
+
+    /// Whether only the elected replica has been seen here for [`REDUNDANCY_MS`]. A tracker that sees
+    /// none of the cluster's replicas knows nothing about its redundancy.
+    pub(crate) fn has_lost_redundancy(&self, now_ms: i64) -> bool {
+        let is_long = |since_ms: i64| now_ms.saturating_sub(since_ms) >= REDUNDANCY_MS;
+        let seen_here = self.elected.load().sightings.seen_ms();
+        self.known_since.get().is_some_and(is_long)
+            && seen_here.is_some_and(|seen_ms| !is_long(seen_ms))
+            && self.replicas_seen(now_ms) == 1
+    }
+
     /// This process is about to write this time for the elected replica.
     pub(crate) fn writes(&self, time_ms: i64) {
         self.written.set(self.written.get().max(Some(time_ms)));
     }
 
-    /// To be called by each poll; returns since when polls have known the cluster.
-    pub(crate) fn known_since(&self, now_ms: i64) -> i64 {
-        self.known_since.set_if_none(now_ms).unwrap_or(now_ms)
+    /// To be called by each survey.
+    pub(crate) fn known_since(&self, now_ms: i64) {
+        self.known_since.set_if_none(now_ms);
     }
 
     pub(crate) fn elected(&self) -> arc_swap::Guard<Arc<Elected>> {

@@ -124,6 +124,12 @@ impl Sightings {
         self.newest.get()
     }
 
+    /// How far its clock is ahead of ours, at least, ms; negative: its samples are this old when they
+    /// arrive. By the newest sample of its last request.
+    pub(crate) fn ahead_ms(&self) -> Option<i64> {
+        Some(self.newest_ms()?.saturating_sub(self.seen_ms()?))
+    }
+
     /// How often its requests come, ms; `None` before the second one.
     pub(crate) fn cadence_ms(&self) -> Option<i64> {
         self.cadence.get()

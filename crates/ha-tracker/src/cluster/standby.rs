@@ -66,6 +66,28 @@ impl Standbys {
         }
     }
 
+    /// Visits all remembered replicas, in no order; one can come twice.
+    pub(crate) fn for_each(&self, mut visit: impl FnMut(&Standby)) {
+        for place in &self.places {
+            if let Some(known) = &*place.load() {
+                visit(known);
+            }
+        }
+    }
+
+    /// How many replicas but this one were seen at a time that counts.
+    pub(crate) fn seen(&self, except: &str, counts: impl Fn(i64) -> bool) -> usize {
+        let others = self.places.iter().filter(|place| {
+            let known = place.load();
+            let seen = known
+                .as_ref()
+                .filter(|known| known.replica != except)
+                .and_then(|known| known.sightings.seen_ms());
+            seen.is_some_and(&counts)
+        });
+        others.count()
+    }
+
     /// False if another request was quicker.
     fn take_place(&self, sighting: &Sighting<'_>, evicted: &Evicted) -> bool {
         let now_ms = sighting.now_ms;

@@ -44,7 +44,7 @@ pub(crate) fn due_now<R>(
 
 /// Whether this replica, whose request has just been recorded, is to be elected by it: the elected one
 /// is overdue. A poll would come after the samples of the request have been dropped, and by its next
-/// request a replica that sends seldom would itself count as silent.
+/// request a replica that sends rarely would itself count as silent.
 pub(crate) fn is_elected_by_arrival(
     cluster: &Cluster,
     replica: &str,

@@ -25,7 +25,7 @@ pub(crate) struct Rules {
 
 impl Rules {
     /// Silence after which the elected replica is overdue, ms, as far as it was seen here.
-    fn allowed_silence_ms(&self, sightings: &Sightings) -> i64 {
+    pub(crate) fn allowed_silence_ms(&self, sightings: &Sightings) -> i64 {
         let cadence_ms = sightings.cadence_ms().unwrap_or(0);
         let allowed_ms =
             saturating_ms(self.timeouts.failover).max(cadence_ms.saturating_mul(HALF_CADENCES) / 2);
@@ -57,7 +57,7 @@ impl Rules {
     /// Time to write for an elected replica that is silent but not overdue, Unix ms, if it is due.
     ///
     /// Other trackers, Mimir's among them, know only the time that is stored. Without this they would
-    /// elect another replica because this one sends seldom, or because we refused it.
+    /// elect another replica because this one sends rarely, or because we refused it.
     pub(super) fn vouched_ms(&self, elected: &Elected, now_ms: i64) -> Option<i64> {
         let Timeouts {
             update, failover, ..

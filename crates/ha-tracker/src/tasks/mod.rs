@@ -6,9 +6,11 @@ mod cleanup;
 mod follow;
 mod probe;
 mod refresh;
+mod survey;
 
 pub(crate) use admit::{Admissions, NotAdmitted};
 pub(crate) use cleanup::Cleanup;
 pub(crate) use follow::Follow;
 pub(crate) use probe::Probe;
 pub(crate) use refresh::Refresh;
+pub(crate) use survey::TakeSurveys;

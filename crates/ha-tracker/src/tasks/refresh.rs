@@ -51,7 +51,6 @@ impl Refresh {
         self.cache.for_each_with(
             |tenant| (self.timing.rules(tenant), self.failovers(tenant)),
             |(rules, failovers), tenant, name, cluster| {
-                cluster.known_since(now_ms);
                 if due_now(cluster, now_ms, rules, *failovers, |_| ()).is_some() {
                     due.push((SmolStr::from(tenant), Box::<str>::from(name)));
                 }

@@ -89,6 +89,7 @@ impl Fleet {
         let store = FaultyStore::new(Arc::new(self.store.clone()), Arc::clone(&self.faults));
         let config = TrackerConfig {
             elected_replica_metric: true,
+            replica_metrics: true,
             clock: self.clock.clone(),
             jitter: Some(0.0),
             ..TrackerConfig::default()

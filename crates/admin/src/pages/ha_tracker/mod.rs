@@ -1,5 +1,6 @@
 //! `/distributor/ha_tracker`: who is elected, who else sends, and what needs attention.
 
+pub(crate) mod handover;
 mod query;
 mod rows;
 mod table;
@@ -27,6 +28,8 @@ use rows::Row;
 pub(crate) struct Parts {
     pub(crate) tracker: Option<Arc<HaTracker>>,
     pub(crate) renderer: Arc<PageRenderer>,
+    /// Whether elections may be handed over by hand.
+    pub(crate) can_hand_over: bool,
 }
 
 pub(crate) async fn page(
@@ -34,7 +37,7 @@ pub(crate) async fn page(
     Query(wanted): Query<Wanted>,
     headers: HeaderMap,
 ) -> Response {
-    let tracker = parts.tracker.clone();
+    let (tracker, can_hand_over) = (parts.tracker.clone(), parts.can_hand_over);
     let json = wants_json(&headers);
     let content_type = if json { JSON } else { HTML };
     let wanted = if json { wanted.for_programs() } else { wanted };
@@ -47,7 +50,7 @@ pub(crate) async fn page(
             let rows = rows.unwrap_or_default();
             return page.write_json(&json_page(&rows, &wanted, now_ms));
         }
-        let content = table::content(rows, &wanted, now_ms);
+        let content = table::content(rows, &wanted, can_hand_over, now_ms);
         page.write_str(&layout(Page::HaTracker.route().title, &content).into_string())
     };
     parts.renderer.answer(&headers, content_type, write).await

@@ -2,8 +2,8 @@
 
 use std::cmp::{Ordering, Reverse};
 
-use admin_api::{ClusterState as State, Elected, OtherReplica};
-use ha_tracker::{ClusterStatus, ReplicaDesc};
+use admin_api::{ClusterState as State, Elected, Habits, OtherReplica};
+use ha_tracker::{ClusterStatus, ReplicaDesc, ReplicaStatus};
 use serde::Deserialize;
 
 use crate::pages::times::rfc3339;
@@ -24,18 +24,51 @@ pub(super) struct Row {
     /// The other replicas that were seen here, the next to be elected first.
     pub(super) others: Vec<Seen>,
     pub(super) update_in_ms: i64,
-    /// According to the store.
+    /// Until another replica may be elected if the elected one is not seen again, ms.
     pub(super) failover_in_ms: i64,
     pub(super) state: State,
     /// Silence after which another replica is elected, ms.
-    pub(super) failover_timeout_ms: i64,
+    pub(super) allowed_silence_ms: i64,
+    /// How the elected replica sends.
+    pub(super) elected: Seen,
+    /// Whether only the elected replica has been seen here for 15 minutes.
+    pub(super) has_lost_redundancy: bool,
 }
 
-/// A replica, and when it was last seen here, Unix ms.
+/// A replica, and how it sends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) replica: String,
+    /// When it was last seen here, Unix ms; 0 = not.
     pub(super) last_seen_ms: i64,
+    pub(super) cadence_ms: Option<i64>,
+    /// How far its newest sample was ahead of this clock, ms.
+    pub(super) ahead_ms: Option<i64>,
+    pub(super) is_clock_ahead: bool,
+    /// When it was last refused, Unix ms.
+    pub(super) refused_ms: Option<i64>,
+}
+
+impl Seen {
+    fn new(status: &ReplicaStatus) -> Self {
+        Self {
+            replica: status.replica.clone(),
+            last_seen_ms: status.seen_ms.unwrap_or(0),
+            cadence_ms: status.cadence_ms,
+            ahead_ms: status.ahead_ms,
+            is_clock_ahead: status.is_clock_ahead(),
+            refused_ms: status.refused_ms,
+        }
+    }
+
+    /// What is known of it, for programs.
+    fn json(&self) -> Habits {
+        Habits {
+            send_interval_ms: self.cadence_ms,
+            clock_ahead_ms: self.ahead_ms,
+            last_refused: self.refused_ms.map(rfc3339),
+        }
+    }
 }
 
 /// The order of the rows.
@@ -103,38 +136,32 @@ impl Row {
     /// Derives the state of a cluster.
     pub(super) fn new(status: ClusterStatus, now_ms: i64) -> Self {
         let election = status.election;
-        let seen_ms = status.elected.seen_ms.unwrap_or(0);
+        let elected = Seen::new(&status.elected);
         let others: Vec<Seen> = status
             .others
-            .into_iter()
-            .filter_map(|other| {
-                Some(Seen {
-                    replica: other.replica,
-                    last_seen_ms: other.seen_ms?,
-                })
-            })
+            .iter()
+            .filter(|other| other.seen_ms.is_some())
+            .map(Seen::new)
             .collect();
         let desc = election.desc;
-        let failover_timeout_ms = status
-            .failover_in_ms
-            .saturating_add(now_ms)
-            .saturating_sub(desc.received_at);
-        let last_seen_ms = desc.received_at.max(seen_ms);
-        let silent_ms = now_ms.saturating_sub(last_seen_ms);
+        let allowed_silence_ms = status.allowed_silence_ms;
+        let last_seen_ms = status.last_seen_ms;
+        let seen_ms = elected.last_seen_ms;
+        let silent_ms = allowed_silence_ms.saturating_sub(status.failover_in_ms);
         let seen_within = |timeouts: i64| {
-            let limit_ms = failover_timeout_ms.saturating_mul(timeouts);
+            let limit_ms = allowed_silence_ms.saturating_mul(timeouts);
             let is_within = |other: &Seen| now_ms.saturating_sub(other.last_seen_ms) <= limit_ms;
             others.iter().any(is_within)
         };
         let has_standby = seen_within(STANDBY_TIMEOUTS);
-        let is_seen_here = seen_ms != 0 && now_ms.saturating_sub(seen_ms) < failover_timeout_ms;
-        let state = if silent_ms >= failover_timeout_ms {
+        let is_seen_here = seen_ms != 0 && now_ms.saturating_sub(seen_ms) < allowed_silence_ms;
+        let state = if silent_ms >= allowed_silence_ms {
             if seen_within(1) {
                 State::FailoverDue
             } else {
                 State::Silent
             }
-        } else if silent_ms >= failover_timeout_ms / 3 * 2 {
+        } else if silent_ms >= allowed_silence_ms / 3 * 2 {
             State::Late
         } else if is_seen_here && !has_standby {
             State::Alone
@@ -150,21 +177,17 @@ impl Row {
             update_in_ms: status.update_in_ms,
             failover_in_ms: status.failover_in_ms,
             state,
-            failover_timeout_ms,
+            allowed_silence_ms,
+            elected,
+            has_lost_redundancy: status.has_lost_redundancy,
         }
-    }
-
-    /// Until another replica may be elected if the elected one is not seen again, ms.
-    pub(super) fn next_failover_in_ms(&self, now_ms: i64) -> i64 {
-        self.last_seen_ms
-            .saturating_add(self.failover_timeout_ms)
-            .saturating_sub(now_ms)
     }
 
     pub(super) fn json(&self) -> Elected {
         let others = self.others.iter().map(|seen| OtherReplica {
             last_seen: rfc3339(seen.last_seen_ms),
             replica: seen.replica.clone(),
+            habits: seen.json(),
         });
         Elected {
             cluster: self.cluster.clone(),
@@ -175,6 +198,8 @@ impl Row {
             last_election_time: rfc3339(self.desc.elected_at),
             last_seen: rfc3339(self.last_seen_ms),
             other_replicas: others.collect(),
+            habits: self.elected.json(),
+            redundancy_lost: self.has_lost_redundancy,
             replica: self.desc.replica.clone(),
             state: Some(self.state),
             update_duration: self.update_in_ms.saturating_mul(1_000_000),
@@ -185,7 +210,7 @@ impl Row {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use ha_tracker::{Election, ReplicaStatus};
+    use ha_tracker::Election;
     use serde_json::json;
 
     use super::*;
@@ -217,13 +242,20 @@ pub(super) mod tests {
             seen_ms: ago.map(|ago| NOW - ago),
             sample_ms: None,
             is_steady: true,
+            cadence_ms: Some(15_000),
+            ahead_ms: Some(1_500),
+            refused_ms: None,
         };
         let other = other.map(|ago| status(format!("{cluster}-b"), Some(ago)));
         let cluster = ClusterStatus {
             elected: status(election.desc.replica.clone(), seen),
             election,
             update_in_ms: 15_000 - stored,
-            failover_in_ms: TIMEOUT - stored,
+            failover_in_ms: TIMEOUT - stored.min(seen.unwrap_or(stored)),
+            last_seen_ms: NOW - stored.min(seen.unwrap_or(stored)),
+            allowed_silence_ms: TIMEOUT,
+            replicas_seen: 1 + usize::from(other.is_some()),
+            has_lost_redundancy: false,
             others: other.into_iter().collect(),
         };
         Row::new(cluster, NOW)
@@ -249,7 +281,7 @@ pub(super) mod tests {
             assert_eq!(row.state, state, "{stored} {seen:?} {other:?}");
         }
         let row = row("c", 14_000, Some(200), None);
-        assert_eq!(row.next_failover_in_ms(NOW), TIMEOUT - 200);
+        assert_eq!(row.failover_in_ms, TIMEOUT - 200);
     }
 
     #[test]
@@ -296,11 +328,15 @@ pub(super) mod tests {
             "electedAt": "2023-11-14T22:13:05.123Z",
             "electedLastSeenTime": "2023-11-14T22:13:19.800Z",
             "updateDuration": 123_000_000,
-            "failoverDuration": 15_123_000_000_i64,
+            "failoverDuration": 29_800_000_000_i64,
             "electedChanges": 3,
             "state": "fine",
+            "sendIntervalMs": 15_000,
+            "clockAheadMs": 1_500,
+            "lastRefused": null,
+            "redundancyLost": false,
             "lastSeen": "2023-11-14T22:13:19.800Z",
-            "otherReplicas": [{"replica": "c-b", "lastSeen": "2023-11-14T22:13:19.700Z"}],
+            "otherReplicas": [{"replica": "c-b", "lastSeen": "2023-11-14T22:13:19.700Z", "sendIntervalMs": 15_000, "clockAheadMs": 1_500, "lastRefused": null}],
         });
         assert_eq!(serde_json::to_value(row.json()).unwrap(), expected);
     }

@@ -1,16 +1,23 @@
 //! The page for people.
 
 use admin_api::ClusterState as State;
+use kv_core::visible;
 use maud::{Markup, html};
 
 use super::query::Wanted;
-use super::rows::{Row, Sort};
+use super::rows::{Row, Seen, Sort};
 use crate::pages::parts::{self, PAGE_ROWS, pages, rows_of_page, scroll};
 use crate::pages::times::{ago, rfc3339, rough};
 use crate::routes::Page;
 
 /// `rows`: those that match the filters on names, ordered, in any state; `None` without a tracker.
-pub(super) fn content(rows: Option<Vec<Row>>, wanted: &Wanted, now_ms: i64) -> Markup {
+/// `can_hand_over`: with buttons that elect other replicas.
+pub(super) fn content(
+    rows: Option<Vec<Row>>,
+    wanted: &Wanted,
+    can_hand_over: bool,
+    now_ms: i64,
+) -> Markup {
     let Some(rows) = rows else {
         return html! {
             div.notice.warning { p { "The HA tracker is off (" code { "distributor.ha_tracker.enable_ha_tracker" } "): nothing is deduplicated." } }
@@ -24,7 +31,7 @@ pub(super) fn content(rows: Option<Vec<Row>>, wanted: &Wanted, now_ms: i64) -> M
     let shown: Vec<Row> = rows.into_iter().filter(|row| wanted.covers(row)).collect();
     html! {
         p.note {
-            "For each cluster, only the samples of the elected replica are stored. If it is silent for longer than the failover timeout, another replica that sends is elected. Times are by this distributor's clock; now: " (rfc3339(now_ms)) "."
+            "For each cluster, only the samples of the elected replica are stored. If it is silent for longer than the failover timeout, and than is usual for it, another replica that sends is elected. Times are by this distributor's clock; now: " (rfc3339(now_ms)) "."
         }
         (summary(&counts, all, wanted))
         (filters(wanted))
@@ -32,7 +39,7 @@ pub(super) fn content(rows: Option<Vec<Row>>, wanted: &Wanted, now_ms: i64) -> M
             p { "No cluster is tracked" @if wanted.is_filtered() { " that matches. " a href=(Page::HaTracker.route().path) { "Show all" } } @else { ". Clusters appear with their first samples that have both HA labels." } }
         } @else {
             (sorting(wanted))
-            (table(rows_of_page(&shown, wanted.page.unwrap_or(1)), now_ms))
+            (table(rows_of_page(&shown, wanted.page.unwrap_or(1)), can_hand_over, now_ms))
         }
         @let page = wanted.page.unwrap_or(1).max(1);
         @if shown.len() > PAGE_ROWS || page > 1 {
@@ -114,7 +121,7 @@ fn meaning(state: State) -> &'static str {
             "The elected replica has been silent for longer than the failover timeout, and no other replica is seen here: no samples of this cluster are stored"
         }
         State::FailoverDue => {
-            "The elected replica has been silent for longer than the failover timeout, and another one sends: it will be elected within seconds"
+            "The elected replica is overdue, and another one sends: it is elected by its next request"
         }
         State::Late => {
             "The elected replica has been silent for most of the failover timeout: it has stopped, or sends rarely"
@@ -136,7 +143,7 @@ fn class(state: State) -> &'static str {
     }
 }
 
-fn table(rows: &[Row], now_ms: i64) -> Markup {
+fn table(rows: &[Row], can_hand_over: bool, now_ms: i64) -> Markup {
     scroll(
         "Clusters",
         &html! {
@@ -148,13 +155,13 @@ fn table(rows: &[Row], now_ms: i64) -> Markup {
                         th role="columnheader" scope="col" { (name) }
                     }
                 } }
-                tbody role="rowgroup" { @for row in rows { (table_row(row, now_ms)) } }
+                tbody role="rowgroup" { @for row in rows { (table_row(row, can_hand_over, now_ms)) } }
             }
         },
     )
 }
 
-fn table_row(row: &Row, now_ms: i64) -> Markup {
+fn table_row(row: &Row, can_hand_over: bool, now_ms: i64) -> Markup {
     html! {
         tr role="row" {
             td.state role="cell" data-name="State" { b class=(class(row.state)) title=(meaning(row.state)) { (title(row.state)) } }
@@ -162,31 +169,59 @@ fn table_row(row: &Row, now_ms: i64) -> Markup {
             td.name role="cell" data-name="Cluster" { (parts::name(&row.cluster)) }
             td.name role="cell" data-name="Elected replica" { div { (parts::name(&row.desc.replica))
                 span.sub title=(rfc3339(row.desc.elected_at)) { "elected " (ago(now_ms, row.desc.elected_at))
-                    @if row.desc.elected_changes > 0 { ", changes: " (row.desc.elected_changes) } } } }
+                    @if row.desc.elected_changes > 0 { ", changes: " (row.desc.elected_changes) } }
+                (habits(&row.elected, now_ms))
+                @if row.has_lost_redundancy { span.sub.caution { "the only replica seen for 15 minutes" } } } }
             td.num role="cell" data-name="Last seen" title=(rfc3339(row.last_seen_ms)) { (ago(now_ms, row.last_seen_ms)) }
-            td.name role="cell" data-name="Other replicas" { (others(row, now_ms)) }
-            td.num role="cell" data-name="Next failover" { (failover(row, now_ms)) }
+            td.name role="cell" data-name="Other replicas" { (others(row, can_hand_over, now_ms)) }
+            td.num role="cell" data-name="Next failover" { (failover(row)) }
         }
     }
 }
 
-fn others(row: &Row, now_ms: i64) -> Markup {
+/// How a replica sends, as far as it was seen here.
+fn habits(seen: &Seen, now_ms: i64) -> Markup {
+    html! {
+        @if let Some(cadence_ms) = seen.cadence_ms { span.sub { "sends every " (rough(cadence_ms)) } }
+        @match seen.ahead_ms {
+            Some(ahead_ms) if seen.is_clock_ahead => span.sub.caution title="Its newest sample is later than this distributor's clock: synchronize the clocks by NTP" { "clock ahead by " (rough(ahead_ms)) },
+            Some(ahead_ms) => span.sub title="Age of its newest sample when its last request arrived" { "samples " (rough(ahead_ms.saturating_neg().max(0))) " old" },
+            None => {},
+        }
+        @if let Some(refused_ms) = seen.refused_ms { span.sub title=(rfc3339(refused_ms)) { "refused " (ago(now_ms, refused_ms)) } }
+    }
+}
+
+fn others(row: &Row, can_hand_over: bool, now_ms: i64) -> Markup {
     html! {
         @if row.others.is_empty() { span.note { "none seen here" } }
         @else { ul { @for other in &row.others {
-            li { (parts::name(&other.replica)) span.sub title=(rfc3339(other.last_seen_ms)) { "seen " (ago(now_ms, other.last_seen_ms)) } }
+            li { (parts::name(&other.replica)) span.sub title=(rfc3339(other.last_seen_ms)) { "seen " (ago(now_ms, other.last_seen_ms)) }
+                (habits(other, now_ms))
+                @if can_hand_over && is_plain([&row.tenant, &row.cluster, &other.replica]) { form method="get" action=(Page::HandOver.route().path) {
+                    input type="hidden" name="tenant" value=(row.tenant);
+                    input type="hidden" name="cluster" value=(row.cluster);
+                    input type="hidden" name="replica" value=(other.replica);
+                    button { "Elect it…" }
+                } } }
         } } }
     }
 }
 
-fn failover(row: &Row, now_ms: i64) -> Markup {
-    let in_ms = row.next_failover_in_ms(now_ms);
+/// Whether no name has characters that a page must not contain, as a form would have to. Such a
+/// replica can be elected over the API.
+pub(super) fn is_plain(names: [&str; 3]) -> bool {
+    names.into_iter().all(|name| visible(name) == name)
+}
+
+fn failover(row: &Row) -> Markup {
+    let in_ms = row.failover_in_ms;
     html! {
         @match row.state {
             State::Silent => span.bad { "no replica to elect for " (rough(in_ms)) },
             State::FailoverDue => span.bad { "due for " (rough(in_ms)) },
             State::Late => span.caution { "in " (rough(in_ms)) },
-            State::Alone | State::Fine => span.note { "after " (rough(row.failover_timeout_ms)) " of silence" },
+            State::Alone | State::Fine => span.note { "after " (rough(row.allowed_silence_ms)) " of silence" },
         }
     }
 }
@@ -198,7 +233,7 @@ mod tests {
 
     fn html(mut rows: Vec<Row>, wanted: &Wanted) -> String {
         rows.sort_by(|a, b| wanted.sort.compare(a, b));
-        content(Some(rows), wanted, NOW).into_string()
+        content(Some(rows), wanted, true, NOW).into_string()
     }
 
     #[test]
@@ -214,6 +249,10 @@ mod tests {
             "seen 3.0s ago",
             "after 30.0s of silence",
             "elected 1m 0s ago",
+            "sends every 15.0s",
+            "clock ahead by 1.5s",
+            "action=\"/distributor/ha_tracker/handover\"",
+            "name=\"replica\" value=\"c-b\"",
         ] {
             assert!(page.contains(part), "{part} is missing in {page}");
         }
