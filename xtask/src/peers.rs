@@ -121,6 +121,18 @@ const PEERS: &[Peer] = &[
         }),
     },
     Peer {
+        name: "vmagent",
+        binary: "vmagent",
+        source: Source::Debian(Program {
+            version_argument: "-version",
+            // Any: Debian's build prints none.
+            version: "",
+            package: "victoria-metrics",
+            suites: &["bookworm"],
+            path: "usr/bin/vmagent",
+        }),
+    },
+    Peer {
         name: "grpc-python",
         binary: python::INTERPRETER,
         source: Source::Python(Packages {
@@ -274,6 +286,7 @@ fn version_of(program: &Program, binary: &Path) -> Result<String> {
         .split(|c: char| c.is_whitespace() || c == ',')
         .map(|word| word.strip_prefix('v').unwrap_or(word))
         .find(|word| word.starts_with(|c: char| c.is_ascii_digit()))
+        .or(Some("unknown").filter(|_| program.version.is_empty()))
         .with_context(|| format!("{} prints no version", binary.display()))?;
     if !version.starts_with(program.version) {
         bail!(

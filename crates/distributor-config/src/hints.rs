@@ -24,23 +24,25 @@ pub(super) fn warn(config: &Config, origin_of: OriginOf<'_>, findings: &mut Find
     findings.warnings.extend(sentences);
 }
 
-/// A replica that was told to wait sends nothing meanwhile.
+/// A replica that was told to wait sends nothing meanwhile, for longer than senders wait by themselves.
 fn long_waits(config: &Config) -> Option<String> {
-    let (header, failover) = (
-        &config.distributor.push.retry_after_header,
-        config.limits.elections.failover_timeout,
-    );
+    let header = &config.distributor.push.retry_after_header;
+    let elections = &config.limits.elections;
+    let (failover, backoff) = (elections.failover_timeout, elections.sender_backoff);
     let is_tracked = config.distributor.ha_tracker.enable_ha_tracker;
-    (header.enabled && is_tracked && header.max_backoff >= failover).then(|| {
-        format!(
-            "distributor.retry_after_header.max_backoff ({}) is not less than \
-             limits.ha_tracker_failover_timeout ({}): an elected replica that is told to wait so \
-             long counts as silent, and elections may change back and forth; lower the one or raise \
-             the other",
-            format_duration(header.max_backoff),
-            format_duration(failover),
-        )
-    })
+    (header.enabled && is_tracked && header.max_backoff >= failover.saturating_add(backoff)).then(
+        || {
+            format!(
+                "distributor.retry_after_header.max_backoff ({}) is not less than \
+             limits.ha_tracker_failover_timeout ({}) and limits.ha_tracker_sender_backoff ({}) \
+             together: an elected replica that is told to wait so long counts as silent, and \
+             elections may change back and forth; lower the first or raise the others",
+                format_duration(header.max_backoff),
+                format_duration(failover),
+                format_duration(backoff),
+            )
+        },
+    )
 }
 
 fn no_downstream(config: &Config) -> Option<String> {

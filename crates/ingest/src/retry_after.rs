@@ -25,7 +25,7 @@ settings! {
         #[setting(flag = "min-backoff", kind = Kind::Duration, default = "6s", nonzero)]
         pub min_backoff: Duration,
         /// Longest wait; at least min_backoff. A replica that waits longer than
-        /// ha_tracker_failover_timeout counts as silent.
+        /// ha_tracker_failover_timeout and ha_tracker_sender_backoff together counts as silent.
         #[setting(flag = "max-backoff", kind = Kind::Duration, default = "1m36s", nonzero)]
         pub max_backoff: Duration,
     }

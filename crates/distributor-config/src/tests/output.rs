@@ -56,6 +56,8 @@ fn full_yaml() {
           ha_tracker:
             enable_ha_tracker: false
             enable_elected_replica_metric: false
+            enable_replica_metrics: false
+            enable_handover: false
             kvstore:
               store: memberlist
               prefix: ha-tracker/
