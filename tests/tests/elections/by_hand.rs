@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use e2e::tracker::{HandOverRequest, ListClustersRequest};
 use e2e::{
-    Answer, Distributor, REPLICAS, SHORT, Sink, Version, http_client, now_ms, pair_series, wait_for,
+    Answer, Distributor, GrpcClient, REPLICAS, SHORT, Sink, Version, http_client, now_ms,
+    pair_series, wait_for,
 };
 use serde_json::json;
 use tokio::sync::watch;
@@ -85,7 +86,7 @@ async fn a_handover_under_load_stores_each_time_once() {
     let mut samples: Vec<(i64, u64)> = Vec::new();
     for series in sink.series() {
         let of_series = series.samples.iter();
-        samples.extend(of_series.map(|sample| (sample.timestamp, sample.value as u64)));
+        samples.extend(of_series.map(|sample| (sample.timestamp, sample.value() as u64)));
     }
     samples.sort_unstable();
     let mut times: Vec<i64> = samples.iter().map(|(time, _)| *time).collect();

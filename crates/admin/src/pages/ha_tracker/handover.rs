@@ -251,6 +251,9 @@ fn confirmation(tracker: &HaTracker, asked: &Asked) -> Markup {
             .to_string(),
         );
     };
+    if !is_plain([&asked.tenant, &asked.cluster, &asked.replica]) {
+        return notice("a name has invisible characters; send the request with another program");
+    }
     let known = status
         .others
         .iter()
