@@ -49,7 +49,10 @@ async fn every_scrape_of_one_replica_is_stored_in_any_phase() {
     for (cluster, times) in &arrived {
         assert!(times.len() >= ROUNDS as usize, "{cluster}: {times:?}");
         let gap = longest_gap(times);
-        assert!(gap <= INTERVAL_MS + 200, "{cluster}: {gap} ms: {times:?}");
+        assert!(
+            gap <= INTERVAL_MS + TOLERANCE_MS,
+            "{cluster}: {gap} ms: {times:?}"
+        );
     }
     for (cluster, elected) in clusters(&distributor).await {
         // Before the cadences are known, the other one may be elected.

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::{arrived, clusters, longest_gap, scaled};
 
-const INTERVAL: Duration = Duration::from_millis(500);
+const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Attempts that are refused before the downstream is back: the next one comes 8 s later, which is four
 /// failover timeouts.
