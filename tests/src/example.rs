@@ -1,4 +1,4 @@
-//! The examples of the crates, as programs.
+//! The examples of the crates, and programs outside of the workspace that use them.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -47,5 +47,32 @@ fn folder() -> &'static Path {
             .unwrap();
         assert!(status.success(), "cargo build of the examples: {status}");
         target.join("debug/examples")
+    })
+}
+
+/// Starts a program of `tests/services` with these arguments.
+pub fn service(service: &str, arguments: &[String]) -> Process {
+    let recipe = Recipe {
+        program: services().join(format!("service-{service}")),
+        arguments: arguments.iter().map(OsString::from).collect(),
+        environment: Vec::new(),
+    };
+    Process::start(service, Process::folder_for(service), recipe)
+}
+
+/// `SERVICES_DIR`, or built once by `cargo xtask services`.
+fn services() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        if let Some(folder) = std::env::var_os("SERVICES_DIR") {
+            return folder.into();
+        }
+        let status = Command::new(env!("CARGO"))
+            .args(["xtask", "services"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status()
+            .unwrap();
+        assert!(status.success(), "cargo xtask services: {status}");
+        target_folder().join("services/debug")
     })
 }

@@ -31,7 +31,7 @@ mod target;
 
 pub use admin_api::{Elected, HaTracker, MemberState, MultiKv};
 pub use distributor::Distributor;
-pub use example::{example, example_with};
+pub use example::{example, example_with, service};
 pub use exposition::{Exemplar as TargetExemplar, Histogram as TargetHistogram};
 pub use gossip::{GossipMesh, MemberConfig, MemberRow, MembersPage};
 pub use grpc::{GrpcClient, tracker};

@@ -17,6 +17,7 @@ mod observability;
 mod peers;
 mod python;
 mod readmes;
+mod services;
 mod test;
 mod tidy;
 mod tools;
@@ -64,6 +65,8 @@ Developer commands. Usage: cargo xtask <command> [arguments]
                             only compares
   fuzz [--seconds N] [TARGET...]
                             run fuzz targets, N seconds in all (default 60)
+  services                  package the crates, and build the programs of tests/services from the
+                            packages, outside of the workspace
   tidy                      check what compilers do not: manifests, links, licences, leftovers
 ";
 
@@ -94,6 +97,7 @@ fn dispatch(command: &str, arguments: &[String]) -> anyhow::Result<()> {
         "chart" => chart::run(&workspace, arguments),
         "codegen" => codegen::run(&workspace, arguments),
         "fuzz" => fuzz::run(&workspace, arguments),
+        "services" => services::run(&workspace, arguments),
         "tidy" => tidy::run(&workspace, arguments),
         "help" | "--help" | "-h" => {
             print!("{HELP}");

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::workspace::{Workspace, run as run_command};
-use crate::{book, chart, codegen, fuzz, peers, tidy};
+use crate::{book, chart, codegen, fuzz, peers, services, tidy};
 
 /// `test [--no-lint] [-- CARGO TEST ARGUMENTS]`.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
@@ -55,6 +55,7 @@ fn steps(workspace: &Workspace, lint: bool, test_arguments: &[String]) -> Result
         })?;
         timed("fuzz targets build", || fuzz::build(workspace))?;
     }
+    timed("services", || services::run(workspace, &[]))?;
     timed("test", || {
         // Beside `--workspace`, cargo ignores a choice of packages.
         let chosen = test_arguments
@@ -71,6 +72,7 @@ fn steps(workspace: &Workspace, lint: bool, test_arguments: &[String]) -> Result
                 "DISTRIBUTOR_BIN",
                 workspace.target.join("debug/distributor"),
             )
+            .env("SERVICES_DIR", services::folder(workspace))
             .env("EXAMPLES_DIR", workspace.target.join("debug/examples"))
             .env("PEERS_DIR", peers::folder(workspace));
         if std::env::var_os("RUST_TEST_THREADS").is_none() {
