@@ -18,6 +18,7 @@ mod peers;
 mod python;
 mod readmes;
 mod services;
+mod simulate;
 mod test;
 mod tidy;
 mod tools;
@@ -67,6 +68,9 @@ Developer commands. Usage: cargo xtask <command> [arguments]
                             run fuzz targets, N seconds in all (default 60)
   services                  package the crates, and build the programs of tests/services from the
                             packages, outside of the workspace
+  simulate [--seeds N] [--seed S]
+                            simulate fleets that fail over without loss (minutes): N of them
+                            (default 100000), or one, with a trace of what happens
   tidy                      check what compilers do not: manifests, links, licences, leftovers
 ";
 
@@ -98,6 +102,7 @@ fn dispatch(command: &str, arguments: &[String]) -> anyhow::Result<()> {
         "codegen" => codegen::run(&workspace, arguments),
         "fuzz" => fuzz::run(&workspace, arguments),
         "services" => services::run(&workspace, arguments),
+        "simulate" => simulate::run(&workspace, arguments),
         "tidy" => tidy::run(&workspace, arguments),
         "help" | "--help" | "-h" => {
             print!("{HELP}");

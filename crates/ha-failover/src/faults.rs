@@ -24,6 +24,8 @@ pub struct Faults {
     pub no_refusal: bool,
     /// Standbys are not held.
     pub no_hold: bool,
+    /// A replica counts as silent whatever the closed claims say.
+    pub no_excuse: bool,
     /// The hold has no bound.
     pub no_bound: bool,
 }

@@ -98,6 +98,11 @@ impl<B: Clone> Held<B> {
 }
 
 impl<B> Held<B> {
+    /// Its newest sample time, but before this time.
+    pub(crate) fn newest_before(&self, before_ms: i64) -> i64 {
+        self.newest_ms.min(before_ms.saturating_sub(1))
+    }
+
     /// No sample that is still to be forwarded is older, ms; [`DONE_MS`] if none is left.
     fn next_ms(&self, after_ms: i64) -> i64 {
         let done_ms = self.done_ms.max(after_ms);

@@ -88,6 +88,9 @@ pub struct Settings {
     pub late_after_ms: i64,
     /// A request is held for at most this long. Above `late_after_ms`.
     pub hold_ms: i64,
+    /// The elected replica may be silent for this long after a request of it was refused: the longest
+    /// time between two attempts of a sender, and more for jitter.
+    pub backoff_ms: i64,
     /// Interval of the elected replica's samples. A pause of more than two that a standby can fill
     /// is a hole.
     pub interval_ms: i64,
@@ -109,6 +112,7 @@ impl Default for Settings {
             settle_ms: 0,
             late_after_ms: 24_000,
             hold_ms: 45_000,
+            backoff_ms: 90_000,
             interval_ms: 15_000,
             ahead_ms: 5_000,
             close_timeout_ms: 60_000,
@@ -149,8 +153,7 @@ pub enum Fate {
         /// Samples up to this time are dropped as deduplicated.
         after_ms: Option<i64>,
     },
-    /// Answer that it was accepted, and drop it: the elected replica has sent it, or nothing is
-    /// amiss.
+    /// Answer that it was accepted, and drop it: the elected replica has sent it, or all is well.
     Deduplicate,
     /// Answer that it was accepted: its body is kept.
     Held,
@@ -299,7 +302,8 @@ pub struct Counts {
     pub lost: u64,
     /// Plans begun here.
     pub plans: u64,
-    /// Plans of this instance that were withdrawn: the hole that they were for did not exist.
+    /// Plans of this instance that were withdrawn: the hole that they were for did not exist, or the
+    /// replica that was overdue had been refused elsewhere.
     pub withdrawn: u64,
     /// Boundaries fixed here.
     pub boundaries: u64,

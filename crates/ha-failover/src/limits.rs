@@ -120,6 +120,7 @@ impl FailoverLimits {
             settle_ms: saturating_ms(settle),
             late_after_ms: late_ms,
             hold_ms: failover_ms.saturating_add(saturating_ms(HOLD_MARGIN)),
+            backoff_ms: usual.backoff_ms,
             interval_ms: usual.interval_ms.max(interval_ms),
             hold_bytes: self.hold_bytes,
             ..usual

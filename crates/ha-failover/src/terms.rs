@@ -50,6 +50,10 @@ pub enum ClaimStage {
         watermark_ms: i64,
         /// Nothing that it holds of the plan's successor is older, ms; [`DONE_MS`] if nothing.
         next_ms: i64,
+        /// When the last request of the elected replica came, Unix ms; [`NEVER_MS`] if none did.
+        seen_ms: i64,
+        /// Whether that request was refused, and the replica may wait before it tries again.
+        was_refused: bool,
     },
 }
 
@@ -79,6 +83,8 @@ pub struct Plan {
     pub from: Term,
     /// The replica to be elected.
     pub successor: SmolStr,
+    /// Why.
+    pub reason: Reason,
     /// The instance that carries it out.
     pub elector: SmolStr,
     /// Where the term that it ends began, ms of sample time; [`NEVER_MS`] if there is no boundary.
@@ -101,13 +107,16 @@ pub enum PlanStage {
         participants: Vec<(SmolStr, i64)>,
     },
     /// The term continues.
-    Withdrawn,
+    Withdrawn {
+        /// The elected replica is not overdue until this time, Unix ms.
+        until_ms: i64,
+    },
 }
 
 impl Plan {
     /// Whether it ends this term, and is in progress.
     pub(crate) fn ends(&self, term: &Term) -> bool {
-        self.from == *term && self.stage != PlanStage::Withdrawn
+        self.from == *term && !matches!(self.stage, PlanStage::Withdrawn { .. })
     }
 
     /// Whether this term is the one that it leads to.
@@ -119,7 +128,8 @@ impl Plan {
 }
 
 /// Why a term should end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// The elected replica is overdue.
     Overdue,

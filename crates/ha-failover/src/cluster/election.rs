@@ -19,7 +19,6 @@ const ASKED_FOR_MS: i64 = 30_000;
 /// A plan that this distributor carries out.
 #[derive(Debug)]
 pub(super) struct Election {
-    reason: Reason,
     since_ms: i64,
     /// All claims that were seen, of any term.
     claims: BTreeMap<SmolStr, Claim>,
@@ -39,9 +38,8 @@ enum Step {
 }
 
 impl Election {
-    fn new(reason: Reason, step: Step, now_ms: i64) -> Self {
+    fn new(step: Step, now_ms: i64) -> Self {
         Self {
-            reason,
             since_ms: now_ms,
             claims: BTreeMap::new(),
             step,
@@ -68,6 +66,8 @@ impl Election {
 /// The claims of a term, when all are closed.
 struct Gathered {
     boundary_ms: i64,
+    /// When any distributor saw the elected replica last, and whether it was refused then.
+    seen: (i64, bool),
     participants: Vec<(SmolStr, i64)>,
     given_up: u64,
 }
@@ -76,12 +76,25 @@ impl<B: Clone> ClusterState<B> {
     /// Ends the term in favour of this replica, unless something does already. The election shows as
     /// [`ClusterState::elected`]. To be called again while the reason persists.
     pub fn begin(&mut self, successor: &str, reason: Reason, cx: Context<'_>, out: &mut Output<B>) {
+        let is_excused = reason == Reason::Overdue && self.not_before_ms() > cx.now_ms;
         let is_wanted = self.term.as_ref().is_some_and(|term| {
             term.replica != successor && self.ending().is_none() && self.election.is_none()
         });
+        let is_wanted = is_wanted && !is_excused;
         if is_wanted {
             self.asked = Some((successor.into(), reason, cx.now_ms));
             self.advance(cx, out);
+        }
+    }
+
+    /// The elected replica was found not to be overdue until this time, Unix ms.
+    fn not_before_ms(&self) -> i64 {
+        match (&self.plan, &self.term) {
+            (Some(plan), Some(term)) if plan.from == *term => match plan.stage {
+                PlanStage::Withdrawn { until_ms } => until_ms,
+                _ => NEVER_MS,
+            },
+            _ => NEVER_MS,
         }
     }
 
@@ -168,11 +181,12 @@ impl<B: Clone> ClusterState<B> {
             version: 0,
             from: term.clone(),
             successor,
+            reason,
             elector: self.me.clone(),
             floor_ms: self.boundary_ms,
             stage: PlanStage::Gathering,
         };
-        self.election = Some(Election::new(reason, Step::Writing, cx.now_ms));
+        self.election = Some(Election::new(Step::Writing, cx.now_ms));
         self.write_plan(plan, cx, out);
         true
     }
@@ -194,14 +208,14 @@ impl<B: Clone> ClusterState<B> {
         if plan.elector == self.me {
             let settled_ms = self.settled_ms(is_fixed, cx.now_ms);
             let step = Step::Settling(settled_ms);
-            self.election = Some(Election::new(Reason::Overdue, step, cx.now_ms));
+            self.election = Some(Election::new(step, cx.now_ms));
             return true;
         }
         if is_fixed || !cx.fleet.is_dead(&plan.elector, since_ms, cx.now_ms) {
             return false;
         }
         let elector = self.me.clone();
-        self.election = Some(Election::new(Reason::Overdue, Step::Writing, cx.now_ms));
+        self.election = Some(Election::new(Step::Writing, cx.now_ms));
         self.write_plan(Plan { elector, ..plan }, cx, out);
         true
     }
@@ -209,7 +223,7 @@ impl<B: Clone> ClusterState<B> {
     /// When a version of the plan that is stored now is known to all. What is fixed must not be in
     /// competition with another plan: that one can be written until this one is known, and takes as
     /// long again.
-    fn settled_ms(&self, is_fixed: bool, now_ms: i64) -> i64 {
+    pub(super) fn settled_ms(&self, is_fixed: bool, now_ms: i64) -> i64 {
         let settle_ms = self.settings.settle_ms;
         let times = if is_fixed { 2 } else { 1 };
         now_ms.saturating_add(settle_ms.saturating_mul(times))
@@ -228,12 +242,11 @@ impl<B: Clone> ClusterState<B> {
             .as_ref()
             .filter(|election| election.step == Step::Writing)
         {
-            let reason = election.reason;
             let since_ms = election.since_ms;
             if stored {
                 let is_fixed = plan.stage != PlanStage::Gathering;
                 let settled_ms = self.settled_ms(is_fixed, cx.now_ms);
-                let mut election = Election::new(reason, Step::Settling(settled_ms), since_ms);
+                let mut election = Election::new(Step::Settling(settled_ms), since_ms);
                 if plan.stage == PlanStage::Gathering {
                     election.since_ms = cx.now_ms;
                 }
@@ -253,7 +266,7 @@ impl<B: Clone> ClusterState<B> {
         let (Some(plan), Some(election)) = (self.ending().cloned(), &self.election) else {
             return false;
         };
-        let reason = election.reason;
+        let reason = plan.reason;
         let Some(gathered) = self.gather(&plan, term, election, cx) else {
             return false;
         };
@@ -263,10 +276,16 @@ impl<B: Clone> ClusterState<B> {
             !gathered.participants.is_empty()
                 && gathered.boundary_ms.saturating_add(two) < oldest_ms
         };
+        let (seen_ms, was_refused) = gathered.seen;
+        let until_ms = self.excused_until_ms(seen_ms, was_refused);
         let stage = match reason {
             Reason::Hole { oldest_ms } if !fills(oldest_ms) => {
                 out.counts.withdrawn += 1;
-                PlanStage::Withdrawn
+                PlanStage::Withdrawn { until_ms: NEVER_MS }
+            }
+            Reason::Overdue if until_ms > cx.now_ms && !self.faults.no_excuse => {
+                out.counts.withdrawn += 1;
+                PlanStage::Withdrawn { until_ms }
             }
             _ => {
                 out.counts.boundaries += 1;
@@ -292,6 +311,7 @@ impl<B: Clone> ClusterState<B> {
         let timed_out = cx.now_ms.saturating_sub(since_ms) > self.settings.close_timeout_ms;
         let mut gathered = Gathered {
             boundary_ms: plan.floor_ms.max(self.traffic.forwarded_ms),
+            seen: (self.traffic.seen_ms, self.traffic.was_refused),
             participants: Vec::new(),
             given_up: 0,
         };
@@ -312,10 +332,13 @@ impl<B: Clone> ClusterState<B> {
                     plan: version,
                     watermark_ms,
                     next_ms,
+                    seen_ms,
+                    was_refused,
                 } if version == plan.version || is_dead => {
                     if !is_dead && next_ms != DONE_MS {
                         gathered.participants.push((name.clone(), next_ms));
                     }
+                    gathered.seen = gathered.seen.max((seen_ms, was_refused));
                     watermark_ms
                 }
                 _ if is_dead => {

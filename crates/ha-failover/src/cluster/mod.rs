@@ -68,6 +68,8 @@ struct Traffic {
     seen_ms: i64,
     /// When the downstream last refused it, if it acknowledged nothing since.
     refused_ms: Option<i64>,
+    /// Whether its last request was refused, by us or by the downstream.
+    was_refused: bool,
     /// Highest watermark of earlier terms, for elections that are not ours.
     before_ms: i64,
     /// When a hole was last suspected.
@@ -328,6 +330,7 @@ impl Traffic {
             acknowledged_ms: NEVER_MS,
             seen_ms: NEVER_MS,
             refused_ms: None,
+            was_refused: false,
             before_ms,
             hole_ms: NEVER_MS,
             active_ms,

@@ -175,7 +175,10 @@ impl<B: Clone> ClusterState<B> {
             Opening::Writing if self.claim.is_due() => return false,
             Opening::Writing if self.faults.no_check => Phase::Open,
             Opening::Writing => {
-                let settled_ms = cx.now_ms.saturating_add(self.settings.settle_ms);
+                // A first election can be in competition with another, for as long as that does not
+                // know it, and becomes known as late. A plan is known before its election.
+                let is_first = self.beginning().is_none();
+                let settled_ms = self.settled_ms(is_first, cx.now_ms);
                 Phase::Opening(Opening::Settling(settled_ms))
             }
             Opening::Settling(until_ms) if cx.now_ms < until_ms => return false,
@@ -215,6 +218,8 @@ impl<B: Clone> ClusterState<B> {
                 next_ms: self
                     .hold
                     .next_ms(&plan.successor, self.traffic.forwarded_ms),
+                seen_ms: self.traffic.seen_ms,
+                was_refused: self.traffic.was_refused,
             };
             self.claim.want(term, stage);
         }
@@ -230,7 +235,7 @@ impl<B: Clone> ClusterState<B> {
             return false;
         }
         match plan.stage {
-            PlanStage::Withdrawn => {
+            PlanStage::Withdrawn { .. } => {
                 self.open(&term);
                 true
             }

@@ -98,10 +98,14 @@ impl<B: Clone> ClusterState<B> {
         let after_ms = self.after_ms();
         let mut bodies = Vec::new();
         let mut numbers = Vec::new();
+        let mut newest_ms = NEVER_MS;
         for one in self.hold.between(&term.replica, after_ms, before_ms) {
             bodies.push(one.part(after_ms));
             numbers.push(one.number);
+            newest_ms = newest_ms.max(one.newest_before(before_ms));
         }
+        // Whatever becomes of it, it may be stored.
+        self.traffic.forwarded_ms = self.traffic.forwarded_ms.max(newest_ms);
         self.replay.running = Some((number, before_ms, numbers));
         let limit_ms = cx.fleet.own_until_ms();
         out.effects.push(Effect::Replay(Slice {

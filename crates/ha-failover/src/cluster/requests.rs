@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{ClusterState, Phase};
 use crate::hold::ToHold;
 use crate::terms::NEVER_MS;
-use crate::{Context, Fate, Outcome, Output, Reason, Request, Ticket, Wait};
+use crate::{Context, Fate, Outcome, Output, PlanStage, Reason, Request, Ticket, Wait};
 
 /// Time between two plans for a hole of one cluster, ms: a distributor that has not seen a replica
 /// for a while can only suspect one.
@@ -32,13 +32,30 @@ impl<B: Clone> ClusterState<B> {
             self.phase = Phase::learn();
             self.advance(cx, out);
         }
-        match self.phase {
+        let fate = match self.phase {
             Phase::Open if is_elected => self.of_elected(request, cx, out),
             Phase::Open => self.of_standby(request, body, cx, out),
             Phase::Closing | Phase::Closed => later(Wait::Election),
             Phase::Replaying => later(Wait::Replay),
             Phase::Idle | Phase::Learning(_) | Phase::Opening(_) => later(Wait::Opening),
+        };
+        if is_elected && matches!(fate, Fate::RetryLater { .. }) {
+            self.traffic.was_refused = true;
         }
+        fate
+    }
+
+    /// Until when the silence of an elected replica, whose last request came then, says nothing, Unix
+    /// ms: if it was refused, it may wait before it tries again.
+    pub(super) fn excused_until_ms(&self, seen_ms: i64, was_refused: bool) -> i64 {
+        if seen_ms == NEVER_MS {
+            return NEVER_MS;
+        }
+        seen_ms.saturating_add(if was_refused {
+            self.settings.backoff_ms
+        } else {
+            self.settings.late_after_ms
+        })
     }
 
     fn of_elected(&mut self, request: &Request<'_>, cx: Context<'_>, out: &mut Output<B>) -> Fate {
@@ -77,7 +94,11 @@ impl<B: Clone> ClusterState<B> {
         if known_ms == NEVER_MS || pause_ms <= self.settings.interval_ms.saturating_mul(2) {
             return None;
         }
-        let plan_ms = self.plan.as_ref().map_or(NEVER_MS, |plan| plan.version);
+        let withdrawn = self.plan.as_ref().filter(|plan| {
+            let until_ms = NEVER_MS;
+            plan.stage == PlanStage::Withdrawn { until_ms }
+        });
+        let plan_ms = withdrawn.map_or(NEVER_MS, |plan| plan.version);
         // If the store is unavailable, the replica is accepted with its hole.
         let last_ms = plan_ms.max(self.traffic.hole_ms);
         if now_ms.saturating_sub(last_ms) < BETWEEN_HOLES_MS {
@@ -178,8 +199,10 @@ impl<B: Clone> ClusterState<B> {
         if outcome == Outcome::Done {
             traffic.acknowledged_ms = traffic.acknowledged_ms.max(ticket.newest_ms);
             traffic.refused_ms = None;
+            traffic.was_refused = false;
         } else {
             traffic.refused_ms = Some(cx.now_ms);
+            traffic.was_refused = true;
         }
         if traffic.in_flight == 0 && matches!(self.phase, Phase::Closing) {
             self.advance(cx, out);

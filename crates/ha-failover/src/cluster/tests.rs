@@ -294,7 +294,7 @@ fn a_dead_distributor_counts_as_if_it_had_accepted_until_its_death() {
     two.pass(2_000, BOTH);
     two.pass(5_000, &["d1"]);
     two.states.remove("d2");
-    two.ask("d1", "b", Reason::Overdue);
+    two.ask("d1", "b", Reason::ByHand);
     assert_eq!(two.entry.0.replica, "a");
     two.pass(20_000, &["d1"]);
     assert_eq!(two.entry.0.replica, "b");
@@ -312,7 +312,7 @@ fn a_plan_whose_elector_dies_is_carried_out_by_another() {
     };
     two.pass(1_000, BOTH);
     // d2 cannot finish, and dies as elector.
-    two.ask("d2", "b", Reason::Overdue);
+    two.ask("d2", "b", Reason::ByHand);
     assert_eq!(two.phase("d1"), "closed");
     two.states.remove("d2");
     two.pass(20_000, &["d1"]);

@@ -9,7 +9,7 @@ use ha_tracker::ReplicaDesc;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-use crate::{Claim, ClaimStage, Plan, PlanStage, Term};
+use crate::{Claim, ClaimStage, Plan, PlanStage, Reason, Term};
 
 pub(super) const CLAIMS: &str = "claim/";
 pub(super) const PLANS: &str = "plan/";
@@ -80,6 +80,7 @@ struct ClaimText {
 struct PlanText {
     from: Term,
     successor: SmolStr,
+    reason: Reason,
     elector: SmolStr,
     floor_ms: i64,
     stage: PlanStage,
@@ -106,6 +107,7 @@ pub(super) fn of_plan(plan: &Plan) -> Result<ReplicaDesc, serde_json::Error> {
     let text = PlanText {
         from: plan.from,
         successor: plan.successor,
+        reason: plan.reason,
         elector: plan.elector,
         floor_ms: plan.floor_ms,
         stage: plan.stage,
@@ -136,6 +138,7 @@ pub(super) fn to_plan(record: &ReplicaDesc) -> Result<Plan, serde_json::Error> {
         version: record.received_at,
         from: text.from,
         successor: text.successor,
+        reason: text.reason,
         elector: text.elector,
         floor_ms: text.floor_ms,
         stage: text.stage,
@@ -166,6 +169,8 @@ mod tests {
                 plan: 7,
                 watermark_ms: NEVER_MS,
                 next_ms: 12,
+                seen_ms: NEVER_MS,
+                was_refused: true,
             },
         ];
         for stage in claims {
@@ -178,7 +183,7 @@ mod tests {
         }
         let stages = [
             PlanStage::Gathering,
-            PlanStage::Withdrawn,
+            PlanStage::Withdrawn { until_ms: NEVER_MS },
             PlanStage::Fixed {
                 boundary_ms: 5,
                 participants: vec![("d1".into(), 6)],
@@ -189,6 +194,7 @@ mod tests {
                 version: 9,
                 from: term(),
                 successor: "r2".into(),
+                reason: Reason::Hole { oldest_ms: 4 },
                 elector: "d1".into(),
                 floor_ms: NEVER_MS,
                 stage,

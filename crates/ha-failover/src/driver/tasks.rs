@@ -70,7 +70,7 @@ fn put<B: Clone + Send + Sync + 'static>(
                 && let Some(plan) = hands.plan(record)
             {
                 failovers.call(&cluster, |state, cx, out| {
-                    // Whoever acts on the plan must know the election that it led to.
+                    // The election that it led to may be known already.
                     failovers.tell_election(&cluster.name, state, cx, out);
                     state.plan_seen(&plan, cx, out);
                 });
