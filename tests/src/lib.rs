@@ -46,7 +46,7 @@ pub use prometheus::{Prometheus, PrometheusConfig, PrometheusVersion, RemoteWrit
 pub use python::start_python;
 pub use remote_write_testkit::{
     Account, Cluster, Exemplar, Fault, Ledger, Load, MetricMetadata, REPLICAS, ReceivedRequest,
-    STALE_NAN_BITS, Sample, Sender, Series, Sink, Version, labels, now_ms, pair_series, to_v1,
-    to_v2, v1, v2,
+    Replica, ReplicaConfig, STALE_NAN_BITS, Sample, Sender, Series, Sink, Version, labels, now_ms,
+    pair_series, to_v1, to_v2, v1, v2,
 };
 pub use target::Target;

@@ -123,6 +123,7 @@ impl PushPath {
             client: None,
             version,
             limits: &self.limits,
+            is_lossless: false,
             body: PushBody::Snappy(body.clone()),
             headers: HeaderMap::new(),
             held: self.pusher.hold(),

@@ -1,6 +1,7 @@
 //! Warnings about configurations that work, but are probably not intended: complete sentences that
 //! say what to set.
 
+use ha_failover::FailoverMode;
 use kv_consul::ConsulConfig;
 use kv_etcd::EtcdConfig;
 use settings::format_duration;
@@ -96,6 +97,23 @@ fn no_tracker(config: &Config, origin_of: OriginOf<'_>) -> Option<String> {
             origin_of("limits.accept_ha_samples")
         )
     })
+}
+
+/// Warns of overrides that want failovers without loss where they are not possible.
+pub(super) fn lossless_tenants(config: &Config, runtime: &RuntimeSnapshot) -> Option<String> {
+    let tracker = &config.distributor.ha_tracker;
+    let problem = tracker.kvstore.lossless_refusal()?;
+    let mut lossless: Vec<&str> = runtime
+        .tenants()
+        .filter(|(_, limits)| limits.failover.mode == FailoverMode::Lossless)
+        .map(|(tenant, _)| tenant)
+        .collect();
+    lossless.sort_unstable();
+    let first = lossless.first().filter(|_| tracker.enable_ha_tracker)?;
+    Some(format!(
+        "overrides.{first}.ha_failover_mode: lossless has no effect, failovers are as with classic: \
+         {problem}"
+    ))
 }
 
 /// Warns of what the overrides of tenants and `config` say together.

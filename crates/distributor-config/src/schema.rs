@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use ha_failover::{FailoverConfig, FailoverLimits};
 use ha_tracker::{HaLimits, TrackerConfig};
 use ingest::{
     BasicAuth, ClientTls, DownstreamConfig, IngestConfig, InstanceLimits, PushLimits,
@@ -76,6 +77,11 @@ pub(crate) fn all_settings() -> &'static [Setting] {
                 MultiSettings::SETTINGS,
             ),
             mirroring(),
+            joined(
+                "distributor.ha_failover",
+                "distributor.ha-failover",
+                FailoverConfig::SETTINGS,
+            ),
             joined("distributor", "distributor", IngestConfig::SETTINGS),
             joined(
                 "distributor.instance_limits",
@@ -90,6 +96,7 @@ pub(crate) fn all_settings() -> &'static [Setting] {
             vec![downstreams(downstream())],
             joined("limits", "distributor", samples),
             elections(),
+            joined("limits", "distributor.ha-tracker", FailoverLimits::SETTINGS),
             joined("limits", "distributor", ingestion),
             own("runtime_config", RuntimeConfigSource::SETTINGS),
             joined(MEMBERLIST, "memberlist", MemberlistConfig::SETTINGS),

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::path::PathBuf;
 
+use ha_failover::FailoverMode;
 use kv_etcd::EtcdConfig;
 use settings::{Report, format_duration};
 
@@ -49,6 +50,7 @@ pub(super) fn check(
     }
     if config.distributor.ha_tracker.enable_ha_tracker {
         check_store(config, origin_of, try_store, findings);
+        check_failover_mode(config, origin_of, findings);
     }
     let retry_after = Section {
         path: RETRY_AFTER_HEADER,
@@ -59,6 +61,20 @@ pub(super) fn check(
     });
     check_limits(&config.limits, "limits", origin_of, findings);
     warn_of_slow_downstream(config, findings);
+}
+
+const FAILOVER_MODE: &str = "limits.ha_failover_mode";
+
+/// The records of failovers without loss need a place in the store.
+fn check_failover_mode(config: &Config, origin_of: OriginOf<'_>, findings: &mut Findings) {
+    let kvstore = &config.distributor.ha_tracker.kvstore;
+    if config.limits.failover.mode == FailoverMode::Lossless
+        && !findings.concerns(FAILOVER_MODE)
+        && let Some(problem) = kvstore.lossless_refusal()
+    {
+        let problem = format!("got \"lossless\"; {problem}");
+        findings.error(&origin_of(FAILOVER_MODE), FAILOVER_MODE, problem);
+    }
 }
 
 fn check_tenant(tenant: &str, origin: &str, findings: &mut Findings) {
@@ -314,5 +330,6 @@ pub(super) fn check_limits(
         needed_by: section,
     };
     section.check(origin_of, findings, |report| limits.elections.check(report));
+    section.check(origin_of, findings, |report| limits.failover.check(report));
     section.check(origin_of, findings, |report| limits.push.check(report));
 }

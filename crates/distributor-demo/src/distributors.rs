@@ -60,6 +60,8 @@ fn configuration(
 ) -> Result<Config, DemoError> {
     let update = script.update_timeout.as_millis();
     let failover = script.failover_timeout.as_millis();
+    let slice = script.scrape_interval.as_millis() * 4 / 5;
+    let guard = script.scrape_interval.as_millis() * 3 / 5;
     let mut flags = vec![
         "-server.http-listen-address=127.0.0.1".to_owned(),
         "-server.http-listen-port=0".to_owned(),
@@ -76,6 +78,13 @@ fn configuration(
         format!("-distributor.ha-tracker.update-timeout={update}ms"),
         "-distributor.ha-tracker.update-timeout-jitter-max=0s".to_owned(),
         format!("-distributor.ha-tracker.failover-timeout={failover}ms"),
+        format!(
+            "-distributor.ha-tracker.failover-mode={}",
+            script.mode.word()
+        ),
+        // More than the time between the senders' scrapes, so that of each interval one is stored.
+        format!("-distributor.ha-tracker.failover-guard={guard}ms"),
+        format!("-distributor.ha-tracker.failover-slice={slice}ms"),
         format!("-distributor.downstream.url={downstream}"),
     ];
     flags.extend(join.map(|address| format!("-memberlist.join={address}")));

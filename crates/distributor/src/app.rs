@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use admin::{Admin, Build, Exposition, Health, HealthSources, MultiKv, Readiness};
 use distributor_config::{Config, ConfigErrors, RuntimeConfig, TenantLimits};
+use ha_failover::FailoverHandle;
 use ha_tracker::{HaLimits, HaTracker, ReplicaDesc, TrackerHandle};
 use ingest::{DownstreamError, Downstreams, InstanceLimits, Pusher};
 use kv_core::{FailureCause, Store, TaskFailed};
@@ -23,7 +24,7 @@ use crate::listener::{ConnectionMetrics, ServeError, Server};
 use crate::metrics::{self, RequestMetrics};
 use crate::store::{Backend, StoreConfigError};
 use crate::version::{REVISION, VERSION};
-use crate::{fleet, grpc_server, http_server, listener, multi, store, traces};
+use crate::{failover, fleet, grpc_server, http_server, listener, multi, store, traces};
 
 /// Time between two checks for refusals to log, and for memory that is no longer needed.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
@@ -82,6 +83,7 @@ pub struct Running {
     draining: CancellationToken,
     runtime: RuntimeConfig,
     tracker: Option<TrackerHandle>,
+    failover: Option<FailoverHandle>,
     multi: Option<(MultiHandle<ReplicaDesc>, JoinHandle<()>)>,
     gossip: Option<Memberlist>,
     housekeeping: JoinHandle<()>,
@@ -177,14 +179,21 @@ async fn compose(
     for (name, source) in downstreams.files() {
         files.add(name, source);
     }
-    let (store, gossip, multi) = match backend {
+    let (store, gossip, multi, records) = match backend {
         Some(backend) => {
             for (name, source) in backend.files {
                 files.add(name, source);
             }
-            (Some(backend.store), backend.gossip, backend.multi)
+            let Backend {
+                store,
+                gossip,
+                multi,
+                records,
+                ..
+            } = backend;
+            (Some(store), gossip, multi, records)
         }
-        None => (None, None, None),
+        None => (None, None, None, None),
     };
     let (multi, multi_handle): (Option<MultiKv>, _) = match multi {
         // Before anything reads the store, so that overrides apply from the start.
@@ -210,6 +219,15 @@ async fn compose(
         downstreams,
         &mut registry,
     ));
+    if records.is_none() {
+        ha_failover::register_metrics(&mut registry);
+        failover::warn_of_classic(&config, &runtime.reader());
+    }
+    let failover = tracker.as_ref().zip(records).map(|(tracker, records)| {
+        let limits = runtime.reader();
+        let bounds = config.distributor.ha_failover;
+        failover::start(records, tracker, &pusher, &limits, bounds, &mut registry)
+    });
     let requests = RequestMetrics::register(&mut registry);
     let connections = ConnectionMetrics::register(&mut registry);
     let registry = Arc::new(registry);
@@ -298,6 +316,7 @@ async fn compose(
         draining,
         runtime,
         tracker: tracker_handle,
+        failover,
         multi: multi_handle,
         gossip,
         housekeeping,
@@ -444,7 +463,14 @@ impl Running {
                 None => std::future::pending().await,
             }
         };
+        let failover = async {
+            match &mut self.failover {
+                Some(failover) => failover.failed().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
+            what = failover => what,
             what = tracker => what,
             what = gossip => what,
             what = multi => what,
@@ -473,6 +499,7 @@ impl Running {
             self.http.shutdown(timeout, std::future::pending()),
             self.grpc.shutdown(timeout)
         );
+        drop(self.failover);
         if let Some(tracker) = self.tracker {
             tracker.shutdown().await;
         }

@@ -12,6 +12,7 @@ use ingest::{
 use remote_write::Version;
 
 use crate::access::Access;
+use crate::failover;
 
 /// The push path, and the rules for tenants.
 pub(crate) struct Intake {
@@ -121,6 +122,7 @@ impl Intake {
             client: sender.client(),
             version,
             limits: &limits.push,
+            is_lossless: failover::is_lossless(&limits),
             body,
             headers,
             held,

@@ -7,6 +7,7 @@
 mod access;
 mod app;
 pub mod descriptors;
+mod failover;
 mod fleet;
 mod grpc_server;
 mod http_server;

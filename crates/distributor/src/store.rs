@@ -1,6 +1,7 @@
 //! The one place that turns configuration into a store.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use distributor_config::{Config, KvStoreConfig, StoreKind};
 use futures::future::BoxFuture;
@@ -15,6 +16,8 @@ use watched_files::Reload;
 
 /// The `kv_name` label of the tracker's store.
 const KV_NAME: &str = "distributor-hatracker";
+/// Time in which a write has reached all members of a fleet that gossips.
+const GOSSIP_SETTLES: Duration = Duration::from_secs(1);
 
 /// Why the store cannot be opened as configured.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +59,15 @@ pub(crate) struct Backend {
     pub(crate) multi: Option<(MultiStore<ReplicaDesc>, MultiHandle<ReplicaDesc>)>,
     /// Files of TLS, with the section that names them.
     pub(crate) files: Vec<(&'static str, Arc<dyn Reload>)>,
+    /// For the records of failovers without loss; `None` if this store cannot have them.
+    pub(crate) records: Option<Records>,
+}
+
+/// The same store below another prefix, beside that of the elections.
+pub(crate) struct Records {
+    pub(crate) store: Arc<dyn Store<ReplicaDesc>>,
+    /// A write is known to all after this time.
+    pub(crate) settle: Duration,
 }
 
 /// A store that needs only a client, and the files that it uses.
@@ -72,8 +84,10 @@ impl Backend {
         registry: &mut Registry,
     ) -> Self {
         let open = Open::new(config, registry);
+        let store = open.measured(store, StoreRole::Primary);
         Self {
-            store: open.decorated(store, StoreRole::Primary),
+            records: open.records(&store),
+            store: open.prefixed(store),
             gossip: None,
             multi: None,
             files: Vec::new(),
@@ -102,8 +116,10 @@ pub(crate) async fn backend(
     let kvstore = &config.distributor.ha_tracker.kvstore;
     let mut open = Open::new(config, registry);
     if kvstore.store != StoreKind::Multi {
+        let (store, _) = open.store(kvstore.store, StoreRole::Primary).await?;
         return Ok(Backend {
-            store: open.store(kvstore.store, StoreRole::Primary).await?.0,
+            records: open.records(&store),
+            store: open.prefixed(store),
             gossip: open.gossip,
             multi: None,
             files: open.files,
@@ -118,8 +134,8 @@ pub(crate) async fn backend(
     let (primary, primary_usable) = open.store(primary, StoreRole::Primary).await?;
     let (secondary, secondary_usable) = open.store(secondary, StoreRole::Secondary).await?;
     let (store, handle) = kv_multi::start(
-        Part::when(primary, primary_usable),
-        Part::when(secondary, secondary_usable),
+        Part::when(open.prefixed(primary), primary_usable),
+        Part::when(open.prefixed(secondary), secondary_usable),
         settings.mirroring.clone(),
         KV_NAME,
         open.registry,
@@ -134,6 +150,7 @@ pub(crate) async fn backend(
         gossip: open.gossip,
         multi: Some((store, handle)),
         files: open.files,
+        records: None,
     })
 }
 
@@ -157,7 +174,7 @@ impl<'a> Open<'a> {
         }
     }
 
-    /// A store, and the wait until it can be used.
+    /// A store without a prefix, and the wait until it can be used.
     async fn store(
         &mut self,
         kind: StoreKind,
@@ -167,7 +184,7 @@ impl<'a> Open<'a> {
             let at_once = Box::pin(std::future::ready(()));
             let Client { store, files } = client?;
             self.files.extend(files);
-            return Ok((self.decorated(store, role), at_once));
+            return Ok((self.measured(store, role), at_once));
         }
         let (store, gossip) = memberlist(&self.config.memberlist, self.registry).await?;
         let joined = Box::pin(gossip.ready());
@@ -175,17 +192,35 @@ impl<'a> Open<'a> {
         self.files
             .extend(files.map(|files| ("memberlist.tls", files)));
         self.gossip = Some(gossip);
-        Ok((self.decorated(store, role), joined))
+        Ok((self.measured(store, role), joined))
     }
 
-    fn decorated(
+    fn measured(
         &self,
         store: Arc<dyn Store<ReplicaDesc>>,
         role: StoreRole,
     ) -> Arc<dyn Store<ReplicaDesc>> {
-        let measured = MetricsStore::new(store, self.metrics.clone(), role, KV_NAME);
+        let metrics = self.metrics.clone();
+        Arc::new(MetricsStore::new(store, metrics, role, KV_NAME))
+    }
+
+    fn prefixed(&self, store: Arc<dyn Store<ReplicaDesc>>) -> Arc<dyn Store<ReplicaDesc>> {
         let prefix = &self.config.distributor.ha_tracker.kvstore.prefix;
-        Arc::new(PrefixStore::new(Arc::new(measured), prefix))
+        Arc::new(PrefixStore::new(store, prefix))
+    }
+
+    /// `None` with a prefix beside which there is no other.
+    fn records(&self, store: &Arc<dyn Store<ReplicaDesc>>) -> Option<Records> {
+        let kvstore = &self.config.distributor.ha_tracker.kvstore;
+        let prefix = ha_failover::records_prefix(&kvstore.prefix)?;
+        let store = PrefixStore::new(Arc::clone(store), &prefix);
+        Some(Records {
+            store: Arc::new(store),
+            settle: match kvstore.store {
+                StoreKind::Memberlist => GOSSIP_SETTLES,
+                _ => Duration::ZERO,
+            },
+        })
     }
 }
 

@@ -63,7 +63,8 @@ use smol_str::SmolStr;
 
 pub use cluster::{ClusterState, Snapshot};
 pub use driver::{
-    Accepted, Decision, Elections, FailoverHandle, Failovers, Parts, Replayer, Rules, start,
+    Accepted, Decision, Elections, FailoverHandle, Failovers, Parts, Replayer, Rules,
+    register_metrics, start,
 };
 pub use faults::Faults;
 pub use fleet::Fleet;

@@ -108,8 +108,10 @@ impl FailoverLimits {
         let usual = Settings::default();
         let interval_ms = interval.map_or(0, saturating_ms);
         let refreshed = elections.update_timeout + elections.update_timeout_jitter_max;
-        let before_failover = elections.failover_timeout.saturating_sub(MARGIN);
-        let late_ms = saturating_ms((refreshed + MARGIN).min(before_failover))
+        // Less where the timeouts are short.
+        let margin = MARGIN.min(elections.failover_timeout / 4);
+        let before_failover = elections.failover_timeout.saturating_sub(margin);
+        let late_ms = saturating_ms((refreshed + margin).min(before_failover))
             // Not by its own measure.
             .max(interval_ms.saturating_mul(2));
         let failover_ms =

@@ -425,6 +425,12 @@ impl HaTracker {
         }
     }
 
+    /// The entry of a cluster as this tracker knows it. No I/O.
+    pub fn entry(&self, tenant: &str, cluster: &str) -> Option<ReplicaDesc> {
+        self.cache
+            .read(tenant, cluster, |known| known.elected().desc())
+    }
+
     /// Counts samples that were dropped because another replica is elected.
     pub fn count_deduplicated(&self, tenant: &str, cluster: &str, samples: u64) {
         self.cache.read(tenant, cluster, |known| {

@@ -25,6 +25,13 @@ pub(crate) struct Content {
     block: Option<Bytes>,
 }
 
+impl Content {
+    /// The compressed body as it came; `None` if it came otherwise.
+    pub(crate) fn block(&self) -> Option<&Bytes> {
+        self.block.as_ref()
+    }
+}
+
 impl Codec {
     /// For bodies of at most so many bytes, compressed and decoded each.
     pub(crate) fn new(limit: u64) -> Self {

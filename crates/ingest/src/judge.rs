@@ -97,7 +97,7 @@ pub(crate) async fn judge(
         }
         let sighting = sighting(tenant, group, now_ms);
         match (group.verdict, tracker.check_cached(&sighting)) {
-            (Verdict::Keep, Some(Outcome::Accepted)) => {}
+            (Verdict::Keep | Verdict::Within(_), Some(Outcome::Accepted)) => {}
             (Verdict::Drop, Some(Outcome::Deduplicated(elected))) => {
                 judged.deduplicate(index, group, elected);
             }
@@ -221,6 +221,13 @@ impl Judged {
         self.fates.push((index, Fate::Refused(reason)));
         self.first_refusal
             .get_or_insert_with(|| (reason, message()));
+    }
+
+    /// Whether a group is refused for good, by its index.
+    pub(crate) fn refuses(&self, group: usize) -> bool {
+        self.fates
+            .iter()
+            .any(|(index, fate)| *index == group && *fate != Fate::Deduplicated)
     }
 
     /// The groups of which nothing is stored.

@@ -23,6 +23,7 @@
 //!         client: None,
 //!         version: Version::V1,
 //!         limits: &PushLimits::default(),
+//!         is_lossless: false,
 //!         body: PushBody::Snappy(body),
 //!         headers: http::HeaderMap::new(),
 //!         held: pusher.hold(),
@@ -48,6 +49,7 @@ mod fleet;
 mod instance;
 mod instance_limit;
 mod judge;
+mod lossless;
 mod mixed;
 mod pusher;
 mod refusals;
@@ -73,6 +75,7 @@ pub use downstream::{
 pub use expand::{Compression, message_too_large};
 pub use fleet::Fleet;
 pub use instance_limit::InstanceLimit;
+pub use lossless::{Failovers, HeldBody};
 pub use pusher::Pusher;
 pub use refusals::Refusal;
 pub use request::{PushBody, PushRequest};

@@ -1,18 +1,19 @@
 //! [`Pusher`]: what a push request passes, step by step.
 
+mod content;
 #[cfg(test)]
 mod hang_ups;
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ha_tracker::{Clock, HaTracker};
-use http::{HeaderMap, HeaderValue};
+use http::HeaderValue;
 use kv_core::LogThrottle;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use remote_write::{HaRule, Scan, Verdict, Version, scan_in_place};
+use remote_write::{HaRule, Scan, Version};
 use tokio::time::Instant;
 
 use crate::answer::{Outcome, PushAnswer, RETRY_AFTER, Rejection, Written};
@@ -24,26 +25,29 @@ use crate::codec::{Codec, Content};
 use crate::config::{IngestConfig, InstanceLimits, PushLimits};
 use crate::counters::add;
 use crate::deliveries::{self, Forwarding};
-use crate::downstream::{DownstreamOutage, Downstreams, Forward};
+use crate::downstream::{DownstreamOutage, Downstreams};
 use crate::expand::{Compression, expand};
 use crate::fleet::Fleet;
 use crate::instance::{InstanceCollector, InstanceCounters, LimitsNow};
 use crate::instance_limit::InstanceLimit;
 use crate::judge::{self, Judged};
+use crate::lossless::{self, Admitted, FailoverMetrics, Failovers, Judgement};
 use crate::mixed::MixedLog;
 use crate::refusals::{Occurrence, Refusal, Refusals};
-use crate::request::{PushBody, PushRequest};
+use crate::request::PushRequest;
 use crate::retry_after::RetryAfterHeader;
 use crate::sender::Sender;
 use crate::tenants::collector::TenantCollector;
 use crate::tenants::{Discarded, Items, Tenant, Tenants};
 use crate::unlabelled::Source;
 
+pub(crate) use content::Destination;
+
 /// Everything a push needs, shared by all requests.
 pub struct Pusher {
     tracker: Option<Arc<HaTracker>>,
     downstreams: Downstreams,
-    tenants: Arc<Tenants>,
+    pub(crate) tenants: Arc<Tenants>,
     codec: Codec,
     arrivals: Arrivals,
     requests: InFlight,
@@ -53,10 +57,12 @@ pub struct Pusher {
     fleet: Fleet,
     instance_limits: Arc<LimitsNow>,
     retry_after: RetryAfterHeader,
-    remote_timeout: Duration,
+    pub(crate) remote_timeout: Duration,
     complaints: LogThrottle,
     mixed: MixedLog,
     refusals: Refusals,
+    failovers: OnceLock<Arc<Failovers>>,
+    pub(crate) failover_metrics: FailoverMetrics,
 }
 
 /// What stays of a request while it is worked on.
@@ -70,6 +76,8 @@ struct Job<'a> {
     rule: Option<HaRule<'a>>,
     /// If their samples are deduplicated.
     tracker: Option<&'a Arc<HaTracker>>,
+    /// If failovers of their clusters are to lose nothing.
+    failovers: Option<&'a Arc<Failovers>>,
     deadline: Instant,
 }
 
@@ -117,7 +125,16 @@ impl Pusher {
             complaints: LogThrottle::default(),
             mixed: MixedLog::default(),
             refusals: Refusals::default(),
+            failovers: OnceLock::new(),
+            failover_metrics: FailoverMetrics::register(registry),
         }
+    }
+
+    /// From now on this decides about the clusters of requests that are
+    /// [lossless](PushRequest::is_lossless); until then, they are as any others. The first one stays.
+    pub fn set_failovers(&self, failovers: Arc<Failovers>) {
+        // A second one would not know what the first has promised.
+        let _ = self.failovers.set(failovers);
     }
 
     /// The instances that share the tenants' rates: nothing is known of them until it is told.
@@ -305,6 +322,7 @@ impl Pusher {
             client,
             version,
             limits,
+            is_lossless,
             body,
             headers,
             mut held,
@@ -328,6 +346,7 @@ impl Pusher {
             limits,
             rule: limits.ha_rule(),
             tracker: tracker.filter(|_| limits.accept_ha_samples),
+            failovers: self.failovers.get().filter(|_| is_lossless),
             deadline,
         };
         let (mut scan, mut content) = self.scan(job, body, &mut held).await?;
@@ -341,13 +360,28 @@ impl Pusher {
                 return Err(rejection);
             }
         };
+        let admitted = match self.judge_lossless(job, &judged, &scan, &content).await {
+            Ok(admitted) => admitted,
+            Err(rejection) => {
+                deliveries::refused(job.tracker, name, &scan);
+                return Err(rejection);
+            }
+        };
+        if let Some(standby) = admitted.standby {
+            let outcome = self.settle(job, &tenant, judged, &scan, true);
+            return Ok(PushAnswer {
+                outcome: standby.outcome(outcome),
+                written: Some(total.into()),
+            });
+        }
         tenant.see(&scan.ages);
         self.instance.observe(&scan.ages);
         let all_dropped = scan.kept_series() == 0 && total.series > 0;
         // In a request of one replica, metadata shares the fate of the series.
         let has_metadata = scan.metadata > 0 && limits.ha_tracker_per_sample_dedupe;
-        let deduplicated = Written::from(judged.deduplicated);
+        let deduplicated = Written::from(judged.deduplicated).plus(scan.outside().into());
         if scan.length == 0 || (all_dropped && !has_metadata) {
+            admitted.answered(false);
             return Ok(PushAnswer {
                 outcome: self.settle(job, &tenant, judged, &scan, all_dropped),
                 written: Some(deduplicated),
@@ -359,12 +393,20 @@ impl Pusher {
             Ok(charge) => charge,
             Err(rejection) => {
                 forwarding.end(true);
+                admitted.not_stored();
                 return Err(rejection);
             }
         };
         tenant.count_received(kept);
-        let answer = self.forward(job, content, &scan, &headers, &mut held).await;
+        let to = Destination {
+            tenant: name,
+            version,
+            headers: &headers,
+            deadline,
+        };
+        let answer = self.forward(to, content, &scan, &mut held).await;
         forwarding.end(answer.outcome.is_retryable());
+        admitted.answered(answer.outcome.is_retryable());
         // A downstream that confirms nothing is not made to seem as if it did.
         let written = match answer.written {
             Some(stored) => Some(stored.plus(deduplicated)),
@@ -384,6 +426,29 @@ impl Pusher {
             }
         };
         Ok(PushAnswer { outcome, written })
+    }
+
+    /// Asks whether the groups of a request may be forwarded, if failovers of their clusters are to
+    /// lose nothing.
+    async fn judge_lossless(
+        &self,
+        job: Job<'_>,
+        judged: &Judged,
+        scan: &Scan,
+        content: &Content,
+    ) -> Result<Admitted, Rejection> {
+        let Some(failovers) = job.failovers else {
+            return Ok(Admitted::default());
+        };
+        let judgement = Judgement {
+            tenant: job.tenant,
+            version: job.version,
+            scan,
+            content,
+            deadline: job.deadline,
+        };
+        let is_refused = |index| judged.refuses(index);
+        lossless::admit(failovers, &self.failover_metrics, judgement, is_refused).await
     }
 
     /// The counters of a tenant that was not known: what sends nothing gets none that stay.
@@ -442,61 +507,6 @@ impl Pusher {
                 Rejection::overloaded(InstanceLimit::IngestionRate, wait, &message)
             })?;
         Ok(of_tenant.and(of_instance))
-    }
-
-    async fn scan(
-        &self,
-        job: Job<'_>,
-        body: PushBody,
-        held: &mut Held<'_>,
-    ) -> Result<(Scan, Content), Rejection> {
-        self.codec
-            .scan(body, held, job.deadline, |message, scratch| {
-                scratch.now_ms = Clock::System.now_ms();
-                let mut verdict = |cluster: &str, replica: &str| match job.tracker {
-                    Some(tracker) => judge::peek(tracker, job.tenant, cluster, replica),
-                    None => Verdict::Keep,
-                };
-                scan_in_place(job.version, message, job.rule, scratch, &mut verdict).map_err(
-                    |error| {
-                        Rejection::malformed(format!(
-                            "the body is not a valid remote write {} request: {error}; fix the \
-                             sender",
-                            job.version.header(),
-                        ))
-                    },
-                )
-            })
-            .await
-    }
-
-    async fn forward(
-        &self,
-        job: Job<'_>,
-        content: Content,
-        scan: &Scan,
-        headers: &HeaderMap,
-        held: &mut Held<'_>,
-    ) -> PushAnswer {
-        if self.downstreams.is_empty() {
-            let kept = judge::minus(scan.total(), scan.dropped());
-            return PushAnswer {
-                outcome: Outcome::Stored,
-                written: Some(kept.into()),
-            };
-        }
-        let body = match self.codec.block(content, scan, held, job.deadline).await {
-            Ok(body) => body,
-            Err(rejection) => return rejection.into(),
-        };
-        let forward = Forward {
-            body,
-            version: job.version,
-            tenant: job.tenant,
-            headers,
-            deadline: job.deadline,
-        };
-        self.downstreams.send(&forward).await
     }
 
     /// What became of a request of which everything that was accepted has been stored.

@@ -20,6 +20,9 @@ pub struct PushRequest<'a> {
     pub version: Version,
     /// What the tenant may at this moment.
     pub limits: &'a PushLimits,
+    /// Whether failovers of the tenant's clusters are to lose nothing: `limits.ha_failover_mode` is
+    /// lossless.
+    pub is_lossless: bool,
     /// At most [`crate::IngestConfig::max_recv_msg_size`] bytes.
     pub body: PushBody,
     /// Headers that the downstream gets to see as well.

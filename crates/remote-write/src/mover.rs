@@ -11,6 +11,8 @@ pub(crate) struct Mover {
     /// Source of what is kept but not yet moved.
     from: usize,
     to: usize,
+    /// Something was written over.
+    has_moved: bool,
 }
 
 impl Mover {
@@ -33,6 +35,7 @@ impl Mover {
     fn flush(&mut self, buf: &mut [u8]) {
         if self.from != self.written && self.from != self.to {
             buf.copy_within(self.from..self.to, self.written);
+            self.has_moved = true;
         }
         self.written += self.to - self.from;
         self.from = self.to;
@@ -42,16 +45,17 @@ impl Mover {
     /// not kept so far, or they would overwrite what is still to be read.
     pub(crate) fn put(&mut self, buf: &mut [u8], bytes: &[u8]) {
         self.flush(buf);
+        self.has_moved = true;
         if let Some(target) = buf.get_mut(self.written..self.written + bytes.len()) {
             target.copy_from_slice(bytes);
         }
         self.written += bytes.len();
     }
 
-    /// Moves what is left; returns the length of the output.
-    pub(crate) fn finish(mut self, buf: &mut [u8]) -> usize {
+    /// Moves what is left; returns the length of the output, and whether any of it was moved or put.
+    pub(crate) fn finish(mut self, buf: &mut [u8]) -> (usize, bool) {
         self.flush(buf);
-        self.written
+        (self.written, self.has_moved)
     }
 }
 
@@ -125,7 +129,8 @@ mod tests {
         mover.keep(&mut buf, 7, 8);
         mover.keep(&mut buf, 9, 10);
         assert_eq!(mover.position(), 7);
-        let length = mover.finish(&mut buf);
+        let (length, has_moved) = mover.finish(&mut buf);
+        assert!(has_moved);
         assert_eq!(&buf[..length], b"012ab79");
     }
 

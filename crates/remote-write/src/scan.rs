@@ -35,6 +35,8 @@ pub struct Scan {
     /// Ages of the samples and histograms that were not left out when they were read, measured from
     /// [`Scratch::now_ms`]. Those of groups with [`Verdict::Later`] are among them.
     pub ages: Ages,
+    /// Some of what is kept was moved over what is not.
+    has_moved: bool,
     /// Where the output holds series of groups with [`Verdict::Later`].
     runs: Vec<Run>,
 }
@@ -76,9 +78,25 @@ impl Scan {
         dropped
     }
 
+    /// What lies outside of windows, and is left out.
+    pub fn outside(&self) -> Counts {
+        let mut outside = Counts::default();
+        for group in &self.groups {
+            outside += group.outside;
+        }
+        outside
+    }
+
     /// Series that are left, by the verdicts as they stand.
     pub fn kept_series(&self) -> u64 {
         self.total().series - self.dropped().series
+    }
+
+    /// Whether the buffer of [`scan_in_place`] still has the request as it came in, all of it: so it is
+    /// if every group was dropped, and nothing that is kept came after what is not.
+    pub fn left_intact(&self) -> bool {
+        let is_dropped = |group: &Group| group.verdict == Verdict::Drop;
+        !self.has_moved && self.groups.iter().all(is_dropped)
     }
 
     /// Decides what the scan left open: sets the verdict of each listed group to
@@ -100,6 +118,8 @@ impl Scan {
                 group.verdict = Verdict::Drop;
             }
         }
+        // Their headers were written while they were kept.
+        self.has_moved |= !self.runs.is_empty();
         let groups = &self.groups;
         let mut mover = Mover::default();
         let length = self.length.min(buf.len());
@@ -120,7 +140,8 @@ impl Scan {
             true
         });
         mover.keep(buf, from, length);
-        let kept = mover.finish(buf);
+        let (kept, has_moved) = mover.finish(buf);
+        self.has_moved |= has_moved;
         self.modified |= kept < length;
         self.length = kept;
     }
@@ -248,7 +269,7 @@ pub fn scan_in_place(
         mixed,
         ..
     } = groups;
-    let kept = mover.finish(buf);
+    let (kept, has_moved) = mover.finish(buf);
     Ok(Scan {
         groups,
         other,
@@ -259,6 +280,7 @@ pub fn scan_in_place(
         modified: kept < length,
         length: kept,
         ages,
+        has_moved,
         runs,
     })
 }

@@ -35,6 +35,28 @@ settings! {
 }
 
 impl KvStoreConfig {
+    /// Why failovers without loss cannot have their records in this store; `None` if they can.
+    pub fn lossless_refusal(&self) -> Option<String> {
+        if self.store == StoreKind::Multi {
+            return Some(
+                "its records cannot be moved from one store to another, and \
+                 distributor.ha_tracker.kvstore.store is multi; set classic until the fleet has one \
+                 store"
+                    .to_owned(),
+            );
+        }
+        ha_failover::records_prefix(&self.prefix)
+            .is_none()
+            .then(|| {
+                format!(
+                    "its records stand beside the elections, and \
+                 distributor.ha_tracker.kvstore.prefix is {:?}, which does not end with one slash \
+                 after a name; set ha-tracker/ in all distributors of the fleet, or classic",
+                    self.prefix
+                )
+            })
+    }
+
     /// The stores whose settings are used: one, or primary and secondary of a multi store, as far
     /// as they are stores.
     pub fn in_use(&self) -> Vec<StoreKind> {

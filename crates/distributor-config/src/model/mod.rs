@@ -7,6 +7,7 @@ mod server;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ha_failover::{FailoverConfig, FailoverLimits};
 use ha_tracker::{HaLimits, TrackerConfig};
 use ingest::{IngestConfig, PushLimits};
 use kv_memberlist::MemberlistConfig;
@@ -62,6 +63,8 @@ settings! {
 pub struct DistributorConfig {
     /// The HA tracker and its store.
     pub ha_tracker: HaTrackerConfig,
+    /// Bounds of failovers without loss.
+    pub ha_failover: FailoverConfig,
     /// The push path, its bounds and its downstreams.
     #[serde(flatten)]
     pub push: IngestConfig,
@@ -96,6 +99,9 @@ pub struct Limits {
     /// How the tracker elects.
     #[serde(flatten)]
     pub elections: HaLimits,
+    /// What a failover may cost.
+    #[serde(flatten)]
+    pub failover: FailoverLimits,
 }
 
 settings! {

@@ -170,7 +170,9 @@ impl RuntimeConfig {
         shared.reload(Occasion::Start).await?;
         let last = shared.last.lock().await;
         let mut warnings = last.warnings.clone();
-        warnings.extend(hints::of_tenants(config, &shared.current.load()));
+        let current = shared.current.load();
+        warnings.extend(hints::of_tenants(config, &current));
+        warnings.extend(hints::lossless_tenants(config, &current));
         Ok(warnings)
     }
 

@@ -86,6 +86,8 @@ fn full_yaml() {
                 secondary: ""
                 mirror_enabled: false
                 mirror_timeout: 2s
+          ha_failover:
+            max_hold_bytes: 536870912
           max_recv_msg_size: 104857600
           remote_timeout: 1m30s
           accept_unknown_content_types: true
@@ -128,6 +130,10 @@ fn full_yaml() {
           ha_tracker_failover_timeout: 30s
           ha_tracker_sample_failover_timeout: 500ms
           ha_tracker_sender_backoff: 1m30s
+          ha_failover_mode: classic
+          ha_failover_guard: 1s
+          ha_failover_slice: 4s
+          ha_failover_hold_bytes: 134217728
           ingestion_rate: 1.5
           ingestion_rate_strategy: global
           ingestion_burst_size: 0

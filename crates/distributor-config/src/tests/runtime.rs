@@ -246,7 +246,7 @@ limits: {}
           a.yaml:11: multi_kv_config.primry: unknown key; did you mean primary?
           a.yaml:12: limits: unknown key; known here: overrides, multi_kv_config, distributor_limits
           a.yaml:4: overrides.one.ha_max_cluster: unknown key; did you mean ha_max_clusters?
-          a.yaml:6: overrides.one.server: unknown key; known here: accept_ha_samples, ha_cluster_label, ha_replica_label, ha_tracker_per_sample_dedupe, ha_max_clusters, ha_tracker_update_timeout, ha_tracker_update_timeout_jitter_max, ha_tracker_failover_timeout, ha_tracker_sample_failover_timeout, ha_tracker_sender_backoff, ingestion_rate, ingestion_rate_strategy, ingestion_burst_size
+          a.yaml:6: overrides.one.server: unknown key; known here: accept_ha_samples, ha_cluster_label, ha_replica_label, ha_tracker_per_sample_dedupe, ha_max_clusters, ha_tracker_update_timeout, ha_tracker_update_timeout_jitter_max, ha_tracker_failover_timeout, ha_tracker_sample_failover_timeout, ha_tracker_sender_backoff, ha_failover_mode, ha_failover_guard, ha_failover_slice, ha_failover_hold_bytes, ingestion_rate, ingestion_rate_strategy, ingestion_burst_size
           a.yaml:7: overrides.two: got a single value; must be a mapping
           a.yaml:10: overrides.three.ingestion_rate: got "fast"; must be a number from 0
           a.yaml:5: overrides.one.ha_tracker_failover_timeout: got 10s; must be at least 21s: the sum of ha_tracker_update_timeout 15s (default), ha_tracker_update_timeout_jitter_max 5s (default) and 1s; raise it, or lower these

@@ -295,7 +295,7 @@ impl<B: Clone> ClusterState<B> {
     }
 
     /// Only samples after this time are accepted in this term, ms.
-    fn after_ms(&self) -> i64 {
+    pub(crate) fn after_ms(&self) -> i64 {
         if self.boundary_ms == NEVER_MS || self.faults.no_boundary {
             return NEVER_MS;
         }

@@ -24,6 +24,11 @@ pub(super) struct FailoverMetrics {
     pub(super) transitions: Gauge,
 }
 
+/// Registers the metrics where no driver is started: all stay 0.
+pub fn register_metrics(registry: &mut Registry) {
+    FailoverMetrics::register(registry);
+}
+
 impl FailoverMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let metrics = Self {

@@ -9,7 +9,7 @@ mod records;
 mod tasks;
 
 use std::hash::{Hash, Hasher};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -23,12 +23,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::{
-    Budget, ClusterState, Context, Effect, Fate, Fleet, Outcome, Output, Reason, Request, Settings,
-    Slice, Snapshot, Term, Ticket, Wait,
+    Budget, ClusterState, Context, Effect, Fate, Fleet, NEVER_MS, Outcome, Output, Reason, Request,
+    Settings, Slice, Snapshot, Term, Ticket, Wait,
 };
 
 pub use call::{FailoverHandle, Parts, start};
 use metrics::FailoverMetrics;
+pub use metrics::register_metrics;
 
 /// The tracker's elections, as far as the driver needs them.
 #[async_trait]
@@ -82,6 +83,8 @@ struct Cluster<B> {
     state: Mutex<ClusterState<B>>,
     /// Whether the state needs ticks soon.
     busy: AtomicBool,
+    /// [`ClusterState::after_ms`], for scans.
+    after_ms: AtomicI64,
     /// Counts wakes, for requests that wait.
     wakes: watch::Sender<u64>,
 }
@@ -226,6 +229,15 @@ impl<B: Clone + Send + Sync + 'static> Failovers<B> {
         }
     }
 
+    /// Samples of the elected replica up to this time, ms, are dropped by [`Decision::Accept`]; `None`
+    /// if there are none. For the scan of a request, before it is judged: no lock.
+    pub fn after_ms(&self, tenant: &str, cluster: &str) -> Option<i64> {
+        let clusters = self.clusters.pin();
+        let cluster = clusters.get(&Borrowed(tenant, cluster))?;
+        let after_ms = cluster.after_ms.load(Ordering::Relaxed);
+        (after_ms != NEVER_MS).then_some(after_ms)
+    }
+
     /// Ends the term of the elected replica, if the tenant is in lossless mode; false if not, and
     /// the election may take place at once. What comes of it shows in the elections.
     pub fn begin(
@@ -274,6 +286,7 @@ impl<B: Clone + Send + Sync + 'static> Failovers<B> {
             name: name.clone(),
             state: Mutex::new(state),
             busy: AtomicBool::new(false),
+            after_ms: AtomicI64::new(NEVER_MS),
             wakes: watch::Sender::new(0),
         });
         Some(Arc::clone(clusters.get_or_insert(name, new)))
@@ -304,6 +317,7 @@ impl<B: Clone + Send + Sync + 'static> Failovers<B> {
             call(&mut state, cx, &mut out)
         };
         cluster.busy.store(state.is_busy(), Ordering::Relaxed);
+        cluster.after_ms.store(state.after_ms(), Ordering::Relaxed);
         self.metrics.add(&out.counts);
         // Still under the lock: effects are carried out in the order of the calls.
         for effect in out.effects.drain(..) {

@@ -14,9 +14,9 @@ use super::{Borrowed, Cluster, Failovers, read, write};
 use crate::limits::saturating_ms;
 
 /// A distributor without a heartbeat for this long is considered dead.
-pub(super) const DEAD_AFTER: Duration = Duration::from_secs(10);
+pub(super) const DEAD_AFTER: Duration = Duration::from_secs(5);
 /// Between two heartbeats.
-const BEAT_EVERY: Duration = Duration::from_secs(2);
+const BEAT_EVERY: Duration = Duration::from_secs(1);
 /// Between two ticks of clusters in transition.
 const TICK_EVERY: Duration = Duration::from_millis(100);
 /// Every how many of these all clusters get one.

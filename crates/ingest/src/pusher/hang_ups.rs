@@ -126,6 +126,7 @@ impl Bench {
             client: None,
             version: Version::V1,
             limits: &limits,
+            is_lossless: false,
             body: PushBody::Snappy(one_sample(cluster)),
             headers: HeaderMap::new(),
             held: self.pusher.hold(),

@@ -8,7 +8,7 @@ use prost::{DecodeError, Message};
 use super::{v1, v2};
 use crate::{
     AGE_BOUNDS_S, Ages, Counts, Decides, Group, HaRule, Mixed, OneLabel, Problem, Scratch, Verdict,
-    Version, Window, scan,
+    Version, Window, scan, scan_in_place,
 };
 
 /// What [`crate::Scan`] and the edited request should say.
@@ -414,6 +414,17 @@ pub fn disagreement(
             request.len(),
             ours.len()
         ));
+    }
+    let mut in_place = request.to_vec();
+    let again = scan_in_place(
+        version,
+        &mut in_place,
+        Some(rule),
+        scratch,
+        &mut |cluster, replica| verdict(cluster, replica),
+    );
+    if again.is_ok_and(|again| again.left_intact()) && in_place != request {
+        return Some(format!("not left intact: {in_place:02x?}"));
     }
     let mut later = request.to_vec();
     let discarded = scan(
