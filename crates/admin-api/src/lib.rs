@@ -23,7 +23,7 @@ pub use conditions::{Condition, Index, PageLink, Service, Services, Severity};
 pub use ha_tracker::{
     ClusterState, Elected, HaTracker, Habits, OtherReplica, ReplicaDesc, StoredValue,
 };
-pub use memberlist::{Entry, Gossip, Member, MemberState, Memberlist, Message};
+pub use memberlist::{Entry, Gossip, Member, MemberState, Memberlist, Message, OtherKey};
 pub use multi_kv::{
     Backfill, BackfillState, Comparison, Configured, Difference, Mirror, MirrorFailure, MultiKv,
     MultiStore, Override, Reason,

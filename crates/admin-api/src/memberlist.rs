@@ -20,6 +20,18 @@ pub struct Memberlist<Entries = Vec<Entry>> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Gossip {
+    /// Who speaks which protocol, if the members do not speak the same.
+    #[serde(default)]
+    pub disagreement: Option<String>,
+    /// Keys of other components in the ring, which this member does not keep.
+    #[serde(default)]
+    pub other_keys: Vec<OtherKey>,
+    /// The protocol in use, `chitchat` or `memberlist`; empty if an older version does not say.
+    #[serde(default)]
+    pub protocol: String,
+    /// How it was chosen, as the rest of a sentence.
+    #[serde(default)]
+    pub protocol_chosen: String,
     /// Whether the member has caught up with the others.
     pub ready: bool,
     /// The last messages received, the oldest first; `None` if they are not kept.
@@ -89,6 +101,22 @@ pub struct Entry {
     /// Counts the changes that this member has seen.
     #[serde(default)]
     pub version: u64,
+}
+
+/// A key of another component in a ring of Mimir's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OtherKey {
+    /// Time since something was said of it, ms.
+    pub age_ms: u64,
+    /// How its value is encoded.
+    pub codec: String,
+    /// Whether it was said to be deleted.
+    pub deleted: bool,
+    /// The key.
+    pub key: String,
+    /// Bytes of what was said last: of its value, or of a change.
+    pub size: u64,
 }
 
 /// A gossip message.

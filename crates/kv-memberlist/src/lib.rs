@@ -69,6 +69,8 @@ pub use engine::memberlist::TlsSetupError;
 pub use link::foreign::{ForeignProtocol, Foreigner};
 pub use member::{Inspector, JoinMemberError, Memberlist, StartError, check_join_member, start};
 pub use seal::keyring::{KeyError, Keyring};
-pub use status::{Chosen, EntryInfo, History, HistoryEntry, Member, MemberState, ProtocolInUse};
+pub use status::{
+    Chosen, EntryInfo, History, HistoryEntry, Member, MemberState, OtherKey, ProtocolInUse,
+};
 pub use store::MemberlistStore;
 pub use view::RawValue;

@@ -13,6 +13,9 @@ use crate::seal::refusal::Refusal;
 /// The reason of an invalid entry in a valid packet.
 pub(crate) const BAD_ENTRY: &str = "entry";
 
+/// The reason of a connection for which there was no place.
+pub(crate) const TOO_MANY_CONNECTIONS: &str = "connections";
+
 /// Why a packet was refused or dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Reason {
@@ -29,6 +32,12 @@ pub(crate) struct Spoken {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Key {
     pub(crate) key: &'static str,
+}
+
+/// A queue of messages that are to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Queue {
+    pub(crate) queue: &'static str,
 }
 
 /// The metrics of one member.
@@ -52,14 +61,21 @@ pub(crate) struct Metrics {
     pub(crate) stream_bytes_received: Counter,
     pub(crate) datagrams_sent: Counter,
     pub(crate) datagram_bytes_sent: Counter,
-    /// Packets that wait for a stream.
+    /// With chitchat, packets that wait for a stream; with memberlist, changes of this member's that
+    /// are to be sent.
     pub(crate) queued: Gauge,
+    /// With memberlist, changes of others that are to be repeated.
+    pub(crate) queued_gossip: Gauge,
+    queues: Family<Queue, Gauge>,
     pub(crate) queued_bytes: Gauge,
     pub(crate) cas_attempts: Counter,
     pub(crate) cas_successes: Counter,
     pub(crate) cas_failures: Counter,
     pub(crate) keys: Gauge,
     pub(crate) tombstones: Family<Key, Gauge>,
+    pub(crate) tombstones_removed: Family<Key, Counter>,
+    /// Changes that cannot be encoded, or are too large.
+    pub(crate) unsendable: Counter,
     pub(crate) refused: Family<Reason, Counter>,
     /// Of those refused as not ours, what they were.
     pub(crate) foreign: Family<Spoken, Counter>,
@@ -79,52 +95,99 @@ pub(crate) struct Metrics {
     pub(crate) packets: Packets,
 }
 
-/// Packets of the protocol memberlist, each of which is a connection.
+/// Connections of the protocol memberlist, named and counted as dskit's transport does.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Packets {
     pub(crate) sent: Counter,
     pub(crate) sent_bytes: Counter,
     pub(crate) sent_errors: Counter,
+    pub(crate) dropped: Counter,
     pub(crate) received: Counter,
     pub(crate) received_bytes: Counter,
     pub(crate) received_errors: Counter,
+    pub(crate) incoming_streams: Counter,
+    pub(crate) outgoing_streams: Counter,
+    pub(crate) outgoing_stream_errors: Counter,
+    pub(crate) unknown_connections: Counter,
+    /// All bytes of connections, before TLS.
+    pub(crate) all_sent_bytes: Counter,
+    pub(crate) all_received_bytes: Counter,
 }
 
 impl Packets {
     fn register(&self, registry: &mut Registry) {
         let mut counter = |name: &str, help: &str, counter: &Counter| {
-            let name = format!("memberlist_tcp_transport_packets_{name}");
+            let name = format!("memberlist_tcp_transport_{name}");
             registry.register(name, help, counter.clone());
         };
+        self.register_packets(&mut counter);
         counter(
-            "sent",
-            "Packets of the protocol memberlist that were sent",
-            &self.sent,
+            "incoming_streams",
+            "Exchanges of states, and checks of this member, that others began (protocol memberlist)",
+            &self.incoming_streams,
+        );
+        counter(
+            "outgoing_streams",
+            "Exchanges of states that this member began (protocol memberlist)",
+            &self.outgoing_streams,
+        );
+        counter(
+            "outgoing_stream_errors",
+            "Exchanges of states for which no connection could be made (protocol memberlist)",
+            &self.outgoing_stream_errors,
+        );
+        counter(
+            "unknown_connections",
+            "Connections that begin neither as a packet nor as a stream (protocol memberlist)",
+            &self.unknown_connections,
         );
         counter(
             "sent_bytes",
-            "Bytes of the packets that were sent",
-            &self.sent_bytes,
-        );
-        counter(
-            "sent_errors",
-            "Packets of the protocol memberlist that could not be sent; gossip repeats them",
-            &self.sent_errors,
-        );
-        counter(
-            "received",
-            "Packets of the protocol memberlist that were received",
-            &self.received,
+            "Bytes sent over all connections, before TLS (protocol memberlist)",
+            &self.all_sent_bytes,
         );
         counter(
             "received_bytes",
-            "Bytes of the packets that were received",
+            "Bytes received over all connections, after TLS (protocol memberlist)",
+            &self.all_received_bytes,
+        );
+    }
+
+    fn register_packets(&self, counter: &mut impl FnMut(&str, &str, &Counter)) {
+        counter(
+            "packets_sent",
+            "Packets for which a connection was begun (protocol memberlist)",
+            &self.sent,
+        );
+        counter(
+            "packets_sent_bytes",
+            "Bytes of these packets, without their frames (protocol memberlist)",
+            &self.sent_bytes,
+        );
+        counter(
+            "packets_sent_errors",
+            "Of these packets, those that could not be sent; gossip repeats them (protocol memberlist)",
+            &self.sent_errors,
+        );
+        counter(
+            "packets_dropped",
+            "Packets that were not sent because too many waited; gossip repeats them (protocol \
+             memberlist)",
+            &self.dropped,
+        );
+        counter(
+            "packets_received",
+            "Packets that began to arrive (protocol memberlist)",
+            &self.received,
+        );
+        counter(
+            "packets_received_bytes",
+            "Bytes of the packets that arrived, without their frames (protocol memberlist)",
             &self.received_bytes,
         );
         counter(
-            "received_errors",
-            "Connections of the protocol memberlist that were refused, or failed while they were \
-             received",
+            "packets_received_errors",
+            "Packets that did not arrive as they were sent (protocol memberlist)",
             &self.received_errors,
         );
     }
@@ -143,6 +206,8 @@ impl Metrics {
     }
 
     fn new() -> Self {
+        let queues = Family::<Queue, Gauge>::default();
+        let queue = |queue| queues.get_or_create(&Queue { queue }).clone();
         Self {
             members: Gauge::default(),
             health_score: Gauge::default(),
@@ -156,13 +221,16 @@ impl Metrics {
             stream_bytes_received: Counter::default(),
             datagrams_sent: Counter::default(),
             datagram_bytes_sent: Counter::default(),
-            queued: Gauge::default(),
+            queued: queue("local"),
+            queued_gossip: queue("gossip"),
             queued_bytes: Gauge::default(),
             cas_attempts: Counter::default(),
             cas_successes: Counter::default(),
             cas_failures: Counter::default(),
             keys: Gauge::default(),
             tombstones: Family::default(),
+            tombstones_removed: Family::default(),
+            unsendable: Counter::default(),
             refused: Family::default(),
             foreign: Family::default(),
             adopted: Counter::default(),
@@ -177,6 +245,7 @@ impl Metrics {
                 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0,
             ]),
             packets: Packets::default(),
+            queues,
         }
     }
 
@@ -191,17 +260,13 @@ impl Metrics {
         );
         gauge(
             "cluster_node_health_score",
-            "How many gossip intervals late this member's background task is, 0 to 8; 0 is healthy",
+            "0 is healthy, 8 the worst. Chitchat: how many gossip intervals late this member's \
+             background task is. Memberlist: grows when its probes get no answer or others suspect it",
             &self.health_score,
         );
         gauge(
-            "messages_in_broadcast_queue",
-            "Packets that wait for a TCP connection",
-            &self.queued,
-        );
-        gauge(
             "messages_in_broadcast_queue_bytes",
-            "Bytes of the packets that wait for a TCP connection",
+            "Bytes of what waits to be sent, see messages_in_broadcast_queue",
             &self.queued_bytes,
         );
         gauge(
@@ -218,49 +283,62 @@ impl Metrics {
         };
         counter(
             "received_broadcasts",
-            "UDP packets received",
+            "Chitchat: UDP packets received. Memberlist: changes of entries received in packets",
             &self.datagrams_received,
         );
         counter(
             "received_broadcasts_bytes",
-            "Bytes of UDP packets received",
+            "Bytes of these packets, or changes",
             &self.datagram_bytes_received,
         );
         counter(
             "received_broadcasts_invalid",
-            "Packets received, over UDP or TCP, that were refused",
+            "Chitchat: packets, over UDP or TCP, that were refused. Memberlist: changes of entries that \
+             could not be read",
             &self.invalid,
         );
         counter(
             "received_broadcasts_dropped",
-            "Packets dropped because a queue was full; gossip repeats them",
+            "Chitchat: packets, in either direction, dropped because a queue was full; gossip repeats \
+             them. Memberlist: none, changes are merged as they arrive",
             &self.dropped,
         );
-        counter("sent_broadcasts", "UDP packets sent", &self.datagrams_sent);
+        counter(
+            "sent_broadcasts",
+            "Chitchat: UDP packets sent. Memberlist: changes of entries sent in packets",
+            &self.datagrams_sent,
+        );
         counter(
             "sent_broadcasts_bytes",
-            "Bytes of UDP packets sent",
+            "Bytes of these packets, or changes",
             &self.datagram_bytes_sent,
         );
         counter(
             "state_pushes",
-            "Packets sent over TCP, which carries what is too large for UDP",
+            "Chitchat: packets sent over TCP, which carries what is too large for UDP. Memberlist: how \
+             often all entries were sent to a member",
             &self.stream_sent,
         );
         counter(
             "state_pushes_bytes",
-            "Bytes of packets sent over TCP",
+            "Bytes of these packets, or of all entries",
             &self.stream_bytes_sent,
         );
         counter(
             "state_pulls",
-            "Packets received over TCP",
+            "Chitchat: packets received over TCP. Memberlist: how often all entries of a member were \
+             received",
             &self.stream_received,
         );
         counter(
             "state_pulls_bytes",
-            "Bytes of packets received over TCP",
+            "Bytes of these packets, or of all entries",
             &self.stream_bytes_received,
+        );
+        counter(
+            "messages_to_broadcast_dropped",
+            "Memberlist: packets that could not be encoded, or are too large to be sent",
+            &self.unsendable,
         );
     }
 
@@ -339,8 +417,19 @@ impl Metrics {
             self.tombstones.clone(),
         );
         registry.register(
+            "memberlist_client_kv_store_value_tombstones_removed",
+            "Deleted keys that were forgotten; key is the codec of their values",
+            self.tombstones_removed.clone(),
+        );
+        registry.register(
+            "memberlist_client_messages_in_broadcast_queue",
+            "What waits to be sent. Chitchat: packets that wait for a TCP connection (queue local). \
+             Memberlist: changes of this member's (local), and of others that it repeats (gossip)",
+            self.queues.clone(),
+        );
+        registry.register(
             "memberlist_client_refused_packets",
-            "Packets received that were refused, by reason",
+            "Packets and connections that were refused, by reason",
             self.refused.clone(),
         );
         registry.register(
@@ -361,7 +450,7 @@ impl Metrics {
         for reason in Refusal::ALL
             .map(Refusal::reason)
             .into_iter()
-            .chain([BAD_ENTRY])
+            .chain([BAD_ENTRY, TOO_MANY_CONNECTIONS])
         {
             drop(self.refused.get_or_create(&Reason { reason }));
         }
@@ -371,6 +460,11 @@ impl Metrics {
     pub(crate) fn foreign(&self, protocol: ForeignProtocol) {
         let protocol = protocol.as_str();
         self.foreign.get_or_create(&Spoken { protocol }).inc();
+    }
+
+    /// Counts a refused connection of memberlist's protocol.
+    pub(crate) fn refuse_connection(&self, reason: &'static str) {
+        self.refused.get_or_create(&Reason { reason }).inc();
     }
 
     /// Counts a refused packet.

@@ -61,7 +61,9 @@ pub struct Member {
     pub address: SocketAddr,
     /// Its state, as far as this member knows.
     pub state: MemberState,
-    /// Time since its heartbeat last increased; zero for this member itself.
+    /// Time since its heartbeat last increased; zero for this member itself. In a ring of
+    /// memberlist, which has no heartbeats: time since it did not answer or left; zero while it
+    /// answers.
     pub heartbeat_age: Duration,
     /// Entries that it publishes.
     pub entries: usize,
@@ -119,6 +121,21 @@ pub struct EntryInfo {
     pub deleted: bool,
 }
 
+/// What is known of a key of another component in a ring of Mimir's, which this member does not keep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherKey {
+    /// The key.
+    pub key: String,
+    /// Its codec's name.
+    pub codec: String,
+    /// Bytes of what was said of it last: of its whole value, or of a change.
+    pub size: usize,
+    /// Whether it was said to be deleted.
+    pub deleted: bool,
+    /// Time since then.
+    pub age: Duration,
+}
+
 /// One message of the history, which has only those that carry entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryEntry {
@@ -128,7 +145,8 @@ pub struct HistoryEntry {
     pub at_ms: i64,
     /// Who it was sent to or received from.
     pub peer: SocketAddr,
-    /// What it is: `syn`, `syn-ack`, `ack` or `bad-cluster`.
+    /// What it is: `syn`, `syn-ack`, `ack` or `bad-cluster`; in a ring of memberlist `packet` or
+    /// `state`.
     pub kind: &'static str,
     /// Size of the message before it was compressed and encrypted, bytes.
     pub size: usize,

@@ -12,11 +12,16 @@ use tokio::net::TcpStream;
 use crate::{Either, Rust, go, wait_for_ring};
 
 /// Sends a message as a packet, as members do.
-async fn send(to: SocketAddr, message: &[u8]) {
+pub(crate) async fn send(to: SocketAddr, message: &[u8]) {
     let payload = packet(message, &Wire::default(), PacketOptions::default()).unwrap();
     let frame = packet_frame("127.0.0.1:1", &payload).unwrap();
+    send_raw(to, &frame).await;
+}
+
+/// Sends bytes over a connection of their own.
+pub(crate) async fn send_raw(to: SocketAddr, bytes: &[u8]) {
     let mut connection = TcpStream::connect(to).await.unwrap();
-    connection.write_all(&frame).await.unwrap();
+    connection.write_all(bytes).await.unwrap();
     connection.shutdown().await.unwrap();
 }
 

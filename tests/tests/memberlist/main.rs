@@ -15,6 +15,7 @@ mod elections;
 mod failures;
 mod hostile;
 mod load;
+mod page;
 mod security;
 mod sharing;
 

@@ -8,7 +8,7 @@ use tokio::sync::RwLock as AsyncRwLock;
 
 use super::{CatchUp, ContactInfo, Copies, Engine, MemberChange, MemberId, Members};
 use crate::link::foreign::{Answered, ForeignProtocol, Foreigner};
-use crate::status::{History, MemberState};
+use crate::status::{History, MemberState, OtherKey};
 use crate::view::entry::EntryText;
 
 /// The engine of now. Calls that began before a change end with the one before, and what they do
@@ -74,6 +74,10 @@ impl Engine for Changing {
 
     async fn poll_members(&self) -> Vec<MemberChange> {
         self.now().poll_members().await
+    }
+
+    fn health_score(&self) -> Option<u32> {
+        self.now().health_score()
     }
 
     fn members(&self) -> Members {
@@ -142,6 +146,10 @@ impl Engine for Changing {
 
     fn note_stall(&self) {
         self.now().note_stall();
+    }
+
+    fn other_keys(&self) -> Vec<OtherKey> {
+        self.now().other_keys()
     }
 
     fn history(&self) -> Option<History> {

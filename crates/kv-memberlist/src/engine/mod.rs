@@ -36,7 +36,7 @@ use async_trait::async_trait;
 pub(crate) use self::chitchat as gossip;
 pub(crate) use self::members::{MemberChange, MemberId, MemberRecord, Members};
 use crate::link::foreign::{Answered, ForeignProtocol, Foreigner};
-use crate::status::{History, MemberState};
+use crate::status::{History, MemberState, OtherKey};
 use crate::view::entry::EntryText;
 
 #[cfg(feature = "testing")]
@@ -62,6 +62,11 @@ pub(crate) trait Engine: Send + Sync + 'static {
     /// member calls this all the time, so it is also where an engine notices that the process did
     /// not run, which says nothing of the others.
     async fn poll_members(&self) -> Vec<MemberChange>;
+
+    /// How far this member doubts itself, 0 to 8, if the protocol tells.
+    fn health_score(&self) -> Option<u32> {
+        None
+    }
 
     /// All members, as of the last poll.
     fn members(&self) -> Members;
@@ -130,6 +135,11 @@ pub(crate) trait Engine: Send + Sync + 'static {
     /// This process did not run for a while: what others said before is old, and a catching up that
     /// goes on begins again.
     fn note_stall(&self);
+
+    /// Keys of other components in the same ring, which this member does not keep.
+    fn other_keys(&self) -> Vec<OtherKey> {
+        Vec::new()
+    }
 
     /// The last messages; `None` if none are kept.
     fn history(&self) -> Option<History>;

@@ -12,7 +12,7 @@ use super::leave::{LeaveTimeouts, leave};
 use crate::engine::{Engine, MemberId, MemberRecord};
 use crate::link::foreign::Foreigner;
 use crate::phase::{Phase, Phases};
-use crate::status::{EntryInfo, History, Member, MemberState, ProtocolInUse};
+use crate::status::{EntryInfo, History, Member, MemberState, OtherKey, ProtocolInUse};
 use crate::view::{RawValue, View};
 
 /// The name of a member's task in errors.
@@ -47,6 +47,7 @@ trait Inspect: Send + Sync {
     fn entries(&self) -> Vec<EntryInfo>;
     fn raw(&self, key: &str) -> Option<RawValue>;
     fn history(&self) -> Option<History>;
+    fn other_keys(&self) -> Vec<OtherKey>;
     fn last_foreigner(&self) -> Option<Foreigner>;
     async fn leave(&self);
     fn close(&self);
@@ -177,6 +178,12 @@ impl Inspector {
         member.map(|member| member.entries()).unwrap_or_default()
     }
 
+    /// Keys of other components in the same ring, by key; always none with chitchat.
+    pub fn other_keys(&self) -> Vec<OtherKey> {
+        let member = self.member.upgrade();
+        member.map(|member| member.other_keys()).unwrap_or_default()
+    }
+
     /// The encoded value of a key.
     pub fn raw(&self, key: &str) -> Option<RawValue> {
         self.member.upgrade()?.raw(key)
@@ -236,6 +243,10 @@ impl<V: Value> Inspect for Shown<V> {
 
     fn raw(&self, key: &str) -> Option<RawValue> {
         self.view.raw(key)
+    }
+
+    fn other_keys(&self) -> Vec<OtherKey> {
+        self.engine.other_keys()
     }
 
     fn history(&self) -> Option<History> {

@@ -74,8 +74,12 @@ pub(super) async fn maintain<V: Value>(parts: Maintenance<V>) {
 impl<V: Value> Maintenance<V> {
     /// This task ran this much later than it should have.
     fn score(&self, late: Duration) {
-        let score = late.as_millis() / self.gossip_interval.as_millis().max(1);
-        self.metrics.health_score.set(score.min(8) as i64);
+        let rounds = late.as_millis() / self.gossip_interval.as_millis().max(1);
+        let score = match self.engine.health_score() {
+            Some(score) => i64::from(score),
+            None => rounds.min(8) as i64,
+        };
+        self.metrics.health_score.set(score);
     }
 
     /// Updates the members; returns whether one is gone, so that its entries may have no publisher.

@@ -191,6 +191,7 @@ impl<V: Value> View<V> {
         let of_codec = Key {
             key: self.codec.id(),
         };
+        drop(self.metrics.tombstones_removed.get_or_create(&of_codec));
         let tombstones = self.metrics.tombstones.get_or_create(&of_codec);
         tombstones.set(slots.tombstones() as i64);
     }
@@ -247,6 +248,11 @@ impl<V: Value> View<V> {
         let mut slots = lock(&self.slots);
         let expired = slots.expire_tombstones(age);
         self.count(&slots);
+        let of_codec = Key {
+            key: self.codec.id(),
+        };
+        let removed = self.metrics.tombstones_removed.get_or_create(&of_codec);
+        removed.inc_by(expired.len() as u64);
         expired
     }
 

@@ -1,7 +1,10 @@
 //! The page for people.
 
 use kv_core::visible;
-use kv_memberlist::{EntryInfo, History, HistoryEntry, Member, MemberState, RawValue};
+use kv_memberlist::{
+    EntryInfo, History, HistoryEntry, Member, MemberState, OtherKey, Protocol, ProtocolInUse,
+    RawValue,
+};
 use maud::{Markup, html};
 
 use super::json::value_json;
@@ -30,7 +33,20 @@ pub(super) fn value_page(raw: &RawValue) -> Markup {
     }
 }
 
-pub(super) fn members_table(members: &[Member]) -> Markup {
+/// What is spoken, and why.
+pub(super) fn protocol_line(in_use: &ProtocolInUse) -> Markup {
+    let of = match in_use.protocol {
+        Protocol::Memberlist => "Mimir's members speak it too",
+        Protocol::Auto | Protocol::Chitchat => "only distributors of this kind speak it",
+    };
+    html! { p { "Protocol: " strong { (in_use.protocol.as_str()) } " (" (of) "), " (in_use.chosen) "." } }
+}
+
+pub(super) fn members_table(members: &[Member], protocol: Protocol) -> Markup {
+    let (heard, entries) = match protocol {
+        Protocol::Memberlist => ("Silent for", "Entries it holds"),
+        Protocol::Auto | Protocol::Chitchat => ("Last heartbeat", "Entries it publishes"),
+    };
     let alive = members
         .iter()
         .filter(|member| !matches!(member.state, MemberState::Dead | MemberState::Left))
@@ -39,20 +55,37 @@ pub(super) fn members_table(members: &[Member]) -> Markup {
         h2 { "Members" }
         p.note { (alive) " alive. Members that have left or died are listed until they are removed." }
         (scroll("Members", &html! { table {
-            thead { tr { th scope="col" { "Name" } th scope="col" { "Address" } th scope="col" { "State" } th scope="col" { "Last heartbeat" } th scope="col" { "Entries it publishes" } } }
+            thead { tr { th scope="col" { "Name" } th scope="col" { "Address" } th scope="col" { "State" } th scope="col" { (heard) } th scope="col" { (entries) } } }
             tbody {
                 @for member in members.iter().take(MAX_ROWS) {
                     tr {
                         td.name { (parts::name(&member.name)) @if member.is_self { " (this one)" } }
                         td.num { (member.address) }
                         td { span class=(member_class(member.state)) { (member.state.as_str()) } }
-                        td.num { @if member.is_self { "–" } @else { (rough(i64::try_from(member.heartbeat_age.as_millis()).unwrap_or(i64::MAX))) " ago" } }
-                        td.num { (member.entries) }
+                        td.num { (heartbeat(member, protocol)) }
+                        td.num { @if protocol == Protocol::Memberlist && is_gone(member) { "–" } @else { (member.entries) } }
                     }
                 }
             }
         } }))
         (cut(members.len()))
+    }
+}
+
+fn is_gone(member: &Member) -> bool {
+    matches!(member.state, MemberState::Dead | MemberState::Left)
+}
+
+/// When a member was heard. In a ring of memberlist, members that answer have no such time.
+fn heartbeat(member: &Member, protocol: Protocol) -> Markup {
+    let age = rough(i64::try_from(member.heartbeat_age.as_millis()).unwrap_or(i64::MAX));
+    html! {
+        @match protocol {
+            _ if member.is_self => "–",
+            Protocol::Memberlist if member.heartbeat_age.is_zero() => "–",
+            Protocol::Memberlist => (age),
+            Protocol::Auto | Protocol::Chitchat => { (age) " ago" },
+        }
     }
 }
 
@@ -98,6 +131,34 @@ pub(super) fn entries_table(entries: &[EntryInfo], wanted: &Wanted, now_ms: i64)
         }
         @if entries.len() > PAGE_ROWS || page > 1 {
             (pages(entries.len(), page, |page| parts::link(Page::Memberlist.route().path, &[("key", filter.into()), ("page", page.to_string().into())])))
+        }
+    }
+}
+
+/// Keys that other components keep in the same ring; none with chitchat.
+pub(super) fn others_table(protocol: Protocol, others: &[OtherKey]) -> Markup {
+    html! {
+        @if protocol == Protocol::Memberlist {
+            h2 { "Keys of other components" }
+            p.note { "Of Mimir's rings and the like: not kept here, only listed as they were last received. The size is of a whole value, or of a change of it." }
+            @if others.is_empty() {
+                p { "None were received." }
+            } @else {
+                (scroll("Keys of other components", &html! { table {
+                    thead { tr { th scope="col" { "Key" } th scope="col" { "Codec" } th scope="col" { "Size" } th scope="col" { "Last received" } } }
+                    tbody {
+                        @for other in others.iter().take(MAX_ROWS) {
+                            tr {
+                                td.name { (parts::name(&other.key)) @if other.deleted { " (deleted)" } }
+                                td { (visible(&other.codec)) }
+                                td.num { (other.size) " B" }
+                                td.num { (rough(i64::try_from(other.age.as_millis()).unwrap_or(i64::MAX))) " ago" }
+                            }
+                        }
+                    }
+                } }))
+                (cut(others.len()))
+            }
         }
     }
 }

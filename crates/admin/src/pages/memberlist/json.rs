@@ -2,7 +2,9 @@
 
 use admin_api::{Entry, Gossip, Memberlist, Message, StoredValue};
 use kv_core::Codec;
-use kv_memberlist::{EntryInfo, History, HistoryEntry, Inspector, Member, MemberState, RawValue};
+use kv_memberlist::{
+    EntryInfo, History, HistoryEntry, Inspector, Member, MemberState, OtherKey, RawValue,
+};
 use serde::Serialize;
 
 use crate::answer::OneByOne;
@@ -13,15 +15,21 @@ pub(super) fn json_page(
     gossip: &Inspector,
     members: &[Member],
     entries: &[EntryInfo],
+    others: &[OtherKey],
     history: Option<&History>,
 ) -> Memberlist<impl Serialize> {
     let messages =
         |entries: &[HistoryEntry]| -> Vec<Message> { entries.iter().map(message_json).collect() };
     let waiting_for = gossip.waiting_for();
+    let in_use = gossip.protocol();
     Memberlist {
         enabled: true,
         members: members.iter().map(member_json).collect(),
         gossip: Some(Gossip {
+            disagreement: gossip.disagreement(),
+            other_keys: others.iter().map(other_key_json).collect(),
+            protocol: in_use.protocol.as_str().to_owned(),
+            protocol_chosen: in_use.chosen.to_string(),
             ready: waiting_for.is_none(),
             received_messages: history.map(|history| messages(&history.received)),
             sent_messages: history.map(|history| messages(&history.sent)),
@@ -46,6 +54,16 @@ fn member_json(member: &Member) -> admin_api::Member {
             MemberState::Left => State::Left,
             MemberState::Dead => State::Dead,
         },
+    }
+}
+
+fn other_key_json(other: &OtherKey) -> admin_api::OtherKey {
+    admin_api::OtherKey {
+        age_ms: u64::try_from(other.age.as_millis()).unwrap_or(u64::MAX),
+        codec: other.codec.clone(),
+        deleted: other.deleted,
+        key: other.key.clone(),
+        size: other.size as u64,
     }
 }
 

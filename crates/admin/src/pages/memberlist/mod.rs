@@ -24,7 +24,7 @@ use crate::accept::wants_json;
 use crate::answer::{HTML, JSON, json};
 use crate::lending::Renderer;
 use crate::routes::Page;
-use html::{entries_table, history_tables, members_table, value_page};
+use html::{entries_table, history_tables, members_table, others_table, protocol_line, value_page};
 use json::{json_page, value_json};
 use query::Wanted;
 
@@ -60,15 +60,20 @@ pub(crate) async fn page(
     let write = move |page: &mut Renderer| {
         let mut entries = gossip.entries();
         entries.retain(|entry| entry.key.contains(&wanted.key));
+        let mut others = gossip.other_keys();
+        others.retain(|other| other.key.contains(&wanted.key));
         let history = gossip.history();
         if json {
-            let written = json_page(&gossip, &members, &entries, history.as_ref());
+            let written = json_page(&gossip, &members, &entries, &others, history.as_ref());
             return page.write_json(&written);
         }
         let content = html! {
             @if let Some(waiting) = gossip.waiting_for() { div.notice.critical { p { "Not ready: " (visible(&waiting)) } } }
-            (members_table(&members))
+            @if let Some(who) = gossip.disagreement().filter(|_| gossip.waiting_for().is_none()) { div.notice { p { "Gossip: " (visible(&who)) } } }
+            (protocol_line(&gossip.protocol()))
+            (members_table(&members, gossip.protocol().protocol))
             (entries_table(&entries, &wanted, Clock::System.now_ms()))
+            (others_table(gossip.protocol().protocol, &others))
             (history_tables(history.as_ref()))
         };
         page.write_str(&layout(title, &content).into_string())

@@ -64,18 +64,33 @@ fn send(
         ..PacketOptions::default()
     };
     let sender = shared.advertised.to_string();
+    let metrics = &shared.metrics;
     let mut size = 0;
     for message in codec::compounds(&encoded) {
-        let framed = codec::packet(&message, &shared.wire, options)
-            .and_then(|payload| codec::packet_frame(&sender, &payload));
+        let framed = codec::packet(&message, &shared.wire, options).and_then(|payload| {
+            Ok(Outgoing {
+                to,
+                packet: codec::packet_frame(&sender, &payload)?,
+                payload: payload.len(),
+            })
+        });
         match framed {
             Ok(packet) => {
-                size += packet.len();
-                if outgoing.try_send(Outgoing { to, packet }).is_err() {
-                    shared.metrics.dropped.inc();
+                size += packet.packet.len();
+                if outgoing.try_send(packet).is_err() {
+                    metrics.packets.dropped.inc();
                 }
             }
-            Err(error) => tracing::debug!(%to, "a packet cannot be sent: {error}"),
+            Err(error) => {
+                metrics.unsendable.inc();
+                tracing::debug!(%to, "a packet cannot be sent: {error}");
+            }
+        }
+    }
+    for message in messages {
+        if let Message::User(bytes) = message {
+            metrics.datagrams_sent.inc();
+            metrics.datagram_bytes_sent.inc_by(bytes.len() as u64);
         }
     }
     if let Some(history) = &shared.history {

@@ -28,7 +28,7 @@ use crate::engine::{
 };
 use crate::link::foreign::Foreigner;
 use crate::metrics::Metrics;
-use crate::status::{History, MemberState};
+use crate::status::{History, MemberState, OtherKey};
 use crate::view::entry::EntryText;
 
 /// Time between two checks of something that is waited for.
@@ -127,7 +127,8 @@ impl MemberlistEngine {
             ring.node().waiting(Priority::Relayed),
         );
         let metrics = &self.shared.metrics;
-        metrics.queued.set((own_waiting.0 + relayed.0) as i64);
+        metrics.queued.set(own_waiting.0 as i64);
+        metrics.queued_gossip.set(relayed.0 as i64);
         metrics.queued_bytes.set((own_waiting.1 + relayed.1) as i64);
         lock(&self.roster).poll(ring.node(), own, now)
     }
@@ -193,6 +194,10 @@ impl Engine for MemberlistEngine {
 
     async fn poll_members(&self) -> Vec<MemberChange> {
         self.poll()
+    }
+
+    fn health_score(&self) -> Option<u32> {
+        Some(self.shared.ring().0.node().health_score())
     }
 
     fn members(&self) -> Members {
@@ -298,6 +303,10 @@ impl Engine for MemberlistEngine {
     }
 
     fn note_stall(&self) {}
+
+    fn other_keys(&self) -> Vec<OtherKey> {
+        self.shared.ring().0.other_keys()
+    }
 
     fn history(&self) -> Option<History> {
         self.shared.history.as_ref().map(MessageHistory::snapshot)

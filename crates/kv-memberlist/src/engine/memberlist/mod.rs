@@ -7,6 +7,7 @@
 //! - [`shared`] and [`ring`]: what the tasks share, and what of it is under one lock: who is in the
 //!   ring, and the entries.
 //! - [`pair`]: entries as dskit writes them.
+//! - [`others`]: what is known of the keys of other components, which are not kept.
 //! - [`roster`]: members as the rest of this crate knows them.
 //! - [`setup`]: from the settings of a member to its engine.
 //! - [`net`]: one TCP connection for each packet, and for each exchange of states.
@@ -22,6 +23,7 @@ mod drive;
 mod engine;
 mod net;
 mod options;
+mod others;
 mod pair;
 mod ring;
 mod roster;

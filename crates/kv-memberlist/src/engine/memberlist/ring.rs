@@ -11,8 +11,10 @@ use memberlist_protocol::membership::{Action, Node, Priority};
 use memberlist_protocol::message::{Message, NodeState, PushPull};
 use prost::Message as _;
 
+use super::others::OtherKeys;
 use super::pair::Pair;
 use crate::engine::{Copies, EntrySink, MemberId};
+use crate::status::OtherKey;
 use crate::view::entry::{EntryText, MAX_TEXT, fingerprint};
 
 /// One member's part in the ring, and all entries.
@@ -21,6 +23,7 @@ pub(super) struct Ring {
     entries: BTreeMap<String, Held>,
     /// Bytes of keys and texts.
     held: usize,
+    others: OtherKeys,
     /// Of the entry that changed last.
     version: u64,
     sink: Arc<dyn EntrySink>,
@@ -28,6 +31,14 @@ pub(super) struct Ring {
     codec: &'static str,
     /// A deletion that is older is not believed where its key is not known.
     keep_tombstones: Duration,
+}
+
+/// What the messages of a packet brought.
+pub(super) struct Taken {
+    /// Of the entries.
+    pub(super) keys: Vec<String>,
+    /// Entries that are none.
+    pub(super) unreadable: u64,
 }
 
 /// Bytes of keys and texts beyond which no further keys of others are taken.
@@ -53,6 +64,7 @@ impl Ring {
             node,
             entries: BTreeMap::new(),
             held: 0,
+            others: OtherKeys::default(),
             version: 0,
             sink,
             codec,
@@ -72,31 +84,34 @@ impl Ring {
         self.node.poll(now)
     }
 
-    /// Takes the messages of a packet; the keys of the entries that it had.
+    /// Takes the messages of a packet.
     pub(super) fn take_messages(
         &mut self,
         now: Duration,
         from: Option<SocketAddr>,
         messages: Vec<Message>,
-    ) -> Vec<String> {
-        let mut keys = Vec::new();
+    ) -> Taken {
+        let (mut keys, mut unreadable) = (Vec::new(), 0);
         for message in messages {
             match message {
-                Message::User(bytes) => {
-                    if let Ok(pair) = Pair::decode(bytes) {
-                        keys.extend(self.take_pair(pair));
-                    }
-                }
+                Message::User(bytes) => match Pair::decode(bytes) {
+                    Ok(pair) => keys.extend(self.take_pair(pair)),
+                    Err(_) => unreadable += 1,
+                },
                 other => self.node.handle(now, from, other),
             }
         }
-        keys
+        Taken { keys, unreadable }
     }
 
     /// Takes an entry of another member, and repeats it if it was news; its key, if its codec is known.
     pub(super) fn take_pair(&mut self, pair: Pair) -> Option<String> {
         let size = pair.key.len() + pair.value.len() / 3 * 4;
-        if pair.codec != self.codec || pair.key.is_empty() || size > MAX_TEXT {
+        if pair.codec != self.codec {
+            self.others.note(&pair);
+            return None;
+        }
+        if pair.key.is_empty() || size > MAX_TEXT {
             return None;
         }
         let known = self.entries.get(&pair.key);
@@ -174,6 +189,11 @@ impl Ring {
 
     pub(super) fn merge_nodes(&mut self, now: Duration, nodes: Vec<NodeState>) {
         self.node.merge(now, nodes);
+    }
+
+    /// Keys of other components.
+    pub(super) fn other_keys(&self) -> Vec<OtherKey> {
+        self.others.all()
     }
 
     /// How many entries there are.

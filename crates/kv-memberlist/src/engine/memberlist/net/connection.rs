@@ -11,8 +11,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::super::options::Tls;
 use super::super::shared::Shared;
+use crate::metrics::Packets;
 
 /// Bytes that are read at once.
 const CHUNK: usize = 16 << 10;
@@ -28,6 +28,17 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
 pub(crate) struct Connection {
     socket: Box<dyn Socket>,
     is_tls: bool,
+    metrics: Packets,
+}
+
+impl Connection {
+    fn over(socket: impl Socket + 'static, shared: &Shared) -> Self {
+        Self {
+            socket: Box::new(socket),
+            is_tls: shared.tls.is_some(),
+            metrics: shared.metrics.packets.clone(),
+        }
+    }
 }
 
 /// Connects to a member.
@@ -35,40 +46,30 @@ pub(crate) async fn connect(shared: &Shared, to: SocketAddr) -> io::Result<Conne
     let tcp = TcpStream::connect(to).await?;
     tcp.set_nodelay(true)?;
     let Some(tls) = &shared.tls else {
-        return Ok(Connection {
-            socket: Box::new(tcp),
-            is_tls: false,
-        });
+        return Ok(Connection::over(tcp, shared));
     };
     let name = ServerName::from(to.ip());
     let connector = TlsConnector::from(tls.client.clone());
     let stream = connector.connect(name, tcp).await?;
-    Ok(Connection {
-        socket: Box::new(stream),
-        is_tls: true,
-    })
+    Ok(Connection::over(stream, shared))
 }
 
 impl Connection {
     /// What was accepted.
-    pub(super) async fn accepted(tcp: TcpStream, tls: Option<&Tls>) -> io::Result<Self> {
+    pub(super) async fn accepted(tcp: TcpStream, shared: &Shared) -> io::Result<Self> {
         tcp.set_nodelay(true)?;
-        let Some(tls) = tls else {
-            return Ok(Self {
-                socket: Box::new(tcp),
-                is_tls: false,
-            });
+        let Some(tls) = &shared.tls else {
+            return Ok(Self::over(tcp, shared));
         };
         let stream = TlsAcceptor::from(tls.server.clone()).accept(tcp).await?;
-        Ok(Self {
-            socket: Box::new(stream),
-            is_tls: true,
-        })
+        Ok(Self::over(stream, shared))
     }
 
     pub(crate) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.socket.write_all(bytes).await?;
-        self.socket.flush().await
+        self.socket.flush().await?;
+        self.metrics.all_sent_bytes.inc_by(bytes.len() as u64);
+        Ok(())
     }
 
     /// Appends what has arrived, 16 KiB at most, to `into`; 0 at the end. With TLS, the connection may
@@ -90,6 +91,7 @@ impl Connection {
             }
         };
         into.truncate(start + length);
+        self.metrics.all_received_bytes.inc_by(length as u64);
         Ok(length)
     }
 

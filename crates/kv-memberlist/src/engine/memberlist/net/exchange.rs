@@ -49,10 +49,14 @@ pub(crate) async fn exchange_states(mut begun: mpsc::Receiver<Exchange>, shared:
 /// Sends the own state, and merges the answer.
 async fn initiate(shared: &Shared, exchange: Exchange) -> Result<(), String> {
     let deadline = Instant::now() + shared.timeouts.stream;
+    shared.metrics.packets.outgoing_streams.inc();
     let connected = timeout_at(deadline, connect(shared, exchange.with)).await;
-    let mut connection = connected
-        .map_err(|_| "timed out while connecting".to_owned())?
-        .map_err(|error| error.to_string())?;
+    let connected = connected
+        .map_err(|_| "timed out while connecting".to_owned())
+        .and_then(|connected| connected.map_err(|error| error.to_string()));
+    let mut connection = connected.inspect_err(|_| {
+        shared.metrics.packets.outgoing_stream_errors.inc();
+    })?;
     let state = shared.ring().0.state(exchange.join);
     write_state(shared, &mut connection, Side::Initiator, &state).await?;
     let reader = StreamReader::new(Side::Responder, shared.wire.clone());
@@ -111,7 +115,8 @@ async fn write_state(
         .map_err(|_| "timed out while sending the own state".to_owned())?
         .map_err(|error| error.to_string())?;
     shared.metrics.stream_sent.inc();
-    shared.metrics.stream_bytes_sent.inc_by(bytes.len() as u64);
+    let pushed = state.user_state.len() as u64;
+    shared.metrics.stream_bytes_sent.inc_by(pushed);
     Ok(())
 }
 

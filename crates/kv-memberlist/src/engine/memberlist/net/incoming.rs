@@ -22,6 +22,7 @@ use super::connection::Connection;
 use super::exchange::respond;
 use crate::engine::history::Remembered;
 use crate::link::foreign::ForeignProtocol;
+use crate::metrics::TOO_MANY_CONNECTIONS;
 use crate::seal::refusal::Refusal;
 
 /// Connections that are open at the same time, at most; further ones are closed at once.
@@ -55,7 +56,7 @@ pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         };
         pause = BACKOFF.0;
         let Some(place) = places.take(from.ip()) else {
-            shared.metrics.dropped.inc();
+            shared.metrics.refuse_connection(TOO_MANY_CONNECTIONS);
             continue;
         };
         let (shared, memory) = (Arc::clone(&shared), Arc::clone(&memory));
@@ -66,8 +67,7 @@ pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
                 memory,
             };
             if let Err(refused) = serve(&shared, tcp, from, arriving).await {
-                shared.metrics.packets.received_errors.inc();
-                shared.metrics.refuse(refused.reason);
+                shared.metrics.refuse_connection(refused.reason);
                 tracing::debug!(%from, "a connection was refused: {}", refused.why);
             }
             drop(place);
@@ -112,7 +112,7 @@ async fn serve(
 ) -> Result<(), Refused> {
     let now = Instant::now();
     let opening = async {
-        let mut connection = Connection::accepted(tcp, shared.tls.as_ref()).await?;
+        let mut connection = Connection::accepted(tcp, shared).await?;
         let length = arriving.read(&mut connection).await?;
         Ok::<_, io::Error>((connection, length))
     };
@@ -128,6 +128,7 @@ async fn serve(
     let kind = codec::kind(first).map_err(|error| {
         let protocol = ForeignProtocol::of_stream_to_dskit(&arriving.bytes);
         shared.note_foreigner(from, protocol);
+        shared.metrics.packets.unknown_connections.inc();
         Refused {
             reason: Refusal::NotOurs(protocol).reason(),
             why: error.to_string(),
@@ -136,9 +137,15 @@ async fn serve(
     match kind? {
         Kind::Packet => {
             let deadline = now + shared.timeouts.packet;
-            receive_packet(shared, connection, from, arriving, deadline).await
+            shared.metrics.packets.received.inc();
+            let received = receive_packet(shared, connection, from, arriving, deadline).await;
+            if received.is_err() {
+                shared.metrics.packets.received_errors.inc();
+            }
+            received
         }
         Kind::Stream => {
+            shared.metrics.packets.incoming_streams.inc();
             let deadline = now + shared.timeouts.stream;
             answer_stream(shared, connection, from, arriving, deadline).await
         }
@@ -181,10 +188,11 @@ async fn receive_packet(
     let content = codec::read_packet(&frame.payload, &shared.wire);
     let content = content.map_err(|error| Refused::codec(&error))?;
     let metrics = &shared.metrics;
-    metrics.packets.received.inc();
-    metrics.packets.received_bytes.inc_by(packet.len() as u64);
+    metrics
+        .packets
+        .received_bytes
+        .inc_by(frame.payload.len() as u64);
     if let Some(first) = content.rejected.first {
-        metrics.invalid.inc_by(content.rejected.count as u64);
         tracing::debug!(%from, "messages were left out: {first}");
     }
     let users = content.messages.iter().filter_map(|message| match message {
@@ -195,17 +203,20 @@ async fn receive_packet(
         metrics.datagrams_received.inc();
         metrics.datagram_bytes_received.inc_by(size);
     }
-    let keys = {
+    let sender = frame.sender.parse().ok();
+    let taken_messages = {
         let (mut ring, now) = shared.ring();
-        ring.take_messages(now, frame.sender.parse().ok(), content.messages)
+        ring.take_messages(now, sender, content.messages)
     };
+    metrics.invalid.inc_by(taken_messages.unreadable);
     shared.changed.notify_one();
     if let Some(history) = &shared.history {
         history.received(Remembered {
-            peer: from,
+            // Where it listens, rather than the port that it sent this from.
+            peer: sender.unwrap_or(from),
             size: packet.len(),
             kind: "packet",
-            keys,
+            keys: taken_messages.keys,
         });
     }
     drop(taken);

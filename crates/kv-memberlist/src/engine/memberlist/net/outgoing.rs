@@ -20,6 +20,8 @@ const MAX_SENDING: usize = 64;
 pub(crate) struct Outgoing {
     pub(crate) to: SocketAddr,
     pub(crate) packet: Bytes,
+    /// Bytes of the packet without what surrounds it.
+    pub(crate) payload: usize,
 }
 
 /// Sends packets, each over a connection of its own. One that fails is lost: gossip repeats it.
@@ -32,17 +34,13 @@ pub(crate) async fn send_packets(mut packets: mpsc::Receiver<Outgoing>, shared: 
         while sending.try_join_next().is_some() {}
         let shared = Arc::clone(&shared);
         sending.spawn(async move {
-            let size = outgoing.packet.len() as u64;
+            let metrics = &shared.metrics.packets;
+            metrics.sent.inc();
+            metrics.sent_bytes.inc_by(outgoing.payload as u64);
             let to = outgoing.to;
-            match send(&shared, outgoing).await {
-                Ok(()) => {
-                    shared.metrics.packets.sent.inc();
-                    shared.metrics.packets.sent_bytes.inc_by(size);
-                }
-                Err(error) => {
-                    shared.metrics.packets.sent_errors.inc();
-                    tracing::debug!(%to, "a packet was not sent: {error}");
-                }
+            if let Err(error) = send(&shared, outgoing).await {
+                metrics.sent_errors.inc();
+                tracing::debug!(%to, "a packet was not sent: {error}");
             }
         });
     }
