@@ -14,7 +14,7 @@ use distributor_config::{self as config, Config, ConfigErrors, Invocation, Loade
 use tokio::task::{JoinError, JoinHandle};
 
 /// What the first argument may be.
-const COMMANDS: [&str; 4] = ["run", "demo", "migration", "docs"];
+const COMMANDS: [&str; 6] = ["run", "status", "explain", "migration", "demo", "docs"];
 
 /// Of the binary alone; a program that links the library chooses its own. It gives memory back that
 /// a burst or an attack has left: the system's kept more than a gigabyte of small pieces.
@@ -26,6 +26,8 @@ fn main() -> ExitCode {
     match arguments.first().and_then(|first| first.to_str()) {
         Some("docs") => return print_docs(arguments.get(1).and_then(|which| which.to_str())),
         Some("demo") => return distributor_demo::run(arguments.into_iter().skip(1)),
+        Some("status") => return fleet_commands::status(arguments.into_iter().skip(1)),
+        Some("explain") => return fleet_commands::explain(arguments.into_iter().skip(1)),
         Some("migration") => return migration_status::run(arguments.into_iter().skip(1)),
         Some("run") => drop(arguments.remove(0)),
         Some(word) if !word.starts_with('-') => return unknown_command(word),

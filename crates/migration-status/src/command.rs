@@ -2,17 +2,14 @@
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::Path;
 use std::process::ExitCode;
 
 use command_output::{EXIT_USAGE, complain, print};
-use tls_files::ClientFiles;
 
-use crate::arguments::{Command, Options, USAGE, parse};
-use crate::fetch::{PAGE_TIMEOUT, fetch};
+use crate::arguments::{Command, Options, parse, usage};
+use crate::fetch::fetch;
 use crate::json::to_json;
 use crate::judge::{Place, Verdict, judge};
-use crate::resolve::resolved;
 use crate::screen::{Style, render};
 use crate::steps::Step;
 
@@ -21,9 +18,9 @@ use crate::steps::Step;
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let options = match parse(arguments) {
         Ok(Command::Status(options)) => options,
-        Ok(Command::Help) => return print(USAGE, 0),
+        Ok(Command::Help) => return print(&usage(), 0),
         Err(error) => {
-            complain(format_args!("{error}\n\n{}", USAGE.trim_end()));
+            complain(format_args!("{error}\n\n{}", usage().trim_end()));
             return ExitCode::from(EXIT_USAGE);
         }
     };
@@ -43,26 +40,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// The system's CA certificates are read only if a target needs them.
-fn client(options: &Options) -> Result<reqwest::Client, Box<dyn std::error::Error>> {
-    let is_https = |target: &String| target.contains("https:");
-    if !options.targets.iter().any(is_https) {
-        // Each page has its own, shorter timeout.
-        return Ok(scrape_client::plain_client(2 * PAGE_TIMEOUT)?);
-    }
-    let tls = tls_files::client_config(&ClientFiles {
-        ca_file: options.ca_file.as_deref().map(Path::new),
-        cert_file: options.cert_file.as_deref().map(Path::new),
-        key_file: options.key_file.as_deref().map(Path::new),
-        server_name: None,
-        accepts_any: options.insecure,
-    })?;
-    Ok(scrape_client::client(tls)?)
-}
-
 /// Fetches, judges and prints; returns whether the last result was good.
 async fn watch(options: &Options) -> Result<bool, String> {
-    let client = client(options).map_err(|error| error.to_string())?;
+    let client = options.connection.client()?;
     let mut out = io::stdout();
     let is_terminal = out.is_terminal();
     let style = match is_terminal && std::env::var_os("NO_COLOR").is_none() {
@@ -70,7 +50,7 @@ async fn watch(options: &Options) -> Result<bool, String> {
         false => Style::Plain,
     };
     let fetched = async || {
-        let snapshot = fetch(&client, resolved(&options.targets).await).await;
+        let snapshot = fetch(&client, options.connection.resolved().await).await;
         match options.shared_ring {
             true => snapshot.of_targets_alone(),
             false => snapshot,

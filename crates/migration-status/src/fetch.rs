@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use admin_api::{HaTracker, Memberlist, MultiKv, MultiStore};
+use fleet_client::Target;
 use futures::stream::{self, StreamExt};
 use scrape_client::{ANY, Answer, JSON, Sample, get, samples_named, sum};
 use serde::Deserialize;
@@ -15,13 +16,10 @@ use crate::snapshot::{
 use crate::steps::Stores;
 
 /// A distributor whose store does not answer needs some time to report this.
-pub(crate) const PAGE_TIMEOUT: Duration = Duration::from_secs(20);
+const PAGE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Most distributors that are queried at the same time: pages with many clusters are large.
 const CONCURRENT_TARGETS: usize = 16;
-
-/// The address of a distributor, or a name that could not be resolved, and why.
-pub(crate) type Target = Result<String, (String, String)>;
 
 /// Asks these distributors for their pages and metrics.
 pub(crate) async fn fetch(client: &reqwest::Client, targets: Vec<Target>) -> Snapshot {

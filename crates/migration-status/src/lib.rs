@@ -14,7 +14,6 @@ mod command;
 mod fetch;
 mod json;
 mod judge;
-mod resolve;
 mod screen;
 mod snapshot;
 mod steps;

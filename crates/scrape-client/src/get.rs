@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::ACCEPT;
+use reqwest::header::{ACCEPT, HeaderMap};
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::Answer;
@@ -45,8 +45,21 @@ pub enum GetError {
 /// # Errors
 /// It cannot be set up.
 pub fn client(tls: ClientConfig) -> reqwest::Result<reqwest::Client> {
+    client_with_headers(tls, HeaderMap::new())
+}
+
+/// [`client`] that sends these headers with every request.
+///
+/// # Errors
+/// It cannot be set up.
+pub fn client_with_headers(
+    tls: ClientConfig,
+    headers: HeaderMap,
+) -> reqwest::Result<reqwest::Client> {
     // Like Prometheus, it does not use a proxy from the environment.
-    let builder = reqwest::Client::builder().no_proxy();
+    let builder = reqwest::Client::builder()
+        .no_proxy()
+        .default_headers(headers);
     builder.tls_backend_preconfigured(tls).build()
 }
 

@@ -17,6 +17,6 @@ mod metrics;
 mod text_format;
 
 pub use answer::Answer;
-pub use get::{ANY, GetError, JSON, client, get, get_page, plain_client};
+pub use get::{ANY, GetError, JSON, client, client_with_headers, get, get_page, plain_client};
 pub use metrics::{Labels, Metrics};
 pub use text_format::{NotASample, Sample, samples, samples_named, sum};

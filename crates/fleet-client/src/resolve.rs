@@ -1,8 +1,32 @@
-//! The addresses that `--targets` stands for.
+//! The addresses that targets stand for.
 
 use std::net::SocketAddr;
 
-use crate::fetch::Target;
+/// The URL of a distributor, or a name that could not be resolved, and why.
+pub type Target = Result<String, (String, String)>;
+
+/// A target without what nearly all have.
+pub fn short(target: &str) -> &str {
+    target.strip_prefix("http://").unwrap_or(target)
+}
+
+/// A target of the command line as a URL without a slash at its end, or `dns+` before one.
+pub(crate) fn address(target: &str) -> Result<String, String> {
+    if let Some(rest) = target.strip_prefix("dns+") {
+        return Ok(format!("dns+{}", address(rest)?));
+    }
+    let url = match target.contains("://") {
+        true => target.to_owned(),
+        false => format!("http://{target}"),
+    };
+    let parsed = url::Url::parse(&url).map_err(|error| format!("--targets {target}: {error}"))?;
+    if !matches!(parsed.scheme(), "http" | "https") || !parsed.has_host() {
+        return Err(format!(
+            "--targets {target}: must be host:port, or an http or https URL"
+        ));
+    }
+    Ok(url.trim_end_matches('/').to_owned())
+}
 
 /// The current addresses of all targets, because pods come and go. A name without addresses counts
 /// as a target that does not answer.
