@@ -14,6 +14,7 @@ mod golang;
 mod manual;
 mod migrate;
 mod observability;
+mod package;
 mod peers;
 mod python;
 mod readmes;
@@ -64,6 +65,9 @@ Developer commands. Usage: cargo xtask <command> [arguments]
   codegen [--check] [protos|docs|observability|readmes]
                             write generated code, documentation, dashboards and alerts; --check
                             only compares
+  package [--debug]         build the Debian package, the archive, the root of the image and the bill of
+                            materials into target/package, and try each; --debug takes the
+                            unoptimised program
   fuzz [--seconds N] [TARGET...]
                             run fuzz targets, N seconds in all (default 60)
   services                  package the crates, and build the programs of tests/services from the
@@ -99,6 +103,7 @@ fn dispatch(command: &str, arguments: &[String]) -> anyhow::Result<()> {
         "migrate" => migrate::run(&workspace, arguments),
         "book" => book::run(&workspace, arguments),
         "chart" => chart::run(&workspace, arguments),
+        "package" => package::run(&workspace, arguments),
         "codegen" => codegen::run(&workspace, arguments),
         "fuzz" => fuzz::run(&workspace, arguments),
         "services" => services::run(&workspace, arguments),

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::workspace::{Workspace, run as run_command};
-use crate::{book, chart, codegen, fuzz, peers, services, tidy};
+use crate::{book, chart, codegen, fuzz, package, peers, services, tidy};
 
 /// `test [--no-lint] [-- CARGO TEST ARGUMENTS]`.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
@@ -48,6 +48,7 @@ fn steps(workspace: &Workspace, lint: bool, test_arguments: &[String]) -> Result
         timed("codegen", || codegen::check(workspace))?;
         timed("chart", || chart::run(workspace, &[]))?;
         timed("book", || book::run(workspace, &[]))?;
+        timed("package", || package::check(workspace))?;
         timed("tidy", || tidy::run(workspace, &[]))?;
         timed("clippy", || {
             let mut clippy = workspace.cargo(&["clippy", "--workspace", "--all-targets"]);
