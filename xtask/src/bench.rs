@@ -19,6 +19,8 @@ enum Suite {
     Stores,
     /// A simulated cluster of the gossip store.
     Gossip,
+    /// Gossip rings of real processes, ours beside one of Mimir's code.
+    Ring,
     /// The same pushes over gRPC and HTTP.
     Grpc,
 }
@@ -30,12 +32,13 @@ impl Suite {
             Self::HotPath => "bench",
             Self::Stores => "bench-stores",
             Self::Gossip => "bench-gossip",
+            Self::Ring => "bench-ring",
             Self::Grpc => "bench-grpc",
         }
     }
 }
 
-/// `bench [stores|gossip|grpc] [--quick] [--seed N]`. A quick run prints its table and leaves the page
+/// `bench [stores|gossip|ring|grpc] [--quick] [--seed N]`. A quick run prints its table and leaves the page
 /// alone: its numbers are too noisy to publish. Only gossip has a seed.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     let (mut suite, mut quick, mut seed) = (Suite::HotPath, false, None);
@@ -44,6 +47,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
         match argument.as_str() {
             "stores" => suite = Suite::Stores,
             "gossip" => suite = Suite::Gossip,
+            "ring" => suite = Suite::Ring,
             "grpc" => suite = Suite::Grpc,
             "--seed" => seed = Some(arguments.next().context("--seed needs a number")?),
             "--quick" => quick = true,
@@ -52,7 +56,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     }
     let program = suite.program();
     let json = workspace.target.join(format!("{program}.json"));
-    if !matches!(suite, Suite::Gossip) {
+    if !matches!(suite, Suite::Gossip | Suite::Ring) {
         // The bench starts it, and measures its size.
         crate::workspace::run(&mut workspace.cargo(&[
             "build",
@@ -82,6 +86,11 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     if matches!(suite, Suite::Gossip) {
         println!("simulating; a full run takes a quarter of an hour");
         // How far it is, and the seed.
+        command.stderr(Stdio::inherit());
+    }
+    if matches!(suite, Suite::Ring) {
+        peers::run(workspace, &["memberlist-go".to_owned()])?;
+        command.env("PEERS_DIR", peers::folder(workspace));
         command.stderr(Stdio::inherit());
     }
     if matches!(suite, Suite::Grpc) {

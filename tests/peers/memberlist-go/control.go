@@ -28,6 +28,7 @@ import (
 //	POST /delete?key=                              delete a key
 //	POST /sample?user=&cluster=&replica=           a sample: accepted (200) or deduplicated (202)
 //	POST /api/v1/push                              remote write 1.0: judged, and forwarded if accepted
+//	POST /load?member=&keys=&changes=&seconds=     write so many changes a second; what arrived of others'
 //	POST /leave                                    leave the ring; answers when that is done
 type control struct {
 	service  *memberlist.KVInitService
@@ -54,6 +55,7 @@ func (c *control) handler() http.Handler {
 	mux.HandleFunc("POST /delete", answer(c.delete))
 	mux.HandleFunc("POST /sample", c.sample)
 	mux.HandleFunc("POST /api/v1/push", c.pusher.push)
+	mux.HandleFunc("POST /load", c.load)
 	mux.HandleFunc("POST /leave", answer(func(*http.Request) error { return c.leave() }))
 	return mux
 }

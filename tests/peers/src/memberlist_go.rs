@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::programs::{comes_up, program};
-use crate::{Answer, Metrics, Process, Recipe, get, http_client};
+use crate::{Answer, LONG, Metrics, Process, Recipe, get, http_client};
 
 const PEER: &str = "memberlist-go";
 
@@ -244,6 +245,40 @@ impl MemberlistGo {
         })
     }
 
+    /// Writes `changes` keys a second for so many seconds, as member number `member`; the changes of
+    /// other members that arrived: key, when it was written (Unix milliseconds), and how many milliseconds
+    /// it took.
+    ///
+    /// # Errors
+    /// When it cannot write.
+    pub async fn load(
+        &self,
+        member: usize,
+        keys: usize,
+        changes: u32,
+        seconds: u64,
+    ) -> Result<Vec<(String, i64, i64)>, String> {
+        let query = [
+            ("member", &*member.to_string()),
+            ("keys", &*keys.to_string()),
+            ("changes", &*changes.to_string()),
+            ("seconds", &*seconds.to_string()),
+        ];
+        let within = LONG + Duration::from_secs(seconds);
+        let arrivals = self.post_within("load", &query, within).await?.json();
+        let arrivals = arrivals.as_array().ok_or("not an array")?.iter();
+        let number = |value: &Value| value.as_i64().unwrap_or_default();
+        Ok(arrivals
+            .map(|one| {
+                (
+                    text(&one["key"]),
+                    number(&one["written"]),
+                    number(&one["took"]),
+                )
+            })
+            .collect())
+    }
+
     /// dskit's own metrics.
     ///
     /// # Errors
@@ -272,6 +307,15 @@ impl MemberlistGo {
     }
 
     async fn post(&self, path: &str, query: &[(&str, &str)]) -> Result<Answer, String> {
+        self.post_within(path, query, LONG).await
+    }
+
+    async fn post_within(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        timeout: Duration,
+    ) -> Result<Answer, String> {
         let query = query
             .iter()
             .fold(
@@ -283,7 +327,11 @@ impl MemberlistGo {
             )
             .finish();
         let request = http_client().post(format!("{}?{query}", self.url(path)));
-        let response = request.send().await.map_err(|e| format!("{e:?}"))?;
+        let response = request
+            .timeout(timeout)
+            .send()
+            .await
+            .map_err(|e| format!("{e:?}"))?;
         let answer = Answer::read(response).await.map_err(|e| format!("{e:?}"))?;
         if !(200..300).contains(&answer.status) {
             return Err(format!("{}: {}", answer.status, answer.body));
