@@ -8,6 +8,7 @@ mod attack;
 mod bench;
 mod book;
 mod chart;
+mod churn;
 mod codegen;
 mod fuzz;
 mod golang;
@@ -36,9 +37,10 @@ Developer commands. Usage: cargo xtask <command> [arguments]
                             everything CI runs: peers, formatting, build, generated files, tidy,
                             clippy, tests. --no-lint: peers, build and tests only
   peers [NAME...]           put the real programs that tests talk to under target/peers
-  bench [stores|gossip|grpc] [--quick] [--seed N]
+  bench [stores|gossip|ring|grpc] [--quick] [--seed N]
                             run the benchmarks of the hot path, of the stores, of a simulated
-                            gossip cluster, or of gRPC beside HTTP (release; minutes): write
+                            gossip cluster, of gossip rings beside one of Mimir's code, or of gRPC
+                            beside HTTP (release; minutes): write
                             target/bench.json (target/bench-stores.json, …) and the tables in
                             docs/performance.md. --quick leaves the page alone; only gossip has a
                             seed, which it prints
@@ -59,6 +61,9 @@ Developer commands. Usage: cargo xtask <command> [arguments]
                             healthy client notices, what is lost or doubled. A DISTRIBUTOR_BIN of
                             your own is attacked instead
   book                      build the documentation as a site in target/book, and check its links
+  churn [--minutes N]       let distributors and members of Mimir's code come and go in one gossip
+                            ring (release; 10 minutes): all agree after each, no log has an error of
+                            the protocol, and no member grows
   chart [--bless]           render the Helm chart with the values files of deploy/helm/tests, compare
                             with the golden files, check them against schemas, and load each
                             configuration; --bless writes the golden files
@@ -102,6 +107,7 @@ fn dispatch(command: &str, arguments: &[String]) -> anyhow::Result<()> {
         "bench" => bench::run(&workspace, arguments),
         "migrate" => migrate::run(&workspace, arguments),
         "book" => book::run(&workspace, arguments),
+        "churn" => churn::run(&workspace, arguments),
         "chart" => chart::run(&workspace, arguments),
         "package" => package::run(&workspace, arguments),
         "codegen" => codegen::run(&workspace, arguments),

@@ -213,8 +213,11 @@ async fn go_with(node: &str, join: &[SocketAddr], flags: &[&str]) -> MemberlistG
 fn assert_no_complaints(go: &MemberlistGo, rust: &Rust) {
     let complaints = go.complaints().into_iter();
     // One that came back is told that it was gone, and logs that it is not. A process that ends cuts
-    // the connections that it has just made.
-    let is_normal = |line: &String| line.contains("Refuting") || line.contains("err=EOF");
+    // the connections that it has just made, and stops to send.
+    let is_normal = |line: &String| {
+        let normal = ["Refuting", "err=EOF", "transport is shutting down"];
+        normal.iter().any(|part| line.contains(part))
+    };
     let complaints = complaints.filter(|line| !is_normal(line));
     assert_eq!(complaints.collect::<Vec<_>>(), [""; 0]);
     let log = rust.distributor.process.log();
