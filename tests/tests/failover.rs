@@ -15,8 +15,9 @@ use std::time::Duration;
 
 use common::{elected, ha_config};
 use e2e::{
-    Consul, Distributor, Etcd, Fault, GossipMesh, LONG, Labels, Replica, ReplicaConfig, Sample,
-    Sink, Version, http_client, merge, wait_for,
+    Consul, Distributor, Etcd, Fault, GossipMesh, LONG, Labels, Prometheus, PrometheusConfig,
+    PrometheusVersion, RemoteWrite, Replica, ReplicaConfig, Sample, Sink, Target, Version,
+    http_client, merge, wait_for,
 };
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -37,6 +38,8 @@ fn lossless(more: &Value) -> Value {
         "ha_tracker_update_timeout": "1s",
         "ha_tracker_update_timeout_jitter_max": "100ms",
         "ha_tracker_failover_timeout": "5s",
+        // A replica that is killed leaves a request without an answer, which could be one that waits.
+        "ha_tracker_sender_backoff": "1s",
     });
     merge(&mut limits, more);
     json!({"limits": limits})
@@ -284,4 +287,99 @@ async fn a_full_hold_evicts_the_oldest_and_counts_it() {
     );
     assert!(evicted > 0.0);
     assert!(metrics.sum("ha_failover_held_bytes", &[]) <= 4096.0);
+}
+
+/// Counts up steadily, by this many per second.
+const RATE: f64 = 1000.0;
+
+async fn count_up(target: &Target) {
+    let start = tokio::time::Instant::now();
+    let mut ticks = tokio::time::interval(Duration::from_millis(10));
+    loop {
+        ticks.tick().await;
+        let total = RATE * start.elapsed().as_secs_f64();
+        target.set_counter("steady_total", &[], total, None);
+    }
+}
+
+/// A real pair, and a real backend that takes nothing out of order.
+#[tokio::test(flavor = "multi_thread")]
+async fn between_real_prometheus_servers_nothing_is_out_of_order_and_rates_hold() {
+    let target = Target::start().await;
+    tokio::select! {
+        () = count_up(&target) => {}
+        () = real_pair(&target) => {}
+    }
+}
+
+async fn real_pair(target: &Target) {
+    let receiver = PrometheusConfig::receiver(PrometheusVersion::V3);
+    let backend = Prometheus::start("backend", &receiver).await;
+    let mut more = lossless(&json!({"ha_failover_guard": "200ms"}));
+    let inmemory = json!({"distributor": {"ha_tracker": {"kvstore": {"store": "inmemory"}}}});
+    merge(&mut more, &inmemory);
+    let sink = Sink::start().await;
+    let mut config: Value = serde_json::from_str(&ha_config(&sink, &more)).unwrap();
+    config["distributor"]["downstream"][0]["url"] = backend.write_url().into();
+    let distributor = Distributor::start("real", &config.to_string()).await;
+    let sender = |replica| {
+        let write = RemoteWrite::new(&distributor.push_url(), Version::V1, TENANT);
+        let external = [("cluster", CLUSTER), ("__replica__", replica)];
+        let version = PrometheusVersion::V3;
+        PrometheusConfig::sender(version, &external, target.address(), write)
+    };
+    let mut a = Prometheus::start("a", &sender("a")).await;
+    wait_elected(&distributor, "a").await;
+    let b = Prometheus::start("b", &sender("b")).await;
+    wait_for("some requests to be held", LONG, || async {
+        let held = distributor.metrics().await?;
+        let held = held.sum("ha_failover_held_requests_total", &[]);
+        (held > 5.0).then_some(()).ok_or(format!("{held}"))
+    })
+    .await;
+    let killed_s = e2e::now_ms() as f64 / 1000.0;
+    a.process.sigkill();
+    wait_elected(&distributor, "b").await;
+    let until_s = e2e::now_ms() as f64 / 1000.0 + 5.0;
+    let series = "timestamp(steady_total{cluster='c'})";
+    wait_for("later samples at the backend", LONG, || async {
+        let found = backend.query(series).await?;
+        let at = found.first().ok_or("none")?["value"][1].as_str();
+        let at: f64 = at.unwrap_or_default().parse().map_err(|_| "no number")?;
+        (at > until_s).then_some(()).ok_or(format!("{at}"))
+    })
+    .await;
+
+    let rate = "rate(steady_total{cluster='c'}[4s])";
+    let found = backend.query_range(rate, killed_s, until_s, 0.5).await;
+    let found = found.unwrap();
+    assert_eq!(found.len(), 1, "{found:?}");
+    let values = found[0]["values"].as_array().unwrap();
+    // None is missing.
+    assert!(
+        values.len() as f64 >= (until_s - killed_s) / 0.5,
+        "{values:?}"
+    );
+    for value in values {
+        let rate: f64 = value[1].as_str().unwrap().parse().unwrap();
+        assert!((rate / RATE - 1.0).abs() <= 0.1, "{value} in {values:?}");
+    }
+    let metrics = backend.metrics().await.unwrap();
+    let out_of_order = "prometheus_tsdb_out_of_order_samples_total";
+    assert_eq!(metrics.sum(out_of_order, &[]), 0.0);
+    let metrics = b.metrics().await.unwrap();
+    let failed = "prometheus_remote_storage_samples_failed_total";
+    assert_eq!(metrics.sum(failed, &[]), 0.0);
+    let metrics = distributor.metrics().await.unwrap();
+    assert_eq!(metrics.sum("ha_failover_replays_refused_total", &[]), 0.0);
+    assert!(metrics.sum("ha_failover_replayed_samples_total", &[]) > 0.0);
+}
+
+async fn wait_elected(distributor: &Distributor, replica: &str) {
+    wait_for("the election", LONG, || async {
+        let row = elected(distributor, TENANT, CLUSTER).await;
+        let is_elected = row.as_ref().is_some_and(|row| row["replica"] == replica);
+        is_elected.then_some(()).ok_or(format!("{row:?}"))
+    })
+    .await;
 }

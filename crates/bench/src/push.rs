@@ -3,11 +3,16 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use async_trait::async_trait;
 use bytes::Bytes;
-use ha_tracker::{HaLimits, HaTracker, TrackerConfig, TrackerHandle};
+use ha_failover::{
+    Elections, FailoverConfig, FailoverHandle, Parts, Replayer, Rules, Settings, Slice,
+};
+use ha_tracker::{Clock, HaLimits, HaTracker, ReplicaDesc, TrackerConfig, TrackerHandle};
 use http::HeaderMap;
 use ingest::{
-    Downstreams, IngestConfig, Outcome, PushAnswer, PushBody, PushLimits, PushRequest, Pusher,
+    Downstreams, HeldBody, IngestConfig, Outcome, PushAnswer, PushBody, PushLimits, PushRequest,
+    Pusher,
 };
 use kv_core::InMemoryStore;
 use prometheus_client::registry::Registry;
@@ -23,6 +28,7 @@ const SECTION: &str = "push path";
 /// Times of a deduplicated request against decompressing its body, and allocations.
 pub fn run(effort: Effort, report: &mut Report) -> Result<()> {
     let path = PushPath::start()?;
+    lossless(effort, &path, report)?;
     for (version, number) in [(Version::V1, "1.0"), (Version::V2, "2.0")] {
         let mut counts = Vec::new();
         for series in [1_000, 10_000] {
@@ -58,12 +64,56 @@ pub fn run(effort: Effort, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
+/// Times of requests of a tenant in lossless mode against those in classic mode.
+fn lossless(effort: Effort, path: &PushPath, report: &mut Report) -> Result<()> {
+    for (version, number) in [(Version::V1, "1.0"), (Version::V2, "2.0")] {
+        for series in [1_000, 10_000] {
+            let accepted = body(version, series, Shape::usual(1).pairs);
+            let standby = body_at(version, series, LOSING, NEWER_MS);
+            path.push_lossless(version, &accepted)?;
+            let times = interleaved(
+                effort,
+                &mut [
+                    &mut || drop(path.push(version, &accepted)),
+                    &mut || drop(path.push_lossless(version, &accepted)),
+                    &mut || drop(path.push(version, &standby)),
+                    &mut || drop(path.push_lossless(version, &standby)),
+                ],
+            );
+            for (ours, ours_name, reference, reference_name, most) in [
+                (1, "accepted, lossless", 0, "accepted, classic", 1.05),
+                (3, "held, lossless", 2, "deduplicated, classic", 1.10),
+            ] {
+                report.timings.push(Timing {
+                    section: SECTION,
+                    case: format!("{number}, {} series", thousands(series as u64)),
+                    ours: ours_name,
+                    ours_ns: times.seconds(ours) * 1e9,
+                    reference: reference_name,
+                    reference_ns: times.seconds(reference) * 1e9,
+                    ratio: times.ratio(ours, reference),
+                    target: Some(Target::AtMost(most)),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Later than the samples of [`Shape::usual`].
+const NEWER_MS: i64 = 1_760_000_060_000;
+
 /// The pair of [`Shape::usual`], which is elected, and its other replica.
 const LOSING: &[(&str, &str)] = &[("production-eu-west-1", "prometheus-1")];
 
 fn body(version: Version, series: usize, pairs: &[(&str, &str)]) -> Bytes {
+    body_at(version, series, pairs, Shape::usual(series).timestamp_ms)
+}
+
+fn body_at(version: Version, series: usize, pairs: &[(&str, &str)], timestamp_ms: i64) -> Bytes {
     let shape = Shape {
         pairs,
+        timestamp_ms,
         ..Shape::usual(series)
     };
     let mut compressed = Vec::new();
@@ -77,6 +127,41 @@ struct PushPath {
     limits: PushLimits,
     runtime: Runtime,
     _tracker: TrackerHandle,
+    _failovers: FailoverHandle,
+}
+
+struct Tracked(Arc<HaTracker>);
+
+#[async_trait]
+impl Elections for Tracked {
+    fn entry(&self, tenant: &str, cluster: &str) -> Option<ReplicaDesc> {
+        self.0.entry(tenant, cluster)
+    }
+
+    async fn elect(&self, _: &str, _: &str, _: &str, _: &ReplicaDesc) {}
+}
+
+/// The elected replica is never late, and holds are full after some requests.
+struct Always;
+
+impl Rules for Always {
+    fn settings(&self, _tenant: &str, _cluster: &str) -> Option<Settings> {
+        Some(Settings {
+            late_after_ms: i64::MAX,
+            hold_ms: i64::MAX,
+            hold_bytes: 4 << 20,
+            ..Settings::default()
+        })
+    }
+}
+
+struct Nowhere;
+
+#[async_trait]
+impl Replayer<HeldBody> for Nowhere {
+    async fn replay(&self, _: &str, _: &str, slice: Slice<HeldBody>) -> usize {
+        slice.bodies.len()
+    }
 }
 
 impl PushPath {
@@ -85,7 +170,7 @@ impl PushPath {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()?;
-        let (pusher, tracker) = runtime.block_on(async {
+        let (pusher, tracker, failovers) = runtime.block_on(async {
             let mut registry = Registry::default();
             let (tracker, handle) = HaTracker::start(
                 Arc::new(InMemoryStore::default()),
@@ -97,11 +182,21 @@ impl PushPath {
             let downstreams = Downstreams::default();
             let pusher = Pusher::new(
                 &IngestConfig::default(),
-                Some(tracker),
+                Some(Arc::clone(&tracker)),
                 downstreams,
                 &mut registry,
             );
-            (pusher, handle)
+            let parts = Parts {
+                store: Arc::new(InMemoryStore::default()),
+                elections: Arc::new(Tracked(tracker)),
+                rules: Arc::new(Always),
+                replayer: Arc::new(Nowhere),
+                config: FailoverConfig::default(),
+                clock: Clock::System,
+            };
+            let (failovers, failover_handle) = ha_failover::start(parts, &mut registry);
+            pusher.set_failovers(failovers);
+            (pusher, handle, failover_handle)
         });
         let path = Self {
             pusher,
@@ -111,6 +206,7 @@ impl PushPath {
             },
             runtime,
             _tracker: tracker,
+            _failovers: failovers,
         };
         let elected = path.push(Version::V1, &body(Version::V1, 1, Shape::usual(1).pairs))?;
         anyhow::ensure!(elected.status() == 200, "{elected:?}");
@@ -118,12 +214,27 @@ impl PushPath {
     }
 
     fn push(&self, version: Version, body: &Bytes) -> Result<PushAnswer> {
+        self.push_in_mode(false, version, body)
+    }
+
+    fn push_lossless(&self, version: Version, body: &Bytes) -> Result<PushAnswer> {
+        let answer = self.push_in_mode(true, version, body)?;
+        anyhow::ensure!(answer.status().is_success(), "{answer:?}");
+        Ok(answer)
+    }
+
+    fn push_in_mode(
+        &self,
+        is_lossless: bool,
+        version: Version,
+        body: &Bytes,
+    ) -> Result<PushAnswer> {
         let request = PushRequest {
             tenant: "tenant-1",
             client: None,
             version,
             limits: &self.limits,
-            is_lossless: false,
+            is_lossless,
             body: PushBody::Snappy(body.clone()),
             headers: HeaderMap::new(),
             held: self.pusher.hold(),
@@ -147,6 +258,20 @@ impl PushPath {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn requests_in_lossless_mode_are_accepted_and_held() {
+        let path = PushPath::start().unwrap();
+        let accepted = body(Version::V2, 10, Shape::usual(1).pairs);
+        let answer = path.push_lossless(Version::V2, &accepted).unwrap();
+        assert_eq!(answer.outcome, Outcome::Stored);
+        let standby = body_at(Version::V2, 10, LOSING, NEWER_MS);
+        let answer = path.push_lossless(Version::V2, &standby).unwrap();
+        assert!(
+            answer.message().contains("held for a failover"),
+            "{answer:?}"
+        );
+    }
 
     #[test]
     fn a_deduplicated_request_allocates_the_same_whatever_its_size() {

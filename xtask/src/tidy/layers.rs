@@ -187,6 +187,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
         "bench",
         &[
             "e2e",
+            "ha-failover",
             "ha-tracker",
             "ingest",
             "kv-core",
