@@ -144,7 +144,7 @@ impl Scenario {
             slice_ms: rng.pick(&[1_000, 2_000, 4_000]),
             settle_ms: if gossip { 1_000 } else { 0 },
             late_after_ms,
-            hold_ms: failover_ms + 15_000,
+            hold_ms: 2 * failover_ms + 15_000,
             interval_ms: interval_ms.max(15_000),
             hold_bytes: if class == Class::Chaos && rng.chance(30) {
                 rng.range(500, 8_000) as u64
@@ -180,7 +180,7 @@ impl Scenario {
 
     fn add_mishaps(&mut self, rng: &mut Rng) {
         let at_ms = self.interval_ms * 2 + rng.range(20_000, 60_000);
-        let failover_ms = self.settings.hold_ms - 15_000;
+        let failover_ms = (self.settings.hold_ms - 15_000) / 2;
         let mut add = |at_ms: i64, mishap| self.mishaps.push((at_ms, mishap));
         match self.class {
             Class::Death => {
@@ -233,18 +233,14 @@ fn any(class: Class, rng: &mut Rng) -> Mishap {
             for_ms: if class == Class::Split {
                 rng.range(1_000, 120_000)
             } else {
-                rng.range(500, 2_500)
+                rng.range(300, 1_200)
             },
         },
         5 => Mishap::StoreSlow {
             for_ms: rng.range(5_000, 60_000),
         },
         6 => Mishap::StoreDown {
-            for_ms: if class == Class::Split {
-                rng.range(1_000, 90_000)
-            } else {
-                rng.range(500, 2_500)
-            },
+            for_ms: rng.range(500, 60_000),
         },
         7 => Mishap::DownstreamSlow {
             for_ms: rng.range(5_000, 60_000),

@@ -27,8 +27,10 @@ pub(crate) const START_MS: i64 = 1_700_000_000_000;
 const UPDATE_MS: i64 = 15_000;
 const FAILOVER_MS: i64 = 30_000;
 const BACKOFF_MS: i64 = 90_000;
-const DEAD_AFTER_MS: i64 = 10_000;
-const DOWNSTREAM_TIMEOUT_MS: i64 = 8_000;
+const DEAD_AFTER_MS: i64 = 5_000;
+const DOWNSTREAM_TIMEOUT_MS: i64 = 4_000;
+/// How long a distributor lets a request wait for what takes a moment.
+const WAIT_MS: i64 = 3_000;
 
 /// What a run has led to.
 #[derive(Debug, Default)]
@@ -105,6 +107,8 @@ enum Event {
         life: u32,
         body: Rc<Body>,
         sender: Sender,
+        /// Until when it waits at the distributor for a claim, or a term's end.
+        until_ms: i64,
     },
     Answer {
         body: Rc<Body>,
@@ -318,7 +322,8 @@ impl World {
                 life,
                 body,
                 sender,
-            } => self.arrive(node, life, &body, sender),
+                until_ms,
+            } => self.arrive(node, life, &body, sender, until_ms),
             Event::AtSink(forward) => self.at_sink(forward),
             Event::FromSink(forward, outcome) => self.answered_by_sink(&forward, outcome),
             Event::Commit(commit) => self.commit(commit),
@@ -395,7 +400,7 @@ impl World {
 
     pub(crate) fn sink_delay_ms(&mut self) -> i64 {
         if self.now_ms < self.sink_slow_until_ms {
-            return self.rng.range(200, DOWNSTREAM_TIMEOUT_MS / 2);
+            return self.rng.range(100, DOWNSTREAM_TIMEOUT_MS / 2);
         }
         self.rng.range(1, 40)
     }

@@ -12,6 +12,8 @@ pub struct Fleet {
     dead_after_ms: i64,
     heard: BTreeMap<SmolStr, Heard>,
     own_ms: i64,
+    /// Since when the own heartbeats have been confirmed without a pause.
+    steady_ms: i64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +33,7 @@ impl Fleet {
             dead_after_ms,
             heard: BTreeMap::new(),
             own_ms: now_ms,
+            steady_ms: now_ms,
         }
     }
 
@@ -61,6 +64,10 @@ impl Fleet {
 
     /// The store has confirmed a heartbeat of this instance, which was begun at `begun_ms`.
     pub fn confirmed(&mut self, begun_ms: i64) {
+        // After an outage of the store, all others are as silent as this one was.
+        if self.is_cut_off(begun_ms) {
+            self.steady_ms = begun_ms;
+        }
         self.own_ms = self.own_ms.max(begun_ms);
     }
 
@@ -90,7 +97,7 @@ impl Fleet {
             .heard
             .get(instance)
             .map_or(since_ms, |known| known.at_ms);
-        now_ms.saturating_sub(seen_ms) > self.dead_after_ms
+        now_ms.saturating_sub(seen_ms.max(self.steady_ms)) > self.dead_after_ms
     }
 
     /// The latest time at which an instance considered dead can have accepted anything, by its
@@ -117,7 +124,9 @@ mod tests {
     fn an_instance_is_dead_when_its_heartbeat_stops_not_when_its_clock_is_behind() {
         let mut fleet = Fleet::new("a", 10_000, 0);
         fleet.heard("b", -50_000, 1_000);
-        fleet.confirmed(10_000);
+        for at_ms in (2_000..=10_000).step_by(2_000) {
+            fleet.confirmed(at_ms);
+        }
         assert!(!fleet.is_dead("b", 0, 11_000));
         // The same heartbeat again says nothing.
         fleet.heard("b", -50_000, 9_000);
@@ -131,7 +140,9 @@ mod tests {
     #[test]
     fn an_instance_that_was_never_heard_of_is_given_time() {
         let mut fleet = Fleet::new("a", 10_000, 0);
-        fleet.confirmed(40_000);
+        for at_ms in (2_000..=44_000).step_by(2_000) {
+            fleet.confirmed(at_ms);
+        }
         assert!(!fleet.is_dead("b", 35_000, 45_000));
         assert!(fleet.is_dead("b", 34_999, 45_000));
     }
@@ -143,8 +154,13 @@ mod tests {
         assert!(fleet.is_cut_off(5_001));
         assert!(!fleet.is_dead("b", 0, 50_000));
         assert_eq!(fleet.gone(10_000, 50_000).count(), 0);
+        // After an outage of the store, another may be as late as this one.
         fleet.confirmed(50_000);
-        assert!(fleet.is_dead("b", 0, 50_000));
+        assert!(!fleet.is_dead("b", 0, 50_000));
+        for at_ms in (51_000..=60_001).step_by(1_000).chain([60_001]) {
+            fleet.confirmed(at_ms);
+        }
+        assert!(fleet.is_dead("b", 0, 60_001));
         assert_eq!(fleet.gone(10_000, 50_000).count(), 1);
         fleet.forget("b");
         assert_eq!(fleet.gone(10_000, 50_000).count(), 0);

@@ -9,7 +9,7 @@ use crate::Settings;
 
 /// Between the time after which the elected replica is late and the failover timeout.
 const MARGIN: Duration = Duration::from_secs(2);
-/// How long a request is held beyond the failover timeout.
+/// How long a request is held beyond twice the failover timeout.
 const HOLD_MARGIN: Duration = Duration::from_secs(15);
 
 settings! {
@@ -121,7 +121,11 @@ impl FailoverLimits {
             slice_ms: saturating_ms(self.slice),
             settle_ms: saturating_ms(settle),
             late_after_ms: late_ms,
-            hold_ms: failover_ms.saturating_add(saturating_ms(HOLD_MARGIN)),
+            // A distributor that sees the elected replica refreshes its entry until it is overdue
+            // there; only then the time of the others begins.
+            hold_ms: failover_ms
+                .saturating_mul(2)
+                .saturating_add(saturating_ms(HOLD_MARGIN)),
             backoff_ms: usual.backoff_ms,
             interval_ms: usual.interval_ms.max(interval_ms),
             hold_bytes: self.hold_bytes,
@@ -176,10 +180,10 @@ mod tests {
         let limits = FailoverLimits::default();
         let elections = HaLimits::default();
         let usual = limits.settings(&elections, None, Duration::ZERO);
-        assert_eq!((usual.late_after_ms, usual.hold_ms), (22_000, 45_000));
+        assert_eq!((usual.late_after_ms, usual.hold_ms), (22_000, 75_000));
         let slow = Some(Duration::from_secs(60));
         let slow = limits.settings(&elections, slow, Duration::from_secs(1));
-        assert_eq!((slow.late_after_ms, slow.hold_ms), (120_000, 165_000));
+        assert_eq!((slow.late_after_ms, slow.hold_ms), (120_000, 315_000));
         assert_eq!((slow.interval_ms, slow.settle_ms), (60_000, 1_000));
     }
 }

@@ -95,6 +95,11 @@ const KEPT: &[(u64, &str)] = &[
         "two first elections of a cluster, at members of one gossip ring: a claim for such a term \
          settles twice as long",
     ),
+    (
+        10_291,
+        "a plan that is withdrawn refused the elected replica, which waits for a minute, as did each \
+         later plan: its requests wait at the distributor instead",
+    ),
 ];
 
 #[test]

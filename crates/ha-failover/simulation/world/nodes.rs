@@ -169,7 +169,14 @@ impl World {
 
     // Requests.
 
-    pub(super) fn arrive(&mut self, index: usize, life: u32, body: &Rc<Body>, sender: Sender) {
+    pub(super) fn arrive(
+        &mut self,
+        index: usize,
+        life: u32,
+        body: &Rc<Body>,
+        sender: Sender,
+        until_ms: i64,
+    ) {
         if !self.lives(index, life) {
             self.sink.uncertain.insert(body.id);
             self.reply(body, sender, Answer::Lost);
@@ -224,11 +231,24 @@ impl World {
             }
             Fate::RetryLater { after, why } => {
                 self.sighted_refused(index, body.replica);
-                let wait_ms = if matches!(why, Wait::Opening | Wait::NoElection) {
-                    100
-                } else {
-                    after.as_millis() as i64
+                let is_short = match why {
+                    Wait::Opening | Wait::NoElection => true,
+                    Wait::Election => elected == name.as_str(),
+                    _ => false,
                 };
+                if is_short && self.now_ms < until_ms {
+                    let body = Rc::clone(body);
+                    let event = Event::Arrive {
+                        node: index,
+                        life,
+                        body,
+                        sender,
+                        until_ms,
+                    };
+                    self.after(50, event);
+                    return;
+                }
+                let wait_ms = after.as_millis() as i64;
                 self.reply(body, sender, Answer::RetryLater(wait_ms));
             }
         }
@@ -407,7 +427,7 @@ impl World {
     pub(super) fn beat(&mut self, index: usize) {
         let (life, begun_ms) = (self.nodes[index].life, self.clock_ms(index));
         self.issue(index, Operation::Beat(begun_ms));
-        self.after(2_000, Event::Beat { node: index, life });
+        self.after(1_000, Event::Beat { node: index, life });
     }
 
     // The tracker.

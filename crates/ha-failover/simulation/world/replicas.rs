@@ -117,6 +117,7 @@ impl World {
             life: node_life,
             body,
             sender,
+            until_ms: self.now_ms + WAIT_MS,
         };
         self.after(delay_ms, event);
     }

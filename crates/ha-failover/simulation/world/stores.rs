@@ -47,7 +47,7 @@ impl World {
             return 1;
         }
         if self.now_ms < self.store_slow_until_ms {
-            return self.rng.range(50, 900);
+            return self.rng.range(50, 500);
         }
         self.rng.range(1, 30)
     }
@@ -102,7 +102,7 @@ impl World {
     fn tell_watchers(&mut self, key: &Key, value: &Value) {
         let is_slow = self.now_ms < self.store_slow_until_ms;
         for node in 0..self.nodes.len() {
-            let most_ms = if is_slow { 2_000 } else { 200 };
+            let most_ms = if is_slow { 1_500 } else { 200 };
             let at_ms = self.now_ms + self.rng.range(1, most_ms);
             let at_ms = at_ms.max(self.nodes[node].watched_ms);
             self.nodes[node].watched_ms = at_ms;

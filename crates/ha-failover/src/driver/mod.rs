@@ -168,8 +168,9 @@ impl<B: Clone + Send + Sync + 'static> Drop for Accepted<B> {
 
 impl<B: Clone + Send + Sync + 'static> Failovers<B> {
     /// Decides about a request of one replica of a cluster that has an election. Waits until
-    /// `deadline` for a claim that is being opened, and for nothing else. `body` is called if the
-    /// request is held.
+    /// `deadline` for a claim that is being opened, and for the end of a term if the replica is the
+    /// elected one: the term may continue, and a sender that is refused may wait for a minute. `body`
+    /// is called if the request is held.
     ///
     /// In classic mode, or after a switch to it, the answer is `None`.
     pub async fn judge(
@@ -184,11 +185,16 @@ impl<B: Clone + Send + Sync + 'static> Failovers<B> {
         let mut wakes = cluster.wakes.subscribe();
         loop {
             wakes.mark_unchanged();
-            let fate = self.request(&cluster, request, &body);
+            let (fate, is_elected) = self.request(&cluster, request, &body);
             let Fate::RetryLater { after, why } = fate else {
                 return Some(self.decided(cluster, fate));
             };
-            if !matches!(why, Wait::Opening | Wait::NoElection) {
+            let is_short = match why {
+                Wait::Opening | Wait::NoElection => true,
+                Wait::Election => is_elected,
+                _ => false,
+            };
+            if !is_short {
                 return Some(Decision::RetryLater { after, why });
             }
             let woken = tokio::time::timeout_at(deadline, wakes.changed()).await;
@@ -203,13 +209,14 @@ impl<B: Clone + Send + Sync + 'static> Failovers<B> {
         cluster: &Arc<Cluster<B>>,
         request: &Request<'_>,
         body: &impl Fn() -> B,
-    ) -> Fate {
+    ) -> (Fate, bool) {
         self.call(cluster, |state, cx, out| {
             // The tracker's cache may know more than the last tick did.
             if !state.has_term_of(request.replica) {
                 self.tell_election(&cluster.name, state, cx, out);
             }
-            state.request(request, body, cx, out)
+            let fate = state.request(request, body, cx, out);
+            (fate, state.has_term_of(request.replica))
         })
     }
 
