@@ -61,9 +61,9 @@ impl FailoverMetrics {
             plans: family(
                 registry,
                 "ha_failover_plans",
-                "Number of failovers that this instance began, fixed the boundary of, or withdrew \
-                 since no standby could fill the pause; and of elections by distributors that do not \
-                 take part (foreign)",
+                "Number of failovers that this instance began, fixed the boundary of, or withdrew since \
+                 the elected replica had been seen or refused elsewhere, or no standby could fill its \
+                 pause; and of elections by distributors that do not take part (foreign)",
                 &["begun", "fixed", "withdrawn", "foreign"],
             ),
             given_up: counter(
