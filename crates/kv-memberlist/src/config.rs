@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use settings::{Kind, Report, Secret, format_duration, settings, words};
+use tls_files::TlsLimits;
 
 use crate::member::check_join_member;
 use crate::names::is_showable;
@@ -20,6 +21,7 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(10);
 const MAX_KEY_TEXT: usize = 4096;
 const MAX_HISTORY: u64 = 64 << 20;
 const MOST_REPETITIONS: u64 = 100;
+const MOST_WRITES: u64 = 1000;
 
 words! {
     /// `memberlist.protocol`.
@@ -30,6 +32,16 @@ words! {
         Chitchat = "chitchat",
         /// HashiCorp's memberlist, as members of Mimir's and Cortex's rings speak it.
         Memberlist = "memberlist",
+    }
+}
+
+words! {
+    /// `memberlist.compression_algorithm`.
+    pub enum CompressionAlgorithm {
+        /// What all members of memberlist read.
+        Lzw = "lzw",
+        /// What members of 2026 and later read.
+        Snappy = "snappy",
     }
 }
 
@@ -123,6 +135,10 @@ settings! {
         /// run time, which heals a fleet after a long partition; 0 for every max_join_backoff.
         #[setting(flag = "rejoin-interval", kind = Kind::Duration, default = "0s")]
         pub rejoin_interval: Duration,
+        /// Members to contact at run time instead of join_members, in the same forms, once this one
+        /// has joined; empty for join_members.
+        #[setting(flag = "rejoin-seed-nodes", kind = Kind::List, default = "")]
+        pub rejoin_seed_nodes: Vec<String>,
         /// Pause after the first failed attempt to join; it doubles with each further one.
         #[setting(flag = "min-join-backoff", kind = Kind::Duration, default = "1s")]
         pub min_join_backoff: Duration,
@@ -138,6 +154,14 @@ settings! {
         /// Exit when no member could be joined at the first attempt.
         #[setting(flag = "abort-if-fast-join-fails", kind = Kind::Bool, default = "false")]
         pub abort_if_cluster_fast_join_fails: bool,
+        /// Members that must be known after the first attempt, this one included, if
+        /// abort_if_cluster_fast_join_fails.
+        #[setting(
+            flag = "abort-if-fast-join-fails-min-nodes",
+            kind = Kind::Unsigned,
+            default = "2"
+        )]
+        pub abort_if_cluster_fast_join_fails_min_nodes: u64,
         /// How long leaving may take at shutdown, the last rounds of gossip included.
         #[setting(flag = "leave-timeout", kind = Kind::Duration, default = "20s")]
         pub leave_timeout: Duration,
@@ -153,6 +177,30 @@ settings! {
         /// /memberlist; at most 64MiB. 0 for none.
         #[setting(flag = "message-history-buffer-bytes", kind = Kind::Size, default = "0")]
         pub message_history_buffer_bytes: u64,
+        /// Packets that are written at the same time, at most 1000. Only for the protocol memberlist.
+        #[setting(flag = "max-concurrent-writes", kind = Kind::Unsigned, default = "5", nonzero)]
+        pub max_concurrent_writes: u64,
+        /// How long a packet waits until it can be written; then it is dropped, and gossip repeats it.
+        /// Only for the protocol memberlist.
+        #[setting(
+            flag = "acquire-writer-timeout",
+            kind = Kind::Duration,
+            default = "250ms",
+            nonzero
+        )]
+        pub acquire_writer_timeout: Duration,
+        /// Least time between two deliveries of changes to the HA tracker, which saves CPU where very
+        /// many clusters change; 0s for each change at once.
+        #[setting(flag = "notify-interval", kind = Kind::Duration, default = "0s")]
+        pub notify_interval: Duration,
+        /// What is compressed with, if compression_enabled: lzw, or snappy, which costs less CPU and
+        /// which only members of 2026 and later read. Only for the protocol memberlist; any is read.
+        #[setting(
+            flag = "compression-algorithm",
+            kind = Kind::OneOf(CompressionAlgorithm::WORDS),
+            default = "lzw"
+        )]
+        pub compression_algorithm: CompressionAlgorithm,
         /// Compress what gossip has not compressed already.
         #[setting(flag = "compression-enabled", kind = Kind::Bool, default = "true")]
         pub compression_enabled: bool,
@@ -185,6 +233,14 @@ settings! {
         /// Accept any certificate of a member: no protection from a host in between.
         #[setting(flag = "tls-insecure-skip-verify", kind = Kind::Bool, default = "false")]
         pub tls_insecure_skip_verify: bool,
+        /// Least version of TLS: VersionTLS10 to VersionTLS13; empty for VersionTLS12. Versions
+        /// before 1.2 are not supported, and allow the same as 1.2.
+        #[setting(flag = "tls-min-version", kind = Kind::Text, default = "")]
+        pub tls_min_version: String,
+        /// Cipher suites of TLS 1.2, with their IANA names, separated by commas; empty for all that
+        /// are supported. Those of TLS 1.3 are not limited.
+        #[setting(flag = "tls-cipher-suites", kind = Kind::Text, default = "")]
+        pub tls_cipher_suites: String,
         ;
         /// Time between two probes of other members, with the protocol memberlist. Not configured, as
         /// with dskit, whose 5 s it is; tests have less of it.
@@ -207,6 +263,12 @@ impl MemberlistConfig {
             if let Err(error) = check_join_member(member) {
                 let problem = format!("got {:?}; {}", error.entry, error.problem);
                 report.bad_item("join_members", index, problem);
+            }
+        }
+        for (index, member) in self.rejoin_seed_nodes.iter().enumerate() {
+            if let Err(error) = check_join_member(member) {
+                let problem = format!("got {:?}; {}", error.entry, error.problem);
+                report.bad_item("rejoin_seed_nodes", index, problem);
             }
         }
         report.at_most_bytes("node_name", &self.node_name, MAX_NODE_NAME);
@@ -243,6 +305,13 @@ impl MemberlistConfig {
                 let problem = format!("got {value}; must be at most {MOST_REPETITIONS}");
                 report.bad(setting, problem);
             }
+        }
+        if self.max_concurrent_writes > MOST_WRITES {
+            let problem = format!(
+                "got {}; must be at most {MOST_WRITES}",
+                self.max_concurrent_writes
+            );
+            report.bad("max_concurrent_writes", problem);
         }
         match self.protocol {
             Protocol::Chitchat if self.tls_enabled => {
@@ -283,6 +352,12 @@ impl MemberlistConfig {
             ("tls_cert_path", cert.is_some()),
             ("tls_key_path", key.is_some()),
         );
+        if let Err(error) = TlsLimits::parse(&self.tls_min_version, "") {
+            report.bad("tls_min_version", error.to_string());
+        }
+        if let Err(error) = TlsLimits::parse("", &self.tls_cipher_suites) {
+            report.bad("tls_cipher_suites", error.to_string());
+        }
         let is_used = self.tls_enabled && self.protocol != Protocol::Chitchat;
         if is_used && cert.is_none() && report.accepted(&["tls_cert_path"]) {
             let problem = format!(
@@ -365,6 +440,7 @@ mod tests {
     fn help_names_the_bounds() {
         for (setting, bounds) in [
             ("node_name", format!("at most {MAX_NODE_NAME} bytes")),
+            ("max_concurrent_writes", format!("at most {MOST_WRITES}")),
             ("cluster_label", format!("At most {MAX_LABEL} bytes")),
             ("encryption_keys", format!("at most {MAX_KEYS},")),
             (
@@ -430,18 +506,24 @@ mod tests {
             min_join_backoff: Duration::from_secs(90),
             protocol: Protocol::Chitchat,
             tls_enabled: true,
+            tls_min_version: "1.2".to_owned(),
+            tls_cipher_suites: "TLS_RSA_WITH_RC4_128_SHA".to_owned(),
+            rejoin_seed_nodes: vec!["a:x".to_owned()],
+            max_concurrent_writes: 1001,
             ..MemberlistConfig::default()
         };
         let mut report = Report::default();
         config.check(&mut report);
         let mistakes = report.into_result().unwrap_err().to_string();
-        assert!(
-            mistakes.starts_with("node_name: has a control character"),
-            "{mistakes}"
-        );
+        let part = "node_name: has a control character";
+        assert!(mistakes.contains(part), "{mistakes}");
         for part in [
             "max_join_backoff: got 1m0s; must be at least min_join_backoff 1m30s; ",
             "tls_enabled: got true; with protocol chitchat, gossip is encrypted with encryption_keys",
+            "tls_min_version: got \"1.2\"; must be one of VersionTLS10",
+            "tls_cipher_suites: got \"TLS_RSA_WITH_RC4_128_SHA\", which is not supported",
+            "rejoin_seed_nodes[0]: got \"a:x\"",
+            "max_concurrent_writes: got 1001; must be at most 1000",
         ] {
             assert!(mistakes.contains(part), "{mistakes}");
         }

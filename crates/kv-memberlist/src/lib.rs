@@ -62,7 +62,7 @@ mod store;
 mod view;
 mod watchdog;
 
-pub use config::{MemberlistConfig, Protocol};
+pub use config::{CompressionAlgorithm, MemberlistConfig, Protocol};
 #[cfg(feature = "testing")]
 pub use engine::fuzzing;
 pub use engine::memberlist::TlsSetupError;

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use kv_core::{
     CasOutcome, CasUpdate, MAX_KEY, Store, StoreError, UpdateFn, Value, WatchScope, WatchStream,
 };
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::metrics::Metrics;
 use crate::phase::Phase;
@@ -33,6 +34,8 @@ pub struct MemberlistStore<V> {
     view: Arc<View<V>>,
     phase: watch::Receiver<Phase>,
     watchdog: Arc<Watchdog>,
+    /// Least time between two deliveries to a watcher; zero for each change at once.
+    notify_interval: Duration,
     metrics: Metrics,
 }
 
@@ -42,6 +45,7 @@ impl<V> Clone for MemberlistStore<V> {
             view: Arc::clone(&self.view),
             phase: self.phase.clone(),
             watchdog: Arc::clone(&self.watchdog),
+            notify_interval: self.notify_interval,
             metrics: self.metrics.clone(),
         }
     }
@@ -52,12 +56,14 @@ impl<V: Value> MemberlistStore<V> {
         view: Arc<View<V>>,
         phase: watch::Receiver<Phase>,
         watchdog: Arc<Watchdog>,
+        notify_interval: Duration,
         metrics: Metrics,
     ) -> Self {
         Self {
             view,
             phase,
             watchdog,
+            notify_interval,
             metrics,
         }
     }
@@ -94,6 +100,7 @@ impl<V: Value> MemberlistStore<V> {
 
     fn watch(&self, scope: WatchScope) -> WatchStream<V> {
         let (view, mut phase) = (Arc::clone(&self.view), self.phase.clone());
+        let notify_interval = self.notify_interval;
         // A watch begins with the existing entries, so it must wait until this member has them.
         futures::stream::once(async move {
             let settled = phase.wait_for(|phase| !matches!(phase, Phase::Joining(_)));
@@ -101,11 +108,34 @@ impl<V: Value> MemberlistStore<V> {
                 Ok(phase) if *phase == Phase::Ready => {}
                 _ => return futures::stream::empty().boxed(),
             }
-            view.watch(scope)
+            paced(view.watch(scope), notify_interval)
         })
         .flatten()
         .boxed()
     }
+}
+
+/// Delivers what has happened, and then nothing for this time: meanwhile, changes of one key are joined
+/// into the last.
+fn paced<V: Value>(events: WatchStream<V>, interval: Duration) -> WatchStream<V> {
+    if interval.is_zero() {
+        return events;
+    }
+    let began = Instant::now();
+    let paced =
+        futures::stream::unfold((events, began), move |(mut events, mut next)| async move {
+            let ready = events.next().now_or_never();
+            let event = match ready {
+                Some(event) => event,
+                None => {
+                    tokio::time::sleep_until(next).await;
+                    events.next().await
+                }
+            };
+            next = Instant::now() + interval;
+            event.map(|event| (event, (events, next)))
+        });
+    paced.boxed()
 }
 
 #[async_trait]
@@ -197,11 +227,52 @@ impl<V: Value> MemberlistStore<V> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed check panics")]
 
+    use kv_core::WatchEvent;
     use kv_core::conformance::{CODEC, Counter};
     use prometheus_client::registry::Registry;
 
     use super::*;
     use crate::watchdog::STALLED_AFTER;
+
+    #[tokio::test(start_paused = true)]
+    async fn changes_are_delivered_at_most_once_in_the_interval() {
+        let (sender, receiver) = tokio::sync::mpsc::unbounded_channel::<u32>();
+        let events = futures::stream::unfold(receiver, |mut receiver| async move {
+            let number = receiver.recv().await?;
+            let counter = Counter {
+                value: number.into(),
+                writer: String::new(),
+            };
+            Some((WatchEvent::Put("key".to_owned(), counter), receiver))
+        });
+        let interval = Duration::from_secs(5);
+        let mut events = paced(events.boxed(), interval);
+        let began = Instant::now();
+        // What has happened already comes at once.
+        for number in [1, 2] {
+            sender.send(number).unwrap();
+        }
+        for _ in 0..2 {
+            assert!(events.next().await.is_some());
+        }
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        // What follows comes together, after the interval.
+        let (next, ()) = tokio::join!(events.next(), async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            for number in [3, 4] {
+                sender.send(number).unwrap();
+            }
+        });
+        assert!(next.is_some());
+        assert!(events.next().await.is_some());
+        assert_eq!(began.elapsed(), interval);
+        // After a quiet time, a change comes at once.
+        tokio::time::sleep(interval * 2).await;
+        sender.send(5).unwrap();
+        let before = Instant::now();
+        assert!(events.next().await.is_some());
+        assert_eq!(before.elapsed(), Duration::ZERO);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn calls_wait_while_the_background_task_stands_still_and_until_caught_up() {
@@ -210,7 +281,7 @@ mod tests {
         let (phase, phases) = watch::channel(Phase::Ready);
         let watchdog = Arc::new(Watchdog::new());
         let store: MemberlistStore<Counter> =
-            MemberlistStore::new(view, phases, Arc::clone(&watchdog), metrics);
+            MemberlistStore::new(view, phases, Arc::clone(&watchdog), Duration::ZERO, metrics);
         assert_eq!(store.get("key").await.unwrap(), None);
         tokio::time::advance(STALLED_AFTER).await;
         let get = store.get("key");

@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use kv_core::conformance::{Backend, CODEC, Counter, run, storm};
 use kv_core::{CasUpdate, Store};
 use kv_memberlist::{
-    MemberState, Memberlist, MemberlistConfig, MemberlistStore, Protocol, StartError, start,
+    CompressionAlgorithm, MemberState, Memberlist, MemberlistConfig, MemberlistStore, Protocol,
+    StartError, start,
 };
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
@@ -368,6 +369,65 @@ async fn the_history_has_the_keys_of_messages() {
         has(&sent) && has(&received)
     })
     .await;
+}
+
+#[tokio::test]
+async fn as_many_members_as_required_are_reached_at_the_start_or_it_fails() {
+    let first = open(config("a", &[])).await;
+    let with = |name: &str, least| MemberlistConfig {
+        abort_if_cluster_fast_join_fails: true,
+        abort_if_cluster_fast_join_fails_min_nodes: least,
+        ..config(name, &[first.address()])
+    };
+    drop(open(with("b", 2)).await);
+    let mut registry = Registry::default();
+    let started = start::<Counter, _>(with("c", 5), CODEC, &mut registry).await;
+    let (_store, mut memberlist) = started.unwrap();
+    let failed = memberlist.failed().await.to_string();
+    assert!(
+        failed.contains("abort_if_cluster_fast_join_fails_min_nodes is 5"),
+        "{failed}"
+    );
+}
+
+#[tokio::test]
+async fn one_that_has_joined_contacts_the_seeds_to_rejoin() {
+    // Two rings that know nothing of each other, but for the seeds of one.
+    let (left, right) = (ring(&["a", "b"]).await, ring(&["c", "d"]).await);
+    let node = open(MemberlistConfig {
+        rejoin_seed_nodes: vec![right[0].address().to_string()],
+        rejoin_interval: SECOND / 5,
+        ..config("e", &[left[0].address()])
+    })
+    .await;
+    eventually(20 * SECOND, "one ring", async || {
+        node.clone_inspector().other_members() == 4 && right[1].state("a").await.is_some()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn members_read_what_others_compress_whatever_they_use() {
+    let with = |name: &str, join: &[SocketAddr], compression_algorithm| MemberlistConfig {
+        compression_algorithm,
+        ..config(name, join)
+    };
+    let first = open(with("a", &[], CompressionAlgorithm::Snappy)).await;
+    let second = open(with("b", &[first.address()], CompressionAlgorithm::Lzw)).await;
+    for number in 0..50 {
+        first.put(&format!("of-a/{number}"), number).await;
+        second.put(&format!("of-b/{number}"), number).await;
+    }
+    let nodes = [first, second];
+    for number in 0..50 {
+        for writer in ["a", "b"] {
+            let key = format!("of-{writer}/{number}");
+            eventually(10 * SECOND, &key, async || {
+                all_hold(&nodes, &key, Some(number)).await
+            })
+            .await;
+        }
+    }
 }
 
 #[tokio::test]

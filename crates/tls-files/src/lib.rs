@@ -5,9 +5,11 @@
 //! It knows rustls and no setting by name.
 
 mod client;
+mod limits;
 pub mod pem;
 mod reload;
 
 pub use client::{ClientFiles, TlsError, client_config};
+pub use limits::{LimitsError, TlsLimits};
 pub use pem::PemError;
 pub use reload::{ReloadingClient, ReloadingIdentity};

@@ -16,6 +16,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use watched_files::Reload;
 
 use crate::client::{ClientFiles, TlsError, identity, verifier};
+use crate::limits::TlsLimits;
 
 /// The files of a client, which can be read again.
 #[derive(Debug)]
@@ -36,7 +37,18 @@ impl ReloadingClient {
     /// # Errors
     /// A file cannot be read or is not valid.
     pub fn new(files: &ClientFiles<'_>) -> Result<(Arc<Self>, ClientConfig), TlsError> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        Self::limited(files, &TlsLimits::default())
+    }
+
+    /// As [`ReloadingClient::new`], with these versions and cipher suites only.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn limited(
+        files: &ClientFiles<'_>,
+        limits: &TlsLimits,
+    ) -> Result<(Arc<Self>, ClientConfig), TlsError> {
+        let provider = Arc::new(limits.provider());
         let own = |path: Option<&Path>| path.map(Path::to_owned);
         let verifier = verifier(files, &provider)?;
         let identity = identity(files, &provider)?;
@@ -51,7 +63,7 @@ impl ReloadingClient {
             identity: Arc::new(Identity(ArcSwapOption::new(identity.map(Arc::new)))),
         });
         let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(limits.versions())
             .map_err(TlsError::Versions)?
             .dangerous()
             .with_custom_certificate_verifier(Arc::clone(&client.verifier) as _);

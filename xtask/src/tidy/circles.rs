@@ -21,6 +21,7 @@ const CRATES: &[&str] = &[
     "ingest",
     "kv-memberlist",
     "kv-multi",
+    "memberlist-protocol",
 ];
 
 /// Imports that close a circle and stay: crate, file, file that it imports, reason.

@@ -118,7 +118,7 @@ fn the_block_of_a_mimir_file() {
     .loaded();
     expect![[r#"
         no downstream is configured (distributor.downstream): accepted samples are counted and DROPPED; set the URL of a remote-write backend
-        ignored settings of Mimir that have no effect in this program: memberlist.notify_interval, memberlist.broadcast_timeout_for_local_updates_on_shutdown, memberlist.max_concurrent_writes, memberlist.acquire_writer_timeout, memberlist.zone_aware_routing"#]].assert_eq(&loaded.warnings.join("\n"));
+        ignored settings of Mimir that have no effect in this program: memberlist.broadcast_timeout_for_local_updates_on_shutdown, memberlist.zone_aware_routing"#]].assert_eq(&loaded.warnings.join("\n"));
     expect![[r#"
         distributor:
           ha_tracker:
@@ -176,7 +176,9 @@ fn defaults_are_those_of_mimir() {
     expect![[r#"
         {
           "abort_if_cluster_fast_join_fails": false,
+          "abort_if_cluster_fast_join_fails_min_nodes": 2,
           "abort_if_cluster_join_fails": false,
+          "acquire_writer_timeout": "250ms",
           "advertise_addr": "",
           "advertise_port": 0,
           "bind_addr": [
@@ -185,6 +187,7 @@ fn defaults_are_those_of_mimir() {
           "bind_port": 7946,
           "cluster_label": "",
           "cluster_label_verification_disabled": false,
+          "compression_algorithm": "lzw",
           "compression_enabled": true,
           "dead_node_reclaim_time": "0s",
           "encryption_keys": [],
@@ -195,11 +198,13 @@ fn defaults_are_those_of_mimir() {
           "join_members": [],
           "leave_timeout": "20s",
           "left_ingesters_timeout": "5m0s",
+          "max_concurrent_writes": 5,
           "max_join_backoff": "1m0s",
           "max_join_retries": 10,
           "message_history_buffer_bytes": 0,
           "min_join_backoff": "1s",
           "node_name": "",
+          "notify_interval": "0s",
           "obsolete_entries_timeout": "30s",
           "packet_dial_timeout": "2s",
           "packet_write_timeout": "5s",
@@ -207,13 +212,16 @@ fn defaults_are_those_of_mimir() {
           "pull_push_interval": "30s",
           "randomize_node_name": true,
           "rejoin_interval": "0s",
+          "rejoin_seed_nodes": [],
           "retransmit_factor": 4,
           "stream_timeout": "2s",
           "tls_ca_path": "",
           "tls_cert_path": "",
+          "tls_cipher_suites": "",
           "tls_enabled": false,
           "tls_insecure_skip_verify": false,
           "tls_key_path": "",
+          "tls_min_version": "",
           "tls_server_name": ""
         }"#]]
     .assert_eq(&serde_json::to_string_pretty(shown).unwrap());

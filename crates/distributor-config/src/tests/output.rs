@@ -164,15 +164,21 @@ fn full_yaml() {
           packet_dial_timeout: 2s
           packet_write_timeout: 5s
           rejoin_interval: 0s
+          rejoin_seed_nodes: []
           min_join_backoff: 1s
           max_join_backoff: 1m0s
           max_join_retries: 10
           abort_if_cluster_join_fails: false
           abort_if_cluster_fast_join_fails: false
+          abort_if_cluster_fast_join_fails_min_nodes: 2
           leave_timeout: 20s
           left_ingesters_timeout: 5m0s
           obsolete_entries_timeout: 30s
           message_history_buffer_bytes: 0
+          max_concurrent_writes: 5
+          acquire_writer_timeout: 250ms
+          notify_interval: 0s
+          compression_algorithm: lzw
           compression_enabled: true
           encryption_keys: []
           encryption_required: false
@@ -182,6 +188,8 @@ fn full_yaml() {
           tls_ca_path: ""
           tls_server_name: ""
           tls_insecure_skip_verify: false
+          tls_min_version: ""
+          tls_cipher_suites: ""
     "#]]
     .assert_eq(&render_yaml(&from_yaml(CHANGED), Mode::Full));
 }

@@ -60,6 +60,8 @@ struct Foreign(HashMap<SocketAddr, (ForeignProtocol, Instant)>);
 pub(super) struct Joiner {
     readiness: Readiness,
     resolver: Resolver,
+    /// `rejoin_seed_nodes`, if there are any.
+    seeds: Option<Resolver>,
     config: Arc<MemberlistConfig>,
     choice: Choice,
     /// While this member may change to memberlist.
@@ -93,7 +95,7 @@ pub(super) async fn join(mut joiner: Joiner) -> String {
 impl Joiner {
     pub(super) fn new(
         readiness: Readiness,
-        resolver: Resolver,
+        (resolver, seeds): (Resolver, Option<Resolver>),
         config: Arc<MemberlistConfig>,
         choice: Choice,
         auto: Option<Auto>,
@@ -101,6 +103,7 @@ impl Joiner {
         Self {
             readiness,
             resolver,
+            seeds,
             config,
             choice,
             auto,
@@ -139,7 +142,7 @@ impl Joiner {
         let mut backoff = config.min_join_backoff;
         let mut foreign = Foreign::default();
         for attempt in 1.. {
-            let (resolved, survey) = self.contact_others().await;
+            let (resolved, survey) = self.contact_others(&self.resolver).await;
             let heard = self.hear_within(backoff, &resolved, &survey).await;
             let disagreement = match survey.verdict(&self.engine().members()) {
                 Verdict::Change(member) => return Ok(Found::Another(member)),
@@ -148,6 +151,7 @@ impl Joiner {
             };
             self.choice.note_disagreement(disagreement.clone());
             if heard && disagreement.is_none() {
+                self.reach_enough(backoff).await?;
                 let expected = &resolved.addresses;
                 self.readiness.catch_up(CatchUp::Joining { expected }).await;
                 return Ok(Found::Ready);
@@ -191,8 +195,8 @@ impl Joiner {
 
     /// Resolves the names and contacts the addresses that are not known as members, but for those
     /// that are found to speak another protocol, to which this member may change.
-    async fn contact_others(&self) -> (Resolved, Survey) {
-        let mut resolved = self.resolver.resolve().await;
+    async fn contact_others(&self, resolver: &Resolver) -> (Resolved, Survey) {
+        let mut resolved = resolver.resolve().await;
         let own = self.engine().advertised();
         resolved.addresses.retain(|address| *address != own);
         let survey = match &self.auto {
@@ -249,6 +253,30 @@ impl Joiner {
         };
         let _late = tokio::time::timeout(time, heard).await;
         engine.has_heard_any()
+    }
+
+    /// Waits until as many members are known as must be at the start, if it is required; an error if
+    /// there are not within this time.
+    async fn reach_enough(&self, time: Duration) -> Result<(), String> {
+        let config = &self.config;
+        let least = config.abort_if_cluster_fast_join_fails_min_nodes;
+        if !config.abort_if_cluster_fast_join_fails {
+            return Ok(());
+        }
+        let known = || self.engine().members().others().count() as u64 + 1;
+        let reached = async {
+            while known() < least {
+                tokio::time::sleep(POLL_INTERVAL).await;
+            }
+        };
+        let reached = tokio::time::timeout(time, reached).await;
+        reached.map_err(|_| {
+            format!(
+                "memberlist: {} members are known after the first attempt, and \
+                 memberlist.abort_if_cluster_fast_join_fails_min_nodes is {least}",
+                known()
+            )
+        })
     }
 
     /// Asks those that close connections what they speak.
@@ -364,7 +392,10 @@ impl Joiner {
             } else {
                 config.min_join_backoff
             };
-            let (resolved, survey) = self.contact_others().await;
+            // A member that is alone has nothing to rejoin.
+            let seeds = self.seeds.as_ref().filter(|_| !alone);
+            let resolver = seeds.unwrap_or(&self.resolver);
+            let (resolved, survey) = self.contact_others(resolver).await;
             let disagreement = match survey.verdict(&self.engine().members()) {
                 Verdict::Change(member) => return member,
                 Verdict::Disagree(text) => Some(text),

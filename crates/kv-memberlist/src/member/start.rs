@@ -117,11 +117,11 @@ where
         None => Chosen::NoneAnswered,
     };
     let bound = link.local_addr();
-    let resolver = resolver(&config, default_port(&config, bound))?;
+    let resolvers = resolvers(&config, default_port(&config, bound))?;
     let mut tasks = Tasks::new(TASK);
     let member = Unstarted::new(config, codec, metrics, Protocol::Chitchat, chosen);
     let engine = chitchat(&member, admission, link, false, &mut tasks).await?;
-    Ok(member.start(engine, resolver, tasks, None))
+    Ok(member.start(engine, resolvers, tasks, None))
 }
 
 /// As [`start`], with the protocol that the members speak that answer.
@@ -138,7 +138,7 @@ where
     C: Codec<V>,
 {
     let bound = link.local_addr();
-    let resolver = resolver(&config, default_port(&config, bound))?;
+    let resolvers = resolvers(&config, default_port(&config, bound))?;
     let codec_id = codec.id();
     let chosen = Chosen::NoneAnswered;
     let member = Unstarted::new(config, codec, metrics, Protocol::Chitchat, chosen);
@@ -161,7 +161,7 @@ where
         sink: member.sink(),
         metrics: member.metrics.clone(),
     };
-    Ok(member.start(engine, resolver, tasks, Some(auto)))
+    Ok(member.start(engine, resolvers, tasks, Some(auto)))
 }
 
 /// Starts to speak chitchat.
@@ -216,7 +216,7 @@ where
     C: Codec<V>,
 {
     let bound = listeners.local_addr().map_err(StartError::Bind)?;
-    let resolver = resolver(&config, default_port(&config, bound))?;
+    let resolvers = resolvers(&config, default_port(&config, bound))?;
     let advertised = advertised(&config, bound);
     let codec_id = codec.id();
     if !config.tls_enabled {
@@ -241,13 +241,26 @@ where
     let engine = memberlist::start(&member.config, surroundings, &mut tasks);
     let join = member.config.join_members.join(", ");
     tracing::info!(%name, %bound, %advertised, join, "gossip started, by memberlist's protocol");
-    let (store, mut handle) = member.start(engine, resolver, tasks, None);
+    let (store, mut handle) = member.start(engine, resolvers, tasks, None);
     handle.tls_files = files;
     Ok((store, handle))
 }
 
-fn resolver(config: &MemberlistConfig, default_port: u16) -> Result<Resolver, StartError> {
-    let members = config.join_members.iter();
+/// Of `join_members`, and of `rejoin_seed_nodes`, if there are any.
+fn resolvers(
+    config: &MemberlistConfig,
+    default_port: u16,
+) -> Result<(Resolver, Option<Resolver>), StartError> {
+    let join = resolver(&config.join_members, default_port)?;
+    let seeds = match config.rejoin_seed_nodes.is_empty() {
+        true => None,
+        false => Some(resolver(&config.rejoin_seed_nodes, default_port)?),
+    };
+    Ok((join, seeds))
+}
+
+fn resolver(members: &[String], default_port: u16) -> Result<Resolver, StartError> {
+    let members = members.iter();
     let members = members
         .map(|entry| JoinMember::parse(entry, default_port))
         .collect::<Result<Vec<_>, _>>()?;
@@ -295,7 +308,7 @@ impl<V: Value> Unstarted<V> {
     fn start(
         self,
         engine: Arc<dyn Engine>,
-        resolver: Resolver,
+        resolvers: (Resolver, Option<Resolver>),
         mut tasks: Tasks,
         auto: Option<Auto>,
     ) -> (MemberlistStore<V>, Memberlist) {
@@ -335,14 +348,20 @@ impl<V: Value> Unstarted<V> {
         }));
         let joiner = Joiner::new(
             readiness.clone(),
-            resolver,
+            resolvers,
             Arc::clone(&config),
             choice.clone(),
             auto,
         );
         tasks.spawn_fallible(join(joiner));
         tasks.spawn(recover(readiness, stalled));
-        let store = MemberlistStore::new(Arc::clone(&view), phases.subscribe(), watchdog, metrics);
+        let store = MemberlistStore::new(
+            Arc::clone(&view),
+            phases.subscribe(),
+            watchdog,
+            config.notify_interval,
+            metrics,
+        );
         let shown = Shown {
             engine,
             view,

@@ -1,6 +1,5 @@
 //! What is sent to whom, and when whole states are exchanged.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -21,22 +20,6 @@ const LEADING_LEN: usize = 2048;
 /// copies the limit allows: the first copies of Go's members go to random members, which in a small
 /// ring leaves one out now and then, until states are exchanged.
 const TOLD_TO_ALL: usize = 9;
-
-/// When the rounds are due.
-pub(super) struct Rounds {
-    pub(super) gossip_at: Duration,
-    pub(super) push_pull_at: Option<Duration>,
-    pub(super) turns: Turns,
-}
-
-/// Who is gossiped to next: each in turn, in an order that is drawn again when the members change. So
-/// as few copies as possible go to the same one.
-#[derive(Default)]
-pub(super) struct Turns {
-    names: VecDeque<String>,
-    /// Of the table when the order was drawn.
-    generation: Option<u64>,
-}
 
 impl Node {
     pub(super) fn poll_rounds(&mut self, now: Duration) {

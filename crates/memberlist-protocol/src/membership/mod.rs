@@ -17,6 +17,7 @@
 mod gossip;
 mod probe;
 mod rules;
+mod schedule;
 mod suspicion;
 mod table;
 #[cfg(test)]
@@ -30,8 +31,7 @@ use bytes::Bytes;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use self::gossip::{Rounds, Turns};
-use self::probe::Prober;
+use self::schedule::{Prober, Rounds, Turns};
 use self::suspicion::Suspicion;
 use self::table::Table;
 use crate::broadcast::{Broadcast, Queue, transmit_limit};

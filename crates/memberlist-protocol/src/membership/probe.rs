@@ -1,9 +1,9 @@
 //! Asks one member after the other whether it is there.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::schedule::{Probe, Relay};
 use super::{DEFAULT_PORT, Event, Node};
 use crate::message::{Accusation, IndirectPing, Message, Ping, State};
 
@@ -12,74 +12,6 @@ const MAX_RELAYS: usize = 256;
 
 /// The protocol version from which on a member says that it got no answer.
 const NACK_SINCE: u8 = 4;
-
-/// The probes that go on.
-pub(super) struct Prober {
-    /// The own one; one at a time.
-    current: Option<Probe>,
-    next: Duration,
-    /// Those for others, by the sequence numbers of their pings.
-    relays: BTreeMap<u32, Relay>,
-}
-
-struct Probe {
-    node: String,
-    seq_no: u32,
-    /// When others are asked; `None` once they are.
-    ask_others: Option<Duration>,
-    until: Duration,
-    /// Nacks that those who were asked, and can, must send.
-    expected_nacks: u32,
-    nacks: u32,
-}
-
-struct Relay {
-    /// Of the indirect ping.
-    seq_no: u32,
-    answer_to: SocketAddr,
-    wants_nack: bool,
-    until: Duration,
-}
-
-impl Prober {
-    /// The first probe begins at this time.
-    pub(super) fn new(first: Duration) -> Self {
-        Self {
-            current: None,
-            next: first,
-            relays: BTreeMap::new(),
-        }
-    }
-
-    pub(super) fn next_deadline(&self) -> Duration {
-        let own = match &self.current {
-            Some(probe) => probe.ask_others.unwrap_or(probe.until),
-            None => self.next,
-        };
-        let relays = self.relays.values().map(|relay| relay.until);
-        relays.fold(own, Duration::min)
-    }
-
-    /// Gives all members that have yet to answer more time.
-    pub(super) fn postpone(&mut self, by: Duration) {
-        if let Some(probe) = &mut self.current {
-            probe.ask_others = probe.ask_others.map(|at| at + by);
-            probe.until += by;
-        }
-        for relay in self.relays.values_mut() {
-            relay.until += by;
-        }
-    }
-
-    /// A member that was asked got no answer either: it is not this member that is cut off.
-    pub(super) fn nack(&mut self, seq_no: u32) {
-        if let Some(probe) = &mut self.current
-            && probe.seq_no == seq_no
-        {
-            probe.nacks += 1;
-        }
-    }
-}
 
 impl Node {
     /// Begins and ends probes.

@@ -9,6 +9,7 @@ use memberlist_protocol::codec::{self, PacketOptions};
 use memberlist_protocol::membership::{Action, Event};
 use memberlist_protocol::message::Message;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::net::{Exchange, Outgoing};
 use super::pair::Pair;
@@ -72,6 +73,7 @@ fn send(
                 to,
                 packet: codec::packet_frame(&sender, &payload)?,
                 payload: payload.len(),
+                since: Instant::now(),
             })
         });
         match framed {
@@ -95,14 +97,14 @@ fn send(
     }
     if let Some(history) = &shared.history {
         let keys = messages.iter().filter_map(|message| match message {
-            Message::User(bytes) => <Pair as prost::Message>::decode(bytes.clone()).ok(),
+            Message::User(bytes) => Pair::read(bytes.clone()).ok(),
             _ => None,
         });
         history.sent(Remembered {
             peer: to,
             size,
             kind: "packet",
-            keys: keys.map(|pair| pair.key).collect(),
+            keys: keys.map(|pair| pair.base.key).collect(),
         });
     }
 }

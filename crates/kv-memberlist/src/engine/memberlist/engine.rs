@@ -56,7 +56,9 @@ pub(crate) struct Parts {
     pub(crate) advertised: SocketAddr,
     pub(crate) listeners: Listeners,
     pub(crate) wire: Wire,
-    pub(crate) compress: bool,
+    pub(crate) compression: Option<Compression>,
+    /// Packets that are written at the same time, at most.
+    pub(crate) writers: usize,
     pub(crate) timeouts: Timeouts,
     pub(crate) tls: Option<Tls>,
     /// Of the values.
@@ -91,7 +93,7 @@ pub(crate) fn start(parts: Parts, tasks: &mut Tasks) -> Arc<dyn Engine> {
         began: Instant::now(),
         advertised: parts.advertised,
         wire: parts.wire,
-        compression: parts.compress.then_some(Compression::Lzw),
+        compression: parts.compression,
         timeouts: parts.timeouts,
         tls: parts.tls,
         metrics: parts.metrics,
@@ -105,7 +107,7 @@ pub(crate) fn start(parts: Parts, tasks: &mut Tasks) -> Arc<dyn Engine> {
     for listener in parts.listeners.0 {
         tasks.spawn(accept(listener, Arc::clone(&shared)));
     }
-    tasks.spawn(send_packets(packets, Arc::clone(&shared)));
+    tasks.spawn(send_packets(packets, Arc::clone(&shared), parts.writers));
     tasks.spawn(exchange_states(begun, Arc::clone(&shared)));
     tasks.spawn(drive(Arc::clone(&shared), outgoing, exchanges.clone()));
     let engine = MemberlistEngine {

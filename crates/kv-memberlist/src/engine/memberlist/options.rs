@@ -12,6 +12,8 @@ pub(crate) struct Timeouts {
     pub(crate) packet: Duration,
     /// Each direction of an exchange of states.
     pub(crate) stream: Duration,
+    /// Waiting until a packet can be written.
+    pub(crate) writer: Duration,
 }
 
 /// TLS of both sides.

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use memberlist_protocol::kv::KeyValuePair;
 use tokio::time::Instant;
 
-use super::pair::Pair;
 use crate::status::OtherKey;
 
 /// Keys that are noted, at most.
@@ -32,7 +32,7 @@ struct Noted {
 
 impl OtherKeys {
     /// Notes that something was said of a key.
-    pub(super) fn note(&mut self, pair: &Pair) {
+    pub(super) fn note(&mut self, pair: &KeyValuePair) {
         if pair.key.is_empty() || pair.key.len() > MAX_KEY || pair.codec.len() > MAX_CODEC {
             return;
         }
@@ -70,12 +70,12 @@ impl OtherKeys {
 mod tests {
     use super::*;
 
-    fn pair(key: &str, size: usize) -> Pair {
-        Pair {
+    fn pair(key: &str, size: usize) -> KeyValuePair {
+        KeyValuePair {
             key: key.to_owned(),
             codec: "ringDesc".to_owned(),
             value: vec![0; size].into(),
-            ..Pair::default()
+            ..KeyValuePair::default()
         }
     }
 

@@ -3,6 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
+use memberlist_protocol::codec::Error;
+use memberlist_protocol::kv::KeyValuePair;
 use memberlist_protocol::kv::state::{Pairs, append};
 use memberlist_protocol::kv::value::EMPTY;
 use prost::Message;
@@ -10,29 +12,25 @@ use prost::Message;
 use crate::engine::Sender;
 use crate::view::entry::EntryText;
 
-/// dskit's `KeyValuePair`, and two fields of our own that its members pass over, and lose when they
-/// repeat it.
-#[derive(Clone, PartialEq, Eq, Message)]
+/// dskit's pair, and what our members add to it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Pair {
-    #[prost(string, tag = "1")]
-    pub(super) key: String,
-    #[prost(bytes = "bytes", tag = "2")]
-    pub(super) value: Bytes,
-    #[prost(string, tag = "3")]
-    pub(super) codec: String,
-    #[prost(bool, tag = "4")]
-    pub(super) deleted: bool,
-    /// When it was deleted, unix milliseconds. dskit's members write none on live keys, and compare
-    /// that of a deletion with the one that they have.
-    #[prost(int64, tag = "5")]
-    pub(super) update_time_millis: i64,
+    pub(super) base: KeyValuePair,
+    own: Own,
+}
+
+/// Fields of our own beside those of [`KeyValuePair`], in one message with them. dskit's members pass
+/// them over, and lose them when they repeat a pair.
+#[derive(Clone, PartialEq, Eq, Message)]
+struct Own {
     /// The epoch of [`crate::view::entry::Entry`]. Members of dskit's know none: what they say counts
     /// for the one that is current.
     #[prost(uint64, optional, tag = "1000")]
-    pub(super) epoch: Option<u64>,
-    /// When it was written, unix milliseconds, deleted or not.
+    epoch: Option<u64>,
+    /// When it was written, unix milliseconds, deleted or not. dskit's members have a time only of
+    /// deletions, and write none on live keys.
     #[prost(int64, tag = "1001")]
-    pub(super) written_ms: i64,
+    written_ms: i64,
 }
 
 /// Stands in a text for a deleted value that is the same as the value.
@@ -55,7 +53,7 @@ impl Pair {
             _ => value,
         };
         let value = STANDARD_NO_PAD.decode(told).ok()?;
-        Some(Self {
+        let base = KeyValuePair {
             key: entry.key.clone(),
             value: if value.is_empty() {
                 Bytes::from_static(EMPTY)
@@ -64,33 +62,60 @@ impl Pair {
             },
             codec,
             deleted: !entry.is_live,
-            update_time_millis: if entry.is_live { 0 } else { written_ms },
+            update_time_ms: if entry.is_live { 0 } else { written_ms },
+        };
+        let own = Own {
             epoch: Some(epoch),
             written_ms,
-        })
+        };
+        Some(Self { base, own })
     }
 
     /// The text of the entry that this pair speaks of; `current` is the epoch that the key is in.
     pub(super) fn text(&self, current: u64) -> String {
-        let epoch = self.epoch.unwrap_or(current);
-        let written_ms = if self.written_ms != 0 {
-            self.written_ms
+        let Self { base, own } = self;
+        let epoch = own.epoch.unwrap_or(current);
+        let written_ms = if own.written_ms != 0 {
+            own.written_ms
         } else {
-            self.update_time_millis
+            base.update_time_ms
         };
-        let value = if self.value.is_empty() {
+        let value = if base.value.is_empty() {
             EMPTY
         } else {
-            &self.value
+            &base.value
         };
         let value = STANDARD_NO_PAD.encode(value);
-        let deleted = if self.deleted { SAME } else { "" };
-        format!("{epoch}|{written_ms}|{}|{value}|{deleted}", self.codec)
+        let deleted = if base.deleted { SAME } else { "" };
+        format!("{epoch}|{written_ms}|{}|{value}|{deleted}", base.codec)
+    }
+
+    /// The epoch, if one of our members has sent it.
+    pub(super) fn epoch(&self) -> Option<u64> {
+        self.own.epoch
+    }
+
+    /// Reads a pair.
+    ///
+    /// # Errors
+    /// When it is malformed or its key is empty.
+    pub(super) fn read(bytes: Bytes) -> Result<Self, Error> {
+        let base = KeyValuePair::read(bytes.clone())?;
+        // What is a message with these fields was one without them.
+        let own = Own::decode(bytes).unwrap_or_default();
+        Ok(Self { base, own })
+    }
+
+    /// Its bytes: the fields of one message after those of the other are one message.
+    pub(super) fn to_bytes(&self) -> Bytes {
+        [self.base.to_bytes(), self.own.encode_to_vec().into()]
+            .concat()
+            .into()
     }
 
     /// Who has sent it: members in Go write no epoch, and lose it when they repeat an entry.
     pub(super) fn sender(&self) -> Sender {
-        match self.epoch {
+        match self.own.epoch {
             Some(_) => Sender::Ours,
             None => Sender::Foreign,
         }
@@ -99,7 +124,7 @@ impl Pair {
     /// Appends the pair to a state.
     pub(super) fn append_to(&self, state: &mut Vec<u8>) {
         // An entry has a few ten thousand bytes at most: its length fits.
-        let _fits = append(state, &self.encode_to_vec());
+        let _fits = append(state, &self.to_bytes());
     }
 }
 
@@ -107,7 +132,7 @@ impl Pair {
 pub(super) fn pairs(state: Bytes) -> impl Iterator<Item = Pair> {
     Pairs::new(state)
         .map_while(Result::ok)
-        .filter_map(|pair| Pair::decode(pair).ok())
+        .filter_map(|pair| Pair::read(pair).ok())
 }
 
 #[cfg(test)]
@@ -134,7 +159,7 @@ mod tests {
             ("9|17|replicaDesc|YWJj|=", false),
         ] {
             let pair = pair(text, is_live);
-            let received = Pair::decode(&*pair.encode_to_vec()).unwrap();
+            let received = Pair::read(pair.to_bytes()).unwrap();
             assert_eq!(received.text(5), text);
         }
     }
@@ -142,34 +167,39 @@ mod tests {
     #[test]
     fn a_deletion_has_its_time_and_the_value_that_was_deleted() {
         let deleted = pair("3|17|replicaDesc|YWJj|eHl6", false);
-        assert_eq!((deleted.deleted, deleted.update_time_millis), (true, 17));
+        let deleted = deleted.base;
+        assert_eq!((deleted.deleted, deleted.update_time_ms), (true, 17));
         assert_eq!(deleted.value, "xyz");
         let back = pair("3|17|replicaDesc|YWJj|eHl6", true);
-        assert_eq!((back.deleted, back.update_time_millis), (false, 0));
+        let back = back.base;
+        assert_eq!((back.deleted, back.update_time_ms), (false, 0));
         assert_eq!(back.value, "abc");
     }
 
     #[test]
     fn what_go_members_say_counts_for_the_current_epoch() {
-        let pair = Pair {
+        let base = KeyValuePair {
             key: "key".to_owned(),
             value: Bytes::from_static(b"abc"),
             codec: "replicaDesc".to_owned(),
-            ..Pair::default()
+            ..KeyValuePair::default()
         };
+        let pair = Pair::read(base.to_bytes()).unwrap();
         assert_eq!(pair.text(7), "7|0|replicaDesc|YWJj|");
-        let deleted = Pair {
+        assert!(matches!(pair.sender(), Sender::Foreign));
+        let deleted = KeyValuePair {
             deleted: true,
-            update_time_millis: 17,
+            update_time_ms: 17,
             value: Bytes::new(),
-            ..pair
+            ..base
         };
+        let deleted = Pair::read(deleted.to_bytes()).unwrap();
         assert_eq!(deleted.text(7), "7|17|replicaDesc|AA|=");
     }
 
     #[test]
     fn no_value_is_told_without_bytes() {
-        assert_eq!(pair("0|1|c||", true).value, EMPTY);
+        assert_eq!(pair("0|1|c||", true).base.value, EMPTY);
     }
 
     #[test]

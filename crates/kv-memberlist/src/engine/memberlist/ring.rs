@@ -5,11 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use memberlist_protocol::broadcast::Broadcast;
 use memberlist_protocol::membership::{Action, Node, Priority};
 use memberlist_protocol::message::{Message, NodeState, PushPull};
-use prost::Message as _;
 
 use super::others::OtherKeys;
 use super::pair::Pair;
@@ -94,7 +92,7 @@ impl Ring {
         let (mut keys, mut unreadable) = (Vec::new(), 0);
         for message in messages {
             match message {
-                Message::User(bytes) => match Pair::decode(bytes) {
+                Message::User(bytes) => match Pair::read(bytes) {
                     Ok(pair) => keys.extend(self.take_pair(pair)),
                     Err(_) => unreadable += 1,
                 },
@@ -106,26 +104,26 @@ impl Ring {
 
     /// Takes an entry of another member, and repeats it if it was news; its key, if its codec is known.
     pub(super) fn take_pair(&mut self, pair: Pair) -> Option<String> {
-        let size = pair.key.len() + pair.value.len() / 3 * 4;
-        if pair.codec != self.codec {
-            self.others.note(&pair);
+        let size = pair.base.key.len() + pair.base.value.len() / 3 * 4;
+        if pair.base.codec != self.codec {
+            self.others.note(&pair.base);
             return None;
         }
-        if pair.key.is_empty() || size > MAX_TEXT {
+        if pair.base.key.is_empty() || size > MAX_TEXT {
             return None;
         }
-        let known = self.entries.get(&pair.key);
-        let is_forgotten = pair.deleted && self.is_old(pair.update_time_millis);
+        let known = self.entries.get(&pair.base.key);
+        let is_forgotten = pair.base.deleted && self.is_old(pair.base.update_time_ms);
         if known.is_none() && (is_forgotten || self.held >= MAX_HELD) {
-            return Some(pair.key);
+            return Some(pair.base.key);
         }
         let text = pair.text(known.map_or(0, |held| held.epoch));
         let is_same = known.is_some_and(|held| Some(held.fingerprint) == fingerprint(&text));
         let sender = pair.sender();
-        if !is_same && let Some(now) = self.sink.receive(&pair.key, &text, sender) {
+        if !is_same && let Some(now) = self.sink.receive(&pair.base.key, &text, sender) {
             self.hold(now, Priority::Relayed);
         }
-        Some(pair.key)
+        Some(pair.base.key)
     }
 
     fn is_old(&self, written_ms: i64) -> bool {
@@ -138,7 +136,7 @@ impl Ring {
         let (Some(pair), Some(fingerprint)) = (Pair::of(&entry), fingerprint(&entry.text)) else {
             return;
         };
-        let bytes = Bytes::from(pair.encode_to_vec());
+        let bytes = pair.to_bytes();
         self.version += 1;
         let broadcast = Broadcast {
             topic: entry.key.clone(),
@@ -149,7 +147,7 @@ impl Ring {
         };
         self.node.broadcast(priority, broadcast);
         let held = Held {
-            epoch: pair.epoch.unwrap_or(0),
+            epoch: pair.epoch().unwrap_or(0),
             fingerprint,
             text: entry.text,
             is_live: entry.is_live,

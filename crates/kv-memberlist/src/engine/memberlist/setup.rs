@@ -5,17 +5,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use kv_core::Tasks;
-use memberlist_protocol::codec::{Label, Wire};
+use memberlist_protocol::codec::{Compression, Label, Wire};
 use memberlist_protocol::membership::Config;
 use memberlist_protocol::message::Addr;
 use rustls::ServerConfig;
-use tls_files::{ClientFiles, ReloadingClient, ReloadingIdentity, TlsError};
+use tls_files::{ClientFiles, ReloadingClient, ReloadingIdentity, TlsError, TlsLimits};
 use watched_files::Reload;
 
 use super::engine::{self, Parts};
 use super::net::Listeners;
 use super::options::{Timeouts, Tls};
-use crate::config::MemberlistConfig;
+use crate::config::{CompressionAlgorithm, MemberlistConfig};
 use crate::engine::{Engine, EntrySink};
 use crate::metrics::Metrics;
 
@@ -72,11 +72,13 @@ pub(crate) fn start(
         advertised,
         listeners,
         wire,
-        compress: config.compression_enabled,
+        compression: compression(config),
+        writers: usize::try_from(config.max_concurrent_writes).unwrap_or(usize::MAX),
         timeouts: Timeouts {
             dial: config.packet_dial_timeout,
             packet: config.packet_write_timeout,
             stream: config.stream_timeout,
+            writer: config.acquire_writer_timeout,
         },
         tls,
         codec,
@@ -106,6 +108,16 @@ fn node(config: &MemberlistConfig, name: String, advertised: SocketAddr) -> Conf
     }
 }
 
+/// What is compressed with; `None` for nothing.
+fn compression(config: &MemberlistConfig) -> Option<Compression> {
+    config
+        .compression_enabled
+        .then_some(match config.compression_algorithm {
+            CompressionAlgorithm::Lzw => Compression::Lzw,
+            CompressionAlgorithm::Snappy => Compression::Snappy,
+        })
+}
+
 /// The address in the width that dskit's members give theirs with the same settings: 4 bytes for one
 /// that is listened on, and 16 for one that is set or found. A member that comes back under its name
 /// must have the same.
@@ -133,19 +145,23 @@ pub(crate) fn tls(config: &MemberlistConfig) -> Result<Option<TlsAndFiles>, TlsS
     ) else {
         return Ok(None);
     };
-    let (client_files, mut client) = ReloadingClient::new(&ClientFiles {
+    // The check of the settings has parsed them.
+    let limits = TlsLimits::parse(&config.tls_min_version, &config.tls_cipher_suites);
+    let limits = limits.unwrap_or_default();
+    let files = ClientFiles {
         ca_file: config.tls_ca_path.as_deref(),
         cert_file: Some(cert),
         key_file: Some(key),
         server_name: config.tls_server_name.as_deref(),
         accepts_any: config.tls_insecure_skip_verify,
-    })?;
+    };
+    let (client_files, mut client) = ReloadingClient::limited(&files, &limits)?;
     // Each connection is for one message: what would serve later ones is not kept.
     client.resumption = rustls::client::Resumption::disabled();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = Arc::new(limits.provider());
     let identity = ReloadingIdentity::new(cert, key, &provider)?;
     let mut server = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
+        .with_protocol_versions(limits.versions())?
         .with_no_client_auth()
         .with_cert_resolver(Arc::clone(&identity) as _);
     // A client that closes after its packet, with tickets unread, resets the connection, and what it
@@ -201,6 +217,24 @@ mod tests {
         assert_eq!(width("0.0.0.0", None, "10.0.0.1"), 16);
         assert_eq!(width("10.0.0.1", Some("10.0.0.1"), "10.0.0.1"), 16);
         assert_eq!(width("fd00::1", None, "fd00::1"), 16);
+    }
+
+    #[test]
+    fn what_is_sent_is_compressed_as_configured() {
+        let with = |compression_enabled, compression_algorithm| {
+            compression(&MemberlistConfig {
+                compression_enabled,
+                compression_algorithm,
+                ..MemberlistConfig::default()
+            })
+        };
+        assert_eq!(
+            compression(&MemberlistConfig::default()),
+            Some(Compression::Lzw)
+        );
+        let snappy = CompressionAlgorithm::Snappy;
+        assert_eq!(with(true, snappy), Some(Compression::Snappy));
+        assert_eq!(with(false, snappy), None);
     }
 
     #[test]
