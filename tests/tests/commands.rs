@@ -343,3 +343,112 @@ async fn wrong_command_lines_are_answered_with_the_usage() {
         assert!(ran.out.contains("--password-file"), "{}", ran.out);
     }
 }
+
+/// Over both stores of a multi store, of which the secondary is not mirrored to.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_is_forgotten_in_every_store() {
+    let etcd = e2e::Etcd::start("etcd").await;
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("pages.yaml");
+    let password = folder.path().join("password").display().to_string();
+    std::fs::write(&pages, "credentials: [{username: op, password: p}]").unwrap();
+    std::fs::write(&password, "p").unwrap();
+    let config = |enabled: bool| {
+        json!({
+            "pages_credentials_file": pages,
+            "distributor": {"ha_tracker": {"enable_forget": enabled, "kvstore": {
+                "store": "multi",
+                "multi": {"primary": "inmemory", "secondary": "etcd", "mirror_enabled": true},
+                "etcd": {"endpoints": [etcd.endpoint()]},
+            }}},
+        })
+    };
+    let sink = Sink::start().await;
+    let distributor = Distributor::start("forgets", &ha_config(&sink, &config(true))).await;
+    let target = distributor.http_address().to_string();
+    let sender = distributor.sender("t");
+    let answer = sender
+        .send(Version::V1, &[ha_series("m", "old", "a")])
+        .await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let stored = async || {
+        let keys = etcd
+            .etcdctl(&["get", "--prefix", "--keys-only", "ha"])
+            .await;
+        keys.unwrap().contains("ha-tracker/t/old")
+    };
+    wait_for("the mirrored entry", LONG, || async {
+        match stored().await {
+            true => Ok(()),
+            false => Err(distributor.process.log()),
+        }
+    })
+    .await;
+    let flags = ["--tenant", "t", "--cluster", "old"];
+    let user = ["--username", "op", "--password-file", &password];
+    let forget = async |target: &str, more: &[&str]| {
+        run(&[&["forget", "--targets", target][..], &flags, more].concat()).await
+    };
+    let ran = forget(&target, &[]).await;
+    assert!(
+        ran.status == 1 && ran.error.contains("401"),
+        "{}",
+        ran.error
+    );
+    // Asked twice: without a confirmation, and with a wrong one, nothing happens.
+    let ran = forget(&target, &user).await;
+    assert!(ran.error.contains("add --confirm a"), "{}", ran.error);
+    let ran = forget(&target, &[&user[..], &["--confirm", "b"]].concat()).await;
+    assert!(
+        ran.status == 1 && ran.error.contains("not confirmed"),
+        "{}",
+        ran.error
+    );
+    assert!(stored().await);
+
+    let ran = forget(&target, &[&user[..], &["--confirm", "a"]].concat()).await;
+    println!("{}{}", ran.out, ran.error);
+    assert_eq!(ran.status, 0, "{}{}", ran.out, ran.error);
+    assert!(
+        ran.out.starts_with("t/old: forgotten (multi: removed, "),
+        "{}",
+        ran.out
+    );
+    wait_for("both stores to be empty", LONG, || async {
+        match stored().await {
+            false => Ok(()),
+            true => Err(distributor.process.log()),
+        }
+    })
+    .await;
+    let log = distributor.process.log();
+    let line = log
+        .lines()
+        .find(|line| line.contains("a cluster was forgotten by request"));
+    let line = line.unwrap_or_else(|| panic!("{log}"));
+    for part in [
+        "tenant=t",
+        "cluster=old",
+        "replica=a",
+        "by=op",
+        "from=127.0.0.1",
+        "etcd: ",
+    ] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    let ran = forget(&target, &[&user[..], &["--confirm", "a"]].concat()).await;
+    assert!(
+        ran.status == 1 && ran.error.contains("no such cluster"),
+        "{}",
+        ran.error
+    );
+
+    // Off unless it is configured.
+    let off = Distributor::start("keeps", &ha_config(&sink, &config(false))).await;
+    let ran = forget(&off.http_address().to_string(), &user).await;
+    assert!(
+        ran.status == 1 && ran.error.contains("enable_forget"),
+        "{}",
+        ran.error
+    );
+}

@@ -14,7 +14,15 @@ use distributor_config::{self as config, Config, ConfigErrors, Invocation, Loade
 use tokio::task::{JoinError, JoinHandle};
 
 /// What the first argument may be.
-const COMMANDS: [&str; 6] = ["run", "status", "explain", "migration", "demo", "docs"];
+const COMMANDS: [&str; 7] = [
+    "run",
+    "status",
+    "explain",
+    "forget",
+    "migration",
+    "demo",
+    "docs",
+];
 
 /// Of the binary alone; a program that links the library chooses its own. It gives memory back that
 /// a burst or an attack has left: the system's kept more than a gigabyte of small pieces.
@@ -28,6 +36,7 @@ fn main() -> ExitCode {
         Some("demo") => return distributor_demo::run(arguments.into_iter().skip(1)),
         Some("status") => return fleet_commands::status(arguments.into_iter().skip(1)),
         Some("explain") => return fleet_commands::explain(arguments.into_iter().skip(1)),
+        Some("forget") => return fleet_commands::forget(arguments.into_iter().skip(1)),
         Some("migration") => return migration_status::run(arguments.into_iter().skip(1)),
         Some("run") => drop(arguments.remove(0)),
         Some(word) if !word.starts_with('-') => return unknown_command(word),

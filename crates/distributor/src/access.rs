@@ -80,6 +80,12 @@ impl Access {
         }
     }
 
+    /// The name of the credential of the pages, for the log; `None` if none is needed or known.
+    pub(crate) fn reader(&self, headers: &HeaderMap) -> Option<String> {
+        let identity = self.pages.as_ref()?.identify(headers).ok()?;
+        Some(identity.name)
+    }
+
     /// Whether this may read elections and cause them, of every tenant: with credentials of the pages,
     /// or those of a sender that is bound to no tenant.
     ///

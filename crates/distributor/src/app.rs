@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use watched_files::{Outcome, WatchedFiles};
 
 use crate::access::{Access, AccessError};
+use crate::forget::{self, Forget};
 use crate::grpc_server::{GrpcParts, GrpcServer};
 use crate::intake::Intake;
 use crate::listener::{ConnectionMetrics, ServeError, Server};
@@ -179,8 +180,12 @@ async fn compose(
     for (name, source) in downstreams.files() {
         files.add(name, source);
     }
+    let mut forget_in = Vec::new();
     let (store, gossip, multi, records) = match backend {
         Some(backend) => {
+            let kind = config.distributor.ha_tracker.kvstore.store;
+            forget_in.push((kind.as_str().to_owned(), Arc::clone(&backend.store)));
+            forget_in.extend(backend.parts);
             for (name, source) in backend.files {
                 files.add(name, source);
             }
@@ -284,7 +289,12 @@ async fn compose(
         access: Arc::clone(&access),
     };
     let grpc = grpc_server::start(grpc_parts, grpc, &draining).await;
-    let http = http_server::start(&admin, &intake, &access, requests.clone(), http);
+    let forget = forget::route(Forget {
+        is_enabled: config.distributor.ha_tracker.enable_forget,
+        stores: forget_in,
+        access: Arc::clone(&access),
+    });
+    let http = http_server::start(&admin, &intake, &access, requests.clone(), forget, http);
     for (name, source) in [http.files(), grpc.server.files()].into_iter().flatten() {
         files.add(name, source);
     }

@@ -9,6 +9,7 @@ mod app;
 pub mod descriptors;
 mod failover;
 mod fleet;
+mod forget;
 mod grpc_server;
 mod http_server;
 mod intake;

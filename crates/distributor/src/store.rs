@@ -59,6 +59,8 @@ pub(crate) struct Backend {
     pub(crate) multi: Option<(MultiStore<ReplicaDesc>, MultiHandle<ReplicaDesc>)>,
     /// Files of TLS, with the section that names them.
     pub(crate) files: Vec<(&'static str, Arc<dyn Reload>)>,
+    /// The two of a multi store, with their names.
+    pub(crate) parts: Vec<(String, Arc<dyn Store<ReplicaDesc>>)>,
     /// For the records of failovers without loss; `None` if this store cannot have them.
     pub(crate) records: Option<Records>,
 }
@@ -91,6 +93,7 @@ impl Backend {
             gossip: None,
             multi: None,
             files: Vec::new(),
+            parts: Vec::new(),
         }
     }
 }
@@ -123,6 +126,7 @@ pub(crate) async fn backend(
             gossip: open.gossip,
             multi: None,
             files: open.files,
+            parts: Vec::new(),
         });
     }
     let settings = &kvstore.multi;
@@ -133,9 +137,14 @@ pub(crate) async fn backend(
     let secondary = single(&settings.secondary)?;
     let (primary, primary_usable) = open.store(primary, StoreRole::Primary).await?;
     let (secondary, secondary_usable) = open.store(secondary, StoreRole::Secondary).await?;
+    let (primary, secondary) = (open.prefixed(primary), open.prefixed(secondary));
+    let parts = vec![
+        (settings.primary.clone(), Arc::clone(&primary)),
+        (settings.secondary.clone(), Arc::clone(&secondary)),
+    ];
     let (store, handle) = kv_multi::start(
-        Part::when(open.prefixed(primary), primary_usable),
-        Part::when(open.prefixed(secondary), secondary_usable),
+        Part::when(primary, primary_usable),
+        Part::when(secondary, secondary_usable),
         settings.mirroring.clone(),
         KV_NAME,
         open.registry,
@@ -150,6 +159,7 @@ pub(crate) async fn backend(
         gossip: open.gossip,
         multi: Some((store, handle)),
         files: open.files,
+        parts,
         records: None,
     })
 }

@@ -1,11 +1,13 @@
-//! Commands for operators: `distributor status`, a fleet at a glance, and `distributor explain`, who is
-//! elected in a cluster and what becomes of a replica's samples.
+//! Commands for operators: `distributor status`, a fleet at a glance; `distributor explain`, who is
+//! elected in a cluster and what becomes of a replica's samples; `distributor forget`, which removes a
+//! cluster from every store.
 //!
 //! Pages of every distributor are fetched; what they say is judged by pure functions; the result is
 //! shown to people or, with `--json`, to programs. They know the pages' JSON ([`admin_api`]) and nothing
-//! else of the distributors, which may have another version. They change nothing.
+//! else of the distributors, which may have another version. Only `forget` changes anything.
 
 mod explain;
+mod forget;
 mod output;
 mod pages;
 mod status;
@@ -16,6 +18,7 @@ use std::process::ExitCode;
 use command_output::{EXIT_USAGE, complain, print};
 
 pub use explain::run as explain;
+pub use forget::run as forget;
 pub use status::run as status;
 
 /// What a command line asks for.

@@ -80,7 +80,15 @@ settings! {
             default = "false",
             basic
         )]
-        pub enable_ha_tracker: bool;
+        pub enable_ha_tracker: bool,
+        /// Allow removing a cluster from every store by hand: DELETE /distributor/ha_tracker/forget,
+        /// which distributor forget sends. Protect the port with pages_credentials_file.
+        #[setting(
+            flag = "distributor.ha-tracker.enable-forget",
+            kind = Kind::Bool,
+            default = "false"
+        )]
+        pub enable_forget: bool;
         /// The tracker itself.
         #[serde(flatten)]
         pub tracker: TrackerConfig = TrackerConfig::default(),

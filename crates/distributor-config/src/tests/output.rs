@@ -55,6 +55,7 @@ fn full_yaml() {
         distributor:
           ha_tracker:
             enable_ha_tracker: false
+            enable_forget: false
             enable_elected_replica_metric: false
             enable_replica_metrics: false
             enable_handover: false

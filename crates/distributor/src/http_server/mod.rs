@@ -22,15 +22,16 @@ use crate::intake::Intake;
 use crate::listener::{ConnectionMetrics, Listen, Listener, ServeError, Server, connection_limit};
 use crate::metrics::{Protocol, RequestMetrics, Status};
 
-/// Serves pages, metrics and remote write.
+/// Serves pages, metrics, remote write, and `more`, which needs the credentials of the pages.
 pub(crate) fn start(
     admin: &Admin,
     intake: &Arc<Intake>,
     access: &Arc<Access>,
     requests: RequestMetrics,
+    more: Router,
     listener: Listener,
 ) -> Server {
-    let router = router(admin, intake, access, requests);
+    let router = router(admin, intake, access, requests, more);
     let prefix = admin.config.server.http_path_prefix.trim_end_matches('/');
     listener.serve(match prefix {
         "" => router,
@@ -93,12 +94,14 @@ fn router(
     intake: &Arc<Intake>,
     access: &Arc<Access>,
     requests: RequestMetrics,
+    more: Router,
 ) -> Router {
     let push = post(push::push)
         .fallback(push::method_not_allowed)
         .with_state(Arc::clone(intake));
     let access = (Arc::clone(access), Arc::new(LogThrottle::default()));
     admin::router(admin, &push)
+        .merge(more)
         .layer(axum::middleware::from_fn_with_state(access, protect))
         .layer(axum::middleware::from_fn_with_state(requests, measure))
 }

@@ -167,7 +167,7 @@ async fn view(pages: &Pages<'_>, question: &Question) -> Result<View, String> {
 }
 
 /// For a query.
-fn encoded(text: &str) -> String {
+pub(crate) fn encoded(text: &str) -> String {
     let keeps = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(byte);
     text.bytes()
         .map(|byte| match keeps(&byte) {
