@@ -15,9 +15,9 @@ _distributor() {
         files=''
         values='--failover' ;;
     'migration status ')
-        flags='--targets --expect --shared-ring --watch --interval --step --json --ca-file --insecure --cert-file --key-file'
-        files='--ca-file --cert-file --key-file'
-        values='--targets --expect --interval --step' ;;
+        flags='--expect --shared-ring --watch --interval --step --json --targets --username --password-file --bearer-token-file --header --ca-file --insecure --cert-file --key-file'
+        files='--password-file --bearer-token-file --ca-file --cert-file --key-file'
+        values='--expect --interval --step --targets' ;;
     'migration ')
         COMPREPLY=($(compgen -W 'status' -- "$current"))
         return ;;
