@@ -70,9 +70,9 @@ fn a_thousand_fleets_keep_the_invariants() {
     // It is no proof if nothing happens.
     let (stored, elections, replayed, given_up) = all.into_inner().unwrap();
     assert!(stored > 100_000, "{stored} samples stored");
-    assert!(elections > 1_000, "{elections} elections");
-    assert!(replayed > 1_000, "{replayed} requests replayed");
-    assert!(given_up > 50, "{given_up} distributors given up");
+    assert!(elections > 500, "{elections} elections");
+    assert!(replayed > 500, "{replayed} requests replayed");
+    assert!(given_up > 20, "{given_up} distributors given up");
 }
 
 /// Seeds that failed once, and what they found.
