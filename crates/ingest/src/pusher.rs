@@ -1,6 +1,7 @@
 //! [`Pusher`]: what a push request passes, step by step.
 
 mod content;
+mod destination;
 #[cfg(test)]
 mod hang_ups;
 
@@ -41,7 +42,7 @@ use crate::tenants::collector::TenantCollector;
 use crate::tenants::{Discarded, Items, Tenant, Tenants};
 use crate::unlabelled::Source;
 
-pub(crate) use content::Destination;
+pub(crate) use destination::Destination;
 
 /// Everything a push needs, shared by all requests.
 pub struct Pusher {

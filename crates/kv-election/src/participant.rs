@@ -123,7 +123,7 @@ impl Participant {
                     if self.is_settled(&holder, &term).await? {
                         return Ok((holder, term));
                     }
-                    // Whoever is elected now has just been seen.
+                    // The participant that is elected now has just been seen.
                     seen.since = Some(Instant::now());
                 }
                 Ok(None) => {}

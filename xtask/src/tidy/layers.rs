@@ -259,7 +259,10 @@ pub(super) fn check(
 }
 
 fn is_member(file: &Path) -> bool {
-    file.components().count() > 1 && !file.starts_with("fuzz") && !file.starts_with("xtask/protoc")
+    file.components().count() > 1
+        && !file.starts_with("fuzz")
+        && !file.starts_with("tests/services")
+        && !file.starts_with("xtask/protoc")
 }
 
 fn is_rust(file: &Path) -> bool {

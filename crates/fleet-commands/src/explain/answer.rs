@@ -258,7 +258,7 @@ impl Answer {
             .collect();
         self.say(match seeing.as_slice() {
             [] => format!(
-                "No distributor has seen {replica:?} lately: check its name, and whether it sends \
+                "No distributor has seen {replica:?} in the last minutes: check its name, and whether it sends \
                  here."
             ),
             seeing => format!("{replica:?} is seen by {}.", list(seeing, NAMED)),

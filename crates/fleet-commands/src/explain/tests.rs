@@ -85,7 +85,7 @@ fn samples_of_the_elected_replica_are_stored_and_of_others_not() {
     assert!(text.contains("\"b\" is seen by d0:80, d1:80."), "{text}");
     let (_, text) = asked(&seen, Some("z"));
     assert!(
-        text.contains("No distributor has seen \"z\" lately"),
+        text.contains("No distributor has seen \"z\" in the last minutes"),
         "{text}"
     );
     let screen = screen::text(&seen, &question(Some("b")), &answer, Style::Plain);

@@ -7,7 +7,8 @@ use ha_failover::{Accepted, Decision, Outcome, Request, Wait};
 use remote_write::{Counts, Group, Scan, Verdict, Version};
 use tokio::time::Instant;
 
-use super::{FailoverMetrics, Failovers, HeldBody, held};
+use super::held::{self, Failovers, HeldBody};
+use super::metrics::FailoverMetrics;
 use crate::answer::{self, Rejection};
 use crate::codec::Content;
 

@@ -6,6 +6,9 @@ use remote_write::{Scan, Version, compress_into};
 use crate::codec::Content;
 use crate::request::PushBody;
 
+/// The clusters of tenants whose `limits.ha_failover_mode` is lossless, at this distributor.
+pub type Failovers = ha_failover::Failovers<HeldBody>;
+
 /// The body of a request of a standby, for a replay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldBody {

@@ -9,8 +9,5 @@ mod metrics;
 mod replay;
 
 pub(crate) use admission::{Admitted, Judgement, admit};
-pub use held::HeldBody;
+pub use held::{Failovers, HeldBody};
 pub(crate) use metrics::FailoverMetrics;
-
-/// The clusters of tenants whose `limits.ha_failover_mode` is lossless, at this distributor.
-pub type Failovers = ha_failover::Failovers<HeldBody>;

@@ -1,26 +1,16 @@
 //! The content of a request: scanned, and forwarded.
 
 use ha_tracker::Clock;
-use http::HeaderMap;
 use remote_write::{HaRule, Scan, Verdict, Version, Window, scan_in_place};
 use tokio::time::Instant;
 
-use super::{Job, Pusher};
+use super::{Destination, Job, Pusher};
 use crate::answer::{Outcome, PushAnswer, Rejection};
 use crate::bounds::Held;
 use crate::codec::Content;
 use crate::downstream::Forward;
 use crate::judge;
 use crate::request::PushBody;
-
-/// Where to, and until when, something is forwarded.
-#[derive(Clone, Copy)]
-pub(crate) struct Destination<'a> {
-    pub(crate) tenant: &'a str,
-    pub(crate) version: Version,
-    pub(crate) headers: &'a HeaderMap,
-    pub(crate) deadline: Instant,
-}
 
 impl Job<'_> {
     /// The verdict on the elected replica of a cluster.
