@@ -166,7 +166,7 @@ fn configuration(
         },
         "distributor": {
             "downstream": [{"url": sink.url(), "name": "sink"}],
-            "ha_tracker": {"enable_ha_tracker": true, "enable_elected_replica_metric": true},
+            "ha_tracker": {"enable_ha_tracker": true, "enable_elected_replica_metric": true, "enable_replica_metrics": true},
         },
         "runtime_config": {"file": runtime_file(runtime), "period": "200ms"},
     });

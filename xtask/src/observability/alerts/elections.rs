@@ -33,30 +33,52 @@ pub(super) const GROUP: Group = Group {
             severity: Severity::Warning,
             hold: "10m",
             expr: r"
-                sum by (namespace, job, user, cluster) (rate(cortex_distributor_deduped_samples_total{@}[5m])) == 0
+                max by (namespace, job, user, cluster) (cortex_ha_tracker_replicas_seen{@}) < 2
                 and on (namespace, job, user, cluster)
                 job_user_cluster:ha_distributor_elected_silence:seconds < 120",
             summary: "HA cluster {{ $labels.cluster }} (tenant {{ $labels.user }}) has only one replica",
             description: "Only the elected replica of {{ $labels.cluster }} sends. If it stops, there is no other one to fail over to.",
             runbook: Runbook {
-                meaning: "The elected replica sends, but for 15 minutes nothing of another replica had to be deduplicated at any distributor: the standby is down, cannot reach the distributors, or has wrong labels.",
+                meaning: "The elected replica sends, but no distributor has seen another replica for 15 minutes: the standby is down, cannot reach the distributors, or has wrong labels.",
                 look: "`/distributor/ha_tracker?cluster=…` lists the replicas and when each was last seen. In the standby: `prometheus_remote_storage_samples_failed_total`, `prometheus_remote_storage_samples_pending`, and its log.",
                 repair: "Start the standby. If it runs and sends, compare its external labels with those of the elected one: the cluster label must be equal, the replica label different. Two senders with the same replica name count as one, and all their samples are stored twice.",
-                false_alarms: "A cluster with a single replica on purpose: exclude it with a silence on `cluster`. A standby that writes less often than every 5 minutes.",
+                false_alarms: "A cluster with a single replica on purpose: exclude it with a silence on `cluster`. A standby that writes less often than every 15 minutes.",
             },
             fires: Fires {
                 series: &[
                     (
-                        r#"cortex_distributor_deduped_samples_total{@, instance="d0", user="t", cluster="c"}"#,
-                        "0+60x10 600x50",
+                        r#"cortex_ha_tracker_replicas_seen{@, instance="d0", user="t", cluster="c"}"#,
+                        "1x60",
                     ),
                     (
                         r#"cortex_ha_tracker_elected_replica_timestamp_seconds{@, instance="d0", user="t", cluster="c"}"#,
                         "0+60x60",
                     ),
                 ],
-                at: "40m",
+                at: "15m",
                 labels: r#"@, user="t", cluster="c""#,
+            },
+        },
+        Alert {
+            name: "HaDistributorReplicaClockAhead",
+            severity: Severity::Warning,
+            hold: "10m",
+            expr: "max by (namespace, job, user, cluster, replica) (cortex_ha_tracker_replica_clock_ahead_seconds{@}) > 1",
+            summary: "The clock of replica {{ $labels.replica }} of {{ $labels.cluster }} (tenant {{ $labels.user }}) is ahead",
+            description: "Samples of {{ $labels.replica }} are {{ $value | humanizeDuration }} in the future when they arrive. After a failover from it, samples of the other replica are older than those that are stored.",
+            runbook: Runbook {
+                meaning: "Samples are made before they are sent, so one that is later than the distributor's clock has a wrong time.",
+                look: "`timedatectl` or `chronyc tracking` on the host of this Prometheus, and on that of the distributor: if the clocks of all replicas seem ahead, the distributor's is behind.",
+                repair: "Synchronize the clocks of all hosts by NTP.",
+                false_alarms: "Exporters that set timestamps in the future. The alert needs `enable_replica_metrics: true`; without it, it never fires.",
+            },
+            fires: Fires {
+                series: &[(
+                    r#"cortex_ha_tracker_replica_clock_ahead_seconds{@, instance="d0", user="t", cluster="c", replica="a"}"#,
+                    "3x30",
+                )],
+                at: "15m",
+                labels: r#"@, user="t", cluster="c", replica="a""#,
             },
         },
         Alert {

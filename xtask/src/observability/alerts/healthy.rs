@@ -48,6 +48,18 @@ pub(in crate::observability) const HEALTHY: &[(&str, &str)] = &[
         "-600x100",
     ),
     (
+        r#"cortex_ha_tracker_replicas_seen{@, instance="d0", user="t", cluster="c"}"#,
+        "1x100",
+    ),
+    (
+        r#"cortex_ha_tracker_replicas_seen{@, instance="d1", user="t", cluster="c"}"#,
+        "2x100",
+    ),
+    (
+        r#"cortex_ha_tracker_replica_clock_ahead_seconds{@, instance="d0", user="t", cluster="c", replica="a"}"#,
+        "-0.3x100",
+    ),
+    (
         r#"cortex_ha_tracker_clock_skew_seconds{@, instance="d0"}"#,
         "0x100",
     ),

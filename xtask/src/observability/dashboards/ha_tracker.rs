@@ -13,6 +13,7 @@ pub(super) const DASHBOARD: Dashboard = Dashboard {
     rows: &[
         OVERVIEW,
         ELECTIONS,
+        super::replicas::REPLICAS,
         DEDUPLICATION,
         PUSHES,
         DOWNSTREAM,
@@ -59,12 +60,12 @@ const OVERVIEW: Row = Row {
         },
         Panel {
             title: "Clusters without a standby",
-            description: "Clusters of which nothing was deduplicated for 10 minutes: only the elected replica sends. Start the other one, or compare its external labels.",
+            description: "Clusters of which at most one replica was seen within 15 minutes by all distributors. Start the other one, or compare its external labels.",
             kind: Kind::Stat(&[("green", None), ("orange", Some(1.0))]),
             unit: Unit::Count,
             width: 4,
             queries: &[Query {
-                expr: r#"sum(sum by (user, cluster) (rate(cortex_distributor_deduped_samples_total{@, user=~"$tenant", cluster=~"$cluster"}[10m])) == bool 0)"#,
+                expr: r#"sum(max by (user, cluster) (cortex_ha_tracker_replicas_seen{@, user=~"$tenant", cluster=~"$cluster"}) < bool 2)"#,
                 legend: "no standby",
             }],
         },
@@ -191,7 +192,7 @@ const DEDUPLICATION: Row = Row {
     panels: &[
         Panel {
             title: "Deduplicated share",
-            description: "Share of the samples with HA labels that are dropped, by tenant. With n replicas per cluster it is (n − 1) / n: the line for two is drawn. Lower: a standby is missing, or labels are wrong and samples are stored twice. Higher: the elected replica of a cluster is silent.",
+            description: "Share of the samples with HA labels that are dropped, by tenant. With n replicas per cluster it is (n − 1) / n, which is drawn beside it for the replicas that were seen within 15 minutes. Lower: a standby is missing, or labels are wrong and samples are stored twice. Higher: the elected replica of a cluster is silent.",
             kind: Kind::Lines,
             unit: Unit::Share,
             width: 12,
@@ -207,8 +208,8 @@ const DEDUPLICATION: Row = Row {
                     legend: "{{user}}",
                 },
                 Query {
-                    expr: "vector(0.5)",
-                    legend: "two replicas: (2 − 1) / 2",
+                    expr: r#"1 - 1 / (avg by (user) (max by (user, cluster) (cortex_ha_tracker_replicas_seen{@, user=~"$tenant"})) > 0)"#,
+                    legend: "{{user}}: (n − 1) / n",
                 },
             ],
         },

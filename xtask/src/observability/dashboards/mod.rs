@@ -4,6 +4,7 @@ mod gossip;
 mod ha_tracker;
 mod json;
 mod migration;
+mod replicas;
 
 use anyhow::Result;
 
