@@ -1,6 +1,6 @@
 //! What is known of the senders: how often they send, their clocks, refusals, redundancy.
 
-#![allow(clippy::unwrap_used, reason = "a failed check panics")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed check panics")]
 
 mod support;
 
