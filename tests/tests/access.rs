@@ -181,6 +181,7 @@ async fn pages_need_their_own_credentials_and_probes_none() {
         assert_eq!(known, (expected, None), "{path}");
     }
     assert_eq!(page(&distributor, "/ready", None).await.0, 200);
+    assert_eq!(page(&distributor, "/healthz", None).await.0, 200);
     // Senders are another matter.
     assert_stored(&push(&distributor, Some("t"), None).await, Version::V1);
     let log = distributor.process.log();

@@ -109,7 +109,7 @@ fn router(
 /// What a client without credentials is told to send.
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"distributor\"");
 
-/// Pages need credentials. `/ready` never does: probes have none. Pushes check theirs, with their
+/// Pages need credentials. `/ready` and `/healthz` never do: probes have none. Pushes check theirs, with their
 /// tenant.
 async fn protect(
     State((access, log)): State<(Arc<Access>, Arc<LogThrottle>)>,
@@ -117,7 +117,8 @@ async fn protect(
     request: Request,
     next: Next,
 ) -> Response {
-    let open = [Page::Ready, Page::Push, Page::Write].map(|page| page.route().path);
+    let open = [Page::Ready, Page::Healthz, Page::Push, Page::Write];
+    let open = open.map(|page| page.route().path);
     let is_open = path.is_some_and(|path| open.contains(&path.as_str()));
     if let Err(denied) = access.page(request.headers())
         && !is_open
