@@ -1,6 +1,6 @@
 //! The command: its arguments, the runtime, the signals.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
 use command_output::{EXIT_USAGE, complain, print};
@@ -43,9 +43,9 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Options, Strin
     let mut arguments = arguments.into_iter();
     while let Some(argument) = arguments.next() {
         match argument.to_str() {
-            Some("--failover" | "-failover") => options.mode = mode(arguments.next())?,
+            Some("--failover" | "-failover") => options.mode = mode(arguments.next().as_deref())?,
             Some(text) if text.starts_with("--failover=") || text.starts_with("-failover=") => {
-                let value = text.split_once('=').map(|(_, value)| value.into());
+                let value = text.split_once('=').map(|(_, value)| OsStr::new(value));
                 options.mode = mode(value)?;
             }
             Some("--quick" | "-quick") => options.quick = true,
@@ -57,8 +57,8 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Options, Strin
     Ok(options)
 }
 
-fn mode(value: Option<OsString>) -> Result<Mode, String> {
-    match value.as_ref().and_then(|value| value.to_str()) {
+fn mode(value: Option<&OsStr>) -> Result<Mode, String> {
+    match value.and_then(OsStr::to_str) {
         Some("classic") => Ok(Mode::Classic),
         Some("lossless") => Ok(Mode::Lossless),
         _ => Err("--failover needs classic or lossless".to_owned()),
