@@ -519,7 +519,7 @@ impl World {
         let replica = replica.map(|replica| &self.replicas[replica]);
         replica.is_some_and(|replica| {
             let dead_ms = self.now_ms - replica.died_ms;
-            !replica.is_alive && dead_ms > self.scenario.settings.late_after_ms + 1_000
+            !replica.is_alive && dead_ms > self.scenario.settings.late_after_ms + 6_000
         })
     }
 
