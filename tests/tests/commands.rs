@@ -104,8 +104,8 @@ impl Fleet {
 async fn a_fleet_at_a_glance() {
     let mut fleet = Fleet::start(3, &json!({})).await;
     assert_eq!(fleet.push(0, "prod", "a").await, 200);
-    assert_eq!(fleet.push(1, "prod", "b").await, 202);
     fleet.wait_elected("prod").await;
+    assert_eq!(fleet.push(1, "prod", "b").await, 202);
     wait_for("a fleet that needs nothing", LONG, || async {
         let ran = fleet.status(&[]).await;
         match ran.status {

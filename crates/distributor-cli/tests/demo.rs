@@ -36,7 +36,7 @@ fn a_failover_doubles_and_loses_nothing() {
     assert_eq!(number(&text, "doubled"), 0);
     assert_eq!(number(&text, "lost"), 0);
     assert_eq!(number(&text, "failovers"), 1);
-    assert_eq!(number(&text, "gaps"), 1);
+    assert_eq!(number(&text, "gaps"), 1, "{text}");
     let stored = number(&text, "stored at the sink");
     assert!(stored > 2000, "{text}");
     let verdict = "OK: every accepted sample is stored, exactly once.";

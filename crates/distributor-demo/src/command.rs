@@ -13,7 +13,7 @@ use crate::script::{Mode, Script};
 use crate::summary::{Ending, INTERRUPTED, Summary};
 
 const USAGE: &str = "\
-Usage: distributor demo [--quick] [--plain] [--failover classic]
+Usage: distributor demo [--quick] [--plain] [--failover lossless]
 
 Shows distributors at work, in about half a minute and without any other software: two senders of an
 HA pair push by remote write to three distributors in turn, which know of each other's elections by
@@ -22,9 +22,9 @@ sender is stopped, the other one is elected, the first one comes back.
 
   --quick    all of it in about 25 seconds
   --plain    lines instead of the live view, as when the output is no terminal
-  --failover classic
-             samples sent during the failover are lost, as with Mimir's distributor; by default
-             (lossless), they are held and forwarded: limits.ha_failover_mode
+  --failover lossless
+             samples sent during the failover are held and forwarded (limits.ha_failover_mode); by
+             default (classic), they are lost, as with Mimir's distributor
 
 Exit status: 0 if no sample was doubled and none lost, else 1; 64 for a wrong command line; 130 if
 it was interrupted. A second Ctrl-C ends it without the summary.
@@ -135,12 +135,12 @@ mod tests {
             quick: true,
             plain: true,
             help: false,
-            mode: Mode::Lossless,
+            mode: Mode::Classic,
         };
         assert_eq!(parse(&["--plain", "-quick"]), Ok(both));
         assert!(parse(&["--fast"]).is_err());
-        for arguments in [&["--failover", "classic"][..], &["-failover=classic"]] {
-            assert_eq!(parse(arguments).unwrap().mode, Mode::Classic);
+        for arguments in [&["--failover", "lossless"][..], &["-failover=lossless"]] {
+            assert_eq!(parse(arguments).unwrap().mode, Mode::Lossless);
         }
         for arguments in [&["--failover"][..], &["--failover", "fast"]] {
             assert!(parse(arguments).is_err());

@@ -56,9 +56,9 @@ impl Phase {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Mode {
     /// Samples of the time of the failover are lost.
+    #[default]
     Classic,
     /// They are held, and forwarded.
-    #[default]
     Lossless,
 }
 
@@ -98,7 +98,7 @@ const GRACE: Duration = Duration::from_secs(10);
 impl Script {
     /// For people.
     pub(crate) const FULL: Self = Self {
-        mode: Mode::Lossless,
+        mode: Mode::Classic,
         scrape_interval: Duration::from_millis(250),
         update_timeout: Duration::from_secs(1),
         failover_timeout: Duration::from_secs(4),
@@ -111,7 +111,7 @@ impl Script {
 
     /// `--quick`.
     pub(crate) const QUICK: Self = Self {
-        mode: Mode::Lossless,
+        mode: Mode::Classic,
         scrape_interval: Duration::from_millis(250),
         update_timeout: Duration::from_secs(1),
         failover_timeout: Duration::from_secs(3),

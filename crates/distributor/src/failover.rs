@@ -30,6 +30,7 @@ pub(crate) fn start(
         elections: Arc::new(Tracked(Arc::clone(tracker))),
         rules: Arc::new(LosslessTenants {
             limits: limits.clone(),
+            tracker: Arc::clone(tracker),
             settle: records.settle,
         }),
         replayer: Arc::new(ToDownstreams {
@@ -85,17 +86,20 @@ impl Elections for Tracked {
 
 struct LosslessTenants {
     limits: TenantLimits,
+    tracker: Arc<HaTracker>,
     settle: Duration,
 }
 
 impl Rules for LosslessTenants {
-    fn settings(&self, tenant: &str, _cluster: &str) -> Option<Settings> {
+    fn settings(&self, tenant: &str, cluster: &str) -> Option<Settings> {
         let limits = self.limits.limits(tenant);
-        let settings = |limits: &Limits| {
-            let (failover, elections) = (&limits.failover, &limits.elections);
-            failover.settings(elections, None, self.settle)
-        };
-        is_lossless(&limits).then(|| settings(&limits))
+        is_lossless(&limits).then(|| {
+            // A replica that sends once a minute is not late after half of one.
+            let interval = self.tracker.send_interval(tenant, cluster);
+            limits
+                .failover
+                .settings(&limits.elections, interval, self.settle)
+        })
     }
 }
 

@@ -431,6 +431,16 @@ impl HaTracker {
             .read(tenant, cluster, |known| known.elected().desc())
     }
 
+    /// The usual time between two requests of the elected replica of a cluster, as far as this
+    /// tracker knows it. No I/O.
+    pub fn send_interval(&self, tenant: &str, cluster: &str) -> Option<Duration> {
+        let cadence_ms = self.cache.read(tenant, cluster, |known| {
+            known.elected().sightings.cadence_ms()
+        });
+        let cadence_ms = u64::try_from(cadence_ms.flatten()?).ok()?;
+        Some(Duration::from_millis(cadence_ms))
+    }
+
     /// Counts samples that were dropped because another replica is elected.
     pub fn count_deduplicated(&self, tenant: &str, cluster: &str, samples: u64) {
         self.cache.read(tenant, cluster, |known| {
