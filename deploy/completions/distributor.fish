@@ -14,7 +14,7 @@ complete -c distributor -n '__distributor_path' -a demo -d 'see it work, without
 complete -c distributor -n '__distributor_path' -a migration -d 'whether a fleet may take its next step from Consul or etcd to memberlist'
 complete -c distributor -n '__distributor_path demo' -l quick -d 'all of it in about 25 seconds'
 complete -c distributor -n '__distributor_path demo' -l plain -d 'lines instead of the live view, as when the output is no terminal'
-complete -c distributor -n '__distributor_path demo' -l failover -x -d 'classic samples sent during the failover are lost, as with Mimir'\''s distributor; by default (lossless), they are held and forwarded: limits.ha_failover_mode'
+complete -c distributor -n '__distributor_path demo' -l failover -x -d 'lossless samples sent during the failover are held and forwarded (limits.ha_failover_mode); by default (classic), they are lost, as with Mimir'\''s distributor'
 complete -c distributor -n '__distributor_path migration' -a status -d 'whether a fleet may take its next step from Consul or etcd to memberlist'
 complete -c distributor -n '__distributor_path migration status' -l expect -x -d 'how many distributors the fleet has: one that --targets leaves out is not seen before it gossips'
 complete -c distributor -n '__distributor_path migration status' -l shared-ring -d 'the gossip ring is Mimir'\''s and has other members than the fleet, which is no reason to stop'
