@@ -12,7 +12,7 @@ complete -c distributor -f
 complete -c distributor -n '__distributor_path' -a run -d 'run the distributor'
 complete -c distributor -n '__distributor_path' -a demo -d 'see it work, without any other software'
 complete -c distributor -n '__distributor_path' -a migration -d 'whether a fleet may take its next step from Consul or etcd to memberlist'
-complete -c distributor -n '__distributor_path demo' -l quick -d 'all of it in about 25 seconds'
+complete -c distributor -n '__distributor_path demo' -l quick -d 'all of it in about 12 seconds'
 complete -c distributor -n '__distributor_path demo' -l plain -d 'lines instead of the live view, as when the output is no terminal'
 complete -c distributor -n '__distributor_path demo' -l failover -x -d 'lossless samples sent during the failover are held and forwarded (limits.ha_failover_mode); by default (classic), they are lost, as with Mimir'\''s distributor'
 complete -c distributor -n '__distributor_path migration' -a status -d 'whether a fleet may take its next step from Consul or etcd to memberlist'

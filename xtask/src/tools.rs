@@ -31,7 +31,8 @@ impl Tool {
             .find(|file| file.is_file())
     }
 
-    fn built(&self, workspace: &Workspace) -> Result<PathBuf> {
+    /// This version, built now if it has not been.
+    pub(crate) fn built(&self, workspace: &Workspace) -> Result<PathBuf> {
         let Self {
             name,
             version,
@@ -43,7 +44,7 @@ impl Tool {
         if program.is_file() {
             return Ok(program);
         }
-        println!("{name} is not on PATH: building {version} once");
+        println!("building {name} {version} once");
         let build = tools.join("build");
         let mut install = workspace.cargo(&["install", name, "--quiet", "--locked", "--debug"]);
         install

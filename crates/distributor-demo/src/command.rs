@@ -20,7 +20,7 @@ HA pair push by remote write to three distributors in turn, which know of each o
 gossip, and forward to a sink that checks what it gets. One distributor is killed. Then the elected
 sender is stopped, the other one is elected, the first one comes back.
 
-  --quick    all of it in about 25 seconds
+  --quick    all of it in about 12 seconds
   --plain    lines instead of the live view, as when the output is no terminal
   --failover lossless
              samples sent during the failover are held and forwarded (limits.ha_failover_mode); by

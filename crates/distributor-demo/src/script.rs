@@ -85,8 +85,6 @@ pub(crate) struct Script {
     /// they elected.
     pub(crate) second_sender: Duration,
     both_send: Duration,
-    /// Long enough that what the killed distributor can have forwarded is older than what comes after
-    /// the next failover.
     killed: Duration,
     failed_over: Duration,
     returned: Duration,
@@ -104,7 +102,7 @@ impl Script {
         failover_timeout: Duration::from_secs(4),
         second_sender: Duration::from_secs(2),
         both_send: Duration::from_secs(8),
-        killed: Duration::from_secs(11),
+        killed: Duration::from_secs(7),
         failed_over: Duration::from_secs(6),
         returned: Duration::from_secs(5),
     };
@@ -117,14 +115,23 @@ impl Script {
         failover_timeout: Duration::from_secs(3),
         second_sender: Duration::from_secs(1),
         both_send: Duration::from_millis(2500),
-        killed: Duration::from_secs(11),
+        killed: Duration::from_millis(1500),
         failed_over: Duration::from_millis(2000),
         returned: Duration::from_millis(1500),
     };
 
+    /// How long it goes on after a distributor was killed. In lossless mode, until what that one can
+    /// have forwarded is older than what comes after the failover.
+    fn killed(&self) -> Duration {
+        match self.mode {
+            Mode::Classic => self.killed,
+            Mode::Lossless => self.killed.max(Duration::from_secs(11)),
+        }
+    }
+
     /// About how long all of it takes.
     pub(crate) fn total(&self) -> Duration {
-        self.both_send + self.killed + self.failover_timeout + self.failed_over + self.returned
+        self.both_send + self.killed() + self.failover_timeout + self.failed_over + self.returned
     }
 
     /// Whether it is time for the next phase: `since` is the age of this one, `is_done` whether
@@ -145,7 +152,7 @@ impl Script {
                 self.failover_timeout + GRACE,
                 "there was no failover",
             ),
-            Phase::Killed => return Ok(since >= self.killed),
+            Phase::Killed => return Ok(since >= self.killed()),
             Phase::FailedOver => return Ok(since >= self.failed_over),
             Phase::Returned => return Ok(since >= self.returned),
             Phase::Draining => return Ok(true),
@@ -167,7 +174,7 @@ mod tests {
             assert!(script.failover_timeout >= script.update_timeout + Duration::from_secs(1));
         }
         assert!(Script::FULL.total() < Duration::from_secs(40));
-        assert!(Script::QUICK.total() < Duration::from_secs(22));
+        assert!(Script::QUICK.total() < Duration::from_secs(14));
     }
 
     #[test]
@@ -179,8 +186,8 @@ mod tests {
         assert_eq!(over(Phase::BothSend, 8, true), Ok(true));
         assert_eq!(over(Phase::BothSend, 15, false), Ok(false));
         assert!(over(Phase::BothSend, 18, false).is_err());
-        assert_eq!(over(Phase::Killed, 10, true), Ok(false));
-        assert_eq!(over(Phase::Killed, 11, false), Ok(true));
+        assert_eq!(over(Phase::Killed, 6, true), Ok(false));
+        assert_eq!(over(Phase::Killed, 7, false), Ok(true));
         assert_eq!(over(Phase::Stopped, 4, false), Ok(false));
         assert_eq!(over(Phase::Stopped, 4, true), Ok(true));
         assert!(over(Phase::Stopped, 14, false).is_err());

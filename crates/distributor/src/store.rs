@@ -235,6 +235,10 @@ impl<'a> Open<'a> {
 }
 
 /// A store that needs only a client; `None` for gossip, of which this process is a member.
+#[cfg_attr(
+    not(any(feature = "consul", feature = "etcd")),
+    allow(unused_variables, reason = "stores without a server have no settings")
+)]
 fn client(config: &KvStoreConfig, kind: StoreKind) -> Option<Result<Client, StoreConfigError>> {
     Some(match kind {
         StoreKind::Memberlist => return None,

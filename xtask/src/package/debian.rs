@@ -7,10 +7,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{NAME, Package, same_bytes, unit};
-use crate::workspace::{Workspace, run, stdout_of};
+use crate::tools::Tool;
+use crate::workspace::stdout_of;
 
-/// The version that is built into the target folder.
-const CARGO_DEB: &str = "3.8.0";
+const CARGO_DEB: Tool = Tool {
+    name: "cargo-deb",
+    version: "3.8.0",
+    features: "default",
+};
 
 /// What the package must have, and the mode of each.
 const EXPECTED: &[(&str, u32)] = &[
@@ -33,7 +37,8 @@ const EXPECTED: &[(&str, u32)] = &[
 
 /// `ha-distributor_VERSION_ARCHITECTURE.deb`.
 pub(super) fn make(package: &Package<'_>) -> Result<PathBuf> {
-    let cargo_deb = provide(package.workspace)?;
+    // This version, as the bytes of the package depend on it.
+    let cargo_deb = CARGO_DEB.built(package.workspace)?;
     let folder = tempfile::tempdir()?;
     let debs = ["first", "second"].map(|name| folder.path().join(name));
     for deb in &debs {
@@ -146,25 +151,4 @@ fn only_file(folder: &Path) -> Result<PathBuf> {
         [file] => Ok(file.path()),
         files => bail!("cargo-deb wrote {} files", files.len()),
     }
-}
-
-/// cargo-deb, built once into the target folder: unoptimised, since it packs a few files.
-fn provide(workspace: &Workspace) -> Result<PathBuf> {
-    let folder = workspace
-        .target
-        .join(format!("tools/cargo-deb-{CARGO_DEB}"));
-    let program = folder.join("bin/cargo-deb");
-    if program.is_file() {
-        return Ok(program);
-    }
-    println!("building cargo-deb {CARGO_DEB} once");
-    let build = workspace.target.join("tools/build");
-    let mut install = workspace.cargo(&["install", "cargo-deb", "--quiet", "--locked"]);
-    install
-        .args(["--debug", "--version", CARGO_DEB, "--root"])
-        .arg(&folder)
-        .env("CARGO_TARGET_DIR", &build);
-    run(&mut install).context("building cargo-deb")?;
-    fs::remove_dir_all(build)?;
-    Ok(program)
 }
