@@ -486,13 +486,21 @@ async fn flood(
     futures::future::join_all(clients).await.concat()
 }
 
-/// The most that the process has ever had in memory.
+/// The most that the process has ever had in memory, in MiB, without the pages of its program,
+/// which are many in a debug build.
 fn peak_mib(distributor: &Distributor) -> f64 {
     let path = format!("/proc/{}/status", distributor.process.id());
     let status = std::fs::read_to_string(path).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.unwrap().trim().strip_suffix(" kB").unwrap();
-    kib.parse::<f64>().unwrap() / 1024.0
+    let kib = |name: &str| -> f64 {
+        let value = status.lines().find_map(|line| line.strip_prefix(name));
+        value
+            .unwrap()
+            .trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .unwrap()
+    };
+    (kib("VmHWM:") - kib("RssFile:")) / 1024.0
 }
 
 #[tokio::test]

@@ -63,9 +63,9 @@ fn steps(workspace: &Workspace, lint: bool, test_arguments: &[String]) -> Result
             .iter()
             .any(|a| a.starts_with("-p") || a.starts_with("--pack"));
         let mut tests = workspace.cargo(if chosen {
-            &["test"]
+            &["test", "--no-fail-fast"]
         } else {
-            &["test", "--workspace"]
+            &["test", "--no-fail-fast", "--workspace"]
         });
         tests
             .args(test_arguments)
