@@ -3,6 +3,7 @@
 //! Everything that a developer or CI runs lives here, so that both run the same thing. Nothing
 //! in this crate ships.
 
+mod api;
 mod apt;
 mod attack;
 mod bench;
@@ -56,6 +57,8 @@ Developer commands. Usage: cargo xtask <command> [arguments]
                             disturb the old store; --failover: silence elected replicas;
                             --rollback-at: go to this step and back; --keep: leave the folders of
                             all processes
+  api [--check]             write the public API of the crates for other programs into
+                            xtask/public-api; --check only compares
   attack [--short] [--list] [NAME...]
                             attack a real distributor (release; minutes): what it holds, what a
                             healthy client notices, what is lost or doubled. A DISTRIBUTOR_BIN of
@@ -103,6 +106,7 @@ fn dispatch(command: &str, arguments: &[String]) -> anyhow::Result<()> {
     match command {
         "test" => test::run(&workspace, arguments),
         "peers" => peers::run(&workspace, arguments),
+        "api" => api::run(&workspace, arguments),
         "attack" => attack::run(&workspace, arguments),
         "bench" => bench::run(&workspace, arguments),
         "migrate" => migrate::run(&workspace, arguments),

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use crate::workspace::{Workspace, run as run_command};
 
 /// The crates for other programs; all that they need of ours is among them.
-const CRATES: &[&str] = &[
+pub(crate) const CRATES: &[&str] = &[
     "ha-failover",
     "ha-tracker",
     "kv-consul",

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::workspace::{Workspace, run as run_command};
-use crate::{book, chart, codegen, fuzz, package, peers, services, tidy};
+use crate::{api, book, chart, codegen, fuzz, package, peers, services, tidy};
 
 /// `test [--no-lint] [-- CARGO TEST ARGUMENTS]`.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
@@ -53,6 +53,9 @@ fn steps(workspace: &Workspace, lint: bool, test_arguments: &[String]) -> Result
         timed("clippy", || {
             let mut clippy = workspace.cargo(&["clippy", "--workspace", "--all-targets"]);
             run_command(clippy.args(["--", "-D", "warnings"]))
+        })?;
+        timed("public API", || {
+            api::run(workspace, &["--check".to_owned()])
         })?;
         timed("fuzz targets build", || fuzz::build(workspace))?;
     }

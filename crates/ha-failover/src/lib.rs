@@ -39,8 +39,8 @@
 //!   [`ClusterState::surveyed`], [`ClusterState::replayed`]. Each effect ends exactly once, and a
 //!   store call that was given up may still take place.
 //!
-//! The driver writes this instance's heartbeat every fifth of [`Settings::dead_after_ms`], from
-//! before its first claim on, and keeps the [`Fleet`].
+//! The driver writes this instance's heartbeat every fifth of the time after which a [`Fleet`]
+//! considers it dead, from before its first claim on, and keeps the [`Fleet`].
 //!
 //! [`Failovers`] is such a driver: over a [`kv_core::Store`], with traits for the tracker
 //! ([`Elections`]), the downstream ([`Replayer`]) and the limits ([`Rules`]).

@@ -486,7 +486,7 @@ impl HaTracker {
 
     /// Follows the elections from now on: first the state, then each change. Any number of watchers
     /// share their memory; one that is more than 1024 changes behind receives
-    /// [`ElectionEvent::Lagged`] and the state again.
+    /// [`ElectionEvent::Lagged`](crate::ElectionEvent::Lagged) and the state again.
     pub fn watch(&self) -> ElectionWatch {
         ElectionWatch::new(
             Arc::clone(&self.cache),

@@ -2,7 +2,7 @@
 //! the guide says, and no sample is lost or doubled on the way.
 //!
 //! `cargo xtask migrate` and the tests of `tests/migration` call [`run`]. What is to happen is data
-//! ([`plan`]), what has arrived is judged by [`Ledger`](crate::Ledger), both without a network; [`check`] looks at
+//! (`plan`), what has arrived is judged by [`Ledger`](crate::Ledger), both without a network; `check` looks at
 //! a running fleet as an operator would.
 
 mod beside;

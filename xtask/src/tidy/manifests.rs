@@ -17,6 +17,13 @@ pub(super) fn check(
     findings: &mut Findings,
 ) -> Result<()> {
     let root = parse(workspace, Path::new("Cargo.toml"))?;
+    let toolchain = parse(workspace, Path::new("rust-toolchain.toml"))?;
+    if !tested_is_declared(&root, &toolchain) {
+        findings.add(
+            "Cargo.toml",
+            "rust-version is not the compiler of rust-toolchain.toml, with which everything is tested",
+        );
+    }
     let map = workspace.read(MAP).unwrap_or_default();
     for file in files {
         // The root has no package; the fuzz targets, programs that use the packages, and protoc are
@@ -40,6 +47,16 @@ pub(super) fn check(
         }
     }
     Ok(())
+}
+
+/// Whether the oldest compiler that is declared is the one that CI uses.
+fn tested_is_declared(root: &Table, toolchain: &Table) -> bool {
+    let declared = at(root, &["workspace", "package", "rust-version"]).and_then(Value::as_str);
+    let tested = at(toolchain, &["toolchain", "channel"]).and_then(Value::as_str);
+    match (declared, tested) {
+        (Some(declared), Some(tested)) => tested == declared || tested == format!("{declared}.0"),
+        _ => false,
+    }
 }
 
 fn parse(workspace: &Workspace, file: &Path) -> Result<Table> {
@@ -141,6 +158,18 @@ mod tests {
             .replace("{ workspace = true }", "\"1\"")
             .replace("[lints]\nworkspace = true", "");
         assert_eq!(member_problems(&bad.parse().unwrap()).len(), 3);
+    }
+
+    #[test]
+    fn the_declared_compiler_is_the_tested_one() {
+        let root = |version: &str| {
+            format!("[workspace.package]\nrust-version = \"{version}\"\n")
+                .parse()
+                .unwrap()
+        };
+        let toolchain = "[toolchain]\nchannel = \"1.95.0\"\n".parse().unwrap();
+        assert!(tested_is_declared(&root("1.95"), &toolchain));
+        assert!(!tested_is_declared(&root("1.94"), &toolchain));
     }
 
     #[test]

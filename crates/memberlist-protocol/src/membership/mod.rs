@@ -4,12 +4,12 @@
 //! as [`Action`]s. [`Node::next_deadline`] is when to poll next, unless something arrives before.
 //! Times are durations since any moment that the caller chooses, and never go back.
 //!
-//! - [`rules`]: what a member believes of another, given what is said of it. The rules are those of
+//! - `rules`: what a member believes of another, given what is said of it. The rules are those of
 //!   Go's members to the letter: all must come to the same end from the same messages.
-//! - [`probe`]: asks one member after the other whether it is there, itself and by others.
-//! - [`suspicion`]: how long one that did not answer has to say that it is alive.
-//! - [`gossip`]: what is sent to whom, and when whole states are exchanged.
-//! - [`table`]: what is known of all.
+//! - `probe`: asks one member after the other whether it is there, itself and by others.
+//! - `suspicion`: how long one that did not answer has to say that it is alive.
+//! - `gossip`: what is sent to whom, and when whole states are exchanged.
+//! - `table`: what is known of all.
 //!
 //! What would crash Go's members, or make them refuse all exchanges, is neither believed nor
 //! repeated: see [`Refusal`].
