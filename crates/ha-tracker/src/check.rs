@@ -54,7 +54,8 @@ pub enum Outcome {
         /// The tenant's limit.
         limit: u64,
     },
-    /// The store cannot keep an entry for this cluster: [`StoreError::InvalidKey`].
+    /// The store cannot keep an entry for this cluster: [`StoreError::InvalidKey`] or
+    /// [`StoreError::InvalidValue`].
     NotStorable(Arc<StoreError>),
 }
 

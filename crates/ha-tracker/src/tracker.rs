@@ -310,7 +310,10 @@ impl HaTracker {
                 Ok(Some(Outcome::TooManyClusters { limit }))
             }
             Err(NotAdmitted::Failed(TrackerError::Store(error)))
-                if matches!(*error, StoreError::InvalidKey { .. }) =>
+                if matches!(
+                    *error,
+                    StoreError::InvalidKey { .. } | StoreError::InvalidValue { .. }
+                ) =>
             {
                 Ok(Some(Outcome::NotStorable(error)))
             }

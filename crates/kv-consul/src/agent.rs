@@ -218,6 +218,7 @@ impl Agent {
             .iter()
             .any(|words| body.contains(words));
         match status {
+            413 => Failure::invalid_value(text),
             429 => Failure::transient(text),
             500..=599 if repeat == Repeat::Safe || nothing_done => Failure::transient(text),
             _ => Failure::permanent(text),

@@ -73,7 +73,7 @@ async fn another_client_reads_and_writes_the_same() {
         writer: "another client".to_owned(),
     };
     // consulrs wants bytes that live for ever.
-    let bytes: &'static [u8] = CODEC.encode(&theirs).leak();
+    let bytes: &'static [u8] = CODEC.encode(&theirs).unwrap().leak();
     let written = consulrs::kv::set(&other, "shared/theirs", bytes, None).await;
     assert!(written.unwrap().response);
     assert_eq!(store.get("shared/theirs").await.unwrap(), Some(theirs));

@@ -6,9 +6,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures::StreamExt;
 use kv_consul::{ConsulConfig, open};
-use kv_core::conformance::{CODEC, Counter, a_watch_survives, acknowledged_increments_survive};
+use kv_core::conformance::{
+    Backend, CODEC, Counter, a_watch_survives, acknowledged_increments_survive,
+    calls_can_be_dropped,
+};
 use kv_core::{CasUpdate, Store, WatchEvent};
 use peers::{Consul, LONG, Proxy, wait_for};
 use settings::SecretUrl;
@@ -47,6 +51,36 @@ async fn stopped_and_continued() {
     };
     a_watch_survives(store(&host), &*store(&host), "churn/", 2, stop).await;
     acknowledged_increments_survive(store(&host), "count", stop()).await;
+}
+
+struct Behind(Arc<dyn Store<Counter>>);
+
+#[async_trait]
+impl Backend for Behind {
+    async fn open(&self) -> Arc<dyn Store<Counter>> {
+        Arc::clone(&self.0)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dropped_calls_leave_no_connection() {
+    let consul = Consul::start("consul").await;
+    let proxy = Proxy::start(consul.address()).await;
+    let store = store(&proxy.address().to_string());
+    calls_can_be_dropped(&Behind(Arc::clone(&store))).await;
+    let at_most = async |most: u64| {
+        wait_for("connections to be closed", LONG, || async {
+            let open = proxy.open();
+            (open <= most)
+                .then_some(())
+                .ok_or(format!("{open} are open"))
+        })
+        .await;
+    };
+    // About as many as were in use at the same time; many more calls were dropped.
+    at_most(8).await;
+    drop(store);
+    at_most(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

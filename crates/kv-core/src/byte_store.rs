@@ -27,6 +27,7 @@ enum FailureKind {
     Transient,
     Permanent,
     InvalidKey(&'static str),
+    InvalidValue,
 }
 
 impl Failure {
@@ -47,6 +48,14 @@ impl Failure {
         }
     }
 
+    /// The server refuses the value, which is too large, for example; it had no effect.
+    pub fn invalid_value(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self {
+            source: source.into(),
+            kind: FailureKind::InvalidValue,
+        }
+    }
+
     /// The server refuses the key, by this rule.
     pub fn invalid_key(reason: &'static str) -> Self {
         Self {
@@ -64,6 +73,9 @@ impl fmt::Display for Failure {
 
 /// A server's key-value API, with one attempt per call: [`TypedStore`] adds codec, retries,
 /// deadlines and errors.
+///
+/// [`TypedStore`] drops futures of these calls at any await, when their deadline expires or its
+/// caller drops them: nothing may be left behind then, and a write happens completely or not at all.
 #[async_trait]
 pub trait ByteStore: Send + Sync + 'static {
     /// What a conditional write compares.
@@ -94,7 +106,8 @@ pub trait ByteStore: Send + Sync + 'static {
     /// The keys below a prefix.
     async fn list(&self, prefix: &str) -> Result<Vec<String>, Failure>;
 
-    /// Events with the stored bytes, never [`WatchEvent::Undecodable`].
+    /// Events with the stored bytes, never [`WatchEvent::Undecodable`]: see [`WatchEvent`] for their
+    /// order. The stream reconnects by itself.
     fn watch(&self, scope: WatchScope) -> BoxStream<'static, WatchEvent<Vec<u8>>>;
 }
 
@@ -181,6 +194,18 @@ impl<V: 'static, B: ByteStore> TypedStore<V, B> {
         }
     }
 
+    fn invalid_value(
+        &self,
+        key: &str,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> StoreError {
+        StoreError::InvalidValue {
+            store: self.bytes.name(),
+            key: key.to_owned(),
+            source: source.into(),
+        }
+    }
+
     fn unavailable(
         &self,
         operation: &'static str,
@@ -231,6 +256,7 @@ impl<V: 'static, B: ByteStore> TypedStore<V, B> {
         let failures = tries.count_failure(&failure);
         match failure.kind {
             FailureKind::InvalidKey(reason) => return Err(self.invalid(key, reason)),
+            FailureKind::InvalidValue => return Err(self.invalid_value(key, failure.source)),
             FailureKind::Transient if tries.spent() < self.policy.attempts => {}
             _ => return Err(self.unavailable(operation, key, failure.source)),
         }
@@ -287,7 +313,9 @@ impl<V: Send + 'static, B: ByteStore> TypedStore<V, B> {
                     CasUpdate::Delete if version.is_none() => return Ok(CasOutcome::Deleted),
                     CasUpdate::Delete => (None, CasOutcome::Deleted),
                     CasUpdate::Put(value) => {
-                        (Some(self.codec.encode(&value)), CasOutcome::Stored(value))
+                        let bytes = self.codec.encode(&value);
+                        let bytes = bytes.map_err(|error| self.invalid_value(key, error))?;
+                        (Some(bytes), CasOutcome::Stored(value))
                     }
                 }
             };

@@ -1,6 +1,35 @@
-//! The suite that every backend must pass, decorators and combinations included.
+//! The suite that every backend must pass, decorators and combinations included. Needs the feature
+//! `testing`.
 //!
-//! A backend's test implements [`Backend`] and calls [`run`]; a broken rule panics with its name.
+//! A backend's test implements [`Backend`] and calls [`run`]; a broken rule panics with what was
+//! expected. With a server that can be stopped, killed or cut off, it also calls
+//! [`acknowledged_increments_survive`] and [`a_watch_survives`], which take the disturbance as a
+//! function.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use kv_core::conformance::{Backend, Counter};
+//! use kv_core::{InMemoryStore, Store};
+//!
+//! struct Memory(InMemoryStore<Counter>);
+//!
+//! #[async_trait::async_trait]
+//! impl Backend for Memory {
+//!     async fn open(&self) -> Arc<dyn Store<Counter>> {
+//!         Arc::new(self.0.clone())
+//!     }
+//! }
+//!
+//! # /*
+//! #[tokio::test(flavor = "multi_thread")]
+//! # */
+//! # #[tokio::main]
+//! # async fn main() { keeps_the_contract().await }
+//! async fn keeps_the_contract() {
+//!     kv_core::conformance::run(&Memory(InMemoryStore::default())).await;
+//! }
+//! ```
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,36 +39,23 @@
 
 mod backend;
 mod disturbed;
+mod dropped;
+mod everyday;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::StreamExt;
 
-use crate::{CasOutcome, CasUpdate, Mergeable, Store, StoreError, WatchEvent, WatchStream};
+use crate::{CasOutcome, CasUpdate, Store, StoreError, StoreExt, WatchEvent, WatchStream};
 
 use backend::counter;
 pub use backend::{Backend, CODEC, Counter};
 pub use disturbed::{a_watch_survives, acknowledged_increments_survive, storm};
+pub use dropped::{calls_can_be_dropped, polled};
 
 /// How long a change may take to reach a watcher before the suite gives up on it.
 const DELIVERY: Duration = Duration::from_secs(30);
-
-/// The join of two values.
-pub fn join<T: Mergeable + Clone>(a: &T, b: &T) -> T {
-    let mut joined = a.clone();
-    joined.merge(b);
-    joined
-}
-
-/// What [`Mergeable`] demands, for three values.
-pub fn check_join_laws<T: Mergeable + Clone + PartialEq + std::fmt::Debug>(a: &T, b: &T, c: &T) {
-    assert_eq!(join(a, a), *a, "idempotent");
-    assert_eq!(join(a, b), join(b, a), "commutative");
-    assert_eq!(join(&join(a, b), c), join(a, &join(b, c)), "associative");
-    let mut merged = a.clone();
-    assert_eq!(merged.merge(b), merged != *a, "says whether it changed");
-}
 
 /// Runs every check, each below a prefix of its own; the backend's data need not be empty.
 pub async fn run(backend: &dyn Backend) {
@@ -54,18 +70,14 @@ pub async fn run(backend: &dyn Backend) {
     watchers_end_with_the_last_value(backend).await;
     odd_keys_survive_or_are_refused(&*store).await;
     prefixes_are_plain_text(&*store).await;
+    everyday::everyday_calls(&*store).await;
+    everyday::a_live_map_follows(&*store).await;
+    calls_can_be_dropped(backend).await;
 }
 
 async fn put(store: &dyn Store<Counter>, key: &str, value: i64) {
-    let outcome = store
-        .cas(key, &mut |_| CasUpdate::Put(counter(value)))
-        .await
-        .unwrap();
-    assert_eq!(
-        outcome,
-        CasOutcome::Stored(counter(value)),
-        "what CAS stored under {key:?}"
-    );
+    let stored = store.update(key, |_| counter(value)).await.unwrap();
+    assert_eq!(stored, counter(value), "what was stored under {key:?}");
 }
 
 async fn next(watch: &mut WatchStream<Counter>, waiting_for: &str) -> WatchEvent<Counter> {

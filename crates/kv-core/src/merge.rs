@@ -2,6 +2,30 @@
 
 /// A value that can be joined with another version of itself.
 ///
+/// The simplest join keeps the larger of two values in a total order, with [`keep_larger`]. Let a
+/// version decide first, and have each writer store a larger one; the other fields only decide
+/// between writes of the same version:
+///
+/// ```
+/// use kv_core::{Mergeable, keep_larger};
+///
+/// // The order of the fields is the order in which they are compared.
+/// #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// struct Flag {
+///     version: u64,
+///     is_on: bool,
+/// }
+///
+/// impl Mergeable for Flag {
+///     fn merge(&mut self, other: &Self) -> bool {
+///         keep_larger(self, other)
+///     }
+/// }
+/// ```
+///
+/// Other joins: the union of sets that only grow, or the larger one of each field. `kv_core::laws`
+/// (feature `testing`) checks the laws for your type.
+///
 /// An implementation must obey these laws; otherwise gossiping nodes disagree forever. Writing `a ⊔
 /// b` for `a` after `a.merge(&b)`:
 ///
@@ -25,6 +49,15 @@ pub trait Mergeable {
         let _ = other;
         None
     }
+}
+
+/// The join of a total order: `current` becomes `other` if that is larger. Returns whether it was.
+pub fn keep_larger<T: Ord + Clone>(current: &mut T, other: &T) -> bool {
+    let is_larger = *other > *current;
+    if is_larger {
+        current.clone_from(other);
+    }
+    is_larger
 }
 
 /// A value for a store with many writers: it can be kept, compared, sent between threads and

@@ -78,6 +78,16 @@ pub enum StoreError {
         /// The rule that it breaks.
         reason: &'static str,
     },
+    /// The store cannot hold this value: it is too large, or its codec cannot represent it.
+    #[error("{store}: cannot hold the value for {key:?}: {source}")]
+    InvalidValue {
+        /// Name of the store.
+        store: &'static str,
+        /// The key.
+        key: String,
+        /// What is wrong with the value.
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// The stored bytes are not a value of the expected type.
     #[error("{store}: the value of {key:?} cannot be decoded: {source}")]
     Decode {
@@ -116,6 +126,7 @@ impl StoreError {
         match self {
             Self::Unavailable { store, .. }
             | Self::InvalidKey { store, .. }
+            | Self::InvalidValue { store, .. }
             | Self::Decode { store, .. }
             | Self::Conflict { store, .. }
             | Self::Aborted { store, .. } => store,
@@ -127,6 +138,7 @@ impl StoreError {
         match self {
             Self::Unavailable { key, .. }
             | Self::InvalidKey { key, .. }
+            | Self::InvalidValue { key, .. }
             | Self::Decode { key, .. }
             | Self::Conflict { key, .. }
             | Self::Aborted { key, .. } => key,
@@ -148,11 +160,19 @@ impl StoreError {
 ///   [`StoreError::InvalidKey`]; it never maps two keys to one.
 /// - **CAS** never overwrites a value that its function has not seen. On conflict it reads the key
 ///   again and calls the function again, with jittered delays and a bounded number of attempts. If
-///   the key was deleted in between, the function gets `None`, not the old value. Dropping the
-///   future cancels the call; the write may or may not have happened.
+///   the key was deleted in between, the function gets `None`, not the old value. A store whose
+///   writers do not wait for each other (gossip) joins values of writes at the same time
+///   ([`Mergeable`](crate::Mergeable)) instead of letting one of them fail.
 /// - **Watches** begin with the entries that exist at the time of the call and lose nothing when
 ///   they reconnect; see [`crate::WatchEvent`]. They end only when the store is shut down.
-/// - Every call has a deadline set by the store; no call hangs forever.
+/// - **Deadlines**: every call has one, set by the store; no call hangs forever.
+/// - **Cancellation**: all futures and streams are [`Send`], and may be dropped at any time. A write
+///   whose future was dropped may or may not take place, at once or a moment later; it does not take
+///   place twice, and nothing is left behind in the program: no task, lock or connection. To drop a
+///   watch ends it. Between two events it loses nothing: `next` of a stream is cancel safe.
+///
+/// Everyday calls on top of this are in [`StoreExt`](crate::StoreExt). A backend of your own is
+/// simplest as a [`ByteStore`](crate::ByteStore), and is checked by `kv_core::conformance`.
 #[async_trait]
 pub trait Store<V: Send + 'static>: Send + Sync + 'static {
     /// Short name of the backend, such as `inmemory`; the `type` label of metrics.
@@ -206,6 +226,11 @@ mod tests {
             key: key.clone(),
             reason: "too long",
         };
+        let value = StoreError::InvalidValue {
+            store,
+            key: key.clone(),
+            source: "too large".into(),
+        };
         let aborted = StoreError::Aborted {
             store,
             key,
@@ -215,6 +240,7 @@ mod tests {
             (unavailable, true),
             (conflict, true),
             (invalid, false),
+            (value, false),
             (aborted, false),
         ] {
             assert_eq!((error.store(), error.key()), ("etcd", "a/b"));

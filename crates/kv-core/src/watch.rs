@@ -133,7 +133,9 @@ impl<V: Clone + Send + 'static> WatchHub<V> {
             }
         }
     }
+}
 
+impl<V> WatchHub<V> {
     /// Ends all streams, after their pending events.
     pub fn close(&self) {
         for watcher in self.live() {

@@ -33,6 +33,8 @@ pub(crate) enum Cause {
     Future,
     /// The member did nothing and never will.
     Refused,
+    /// The member did nothing: the request is larger than it accepts.
+    TooLarge,
 }
 
 impl Cause {
@@ -57,9 +59,9 @@ impl Cause {
             Code::Unavailable if says("not supported for learner") => Cause::NotNow,
             Code::FailedPrecondition if says("etcdserver: not leader") => Cause::NotNow,
             Code::ResourceExhausted if says("too many requests") => Cause::NotNow,
-            Code::ResourceExhausted if says("space exceeded") || says("larger than max") => {
-                Cause::Refused
-            }
+            Code::ResourceExhausted if says("space exceeded") => Cause::Refused,
+            Code::ResourceExhausted if says("larger than max") => Cause::TooLarge,
+            Code::InvalidArgument if says("request is too large") => Cause::TooLarge,
             Code::Unauthenticated => Cause::Unauthenticated,
             // After a log-in: etcd has forgotten the token, or it is older than the last change of
             // a user or role.
@@ -97,7 +99,7 @@ impl CallError {
     /// For a call that may be repeated safely.
     pub(crate) fn into_failure(self) -> Failure {
         match self.cause {
-            Cause::Refused => Failure::permanent(self),
+            Cause::Refused | Cause::TooLarge => Failure::permanent(self),
             _ => Failure::transient(self),
         }
     }
@@ -109,6 +111,7 @@ impl CallError {
             Cause::Unanswered => {
                 Failure::permanent(format!("{self}; the write may or may not have taken place"))
             }
+            Cause::TooLarge => Failure::invalid_value(self),
             Cause::Compacted | Cause::Future | Cause::Refused => Failure::permanent(self),
         }
     }
@@ -199,7 +202,7 @@ mod tests {
             (
                 Code::InvalidArgument,
                 "etcdserver: request is too large",
-                Cause::Refused,
+                Cause::TooLarge,
             ),
             (
                 Code::PermissionDenied,

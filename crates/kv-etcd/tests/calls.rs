@@ -14,9 +14,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use common::{AnyStore, counter, put, store_at, stored, value_of};
 use kv_core::conformance::{Backend, Counter, run, storm};
-use kv_core::{CasUpdate, SnappyProtobuf, Store, StoreError};
+use kv_core::{CasUpdate, Codec, CodecError, SnappyProtobuf, Store, StoreError};
 use kv_etcd::EtcdConfig;
 use peers::Etcd;
+use prost::Message as _;
 use settings::Secret;
 use tokio::time::timeout;
 
@@ -173,11 +174,29 @@ async fn a_key_that_was_created_again_has_changed() {
     assert_eq!(value_of(&store, "again").await, 10);
 }
 
+/// Without a bound, unlike those of kv-core.
+struct Unbounded;
+
+impl Codec<Counter> for Unbounded {
+    fn id(&self) -> &'static str {
+        "unbounded"
+    }
+
+    fn encode(&self, value: &Counter) -> Result<Vec<u8>, CodecError> {
+        Ok(value.encode_to_vec())
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Result<Counter, CodecError> {
+        Ok(Counter::decode(bytes)?)
+    }
+}
+
 /// Beyond etcd's own bound, and beyond that of gRPC.
 #[tokio::test(flavor = "multi_thread")]
 async fn too_large_a_value_is_refused_at_once() {
     let etcd = Etcd::start("etcd").await;
-    let store = store_at([etcd.endpoint()]);
+    let config = EtcdConfig::new([etcd.endpoint()]);
+    let store = kv_etcd::open(&config, None, Unbounded).unwrap();
     for (size, says) in [
         (1_600_000, "request is too large"),
         (3_000_000, "larger than max"),
@@ -191,9 +210,10 @@ async fn too_large_a_value_is_refused_at_once() {
                 CasUpdate::Put(value.clone())
             })
             .await
-            .unwrap_err()
-            .to_string();
+            .unwrap_err();
         assert_eq!(calls, 1);
+        assert!(matches!(error, StoreError::InvalidValue { .. }), "{error}");
+        let error = error.to_string();
         assert!(error.contains(says), "{error}");
         assert!(
             !error.contains("may or may not have taken place"),

@@ -12,9 +12,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use common::{AnyStore, DIAL, Watched, Writers, config, increment, put, store_at, store_of};
 use common::{stored, value_of};
 use kv_core::StoreError;
+use kv_core::conformance::{Backend, calls_can_be_dropped};
 use kv_etcd::EtcdConfig;
 use peers::{Etcd, LONG, Port, Proxy, wait_for};
 use tokio::time::{Instant, timeout};
@@ -50,6 +52,30 @@ async fn a_frozen_etcd_costs_time_but_no_write() {
     writers.more_acknowledged(100).await;
     writers.finish(async || sum(&store).await).await;
     shows_all(&mut watched, &store).await;
+}
+
+struct Behind(AnyStore);
+
+#[async_trait]
+impl Backend for Behind {
+    async fn open(&self) -> AnyStore {
+        Arc::clone(&self.0)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dropped_calls_leave_no_connection() {
+    let etcd = Etcd::start("etcd").await;
+    let proxy = Proxy::start(etcd.address()).await;
+    let store = store_at([proxy.address()]);
+    calls_can_be_dropped(&Behind(Arc::clone(&store))).await;
+    assert_eq!((proxy.open(), proxy.connections()), (1, 1));
+    drop(store);
+    wait_for("the connection to be closed", LONG, || async {
+        let open = proxy.open();
+        (open == 0).then_some(()).ok_or(format!("{open} are open"))
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -242,7 +242,11 @@ async fn many_keys_are_read_in_pages() {
         let puts: Vec<TxnOp> = chunk
             .iter()
             .map(|(key, value)| {
-                TxnOp::put(key.as_str(), CODEC.encode(&common::counter(**value)), None)
+                TxnOp::put(
+                    key.as_str(),
+                    CODEC.encode(&common::counter(**value)).unwrap(),
+                    None,
+                )
             })
             .collect();
         client.txn(Txn::new().and_then(puts)).await.unwrap();
@@ -283,7 +287,7 @@ async fn large_changes_arrive() {
         value: 1,
         writer: common::random_text(300_000),
     };
-    let value = CODEC.encode(&large);
+    let value = CODEC.encode(&large).unwrap();
     for round in 0..6 {
         let puts: Vec<TxnOp> = (0..4)
             .map(|number| TxnOp::put(format!("w/{round}-{number}"), value.clone(), None))

@@ -202,23 +202,26 @@ impl<V: Value> MemberlistStore<V> {
         // No conflict is possible: the view is locked while `update` runs.
         self.view
             .cas(key, crate::clock::now_ms(), update)
-            .map_err(|refused| match refused {
-                CasRefused::Aborted(source) => StoreError::Aborted {
-                    store: NAME,
-                    key: key.to_owned(),
-                    source,
-                },
-                CasRefused::TooLarge(size) => StoreError::Unavailable {
-                    store: NAME,
-                    operation: "CAS",
-                    key: key.to_owned(),
-                    source: format!(
-                        "the entry has {size} bytes of text and, with its key, exceeds gossip's \
-                         limit of {}",
-                        crate::view::entry::MAX_TEXT
-                    )
-                    .into(),
-                },
+            .map_err(|refused| {
+                let (store, key) = (NAME, key.to_owned());
+                match refused {
+                    CasRefused::Aborted(source) => StoreError::Aborted { store, key, source },
+                    CasRefused::Codec(error) => StoreError::InvalidValue {
+                        store,
+                        key,
+                        source: error.into(),
+                    },
+                    CasRefused::TooLarge(size) => StoreError::InvalidValue {
+                        store,
+                        key,
+                        source: format!(
+                            "the entry has {size} bytes of text and, with its key, exceeds gossip's \
+                             limit of {}",
+                            crate::view::entry::MAX_TEXT
+                        )
+                        .into(),
+                    },
+                }
             })
     }
 }

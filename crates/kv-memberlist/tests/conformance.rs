@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kv_core::conformance::{Backend, CODEC, Counter, run, storm};
-use kv_core::{CasUpdate, Store};
+use kv_core::{CasUpdate, Store, StoreError};
 use kv_memberlist::{Memberlist, MemberlistConfig, MemberlistStore, start};
 use prometheus_client::registry::Registry;
 use rand::distr::Alphanumeric;
@@ -109,6 +109,7 @@ async fn what_gossip_cannot_carry_is_refused() {
         .cas("large", &mut |_| CasUpdate::Put(large.clone()))
         .await
         .unwrap_err();
+    assert!(matches!(error, StoreError::InvalidValue { .. }), "{error}");
     assert!(
         error
             .to_string()

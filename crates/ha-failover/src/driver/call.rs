@@ -4,7 +4,7 @@ use std::sync::{Arc, RwLock};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use ha_tracker::{Clock, ReplicaDesc};
-use kv_core::{CasOutcome, CasUpdate, Store, StoreError, TaskFailed, Tasks};
+use kv_core::{CasOutcome, CasUpdate, Store, StoreError, StoreExt, TaskFailed, Tasks};
 use prometheus_client::registry::Registry;
 use tokio::sync::{OnceCell, Semaphore, mpsc};
 
@@ -179,8 +179,7 @@ impl<B: Clone + Send + Sync + 'static> Hands<B> {
 
     /// Stores what has one writer.
     pub(super) async fn put(&self, key: &str, record: &ReplicaDesc) -> Result<(), StoreError> {
-        let update = &mut |_: Option<&ReplicaDesc>| CasUpdate::Put(record.clone());
-        self.store.cas(key, update).await.map(drop)
+        self.store.put(key, record.clone()).await
     }
 
     /// Stores this instance's heartbeat.

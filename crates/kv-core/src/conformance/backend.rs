@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::{Mergeable, SnappyProtobuf, Store};
+use crate::{Mergeable, SnappyProtobuf, Store, keep_larger};
 
 /// A backend under test.
 #[async_trait]
@@ -14,7 +14,7 @@ pub trait Backend: Send + Sync {
 }
 
 /// The value that the suite stores.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, prost::Message)]
 pub struct Counter {
     /// Only grows.
     #[prost(int64, tag = "1")]
@@ -29,11 +29,7 @@ pub const CODEC: SnappyProtobuf<Counter> = SnappyProtobuf::new("conformanceCount
 
 impl Mergeable for Counter {
     fn merge(&mut self, other: &Self) -> bool {
-        let newer = (other.value, &other.writer) > (self.value, &self.writer);
-        if newer {
-            self.clone_from(other);
-        }
-        newer
+        keep_larger(self, other)
     }
 }
 

@@ -11,7 +11,8 @@ use futures::StreamExt;
 use tokio::time::Instant;
 
 use super::backend::{Backend, Counter, counter};
-use crate::{CasOutcome, CasUpdate, Store, StoreError, WatchEvent, lock};
+use super::everyday::map_is;
+use crate::{Store, StoreError, StoreExt, WatchEvent, lock};
 
 /// How long recovery may take.
 const RECOVERY: Duration = Duration::from_secs(60);
@@ -42,15 +43,8 @@ pub async fn storm(backend: &dyn Backend, key: &'static str, tasks: i64, increme
 }
 
 async fn increment(store: &dyn Store<Counter>, key: &str) -> Result<i64, StoreError> {
-    let outcome = store
-        .cas(key, &mut |current| {
-            CasUpdate::Put(counter(current.map_or(0, |current| current.value) + 1))
-        })
-        .await?;
-    match outcome {
-        CasOutcome::Stored(value) => Ok(value.value),
-        other => panic!("an increment of {key:?} ended with {other:?}"),
-    }
+    let next = |current: Option<&Counter>| counter(current.map_or(0, |now| now.value) + 1);
+    Ok(store.update(key, next).await?.value)
 }
 
 /// Increments one key from four tasks while `disturb` runs, until each succeeds again afterwards.
@@ -122,7 +116,8 @@ async fn reaches(count: &AtomicI64, wanted: i64, what: &str) {
 
 /// A watch of `watched` while `writing`, another way to the same data, changes and deletes keys all
 /// the time and `disturb` runs `times` times, with writes that succeed before, between and after.
-/// In the end the watcher has exactly what is stored, and no key ever went back to an older value.
+/// In the end the watcher and a live map have exactly what is stored, and no key ever went back to an
+/// older value.
 pub async fn a_watch_survives(
     writing: Arc<dyn Store<Counter>>,
     watched: &dyn Store<Counter>,
@@ -155,6 +150,7 @@ pub async fn a_watch_survives(
             panic!("the watch ended");
         }
     });
+    let map = watched.watch_map(prefix);
     let stop = Arc::new(AtomicBool::new(false));
     let written = Arc::new(AtomicI64::new(0));
     let writer = tokio::spawn(churn(
@@ -190,6 +186,7 @@ pub async fn a_watch_survives(
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     follower.abort();
+    map_is(&map, &stored).await;
 }
 
 /// Writes ever larger values under 20 keys and deletes one in seven times; counts what is
@@ -207,8 +204,7 @@ async fn churn(
         let outcome = if value % 7 == 0 {
             store.delete(&key).await
         } else {
-            let put = &mut |_: Option<&Counter>| CasUpdate::Put(counter(value));
-            store.cas(&key, put).await.map(drop)
+            store.put(&key, counter(value)).await
         };
         match outcome {
             Ok(()) => {

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kv_core::{
-    CasOutcome, CasUpdate, Codec, Mergeable, UpdateFn, Value, WatchHub, WatchScope, WatchStream,
-    lock,
+    CasOutcome, CasUpdate, Codec, CodecError, Mergeable, UpdateFn, Value, WatchHub, WatchScope,
+    WatchStream, lock,
 };
 use tokio::sync::Notify;
 
@@ -49,6 +49,8 @@ pub(crate) enum CasRefused {
     Aborted(Box<dyn std::error::Error + Send + Sync>),
     /// The text of the entry would be too large; its size in bytes.
     TooLarge(usize),
+    /// The codec cannot represent the value.
+    Codec(CodecError),
 }
 
 /// A store's raw value, as admin pages show it.
@@ -92,7 +94,7 @@ impl<V: Value> View<V> {
             },
         };
         let is_live = merged.visible().is_some();
-        let text = self.write(&mut slots, key, merged, Writer::Other);
+        let text = self.write(&mut slots, key, merged, Writer::Other)?;
         let key = key.to_owned();
         let now = EntryText { key, text, is_live };
         Ok(Some(Applied { now, written_ms }))
@@ -145,7 +147,7 @@ impl<V: Value> View<V> {
             (None, Some(value)) => Entry::new(value, now_ms),
             (None, None) => return Ok(outcome),
         };
-        let encoded = next.encode(&*self.codec);
+        let encoded = next.encode(&*self.codec).map_err(CasRefused::Codec)?;
         if key.len() + encoded.text.len() > MAX_TEXT {
             return Err(CasRefused::TooLarge(encoded.text.len()));
         }
@@ -164,8 +166,14 @@ impl<V: Value> View<V> {
         Ok(outcome)
     }
 
-    fn write(&self, slots: &mut Slots<V>, key: &str, entry: Entry<V>, writer: Writer) -> String {
-        let encoded = entry.encode(&*self.codec);
+    fn write(
+        &self,
+        slots: &mut Slots<V>,
+        key: &str,
+        entry: Entry<V>,
+        writer: Writer,
+    ) -> Result<String, CodecError> {
+        let encoded = entry.encode(&*self.codec)?;
         let written = Written {
             key,
             entry,
@@ -173,7 +181,7 @@ impl<V: Value> View<V> {
             writer,
         };
         self.write_encoded(slots, written);
-        encoded.text
+        Ok(encoded.text)
     }
 
     /// Stores the entry under its key, and notifies watchers.
@@ -277,7 +285,7 @@ impl<V: Value> View<V> {
         let bytes = slot
             .entry
             .visible()
-            .map(|value| self.codec.encode(value))
+            .and_then(|value| self.codec.encode(value).ok())
             .unwrap_or_default();
         Some(RawValue {
             info: slot.info(key, self.codec.id()),

@@ -193,14 +193,15 @@ impl<V: Value> Slots<V> {
             .filter_map(|key| {
                 let slot = self.by_key.get(&key)?;
                 // Superseded in the meantime: another member publishes the newer entry.
-                let current = slot.own == Some(slot.fingerprint);
-                current.then(|| {
-                    let text = slot.entry.encode(codec).text;
-                    EntryText {
-                        key,
-                        text,
-                        is_live: slot.is_live,
-                    }
+                if slot.own != Some(slot.fingerprint) {
+                    return None;
+                }
+                // It was encoded when it was written, so it can be again.
+                let text = slot.entry.encode(codec).ok()?.text;
+                Some(EntryText {
+                    key,
+                    text,
+                    is_live: slot.is_live,
                 })
             })
             .collect()

@@ -130,7 +130,7 @@ mod tests {
         };
         let raw = RawValue {
             info: info("t/c", false),
-            bytes: ha_tracker::CODEC.encode(&desc),
+            bytes: ha_tracker::CODEC.encode(&desc).unwrap(),
         };
         let shown = to_value(value_json(&raw)).unwrap();
         assert_eq!(shown["replica"], "r1");
