@@ -9,7 +9,8 @@ use crate::workspace::{Workspace, run as run_command};
 /// Minutes without `--minutes`.
 const MINUTES: u64 = 10;
 
-/// `churn [--minutes N]`: the test of `tests/tests/memberlist/churn.rs`, which CI runs for seconds.
+/// `churn [--minutes N]`: the tests of `tests/tests/memberlist/churn.rs`, which CI runs for seconds, and
+/// `ten.rs`, of which CI leaves out the second deaths.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     let mut minutes = MINUTES;
     let mut arguments = arguments.iter();
@@ -28,7 +29,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     run_command(&mut workspace.cargo(&build))?;
     peers::run(workspace, &["memberlist-go".to_owned()])?;
     let mut test = workspace.cargo(&["test", "--quiet", "-p", "e2e", "--test", "memberlist"]);
-    test.args(["--", "--nocapture", "churn::"])
+    test.args(["--", "--nocapture", "churn::", "ten::"])
         .env("MEMBERLIST_CHURN_SECONDS", (minutes * 60).to_string())
         .env(
             "DISTRIBUTOR_BIN",

@@ -136,6 +136,12 @@ impl<V: Clone + Send + 'static> WatchHub<V> {
 }
 
 impl<V> WatchHub<V> {
+    /// Changes that watchers have not taken yet, those of each watcher counted.
+    pub fn pending(&self) -> usize {
+        let pending = |watcher: &Arc<Watcher<V>>| lock(&watcher.queue).pending.len();
+        self.live().iter().map(pending).sum()
+    }
+
     /// Ends all streams, after their pending events.
     pub fn close(&self) {
         for watcher in self.live() {
@@ -205,6 +211,7 @@ mod tests {
             hub.publish("a/1", Some(&value));
         }
         hub.publish("b/1", Some(&1));
+        assert_eq!(hub.pending(), 1);
         hub.close();
         let seen: Vec<String> = watch
             .by_ref()
@@ -212,6 +219,7 @@ mod tests {
             .collect::<Vec<_>>()
             .await;
         assert_eq!(seen, ["Synced", "Put(\"a/1\", 999)"]);
+        assert_eq!(hub.pending(), 0);
     }
 
     #[tokio::test]

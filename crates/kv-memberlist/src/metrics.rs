@@ -72,6 +72,8 @@ pub(crate) struct Metrics {
     pub(crate) cas_successes: Counter,
     pub(crate) cas_failures: Counter,
     pub(crate) keys: Gauge,
+    /// Changes that watchers have not taken yet.
+    pub(crate) pending_notifications: Gauge,
     pub(crate) tombstones: Family<Key, Gauge>,
     pub(crate) tombstones_removed: Family<Key, Counter>,
     /// Changes that cannot be encoded, or are too large.
@@ -228,6 +230,7 @@ impl Metrics {
             cas_successes: Counter::default(),
             cas_failures: Counter::default(),
             keys: Gauge::default(),
+            pending_notifications: Gauge::default(),
             tombstones: Family::default(),
             tombstones_removed: Family::default(),
             unsendable: Counter::default(),
@@ -273,6 +276,12 @@ impl Metrics {
             "kv_store_count",
             "Keys known to this member, deleted ones excluded",
             &self.keys,
+        );
+        gauge(
+            "pending_key_notifications",
+            "Changes of keys that watches have not delivered yet: with notify_interval, they wait for its \
+             end. None is ever dropped",
+            &self.pending_notifications,
         );
     }
 

@@ -8,7 +8,7 @@ use crate::codec::{
     Limits, MAX_PART, MAX_PARTS, Packet, Side, StreamReader, Wire, compounds, message, read_packet,
     read_packet_frame,
 };
-use crate::kv::{BadValue, Codec, Merged, Origin, Store, StoreLimits};
+use crate::kv::{BadValue, Codec, MergedValue, Origin, Retention, Store, StoreLimits};
 
 pub use crate::codec::fuzzing::{lzw, msgpack};
 
@@ -104,8 +104,8 @@ impl Codec for Largest {
         stored: &Bytes,
         incoming: &Bytes,
         _: Origin,
-    ) -> Result<Option<Merged>, BadValue> {
-        Ok((incoming > stored).then(|| Merged {
+    ) -> Result<Option<MergedValue>, BadValue> {
+        Ok((incoming > stored).then(|| MergedValue {
             value: incoming.clone(),
             change: incoming.clone(),
         }))
@@ -121,10 +121,9 @@ pub fn kv_state(bytes: &[u8]) {
     let limits = StoreLimits {
         keys: 16,
         bytes: 1 << 12,
-        ..StoreLimits::default()
     };
     let store = || {
-        let mut store = Store::new(limits);
+        let mut store = Store::of_dskit(Retention::default(), limits);
         store.register("replicaDesc", Arc::new(Largest));
         store.register("ringDesc", Arc::new(Largest));
         store
@@ -138,9 +137,9 @@ pub fn kv_state(bytes: &[u8]) {
     let mut second = store();
     let outcome = second.receive_state(state.clone(), 1000);
     assert_eq!((outcome.pairs, outcome.error), (first.len(), None));
-    for (key, entry) in first.list("").filter(|(_, entry)| !entry.deleted) {
-        let copy = second.get(key).map(|copy| &copy.value);
-        assert_eq!(copy, Some(&entry.value));
+    for (key, entry) in first.list("").filter(|(_, entry)| !entry.is_deleted()) {
+        let copy = second.get(key).map(|copy| copy.pair().value);
+        assert_eq!(copy, Some(entry.pair().value));
     }
     assert!(first.receive_state(state, 1000).changes.is_empty());
     first.sweep(i64::MAX);

@@ -25,7 +25,7 @@ pub(crate) async fn send_raw(to: SocketAddr, bytes: &[u8]) {
     connection.shutdown().await.unwrap();
 }
 
-fn accusation(of: &str) -> Accusation {
+pub(crate) fn accusation(of: &str) -> Accusation {
     Accusation {
         // Whatever the accused has said of itself, this is newer.
         incarnation: 100,

@@ -18,6 +18,7 @@ mod load;
 mod page;
 mod security;
 mod sharing;
+mod ten;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -88,6 +88,7 @@ async fn metrics_are_named_and_count_as_dskits() {
         "memberlist_client_cluster_node_health_score",
         "memberlist_client_kv_store_count",
         "memberlist_client_messages_to_broadcast_dropped_total",
+        "memberlist_client_pending_key_notifications",
         "memberlist_client_received_broadcasts_total",
         "memberlist_client_received_broadcasts_dropped_total",
         "memberlist_client_received_broadcasts_invalid_total",

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{LONG, MemberlistGo, MembersPage, SHORT, now_ms, wait_for};
-use futures::future::join_all;
+use e2e::{LONG, MembersPage, SHORT, now_ms, wait_for};
 use tokio::time::Instant;
 
 use crate::{Either, Rust, TENANT, assert_no_complaints, go, go_with, wait_for_ring};
@@ -102,7 +101,7 @@ async fn three_of_each_are_one_ring() {
 }
 
 /// Each member writes a key in each round: how long it takes until all have it.
-async fn share_keys(members: &[Either<'_>], rounds: usize) {
+pub(crate) async fn share_keys(members: &[Either<'_>], rounds: usize) {
     let mut times = Vec::new();
     for round in 0..rounds {
         for (number, writer) in members.iter().enumerate() {
@@ -132,42 +131,6 @@ async fn share_keys(members: &[Either<'_>], rounds: usize) {
         at(100)
     );
     assert!(at(50) < Duration::from_secs(2), "{times:?}");
-}
-
-/// Ten members, of which one is of the other kind.
-async fn wait_for_one_among_nine(rust: &[Rust], go: &[MemberlistGo]) {
-    let rust_members = rust.iter().map(Either::Rust);
-    let members: Vec<Either<'_>> = rust_members.chain(go.iter().map(Either::Go)).collect();
-    wait_for_ring(&members).await;
-    assert_eq!(rust[0].sample("from-rust", "a").await, 200);
-    let verdict = go[0].sample(TENANT, "from-go", "b").await.unwrap();
-    assert!(verdict.accepted, "{verdict:?}");
-    for member in &members {
-        member.wait_for_elected("from-rust", "a").await;
-        member.wait_for_elected("from-go", "b").await;
-    }
-    share_keys(&members, 2).await;
-    assert_no_complaints(&go[0], &rust[0]);
-}
-
-#[tokio::test]
-async fn a_distributor_among_nine_in_go() {
-    let first = go("go-1", &[]).await;
-    let join = [first.gossip()];
-    let names: Vec<String> = (2..10).map(|number| format!("go-{number}")).collect();
-    let others = join_all(names.iter().map(|name| go(name, &join))).await;
-    let rust = [Rust::start("d1", &join).await];
-    let go: Vec<MemberlistGo> = [first].into_iter().chain(others).collect();
-    wait_for_one_among_nine(&rust, &go).await;
-}
-
-#[tokio::test]
-async fn one_in_go_among_nine_distributors() {
-    let go = [go("go-1", &[]).await];
-    let join = [go[0].gossip()];
-    let names = ["d1", "d2", "d3", "d4", "d5", "d6", "d7", "d8", "d9"];
-    let rust = join_all(names.map(|name| Rust::start(name, &join))).await;
-    wait_for_one_among_nine(&rust, &go).await;
 }
 
 #[tokio::test]

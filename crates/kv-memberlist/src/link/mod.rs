@@ -4,6 +4,8 @@ pub(crate) mod foreign;
 pub(crate) mod net;
 #[cfg(feature = "testing")]
 pub(crate) mod simulated;
+#[cfg(feature = "testing")]
+pub(crate) mod streams;
 
 use std::net::SocketAddr;
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use kv_core::lock;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -54,8 +55,18 @@ struct State {
     random: StdRng,
     faults: Faults,
     inboxes: HashMap<SocketAddr, Arc<dyn Reception>>,
+    listeners: HashMap<SocketAddr, Accepting>,
     /// Groups that hear only each other; empty: all hear all.
     groups: Vec<HashSet<SocketAddr>>,
+}
+
+/// Where connections to an address go.
+pub(crate) type Accepting = mpsc::UnboundedSender<(DuplexStream, SocketAddr)>;
+
+/// What becomes of a segment of a connection.
+pub(crate) enum Segment {
+    Arrives(Duration),
+    Lost,
 }
 
 /// A host on the network that is not a member.
@@ -105,6 +116,7 @@ impl SimulatedNetwork {
                     random: StdRng::seed_from_u64(seed),
                     faults,
                     inboxes: HashMap::new(),
+                    listeners: HashMap::new(),
                     groups: Vec::new(),
                 }),
                 packets: AtomicU64::new(0),
@@ -155,6 +167,49 @@ impl SimulatedNetwork {
         )
     }
 
+    /// Randomness for a member, which follows from the seed.
+    pub(crate) fn random(&self) -> StdRng {
+        StdRng::from_rng(&mut self.lock().random)
+    }
+
+    pub(crate) fn open(&self, address: SocketAddr, accepting: Accepting) {
+        self.lock().listeners.insert(address, accepting);
+    }
+
+    /// Unless another one listens there by now.
+    pub(crate) fn close(&self, address: SocketAddr, accepting: &Accepting) {
+        let mut state = self.lock();
+        let listener = state.listeners.get(&address);
+        if listener.is_some_and(|listener| listener.same_channel(accepting)) {
+            state.listeners.remove(&address);
+        }
+    }
+
+    pub(crate) fn listener(&self, address: SocketAddr) -> Option<Accepting> {
+        self.lock().listeners.get(&address).cloned()
+    }
+
+    /// Sends a segment of a connection; none of its bytes are counted if it only begins or ends one.
+    pub(crate) fn segment(&self, from: SocketAddr, to: SocketAddr, bytes: usize) -> Segment {
+        if bytes > 0 {
+            self.count(bytes);
+        }
+        match self
+            .lock()
+            .fate(from, to)
+            .and_then(|delays| delays.first().copied())
+        {
+            Some(delay) => Segment::Arrives(delay),
+            None => Segment::Lost,
+        }
+    }
+
+    fn count(&self, bytes: usize) {
+        self.shared.packets.fetch_add(1, Ordering::Relaxed);
+        let bytes = bytes as u64;
+        self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.shared.state)
     }
@@ -166,10 +221,7 @@ impl SimulatedNetwork {
     }
 
     fn carry(&self, from: SocketAddr, to: SocketAddr, packet: &[u8]) {
-        self.shared.packets.fetch_add(1, Ordering::Relaxed);
-        self.shared
-            .bytes
-            .fetch_add(packet.len() as u64, Ordering::Relaxed);
+        self.count(packet.len());
         let (inbox, delays) = {
             let mut state = self.lock();
             let Some(delays) = state.fate(from, to) else {

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use kv_core::Tasks;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use rand::seq::IteratorRandom;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
@@ -21,7 +23,7 @@ use super::error::StartError;
 use super::handle::TASK;
 use crate::config::{MemberlistConfig, Protocol};
 use crate::engine::changing::Changing;
-use crate::engine::memberlist::{self, Listeners, Surroundings};
+use crate::engine::memberlist::{self, Sockets, Surroundings};
 use crate::engine::{Engine, EntrySink, Members};
 use crate::link::foreign::{Answered, ForeignProtocol};
 use crate::metrics::Metrics;
@@ -173,7 +175,8 @@ impl Auto {
         let surroundings = Surroundings {
             name: self.name,
             advertised: self.advertised,
-            listeners: bind_again(&self.addresses, self.port).await?,
+            sockets: bind_again(&self.addresses, self.port).await?,
+            rng: StdRng::from_rng(&mut rand::rng()),
             codec: self.codec,
             sink: Arc::clone(&self.sink),
             metrics: self.metrics,
@@ -198,11 +201,11 @@ impl Auto {
 }
 
 /// Listens on what the engine before has listened on, as soon as its sockets are closed.
-async fn bind_again(addresses: &[IpAddr], port: u16) -> Result<Listeners, StartError> {
+async fn bind_again(addresses: &[IpAddr], port: u16) -> Result<Sockets, StartError> {
     let began = Instant::now();
     loop {
         match memberlist::bind(addresses, port).await {
-            Ok(listeners) => return Ok(listeners),
+            Ok(sockets) => return Ok(sockets),
             Err(error) if began.elapsed() >= PORT_FREE_WITHIN => {
                 return Err(StartError::Bind(error));
             }

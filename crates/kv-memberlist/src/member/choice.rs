@@ -10,7 +10,7 @@ use crate::status::{Chosen, ProtocolInUse};
 /// The protocol, if it does not depend on the members that answer, and how it was chosen. What
 /// protects only one of the two decides for it: gossip never loses its protection because of a member
 /// that answers.
-pub(super) fn fixed_protocol(config: &MemberlistConfig) -> Option<(Protocol, Chosen)> {
+pub(crate) fn fixed_protocol(config: &MemberlistConfig) -> Option<(Protocol, Chosen)> {
     match config.protocol {
         Protocol::Auto if config.tls_enabled => {
             Some((Protocol::Memberlist, Chosen::Setting("tls_enabled")))

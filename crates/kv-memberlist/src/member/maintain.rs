@@ -47,6 +47,8 @@ pub(super) async fn maintain<V: Value>(parts: Maintenance<V>) {
         ticks.tick().await;
         parts.score(last.elapsed().saturating_sub(pause));
         last = Instant::now();
+        let pending = parts.sweeper.view.pending_notifications();
+        parts.metrics.pending_notifications.set(pending as i64);
         let has_stalled = parts.watchdog.is_stalled();
         if has_stalled {
             parts.engine.note_stall();

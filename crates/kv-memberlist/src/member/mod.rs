@@ -26,4 +26,7 @@ pub use self::handle::{Inspector, Memberlist};
 pub use self::resolve::{JoinMemberError, check_join_member};
 pub use self::start::start;
 #[cfg(feature = "testing")]
-pub(crate) use self::start::{admission, start_on};
+pub(crate) use self::{
+    choice::fixed_protocol,
+    start::{admission, start_memberlist, start_on},
+};

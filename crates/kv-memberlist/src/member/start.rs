@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use kv_core::{Codec, Tasks, Value};
 use prometheus_client::registry::Registry;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use settings::Report;
 use tokio::sync::Notify;
 
@@ -26,7 +28,7 @@ use super::sweep::Sweeper;
 use crate::admission::Admission;
 use crate::config::{MemberlistConfig, Protocol};
 use crate::engine::changing::Changing;
-use crate::engine::memberlist::{self, Listeners, Surroundings};
+use crate::engine::memberlist::{self, Sockets, Surroundings};
 use crate::engine::{Engine, EntrySink, gossip};
 use crate::link::{Link, Reception, net};
 use crate::metrics::Metrics;
@@ -61,9 +63,10 @@ where
     };
     let fixed = fixed_protocol(&config);
     if let Some((Protocol::Memberlist, chosen)) = fixed {
-        let listeners = memberlist::bind(addresses, config.bind_port).await;
-        let listeners = listeners.map_err(StartError::Bind)?;
-        return start_memberlist(listeners, config, codec, metrics, chosen);
+        let sockets = memberlist::bind(addresses, config.bind_port).await;
+        let sockets = sockets.map_err(StartError::Bind)?;
+        let rng = StdRng::from_rng(&mut rand::rng());
+        return start_memberlist(sockets, rng, config, codec, metrics, chosen);
     }
     let admission = admission(&config, &metrics)?;
     let reception = Arc::clone(&admission) as Arc<dyn Reception>;
@@ -204,8 +207,9 @@ async fn chitchat<V: Value>(
 }
 
 /// As [`start`], in a ring of HashiCorp's memberlist.
-fn start_memberlist<V, C>(
-    listeners: Listeners,
+pub(crate) fn start_memberlist<V, C>(
+    sockets: Sockets,
+    rng: StdRng,
     config: MemberlistConfig,
     codec: C,
     metrics: Metrics,
@@ -215,7 +219,7 @@ where
     V: Value,
     C: Codec<V>,
 {
-    let bound = listeners.local_addr().map_err(StartError::Bind)?;
+    let bound = sockets.local_addr().map_err(StartError::Bind)?;
     let resolvers = resolvers(&config, default_port(&config, bound))?;
     let advertised = advertised(&config, bound);
     let codec_id = codec.id();
@@ -231,7 +235,8 @@ where
     let surroundings = Surroundings {
         name: name.clone(),
         advertised,
-        listeners,
+        sockets,
+        rng,
         codec: codec_id,
         sink: member.sink(),
         metrics: member.metrics.clone(),

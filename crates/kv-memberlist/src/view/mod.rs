@@ -293,6 +293,11 @@ impl<V: Value> View<V> {
         })
     }
 
+    /// Changes that watchers have not taken yet.
+    pub(crate) fn pending_notifications(&self) -> usize {
+        self.hub.pending()
+    }
+
     /// Ends all watches.
     pub(crate) fn close(&self) {
         self.hub.close();

@@ -1,4 +1,4 @@
-//! What the store asks of the values that it keeps.
+//! What dskit's rules ask of the values that are kept.
 
 use bytes::Bytes;
 
@@ -16,9 +16,9 @@ pub enum Origin {
     Local,
 }
 
-/// What came of a merge.
+/// What came of a merge of values.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Merged {
+pub struct MergedValue {
     /// What is stored from now on.
     pub value: Bytes,
     /// What has changed, as a value of its own: it is sent to others, who merge it into theirs.
@@ -40,7 +40,7 @@ pub trait Codec: Send + Sync {
         stored: &Bytes,
         incoming: &Bytes,
         origin: Origin,
-    ) -> Result<Option<Merged>, BadValue>;
+    ) -> Result<Option<MergedValue>, BadValue>;
 
     /// The names of the parts of which a value or a change is made. A change replaces an older one
     /// of its key that waits to be sent if it has all of its parts. Without parts, nothing is sent.

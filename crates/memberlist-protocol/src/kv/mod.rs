@@ -5,10 +5,12 @@
 //! broadcast; a member that receives a change merges it and broadcasts what *it* has changed, if
 //! anything: that ends an epidemic. Now and then, two members exchange all that they hold.
 //!
-//! [`KeyValuePair`] and [`state`] are the bytes. [`Store`] is dskit's rules about them, with dskit's
-//! deletions. The values are the caller's: a [`Codec`] for each kind says how two are merged.
+//! [`KeyValuePair`] and [`state`] are the bytes. A [`Store`] keeps pairs, and says what is to be told to
+//! others. What becomes of two pairs of a key, its [`Rules`] say: [`Dskit`] has those of Go's members,
+//! with a [`Codec`] for each kind of value.
 
 mod codec;
+mod dskit;
 mod pair;
 pub mod state;
 mod store;
@@ -17,6 +19,10 @@ pub mod value;
 #[cfg(test)]
 mod tests;
 
-pub use codec::{BadValue, Codec, Merged, Origin};
+pub use codec::{BadValue, Codec, MergedValue, Origin};
+pub use dskit::{Dskit, Retention, WriteError};
 pub use pair::KeyValuePair;
-pub use store::{Change, Counts, Entry, Rejection, StateOutcome, Store, StoreLimits, WriteError};
+pub use store::{
+    Change, Counts, Entry, Incoming, Merged, Rejection, Rules, StateOutcome, Store, StoreLimits,
+    Stored, Told,
+};

@@ -1,32 +1,80 @@
-//! The keys of one member, by dskit's rules.
+//! The keys of one member.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::codec::{BadValue, Codec, Origin};
+use super::codec::{BadValue, Origin};
 use super::pair::KeyValuePair;
 use super::state::{self, Pairs};
-use super::value;
 use crate::broadcast::Broadcast;
 use crate::codec::Error;
 use crate::message::Message;
 
-/// What a store holds, and for how long.
+/// What becomes of a key when something is said of it. [`Dskit`](super::Dskit) has the rules of Go's
+/// members; a member whose entries say more has rules of its own, as long as all end with the same
+/// value on either side.
+pub trait Rules {
+    /// Merges a pair into what is stored; `None` when that changes nothing.
+    ///
+    /// # Errors
+    /// When the pair is passed over.
+    fn merge(
+        &mut self,
+        stored: Option<&Entry>,
+        incoming: Incoming,
+        now_ms: i64,
+    ) -> Result<Option<Merged>, Rejection>;
+}
+
+/// A pair that is to be merged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incoming {
+    /// What it says. Its value is not empty.
+    pub pair: KeyValuePair,
+    /// All of it as it came, with fields that only the rules know.
+    pub bytes: Bytes,
+    /// Who says it.
+    pub origin: Origin,
+}
+
+/// What a merge has made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Merged {
+    /// What is stored from now on.
+    pub stored: Stored,
+    /// What is sent to others; `None` for what they need not know.
+    pub told: Option<Told>,
+}
+
+/// A pair as it is stored and exchanged, with all of its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// A pair, with fields that only the rules know.
+    pub bytes: Bytes,
+    /// Whether the key is deleted.
+    pub deleted: bool,
+    /// When it was deleted, in Unix milliseconds; else 0.
+    pub update_time_ms: i64,
+}
+
+/// What is told of a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// A pair, of which the value is what has changed.
+    pub bytes: Bytes,
+    /// The parts of the value that have changed; empty for all.
+    pub contents: Vec<String>,
+}
+
+/// What a store holds at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreLimits {
     /// Keys, deleted ones included. More are not taken.
     pub keys: usize,
-    /// Bytes of keys and values together. What would add to them is not taken.
+    /// Bytes of keys and pairs together. What would add to them is not taken.
     pub bytes: usize,
-    /// How long a deleted key is kept, so that members that have it hear of it: dskit's
-    /// `obsolete_entries_timeout`.
-    pub keep_deleted: Duration,
-    /// How long deleted parts of a value are kept: dskit's `left_ingesters_timeout`.
-    pub keep_deleted_parts: Duration,
 }
 
 impl Default for StoreLimits {
@@ -34,8 +82,6 @@ impl Default for StoreLimits {
         Self {
             keys: 1 << 20,
             bytes: 1 << 30,
-            keep_deleted: Duration::from_secs(30),
-            keep_deleted_parts: Duration::from_secs(300),
         }
     }
 }
@@ -43,41 +89,60 @@ impl Default for StoreLimits {
 /// A key in a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The value, as it is sent.
-    pub value: Bytes,
-    /// The name of its codec.
-    pub codec: Arc<str>,
-    /// Grows by one with every change. Never sent.
-    pub version: u64,
-    /// Whether the key was deleted. It is not revived: it goes with the sweep, and may come then.
-    pub deleted: bool,
+    stored: Stored,
+    version: u64,
+}
+
+impl Entry {
+    /// The pair.
+    pub fn pair(&self) -> KeyValuePair {
+        // What is stored was read when it came, or was written here.
+        KeyValuePair::read(self.stored.bytes.clone()).unwrap_or_default()
+    }
+
+    /// The pair's bytes, with fields that only the rules know.
+    pub fn bytes(&self) -> &Bytes {
+        &self.stored.bytes
+    }
+
+    /// Whether the key was deleted.
+    pub fn is_deleted(&self) -> bool {
+        self.stored.deleted
+    }
+
     /// When it was deleted, in Unix milliseconds; else 0.
-    pub update_time_ms: i64,
+    pub fn update_time_ms(&self) -> i64 {
+        self.stored.update_time_ms
+    }
+
+    /// Grows by one with every change that is told. Never sent.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
 }
 
 /// What has changed, for the caller's watches and for other members.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// The key's version with the change.
+    /// The key.
+    pub key: String,
+    /// Its version with the change.
     pub version: u64,
-    /// The parts of the value that have changed.
-    pub contents: Vec<String>,
     /// What is sent: the change, and not what was received.
-    pub pair: KeyValuePair,
+    pub told: Told,
 }
 
 impl Change {
     /// The change as an item of a broadcast queue: it takes the place of those of its key that it
     /// makes superfluous.
-    pub fn broadcast(&self) -> Broadcast {
-        let bytes = self.pair.to_bytes();
+    pub fn broadcast(self) -> Broadcast {
         Broadcast {
-            topic: self.pair.key.clone(),
-            contents: self.contents.clone(),
+            topic: self.key,
+            contents: self.told.contents,
             version: self.version,
             // A type byte stands in front.
-            len: bytes.len() + 1,
-            message: Message::User(bytes),
+            len: self.told.bytes.len() + 1,
+            message: Message::User(self.told.bytes),
         }
     }
 }
@@ -115,21 +180,6 @@ pub enum Rejection {
     Full(String),
 }
 
-/// Why a write from here was not made.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum WriteError {
-    /// The key has changed since it was read: read it and try again, at most some ten times.
-    #[error("the key has changed meanwhile")]
-    Changed,
-    /// The value does not win over the one that is stored: dskit tries again after a second.
-    #[error("the merge has changed nothing")]
-    Unchanged,
-    /// The write cannot be made.
-    #[error(transparent)]
-    Rejected(#[from] Rejection),
-}
-
 /// How much was passed over since the begin.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -153,68 +203,20 @@ pub struct StateOutcome {
 }
 
 /// All keys of a member. Has no clock: times are given, in Unix milliseconds.
-pub struct Store {
-    codecs: HashMap<Arc<str>, Arc<dyn Codec>>,
+#[derive(Debug)]
+pub struct Store<R> {
+    pub(super) rules: R,
     entries: BTreeMap<String, Entry>,
     bytes: usize,
     limits: StoreLimits,
     counts: Counts,
 }
 
-/// What a merge makes of an entry.
-struct Next {
-    value: Bytes,
-    change: Bytes,
-    contents: Vec<String>,
-}
-
-impl Next {
-    /// The merge of a value into an entry; `None` if it changes nothing.
-    fn of(
-        codec: &dyn Codec,
-        entry: &Entry,
-        incoming: &Bytes,
-        origin: Origin,
-    ) -> Result<Option<Self>, BadValue> {
-        let Some(merged) = codec.merge(&entry.value, incoming, origin)? else {
-            return Ok(None);
-        };
-        let contents = codec.contents(&merged.change)?;
-        let next = Self {
-            value: merged.value,
-            change: merged.change,
-            contents,
-        };
-        Ok(Some(next).filter(|next| !next.contents.is_empty()))
-    }
-
-    /// A value of which all is new.
-    fn whole(codec: &dyn Codec, value: &Bytes) -> Result<Self, BadValue> {
-        Ok(Self {
-            contents: codec.contents(value)?,
-            value: value.clone(),
-            change: value.clone(),
-        })
-    }
-
-    /// Without the parts that were deleted long ago.
-    fn swept(mut self, codec: &dyn Codec, before_ms: i64) -> Result<Self, BadValue> {
-        if let Some(swept) = codec.sweep(&self.value, before_ms) {
-            self.value = swept;
-        }
-        if let Some(swept) = codec.sweep(&self.change, before_ms) {
-            self.contents = codec.contents(&swept)?;
-            self.change = swept;
-        }
-        Ok(self)
-    }
-}
-
-impl Store {
+impl<R: Rules> Store<R> {
     /// An empty store.
-    pub fn new(limits: StoreLimits) -> Self {
+    pub fn new(rules: R, limits: StoreLimits) -> Self {
         Self {
-            codecs: HashMap::new(),
+            rules,
             entries: BTreeMap::new(),
             bytes: 0,
             limits,
@@ -222,10 +224,9 @@ impl Store {
         }
     }
 
-    /// Keeps values of this codec from now on. Register all before joining: pairs of others are passed
-    /// over and not relayed.
-    pub fn register(&mut self, name: &str, codec: Arc<dyn Codec>) {
-        self.codecs.insert(name.into(), codec);
+    /// The rules, and what they know.
+    pub fn rules(&self) -> &R {
+        &self.rules
     }
 
     /// Takes a user message of another member; `None` when nothing has changed, and nothing is to be
@@ -234,13 +235,26 @@ impl Store {
     /// # Errors
     /// When it is passed over, which is counted as well.
     pub fn receive(&mut self, message: Bytes, now_ms: i64) -> Result<Option<Change>, Rejection> {
-        let merged = KeyValuePair::read(message)
-            .map_err(Rejection::from)
-            .and_then(|pair| self.merge(pair, Origin::Member, now_ms));
+        let pair = KeyValuePair::read(message.clone()).map_err(Rejection::from);
+        let merged = pair.and_then(|pair| self.receive_pair(pair, message, now_ms));
         if let Err(rejection) = &merged {
             self.count(rejection);
         }
         merged
+    }
+
+    fn receive_pair(
+        &mut self,
+        pair: KeyValuePair,
+        bytes: Bytes,
+        now_ms: i64,
+    ) -> Result<Option<Change>, Rejection> {
+        let incoming = Incoming {
+            pair,
+            bytes,
+            origin: Origin::Member,
+        };
+        self.merge(incoming, now_ms)
     }
 
     /// Takes all that another member holds. Pairs that are passed over are counted.
@@ -269,56 +283,25 @@ impl Store {
         outcome
     }
 
-    /// Writes a value that was made from the one of `version`, 0 if there was none.
-    ///
-    /// # Errors
-    /// When the key has changed since, the merge changes nothing, or the write cannot be made.
-    pub fn write(
-        &mut self,
-        key: &str,
-        codec: &str,
-        value: Bytes,
-        version: u64,
-        now_ms: i64,
-    ) -> Result<Change, WriteError> {
-        let stored = self.entries.get(key).map_or(0, |entry| entry.version);
-        if version != stored && version > 0 {
-            return Err(WriteError::Changed);
+    /// Stores what the caller has merged already, by the same rules, whatever the bounds; what is to
+    /// be told of it, which is all of it.
+    pub fn put(&mut self, key: String, stored: Stored) -> Change {
+        let told = Told {
+            bytes: stored.bytes.clone(),
+            contents: Vec::new(),
+        };
+        let version = self.replace(&key, stored, true);
+        Change { key, version, told }
+    }
+
+    /// Forgets a key. Other members keep it.
+    pub fn forget(&mut self, key: &str) {
+        if let Some(entry) = self.entries.remove(key) {
+            self.bytes -= key.len() + entry.stored.bytes.len();
         }
-        let origin = if version > 0 {
-            Origin::Local
-        } else {
-            Origin::Member
-        };
-        let pair = KeyValuePair {
-            key: key.to_owned(),
-            value,
-            codec: codec.to_owned(),
-            ..KeyValuePair::default()
-        };
-        self.merge(pair, origin, now_ms)?
-            .ok_or(WriteError::Unchanged)
     }
 
-    /// Deletes a key; `None` when it is not there or deleted already.
-    ///
-    /// # Errors
-    /// When its value cannot be read.
-    pub fn delete(&mut self, key: &str, now_ms: i64) -> Result<Option<Change>, Rejection> {
-        let Some(entry) = self.entries.get(key).filter(|entry| !entry.deleted) else {
-            return Ok(None);
-        };
-        let pair = KeyValuePair {
-            key: key.to_owned(),
-            value: entry.value.clone(),
-            codec: entry.codec.to_string(),
-            deleted: true,
-            update_time_ms: now_ms,
-        };
-        self.merge(pair, Origin::Member, now_ms)
-    }
-
-    /// What is stored for a key. Deleted keys are there until they are swept.
+    /// What is stored for a key. Deleted keys are there until they are forgotten.
     pub fn get(&self, key: &str) -> Option<&Entry> {
         self.entries.get(key)
     }
@@ -341,7 +324,7 @@ impl Store {
         self.entries.is_empty()
     }
 
-    /// Bytes of all keys and values.
+    /// Bytes of all keys and pairs.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -354,30 +337,13 @@ impl Store {
     /// All that is stored, for an exchange of states.
     ///
     /// # Errors
-    /// When a value is longer than 4 GiB.
+    /// When a pair is longer than 4 GiB.
     pub fn local_state(&self) -> Result<Bytes, Error> {
-        // A pair takes some ten bytes besides key and value.
-        let mut state = Vec::with_capacity(self.bytes + 32 * self.entries.len());
-        for (key, entry) in &self.entries {
-            let pair = entry.pair(key.clone(), entry.value.clone());
-            state::append(&mut state, &pair.to_bytes())?;
+        let mut state = Vec::with_capacity(self.bytes + 4 * self.entries.len());
+        for entry in self.entries.values() {
+            state::append(&mut state, &entry.stored.bytes)?;
         }
         Ok(state.into())
-    }
-
-    /// Removes the keys that were deleted long ago, and returns them. Other members do the same by
-    /// themselves: nothing is sent.
-    pub fn sweep(&mut self, now_ms: i64) -> Vec<String> {
-        let before = now_ms.saturating_sub(millis(self.limits.keep_deleted));
-        let old = self.entries.extract_if(.., |_, entry| {
-            entry.deleted && entry.update_time_ms < before
-        });
-        let mut removed = Vec::new();
-        for (key, entry) in old {
-            self.bytes -= key.len() + entry.value.len();
-            removed.push(key);
-        }
-        removed
     }
 
     fn count(&mut self, rejection: &Rejection) {
@@ -389,148 +355,52 @@ impl Store {
         *counter += 1;
     }
 
-    /// dskit's merge of a pair: the value by its codec; a deletion if it is newer, and of a known key.
-    fn merge(
+    pub(super) fn merge(
         &mut self,
-        mut pair: KeyValuePair,
-        origin: Origin,
+        mut incoming: Incoming,
         now_ms: i64,
     ) -> Result<Option<Change>, Rejection> {
-        let Some((name, codec)) = self.codecs.get_key_value(&*pair.codec) else {
-            return Err(Rejection::UnknownCodec(pair.codec));
-        };
-        let (name, codec) = (Arc::clone(name), Arc::clone(codec));
-        if pair.value.is_empty() {
-            pair.value = Bytes::from_static(value::EMPTY);
+        if incoming.pair.value.is_empty() {
+            incoming.pair.value = Bytes::from_static(super::value::EMPTY);
         }
-        let Some(entry) = self.entries.get(&pair.key) else {
-            return self.insert(pair, name, &*codec, now_ms);
-        };
-        if entry.codec != name {
-            return Err(Rejection::OtherCodec {
-                key: pair.key,
-                theirs: pair.codec,
-                ours: entry.codec.to_string(),
-            });
+        let key = incoming.pair.key.clone();
+        let known = self.entries.get(&key);
+        let before = known.map(|entry| key.len() + entry.stored.bytes.len());
+        if before.is_none() {
+            // Before the rules keep anything of it.
+            self.check_room(&key, None, key.len() + incoming.bytes.len())?;
         }
-        let bad = |problem| Rejection::BadValue {
-            key: pair.key.clone(),
-            problem,
-        };
-        let changed = Next::of(&*codec, entry, &pair.value, origin).map_err(bad)?;
-        let becomes_deleted = pair.deleted && pair.update_time_ms > entry.update_time_ms;
-        if changed.is_none() && (!becomes_deleted || entry.deleted) {
+        let Some(merged) = self.rules.merge(known, incoming, now_ms)? else {
             return Ok(None);
-        }
-        // A deletion alone is sent with all of the value.
-        let next = match changed {
-            Some(next) => next,
-            None => Next::whole(&*codec, &entry.value).map_err(bad)?,
         };
-        let next = next
-            .swept(&*codec, self.parts_before(now_ms))
-            .map_err(bad)?;
-        self.check_room(&pair.key, next.value.len(), entry.value.len(), false)?;
-        let mut entry = entry.clone();
-        entry.value = next.value;
-        // What has changed may be nothing but old deleted parts: those are not sent.
-        let change = (!next.contents.is_empty()).then(|| {
-            entry.version += 1;
-            if becomes_deleted {
-                entry.deleted = true;
-                entry.update_time_ms = pair.update_time_ms;
-            }
-            entry.change(&pair.key, next.change, next.contents)
-        });
-        self.put(pair.key, entry);
-        Ok(change)
+        let after = key.len() + merged.stored.bytes.len();
+        self.check_room(&key, before, after)?;
+        let version = self.replace(&key, merged.stored, merged.told.is_some());
+        Ok(merged.told.map(|told| Change { key, version, told }))
     }
 
-    /// A key that is not known. One that was deleted is not taken: it may have been swept here.
-    fn insert(
-        &mut self,
-        pair: KeyValuePair,
-        codec_name: Arc<str>,
-        codec: &dyn Codec,
-        now_ms: i64,
-    ) -> Result<Option<Change>, Rejection> {
-        if pair.deleted {
-            return Ok(None);
-        }
-        // What cannot be read must not get in: it could never be merged.
-        let next = Next::whole(codec, &pair.value)
-            .and_then(|next| next.swept(codec, self.parts_before(now_ms)))
-            .map_err(|problem| Rejection::BadValue {
-                key: pair.key.clone(),
-                problem,
-            })?;
-        if next.contents.is_empty() {
-            return Ok(None);
-        }
-        self.check_room(&pair.key, pair.key.len() + next.value.len(), 0, true)?;
-        let entry = Entry {
-            value: next.value,
-            codec: codec_name,
-            version: 1,
-            deleted: false,
-            update_time_ms: 0,
-        };
-        let change = entry.change(&pair.key, next.change, next.contents);
-        self.put(pair.key, entry);
-        Ok(Some(change))
-    }
-
-    /// Parts that were deleted before are swept.
-    fn parts_before(&self, now_ms: i64) -> i64 {
-        now_ms.saturating_sub(millis(self.limits.keep_deleted_parts))
-    }
-
-    /// Whether `more` bytes fit in place of `less`.
-    fn check_room(
-        &self,
-        key: &str,
-        more: usize,
-        less: usize,
-        is_new: bool,
-    ) -> Result<(), Rejection> {
-        let grows_over = more > less && self.bytes - less + more > self.limits.bytes;
-        let is_one_too_many = is_new && self.entries.len() >= self.limits.keys;
+    /// Whether so many bytes fit in place of those of before.
+    fn check_room(&self, key: &str, before: Option<usize>, after: usize) -> Result<(), Rejection> {
+        let less = before.unwrap_or(0);
+        let grows_over = after > less && self.bytes - less + after > self.limits.bytes;
+        let is_one_too_many = before.is_none() && self.entries.len() >= self.limits.keys;
         if grows_over || is_one_too_many {
             return Err(Rejection::Full(key.to_owned()));
         }
         Ok(())
     }
 
-    fn put(&mut self, key: String, entry: Entry) {
-        self.bytes += key.len() + entry.value.len();
-        let key_length = key.len();
-        if let Some(old) = self.entries.insert(key, entry) {
-            self.bytes -= key_length + old.value.len();
+    /// Stores a pair; the version of its key.
+    fn replace(&mut self, key: &str, stored: Stored, is_told: bool) -> u64 {
+        self.bytes += key.len() + stored.bytes.len();
+        if let Some(entry) = self.entries.get_mut(key) {
+            self.bytes -= key.len() + entry.stored.bytes.len();
+            entry.stored = stored;
+            entry.version += u64::from(is_told);
+            return entry.version;
         }
+        let entry = Entry { stored, version: 1 };
+        self.entries.insert(key.to_owned(), entry);
+        1
     }
-}
-
-impl Entry {
-    /// The pair that tells of this entry, with a value.
-    fn pair(&self, key: String, value: Bytes) -> KeyValuePair {
-        KeyValuePair {
-            key,
-            value,
-            codec: self.codec.to_string(),
-            deleted: self.deleted,
-            update_time_ms: self.update_time_ms,
-        }
-    }
-
-    fn change(&self, key: &str, change: Bytes, contents: Vec<String>) -> Change {
-        Change {
-            version: self.version,
-            contents,
-            pair: self.pair(key.to_owned(), change),
-        }
-    }
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use prost::Message as _;
 
 use super::{
-    BadValue, Change, Codec, Counts, KeyValuePair, Merged, Origin, Rejection, Store, StoreLimits,
-    WriteError, state, value,
+    BadValue, Change, Codec, Counts, Dskit, KeyValuePair, MergedValue, Origin, Rejection,
+    Retention, StoreLimits, WriteError, state, value,
 };
 use crate::broadcast::Queue;
 use crate::message::Message;
@@ -128,7 +128,7 @@ impl Codec for Parts {
         stored: &Bytes,
         incoming: &Bytes,
         origin: Origin,
-    ) -> Result<Option<Merged>, BadValue> {
+    ) -> Result<Option<MergedValue>, BadValue> {
         let (mut stored, mut incoming) = (parse(stored)?, parse(incoming)?);
         if origin == Origin::Local {
             for (name, (time, _)) in &stored {
@@ -138,7 +138,7 @@ impl Codec for Parts {
         }
         incoming.retain(|name, part| stored.get(name).is_none_or(|stored| stored < part));
         stored.extend(incoming.clone());
-        Ok((!incoming.is_empty()).then(|| Merged {
+        Ok((!incoming.is_empty()).then(|| MergedValue {
             value: print(&stored),
             change: print(&incoming),
         }))
@@ -156,15 +156,20 @@ impl Codec for Parts {
     }
 }
 
+type Store = super::Store<Dskit>;
+
+const RETENTION: Retention = Retention {
+    keys: Duration::from_millis(1000),
+    parts: Duration::from_millis(5000),
+};
+
 const LIMITS: StoreLimits = StoreLimits {
     keys: 3,
-    bytes: 100,
-    keep_deleted: Duration::from_millis(1000),
-    keep_deleted_parts: Duration::from_millis(5000),
+    bytes: 120,
 };
 
 fn store() -> Store {
-    let mut store = Store::new(LIMITS);
+    let mut store = Store::of_dskit(RETENTION, LIMITS);
     store.register("parts", Arc::new(Parts));
     store
 }
@@ -186,6 +191,14 @@ fn deleted(key: &str, value: &str, at: i64) -> KeyValuePair {
     }
 }
 
+fn told(change: &Change) -> KeyValuePair {
+    KeyValuePair::read(change.told.bytes.clone()).unwrap()
+}
+
+fn stored(store: &Store, key: &str) -> Option<String> {
+    store.get(key).map(|entry| text(&entry.pair().value))
+}
+
 fn receive(store: &mut Store, pair: &KeyValuePair) -> Option<Change> {
     store.receive(pair.to_bytes(), 0).unwrap()
 }
@@ -195,20 +208,20 @@ fn the_change_is_relayed_and_not_the_message() {
     let mut store = store();
     let first = receive(&mut store, &pair("k", "a=1,b=1")).unwrap();
     assert_eq!(
-        (first.version, text(&first.pair.value)),
+        (first.version, text(&told(&first).value)),
         (1, "a=1,b=1".to_owned())
     );
     let second = receive(&mut store, &pair("k", "a=1,b=2")).unwrap();
     assert_eq!(
-        (second.version, text(&second.pair.value)),
+        (second.version, text(&told(&second).value)),
         (2, "b=2".to_owned())
     );
-    assert_eq!(second.contents, ["b"]);
-    assert_eq!(text(&store.get("k").unwrap().value), "a=1,b=2");
+    assert_eq!(second.told.contents, ["b"]);
+    assert_eq!(stored(&store, "k").as_deref(), Some("a=1,b=2"));
     // What is known already ends here.
     assert_eq!(receive(&mut store, &pair("k", "a=1,b=2")), None);
     assert_eq!(receive(&mut store, &pair("k", "b=1")), None);
-    assert_eq!(store.get("k").unwrap().version, 2);
+    assert_eq!(store.get("k").unwrap().version(), 2);
 }
 
 #[test]
@@ -221,7 +234,7 @@ fn a_queued_change_gives_way_to_one_with_all_of_its_parts() {
     }
     let (mut budget, mut messages) = (1000, Vec::new());
     queue.take(4, &mut budget, &mut messages);
-    let mut told: Vec<String> = messages
+    let mut queued: Vec<String> = messages
         .into_iter()
         .map(|message| {
             let Message::User(bytes) = message else {
@@ -230,8 +243,8 @@ fn a_queued_change_gives_way_to_one_with_all_of_its_parts() {
             text(&KeyValuePair::read(bytes).unwrap().value)
         })
         .collect();
-    told.sort();
-    assert_eq!(told, ["a=1,b=1", "b=3", "c=1"]);
+    queued.sort();
+    assert_eq!(queued, ["a=1,b=1", "b=3", "c=1"]);
     let change = receive(&mut store, &pair("k", "a=9,b=9,c=9")).unwrap();
     queue.push(change.broadcast());
     assert_eq!(queue.len(), 1);
@@ -244,7 +257,7 @@ fn a_local_write_removes_what_it_lacks_and_sees_conflicts() {
         |store: &mut Store, value, version| store.write("k", "parts", of(value), version, 0);
     assert_eq!(write(&mut store, "a=1,b=1", 0).unwrap().version, 1);
     let change = write(&mut store, "a=1,c=3", 1).unwrap();
-    assert_eq!(text(&change.pair.value), "b=!2,c=3");
+    assert_eq!(text(&told(&change).value), "b=!2,c=3");
     assert_eq!(write(&mut store, "a=5", 1), Err(WriteError::Changed));
     assert_eq!(
         write(&mut store, "a=1,b=!2,c=3", 2),
@@ -265,22 +278,22 @@ fn keys_are_deleted_as_dskit_deletes_them() {
     // On a live key, no time is kept.
     let mut live = pair("k", "a=1");
     live.update_time_ms = 99;
-    assert_eq!(receive(&mut store, &live).unwrap().pair.update_time_ms, 0);
+    assert_eq!(told(&receive(&mut store, &live).unwrap()).update_time_ms, 0);
     // Without a time: ignored.
     assert_eq!(receive(&mut store, &deleted("k", "a=1", 0)), None);
     // Newer: kept with its time, and sent with all of the value.
     let change = receive(&mut store, &deleted("k", "", 10)).unwrap();
-    assert_eq!(change.pair, deleted("k", "a=1", 10));
-    assert_eq!(change.contents, ["a"]);
+    assert_eq!(told(&change), deleted("k", "a=1", 10));
+    assert_eq!(change.told.contents, ["a"]);
     // Again, or at the same time: nothing new.
     assert_eq!(receive(&mut store, &deleted("k", "a=1", 20)), None);
     assert_eq!(receive(&mut store, &deleted("k", "a=1", 10)), None);
     // A value that is newer is merged, and stays deleted.
     let change = receive(&mut store, &pair("k", "a=2")).unwrap();
-    assert_eq!(change.pair, deleted("k", "a=2", 10));
-    let version = store.get("k").unwrap().version;
+    assert_eq!(told(&change), deleted("k", "a=2", 10));
+    let version = store.get("k").unwrap().version();
     let change = store.write("k", "parts", of("a=3"), version, 0).unwrap();
-    assert_eq!(change.pair, deleted("k", "a=3", 10));
+    assert_eq!(told(&change), deleted("k", "a=3", 10));
     // It is there until it is swept.
     assert_eq!(store.list("").count(), 1);
     assert_eq!(store.sweep(1010), [""; 0]);
@@ -296,7 +309,7 @@ fn deleting_is_sent_once() {
     let mut store = store();
     receive(&mut store, &pair("k", "a=1"));
     let change = store.delete("k", 10).unwrap().unwrap();
-    assert_eq!(change.pair, deleted("k", "a=1", 10));
+    assert_eq!(told(&change), deleted("k", "a=1", 10));
     assert_eq!(store.delete("k", 20), Ok(None));
     assert_eq!(store.delete("unknown", 20), Ok(None));
 }
@@ -306,8 +319,8 @@ fn old_deleted_parts_are_neither_kept_nor_sent() {
     let mut store = store();
     let mut receive = |value, now| {
         let change = store.receive(pair("k", value).to_bytes(), now).unwrap();
-        let stored = store.get("k").map(|entry| text(&entry.value));
-        (change.map(|change| text(&change.pair.value)), stored)
+        let stored = stored(&store, "k");
+        (change.map(|change| text(&told(&change).value)), stored)
     };
     assert_eq!(receive("x=!10", 6000), (None, None));
     let some = |text: &str| Some(text.to_owned());
@@ -318,7 +331,7 @@ fn old_deleted_parts_are_neither_kept_nor_sent() {
     // The part that has changed is old itself, and so is one that is stored.
     assert_eq!(receive("c=!3000", 9000), (None, some("a=1")));
     assert_eq!(receive("d=4", 9000), (some("d=4"), some("a=1,d=4")));
-    assert_eq!(store.get("k").unwrap().version, 2);
+    assert_eq!(store.get("k").unwrap().version(), 2);
 }
 
 #[test]
@@ -368,7 +381,8 @@ fn a_store_has_bounds() {
     let full = store.receive(pair("1", &long).to_bytes(), 0);
     assert_eq!(full, Err(Rejection::Full("1".to_owned())));
     assert_eq!(store.counts().full, 2);
-    assert_eq!((store.len(), store.bytes()), (3, 3 + 3 * of("a=1").len()));
+    let each = 1 + pair("1", "a=1").to_bytes().len();
+    assert_eq!((store.len(), store.bytes()), (3, 3 * each));
     // What is known may still change.
     assert!(receive(&mut store, &pair("1", "a=2")).is_some());
 }
@@ -456,7 +470,7 @@ proptest! {
                     members[to].receive_state(state, now).changes
                 }
             };
-            sent.extend(changes.iter().map(|change: &Change| change.pair.to_bytes()));
+            sent.extend(changes.into_iter().map(|change: Change| change.told.bytes));
         }
         // The second round brings deletions of keys that the first one brought.
         let round = [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)];
@@ -466,8 +480,8 @@ proptest! {
         }
         // A key that was deleted is not taken where it is not known.
         let view = |store: &Store| {
-            let live = store.get("k").filter(|entry| !entry.deleted);
-            live.map(|entry| text(&entry.value))
+            let live = store.get("k").filter(|entry| !entry.is_deleted());
+            live.map(|entry| text(&entry.pair().value))
         };
         prop_assert_eq!(view(&members[0]), view(&members[1]));
         prop_assert_eq!(view(&members[0]), view(&members[2]));

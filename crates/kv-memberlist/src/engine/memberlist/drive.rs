@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::net::{Exchange, Outgoing};
-use super::pair::Pair;
+use super::pair::keys_of;
 use super::shared::Shared;
 use crate::engine::history::Remembered;
 
@@ -96,15 +96,11 @@ fn send(
         }
     }
     if let Some(history) = &shared.history {
-        let keys = messages.iter().filter_map(|message| match message {
-            Message::User(bytes) => Pair::read(bytes.clone()).ok(),
-            _ => None,
-        });
         history.sent(Remembered {
             peer: to,
             size,
             kind: "packet",
-            keys: keys.map(|pair| pair.base.key).collect(),
+            keys: keys_of(messages, shared.codec),
         });
     }
 }

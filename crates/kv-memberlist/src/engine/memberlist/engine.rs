@@ -10,17 +10,17 @@ use async_trait::async_trait;
 use kv_core::{Tasks, lock};
 use memberlist_protocol::codec::{Compression, Wire};
 use memberlist_protocol::membership::{Config, Node, Priority};
-use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::IteratorRandom;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::drive::drive;
-use super::net::{Exchange, Listeners, Outgoing, accept, exchange_states, send_packets};
+use super::net::{Exchange, Outgoing, Sockets, accept, exchange_states, send_packets};
 use super::options::{Timeouts, Tls};
 use super::ring::Ring;
 use super::roster::Roster;
+use super::rules::OfView;
 use super::shared::{Contact, Foreigners, Shared};
 use crate::engine::history::MessageHistory;
 use crate::engine::{
@@ -54,7 +54,9 @@ pub(crate) struct Parts {
     pub(crate) node: Config,
     /// Where other members reach this one.
     pub(crate) advertised: SocketAddr,
-    pub(crate) listeners: Listeners,
+    pub(crate) sockets: Sockets,
+    /// What the member draws comes from it.
+    pub(crate) rng: StdRng,
     pub(crate) wire: Wire,
     pub(crate) compression: Option<Compression>,
     /// Packets that are written at the same time, at most.
@@ -81,17 +83,18 @@ struct MemberlistEngine {
 
 /// Starts to take part in the ring. The tasks that this takes are added to those of the member.
 pub(crate) fn start(parts: Parts, tasks: &mut Tasks) -> Arc<dyn Engine> {
-    let node = Node::new(
-        parts.node,
-        StdRng::from_rng(&mut rand::rng()),
-        Duration::ZERO,
+    let node = Node::new(parts.node, parts.rng, Duration::ZERO);
+    let ring = Ring::new(
+        node,
+        OfView::new(parts.sink, parts.codec, parts.keep_tombstones),
     );
-    let ring = Ring::new(node, parts.sink, parts.codec, parts.keep_tombstones);
     let shared = Arc::new(Shared {
         ring: Mutex::new(ring),
         changed: Notify::new(),
         began: Instant::now(),
         advertised: parts.advertised,
+        dial: parts.sockets.dial,
+        codec: parts.codec,
         wire: parts.wire,
         compression: parts.compression,
         timeouts: parts.timeouts,
@@ -104,7 +107,7 @@ pub(crate) fn start(parts: Parts, tasks: &mut Tasks) -> Arc<dyn Engine> {
     });
     let (outgoing, packets) = mpsc::channel::<Outgoing>(MAX_QUEUED);
     let (exchanges, begun) = mpsc::channel(MAX_EXCHANGES);
-    for listener in parts.listeners.0 {
+    for listener in parts.sockets.listeners {
         tasks.spawn(accept(listener, Arc::clone(&shared)));
     }
     tasks.spawn(send_packets(packets, Arc::clone(&shared), parts.writers));
@@ -216,7 +219,7 @@ impl Engine for MemberlistEngine {
     async fn publish(&self, take: &mut (dyn FnMut() -> Vec<EntryText> + Send)) {
         let (mut ring, _) = self.shared.ring();
         for entry in take() {
-            ring.hold(entry, Priority::Own);
+            ring.hold(entry);
         }
     }
 
@@ -232,7 +235,7 @@ impl Engine for MemberlistEngine {
 
     async fn forget(&self, choose: &mut (dyn FnMut() -> Vec<String> + Send)) {
         let (mut ring, _) = self.shared.ring();
-        ring.forget(choose());
+        ring.forget(&choose());
     }
 
     async fn visit(&self, look: &mut (dyn for<'a> FnMut(&'a dyn Copies) + Send)) {

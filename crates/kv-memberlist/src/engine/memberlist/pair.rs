@@ -3,10 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
-use memberlist_protocol::codec::Error;
-use memberlist_protocol::kv::KeyValuePair;
-use memberlist_protocol::kv::state::{Pairs, append};
 use memberlist_protocol::kv::value::EMPTY;
+use memberlist_protocol::kv::{Entry, KeyValuePair, Stored};
+use memberlist_protocol::message;
 use prost::Message;
 
 use crate::engine::Sender;
@@ -31,26 +30,29 @@ struct Own {
     /// deletions, and write none on live keys.
     #[prost(int64, tag = "1001")]
     written_ms: i64,
+    /// What the value does not say: of a live key, the value that was deleted before; of a deleted
+    /// one, the value that it had. Empty if that is none, or the same.
+    #[prost(bytes = "bytes", tag = "1002")]
+    other: Bytes,
 }
 
 /// Stands in a text for a deleted value that is the same as the value.
 const SAME: &str = "=";
 
 impl Pair {
-    /// The pair that says what an entry says; `None` for a text that is no entry.
-    ///
-    /// A key that was deleted is told with the value that was deleted. One that has come back since is
-    /// told with the value it has: that it was deleted before, its receiver knows or need not.
+    /// The pair that says what an entry says; `None` for a text that is no entry. A key that was
+    /// deleted is told with the value that was deleted, and one that has come back with the value it
+    /// has.
     pub(super) fn of(entry: &EntryText) -> Option<Self> {
         let mut parts = entry.text.splitn(5, '|');
         let epoch = parts.next()?.parse().ok()?;
         let written_ms = parts.next()?.parse().ok()?;
         let codec = parts.next()?.to_owned();
         let (value, deleted) = (parts.next()?, parts.next()?);
-        let told = match deleted {
-            "" | SAME => value,
-            other if !entry.is_live => other,
-            _ => value,
+        let (told, other) = match deleted {
+            "" | SAME => (value, ""),
+            deleted if !entry.is_live => (deleted, value),
+            deleted => (value, deleted),
         };
         let value = STANDARD_NO_PAD.decode(told).ok()?;
         let base = KeyValuePair {
@@ -67,8 +69,21 @@ impl Pair {
         let own = Own {
             epoch: Some(epoch),
             written_ms,
+            other: STANDARD_NO_PAD.decode(other).ok()?.into(),
         };
         Some(Self { base, own })
+    }
+
+    /// A pair that was read, with our fields, from these bytes.
+    pub(super) fn with(base: KeyValuePair, bytes: Bytes) -> Self {
+        // What is a message with these fields was one without them.
+        let own = Own::decode(bytes).unwrap_or_default();
+        Self { base, own }
+    }
+
+    /// The pair of an entry.
+    pub(super) fn stored(entry: &Entry) -> Self {
+        Self::with(entry.pair(), entry.bytes().clone())
     }
 
     /// The text of the entry that this pair speaks of; `current` is the epoch that the key is in.
@@ -80,14 +95,14 @@ impl Pair {
         } else {
             base.update_time_ms
         };
-        let value = if base.value.is_empty() {
-            EMPTY
-        } else {
-            &base.value
+        let value = STANDARD_NO_PAD.encode(&base.value);
+        let other = STANDARD_NO_PAD.encode(&own.other);
+        let values = match (base.deleted, other.is_empty()) {
+            (true, true) => format!("{value}|{SAME}"),
+            (true, false) => format!("{other}|{value}"),
+            (false, _) => format!("{value}|{other}"),
         };
-        let value = STANDARD_NO_PAD.encode(value);
-        let deleted = if base.deleted { SAME } else { "" };
-        format!("{epoch}|{written_ms}|{}|{value}|{deleted}", base.codec)
+        format!("{epoch}|{written_ms}|{}|{values}", base.codec)
     }
 
     /// The epoch, if one of our members has sent it.
@@ -95,22 +110,39 @@ impl Pair {
         self.own.epoch
     }
 
-    /// Reads a pair.
-    ///
-    /// # Errors
-    /// When it is malformed or its key is empty.
-    pub(super) fn read(bytes: Bytes) -> Result<Self, Error> {
-        let base = KeyValuePair::read(bytes.clone())?;
-        // What is a message with these fields was one without them.
-        let own = Own::decode(bytes).unwrap_or_default();
-        Ok(Self { base, own })
+    /// Whether this pair, which is stored, says what another one says, whenever that was written.
+    pub(super) fn says_the_same(&self, other: &Self) -> bool {
+        other
+            .own
+            .epoch
+            .is_none_or(|epoch| Some(epoch) == self.own.epoch)
+            && self.base.deleted == other.base.deleted
+            && self.base.value == other.base.value
+            && self.own.other == other.own.other
+    }
+
+    /// Bytes of its text, about.
+    pub(super) fn size(&self) -> usize {
+        self.base.key.len() + (self.base.value.len() + self.own.other.len()) / 3 * 4
     }
 
     /// Its bytes: the fields of one message after those of the other are one message.
-    pub(super) fn to_bytes(&self) -> Bytes {
-        [self.base.to_bytes(), self.own.encode_to_vec().into()]
-            .concat()
-            .into()
+    fn to_bytes(&self) -> Bytes {
+        let length = self.base.encoded_len() + self.own.encoded_len();
+        let mut bytes = Vec::with_capacity(length);
+        // A vector grows as needed: there is always room.
+        let _fits = self.base.encode(&mut bytes);
+        let _fits = self.own.encode(&mut bytes);
+        bytes.into()
+    }
+
+    /// What is stored of it, and sent.
+    pub(super) fn to_stored(&self) -> Stored {
+        Stored {
+            bytes: self.to_bytes(),
+            deleted: self.base.deleted,
+            update_time_ms: self.base.update_time_ms,
+        }
     }
 
     /// Who has sent it: members in Go write no epoch, and lose it when they repeat an entry.
@@ -120,19 +152,21 @@ impl Pair {
             None => Sender::Foreign,
         }
     }
-
-    /// Appends the pair to a state.
-    pub(super) fn append_to(&self, state: &mut Vec<u8>) {
-        // An entry has a few ten thousand bytes at most: its length fits.
-        let _fits = append(state, &self.to_bytes());
-    }
 }
 
-/// The pairs of a state, but for those that are none. They end where the state is truncated.
-pub(super) fn pairs(state: Bytes) -> impl Iterator<Item = Pair> {
-    Pairs::new(state)
-        .map_while(Result::ok)
-        .filter_map(|pair| Pair::read(pair).ok())
+/// The keys of the messages of this codec.
+pub(super) fn keys_of(messages: &[message::Message], codec: &str) -> Vec<String> {
+    let key = |sent: &_| match sent {
+        message::Message::User(bytes) => key_of(bytes, codec),
+        _ => None,
+    };
+    messages.iter().filter_map(key).collect()
+}
+
+/// The key of a message of this codec.
+pub(super) fn key_of(message: &Bytes, codec: &str) -> Option<String> {
+    let pair = KeyValuePair::read(message.clone()).ok()?;
+    (pair.codec == codec).then_some(pair.key)
 }
 
 #[cfg(test)]
@@ -151,16 +185,24 @@ mod tests {
         Pair::of(&entry(text, is_live)).unwrap()
     }
 
+    fn read(bytes: Bytes) -> Pair {
+        Pair::with(KeyValuePair::read(bytes.clone()).unwrap(), bytes)
+    }
+
     #[test]
     fn entries_go_there_and_back() {
         for (text, is_live) in [
             ("0|17|replicaDesc|YWJj|", true),
             ("9|17|replicaDesc|YWJj|", true),
             ("9|17|replicaDesc|YWJj|=", false),
+            // Deleted while another value was newer, and come back after a deletion.
+            ("9|17|replicaDesc|YWJj|eHl6", false),
+            ("9|17|replicaDesc|YWJj|eHl6", true),
         ] {
             let pair = pair(text, is_live);
-            let received = Pair::read(pair.to_bytes()).unwrap();
+            let received = read(pair.to_bytes());
             assert_eq!(received.text(5), text);
+            assert!(pair.says_the_same(&received));
         }
     }
 
@@ -184,35 +226,23 @@ mod tests {
             codec: "replicaDesc".to_owned(),
             ..KeyValuePair::default()
         };
-        let pair = Pair::read(base.to_bytes()).unwrap();
-        assert_eq!(pair.text(7), "7|0|replicaDesc|YWJj|");
-        assert!(matches!(pair.sender(), Sender::Foreign));
+        let told = read(base.to_bytes());
+        assert_eq!(told.text(7), "7|0|replicaDesc|YWJj|");
+        assert!(matches!(told.sender(), Sender::Foreign));
+        // It is the same as what our member has said, whatever epoch that is of.
+        assert!(pair("7|3|replicaDesc|YWJj|", true).says_the_same(&told));
         let deleted = KeyValuePair {
             deleted: true,
             update_time_ms: 17,
-            value: Bytes::new(),
+            value: Bytes::from_static(EMPTY),
             ..base
         };
-        let deleted = Pair::read(deleted.to_bytes()).unwrap();
+        let deleted = read(deleted.to_bytes());
         assert_eq!(deleted.text(7), "7|17|replicaDesc|AA|=");
     }
 
     #[test]
     fn no_value_is_told_without_bytes() {
         assert_eq!(pair("0|1|c||", true).base.value, EMPTY);
-    }
-
-    #[test]
-    fn states_end_where_they_are_truncated() {
-        let mut state = Vec::new();
-        let told = [pair("0|1|c|YQ|", true), pair("2|3|c|Yg|=", false)];
-        for pair in &told {
-            pair.append_to(&mut state);
-        }
-        let all: Vec<Pair> = pairs(Bytes::copy_from_slice(&state)).collect();
-        assert_eq!(all, told);
-        state.pop();
-        assert_eq!(pairs(state.into()).collect::<Vec<_>>(), told[..1]);
-        assert_eq!(pairs(Bytes::from_static(&[0xff; 9])).count(), 0);
     }
 }

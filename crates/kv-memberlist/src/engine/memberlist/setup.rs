@@ -8,12 +8,13 @@ use kv_core::Tasks;
 use memberlist_protocol::codec::{Compression, Label, Wire};
 use memberlist_protocol::membership::Config;
 use memberlist_protocol::message::Addr;
+use rand::rngs::StdRng;
 use rustls::ServerConfig;
 use tls_files::{ClientFiles, ReloadingClient, ReloadingIdentity, TlsError, TlsLimits};
 use watched_files::Reload;
 
 use super::engine::{self, Parts};
-use super::net::Listeners;
+use super::net::Sockets;
 use super::options::{Timeouts, Tls};
 use crate::config::{CompressionAlgorithm, MemberlistConfig};
 use crate::engine::{Engine, EntrySink};
@@ -37,7 +38,9 @@ pub(crate) struct Surroundings {
     pub(crate) name: String,
     /// Where other members reach this one.
     pub(crate) advertised: SocketAddr,
-    pub(crate) listeners: Listeners,
+    pub(crate) sockets: Sockets,
+    /// What the member draws comes from it.
+    pub(crate) rng: StdRng,
     /// Of the values.
     pub(crate) codec: &'static str,
     pub(crate) sink: Arc<dyn EntrySink>,
@@ -55,7 +58,8 @@ pub(crate) fn start(
     let Surroundings {
         name,
         advertised,
-        listeners,
+        sockets,
+        rng,
         codec,
         sink,
         metrics,
@@ -70,7 +74,8 @@ pub(crate) fn start(
     let parts = Parts {
         node: node(config, name, advertised),
         advertised,
-        listeners,
+        sockets,
+        rng,
         wire,
         compression: compression(config),
         writers: usize::try_from(config.max_concurrent_writes).unwrap_or(usize::MAX),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use kv_core::{LogThrottle, lock};
@@ -11,6 +11,7 @@ use memberlist_protocol::codec::{Compression, Wire};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::net::Dial;
 use super::options::{Timeouts, Tls};
 use super::ring::Ring;
 use crate::engine::history::MessageHistory;
@@ -25,6 +26,9 @@ pub(super) struct Shared {
     pub(super) changed: Notify,
     pub(super) began: Instant,
     pub(super) advertised: SocketAddr,
+    pub(super) dial: Arc<dyn Dial>,
+    /// Of the values.
+    pub(super) codec: &'static str,
     pub(super) wire: Wire,
     pub(super) compression: Option<Compression>,
     pub(super) timeouts: Timeouts,

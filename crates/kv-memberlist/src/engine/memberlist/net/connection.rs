@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use memberlist_protocol::codec::{StreamMessage, StreamReader};
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::super::shared::Shared;
+use super::sockets::Socket;
 use crate::metrics::Packets;
 
 /// Bytes that are read at once.
@@ -19,10 +19,6 @@ const CHUNK: usize = 16 << 10;
 
 /// How long the other side may take to close a TLS connection after the last packet.
 const LINGER: Duration = Duration::from_secs(1);
-
-trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
 
 /// A connection, encrypted or not.
 pub(crate) struct Connection {
@@ -32,9 +28,9 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    fn over(socket: impl Socket + 'static, shared: &Shared) -> Self {
+    fn over(socket: Box<dyn Socket>, shared: &Shared) -> Self {
         Self {
-            socket: Box::new(socket),
+            socket,
             is_tls: shared.tls.is_some(),
             metrics: shared.metrics.packets.clone(),
         }
@@ -43,26 +39,24 @@ impl Connection {
 
 /// Connects to a member.
 pub(crate) async fn connect(shared: &Shared, to: SocketAddr) -> io::Result<Connection> {
-    let tcp = TcpStream::connect(to).await?;
-    tcp.set_nodelay(true)?;
+    let socket = shared.dial.dial(to).await?;
     let Some(tls) = &shared.tls else {
-        return Ok(Connection::over(tcp, shared));
+        return Ok(Connection::over(socket, shared));
     };
     let name = ServerName::from(to.ip());
     let connector = TlsConnector::from(tls.client.clone());
-    let stream = connector.connect(name, tcp).await?;
-    Ok(Connection::over(stream, shared))
+    let stream = connector.connect(name, socket).await?;
+    Ok(Connection::over(Box::new(stream), shared))
 }
 
 impl Connection {
     /// What was accepted.
-    pub(super) async fn accepted(tcp: TcpStream, shared: &Shared) -> io::Result<Self> {
-        tcp.set_nodelay(true)?;
+    pub(super) async fn accepted(socket: Box<dyn Socket>, shared: &Shared) -> io::Result<Self> {
         let Some(tls) = &shared.tls else {
-            return Ok(Self::over(tcp, shared));
+            return Ok(Self::over(socket, shared));
         };
-        let stream = TlsAcceptor::from(tls.server.clone()).accept(tcp).await?;
-        Ok(Self::over(stream, shared))
+        let stream = TlsAcceptor::from(tls.server.clone()).accept(socket).await?;
+        Ok(Self::over(Box::new(stream), shared))
     }
 
     pub(crate) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {

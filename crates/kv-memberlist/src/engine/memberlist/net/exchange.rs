@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use memberlist_protocol::codec::{self, Side, StreamMessage, StreamOptions, StreamReader};
+use memberlist_protocol::kv::state::Pairs;
 use memberlist_protocol::message::{Message, PushPull};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use super::super::pair::pairs;
+use super::super::pair::key_of;
 use super::super::shared::Shared;
 use super::connection::{Connection, connect, read_stream};
 use crate::engine::history::Remembered;
@@ -129,14 +130,18 @@ async fn merge(shared: &Shared, from: SocketAddr, state: PushPull) {
         let (mut ring, now) = shared.ring();
         ring.merge_nodes(now, state.nodes);
     }
-    let mut pairs = pairs(state.user_state).peekable();
+    let mut pairs = Pairs::new(state.user_state)
+        .map_while(Result::ok)
+        .peekable();
     let mut keys = Vec::new();
     while pairs.peek().is_some() {
         {
             let (mut ring, _) = shared.ring();
             for pair in pairs.by_ref().take(MERGED_AT_ONCE) {
-                let key = ring.take_pair(pair);
-                keys.extend(key.filter(|_| shared.history.is_some()));
+                if shared.history.is_some() {
+                    keys.extend(key_of(&pair, shared.codec));
+                }
+                let _counted = ring.take(pair);
             }
         }
         tokio::task::yield_now().await;

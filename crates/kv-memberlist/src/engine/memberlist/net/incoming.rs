@@ -12,14 +12,15 @@ use memberlist_protocol::codec::{
     self, Kind, MAX_FRAME, Side, StreamMessage, StreamOptions, StreamReader,
 };
 use memberlist_protocol::message::Message;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
+use super::super::pair::keys_of;
 use super::super::shared::Shared;
 use super::connection::Connection;
 use super::exchange::respond;
+use super::sockets::{Listen, Socket};
 use crate::engine::history::Remembered;
 use crate::link::foreign::ForeignProtocol;
 use crate::metrics::TOO_MANY_CONNECTIONS;
@@ -38,14 +39,14 @@ const MAX_ARRIVING_KIB: usize = 128 << 10;
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 
 /// Accepts connections.
-pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+pub(crate) async fn accept(mut listener: Box<dyn Listen>, shared: Arc<Shared>) {
     let places = Arc::new(Places::default());
     let memory = Arc::new(Semaphore::new(MAX_ARRIVING_KIB));
     let mut serving = JoinSet::new();
     let mut pause = BACKOFF.0;
     loop {
         while serving.try_join_next().is_some() {}
-        let (tcp, from) = match listener.accept().await {
+        let (socket, from) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::debug!("a connection cannot be accepted: {error}");
@@ -66,7 +67,7 @@ pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
                 taken: None,
                 memory,
             };
-            if let Err(refused) = serve(&shared, tcp, from, arriving).await {
+            if let Err(refused) = serve(&shared, socket, from, arriving).await {
                 shared.metrics.refuse_connection(refused.reason);
                 tracing::debug!(%from, "a connection was refused: {}", refused.why);
             }
@@ -106,13 +107,13 @@ impl Refused {
 
 async fn serve(
     shared: &Shared,
-    tcp: TcpStream,
+    socket: Box<dyn Socket>,
     from: SocketAddr,
     mut arriving: Arriving,
 ) -> Result<(), Refused> {
     let now = Instant::now();
     let opening = async {
-        let mut connection = Connection::accepted(tcp, shared).await?;
+        let mut connection = Connection::accepted(socket, shared).await?;
         let length = arriving.read(&mut connection).await?;
         Ok::<_, io::Error>((connection, length))
     };
@@ -204,11 +205,15 @@ async fn receive_packet(
         metrics.datagram_bytes_received.inc_by(size);
     }
     let sender = frame.sender.parse().ok();
-    let taken_messages = {
+    let keys = match &shared.history {
+        Some(_) => keys_of(&content.messages, shared.codec),
+        None => Vec::new(),
+    };
+    let unreadable = {
         let (mut ring, now) = shared.ring();
         ring.take_messages(now, sender, content.messages)
     };
-    metrics.invalid.inc_by(taken_messages.unreadable);
+    metrics.invalid.inc_by(unreadable);
     shared.changed.notify_one();
     if let Some(history) = &shared.history {
         history.received(Remembered {
@@ -216,7 +221,7 @@ async fn receive_packet(
             peer: sender.unwrap_or(from),
             size: packet.len(),
             kind: "packet",
-            keys: taken_messages.keys,
+            keys,
         });
     }
     drop(taken);
