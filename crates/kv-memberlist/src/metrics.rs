@@ -308,8 +308,8 @@ impl Metrics {
         );
         counter(
             "received_broadcasts_dropped",
-            "Chitchat: packets, in either direction, dropped because a queue was full; gossip repeats \
-             them. Memberlist: none, changes are merged as they arrive",
+            "Chitchat: packets, in either direction, dropped because a queue was full or they had waited \
+             in it for too long; gossip repeats them. Memberlist: none, changes are merged as they arrive",
             &self.dropped,
         );
         counter(

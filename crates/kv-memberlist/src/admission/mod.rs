@@ -104,7 +104,9 @@ impl Admission {
 
     /// The next packet, and the address that it came from. Cancel safe.
     pub(crate) async fn next(&self) -> Arrived {
-        self.queue.next().await
+        let next = self.queue.next().await;
+        self.metrics.dropped.inc_by(self.queue.take_late());
+        next
     }
 
     /// The message of a packet.

@@ -3,9 +3,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use kv_core::lock;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::pace::{Bucket, Rate};
 use crate::link::Standing;
@@ -27,6 +29,11 @@ const GUEST_RATE: Rate = Rate {
     per_second: 20,
     at_once: 100,
 };
+/// A packet of a member that has waited for longer is not read: newer ones, which say more, wait behind
+/// it. Otherwise a member that has too little CPU for all packets would read each of them as late as
+/// the queue is long, and answer what its senders have long had answered by others. A part of a
+/// snapshot that is as late has been given up.
+const MAX_WAIT: Duration = Duration::from_secs(2);
 /// While packets of members wait, one packet of a guest is read after this many of theirs.
 const MEMBERS_PER_GUEST: u32 = 8;
 
@@ -56,11 +63,13 @@ struct Lanes {
     guest_rate: Bucket,
     /// Packets of members since the last one of a guest.
     in_a_row: u32,
+    /// Packets that were too late, and are not counted yet.
+    late: u64,
 }
 
 /// Senders are served in turn, so that each waits for at most one packet of each other sender.
 struct Lane {
-    by_sender: HashMap<SocketAddr, VecDeque<Arrived>>,
+    by_sender: HashMap<SocketAddr, VecDeque<(Instant, Arrived)>>,
     turns: VecDeque<SocketAddr>,
     packets: usize,
     bytes: usize,
@@ -81,6 +90,11 @@ impl Queue {
         };
         self.filled.notify_one();
         room
+    }
+
+    /// How many packets were not read because they had waited for too long, since the last call.
+    pub(super) fn take_late(&self) -> u64 {
+        std::mem::take(&mut lock(&self.lanes).late)
     }
 
     /// The next packet. Cancel safe.
@@ -109,6 +123,7 @@ impl Default for Lanes {
             guests: Lane::new(GUESTS),
             guest_rate: Bucket::new(GUEST_RATE),
             in_a_row: 0,
+            late: 0,
         }
     }
 }
@@ -118,10 +133,16 @@ impl Lanes {
         let is_guests_turn = self.members.packets == 0 || self.in_a_row >= MEMBERS_PER_GUEST;
         if self.guests.packets > 0 && is_guests_turn && self.guest_rate.take() {
             self.in_a_row = 0;
-            return self.guests.pop();
+            return self.guests.pop().map(|(_, waiting)| waiting);
         }
         self.in_a_row = self.in_a_row.saturating_add(1);
-        self.members.pop()
+        loop {
+            let (at, waiting) = self.members.pop()?;
+            if at.elapsed() <= MAX_WAIT {
+                return Some(waiting);
+            }
+            self.late += 1;
+        }
     }
 }
 
@@ -145,7 +166,7 @@ impl Lane {
         if queue.is_empty() {
             self.turns.push_back(sender);
         }
-        queue.push_back(waiting);
+        queue.push_back((Instant::now(), waiting));
         let mut room = true;
         while self.packets > self.most.packets || self.bytes > self.most.bytes {
             room = false;
@@ -158,7 +179,7 @@ impl Lane {
     }
 
     fn longest(&self) -> Option<SocketAddr> {
-        let length = |(sender, queue): (&SocketAddr, &VecDeque<Arrived>)| (queue.len(), *sender);
+        let length = |(sender, queue): (&SocketAddr, &VecDeque<_>)| (queue.len(), *sender);
         self.by_sender
             .iter()
             .map(length)
@@ -170,7 +191,7 @@ impl Lane {
         let Some(queue) = self.by_sender.get_mut(&sender) else {
             return;
         };
-        if let Some(dropped) = queue.pop_back() {
+        if let Some((_, dropped)) = queue.pop_back() {
             self.packets -= 1;
             self.bytes -= dropped.envelope.size();
         }
@@ -180,7 +201,7 @@ impl Lane {
         }
     }
 
-    fn pop(&mut self) -> Option<Arrived> {
+    fn pop(&mut self) -> Option<(Instant, Arrived)> {
         let sender = self.turns.pop_front()?;
         let queue = self.by_sender.get_mut(&sender)?;
         let waiting = queue.pop_front()?;
@@ -190,7 +211,7 @@ impl Lane {
             self.turns.push_back(sender);
         }
         self.packets -= 1;
-        self.bytes -= waiting.envelope.size();
+        self.bytes -= waiting.1.envelope.size();
         Some(waiting)
     }
 }
@@ -198,8 +219,6 @@ impl Lane {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-    use std::time::Duration;
 
     use futures::FutureExt;
 
@@ -247,6 +266,22 @@ mod tests {
         assert_eq!(served.len(), MEMBERS.packets);
         assert_eq!(&served[..4], [2, 1, 3, 2]);
         assert_eq!(served.iter().filter(|&&sender| sender == 2).count(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_waited_for_too_long_is_not_read() {
+        let queue = Queue::default();
+        for _ in 0..5 {
+            queue.push(Standing::Member, waiting(1, 10));
+        }
+        tokio::time::advance(MAX_WAIT).await;
+        queue.push(Standing::Member, waiting(2, 10));
+        queue.push(Standing::Guest, waiting(9, 10));
+        // One is read in time.
+        assert_eq!(queue.next().await.envelope.reply_to.port(), 1);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(senders(&queue), [2, 9]);
+        assert_eq!((queue.take_late(), queue.take_late()), (4, 0));
     }
 
     #[tokio::test(start_paused = true)]
