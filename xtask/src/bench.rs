@@ -17,8 +17,10 @@ enum Suite {
     HotPath,
     /// Stores with servers.
     Stores,
-    /// A simulated cluster of the gossip store.
+    /// A simulated cluster of the gossip store, by chitchat's protocol.
     Gossip,
+    /// The same by memberlist's.
+    GossipMemberlist,
     /// Gossip rings of real processes, ours beside one of Mimir's code.
     Ring,
     /// The same pushes over gRPC and HTTP.
@@ -26,20 +28,29 @@ enum Suite {
 }
 
 impl Suite {
-    /// The program; its results are in `target/<name>.json`.
+    /// The name of its table; its results are in `target/<name>.json`.
+    fn table(self) -> &'static str {
+        match self {
+            Self::GossipMemberlist => "bench-gossip-memberlist",
+            other => other.program(),
+        }
+    }
+
+    /// The program.
     fn program(self) -> &'static str {
         match self {
             Self::HotPath => "bench",
             Self::Stores => "bench-stores",
-            Self::Gossip => "bench-gossip",
+            Self::Gossip | Self::GossipMemberlist => "bench-gossip",
             Self::Ring => "bench-ring",
             Self::Grpc => "bench-grpc",
         }
     }
 }
 
-/// `bench [stores|gossip|ring|grpc] [--quick] [--seed N]`. A quick run prints its table and leaves the page
-/// alone: its numbers are too noisy to publish. Only gossip has a seed.
+/// `bench [stores|gossip|ring|grpc] [--quick] [--seed N] [--memberlist]`. A quick run prints its table and
+/// leaves the page alone: its numbers are too noisy to publish. Only gossip has a seed, and another
+/// protocol.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     let (mut suite, mut quick, mut seed) = (Suite::HotPath, false, None);
     let mut arguments = arguments.iter();
@@ -51,12 +62,14 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
             "grpc" => suite = Suite::Grpc,
             "--seed" => seed = Some(arguments.next().context("--seed needs a number")?),
             "--quick" => quick = true,
+            "--memberlist" if matches!(suite, Suite::Gossip) => suite = Suite::GossipMemberlist,
             other => bail!("unknown argument: {other}"),
         }
     }
     let program = suite.program();
-    let json = workspace.target.join(format!("{program}.json"));
-    if !matches!(suite, Suite::Gossip | Suite::Ring) {
+    let json = workspace.target.join(format!("{}.json", suite.table()));
+    let is_simulated = matches!(suite, Suite::Gossip | Suite::GossipMemberlist);
+    if !is_simulated && !matches!(suite, Suite::Ring) {
         // The bench starts it, and measures its size.
         crate::workspace::run(&mut workspace.cargo(&[
             "build",
@@ -83,7 +96,10 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     if let Some(seed) = seed {
         command.arg("--seed").arg(seed);
     }
-    if matches!(suite, Suite::Gossip) {
+    if matches!(suite, Suite::GossipMemberlist) {
+        command.arg("--memberlist");
+    }
+    if is_simulated {
         println!("simulating; a full run takes a quarter of an hour");
         // How far it is, and the seed.
         command.stderr(Stdio::inherit());
@@ -118,7 +134,8 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     if quick {
         return Ok(());
     }
-    let page = splice(&workspace.read(PAGE)?, program, &table).with_context(|| PAGE.to_owned())?;
+    let page =
+        splice(&workspace.read(PAGE)?, suite.table(), &table).with_context(|| PAGE.to_owned())?;
     fs::write(workspace.root.join(PAGE), page)?;
     println!("table written: {PAGE}");
     Ok(())

@@ -299,7 +299,7 @@ mod tests {
             queue.push(Standing::Guest, waiting(sender, 10));
         }
         assert_eq!(senders(&queue).len(), GUEST_RATE.at_once as usize);
-        let began = tokio::time::Instant::now();
+        let began = Instant::now();
         for _ in 0..GUEST_RATE.per_second {
             queue.next().await;
         }

@@ -9,7 +9,7 @@ use futures::StreamExt;
 use ha_tracker::{CODEC, ReplicaDesc};
 use kv_core::{CasUpdate, Store, WatchEvent};
 use kv_memberlist::simulated::{Faults, SimulatedNetwork};
-use kv_memberlist::{MemberState, Memberlist, MemberlistConfig, MemberlistStore};
+use kv_memberlist::{MemberState, Memberlist, MemberlistConfig, MemberlistStore, Protocol};
 use prometheus_client::registry::Registry;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -117,6 +117,10 @@ impl Running {
     pub(crate) async fn add(&mut self) -> Result<&Node> {
         let number = self.nodes.len();
         let config = MemberlistConfig {
+            protocol: match self.what.by_memberlist {
+                true => Protocol::Memberlist,
+                false => Protocol::Chitchat,
+            },
             node_name: "distributor".to_owned(),
             join_members: (0..self.what.nodes)
                 .map(|number| address(number).to_string())

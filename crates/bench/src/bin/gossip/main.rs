@@ -1,9 +1,9 @@
 //! The `bench-gossip` binary: what a large cluster of the gossip store does, simulated in one
 //! process over a network in memory, in virtual time. Prints markdown tables, writes JSON.
 //!
-//! `bench-gossip [--json FILE] [--quick] [--seed N]`. Each cluster is simulated by a process of its
-//! own, this program called with `--cluster` and what to simulate, so that its memory and its CPU
-//! time are its own.
+//! `bench-gossip [--json FILE] [--quick] [--seed N] [--memberlist]`: by chitchat's protocol, or by
+//! memberlist's. Each cluster is simulated by a process of its own, this program called with `--cluster`
+//! and what to simulate, so that its memory and its CPU time are its own.
 
 mod cluster;
 mod cost;
@@ -43,11 +43,13 @@ enum Task {
 
 fn main() -> Result<()> {
     let (mut seed, mut task, mut others) = (None, None, Vec::new());
+    let mut by_memberlist = false;
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--seed" => seed = Some(arguments.next().context("--seed needs a number")?.parse()?),
             "--cluster" => task = Some(arguments.next().context("--cluster needs a task")?),
+            "--memberlist" => by_memberlist = true,
             _ => others.push(argument),
         }
     }
@@ -57,13 +59,13 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse_from(others)?;
     let seed = seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
     eprintln!("seed: {seed}");
-    let report = measure(arguments.effort, seed)
+    let report = measure(arguments.effort, seed, by_memberlist)
         .with_context(|| format!("with --seed {seed} it can be repeated"))?;
     print!("{}", tables::markdown(&report));
     arguments.write(&report)
 }
 
-fn measure(effort: Effort, seed: u64) -> Result<Report> {
+fn measure(effort: Effort, seed: u64, by_memberlist: bool) -> Result<Report> {
     let (nodes, keys, memory): (_, _, &[(usize, usize)]) = match effort {
         Effort::Quick => (20, 1_000, &[(5, 1_000), (5, 2_000), (10, 1_000)]),
         Effort::Full => (100, 10_000, &[(10, 10_000), (10, 20_000), (30, 10_000)]),
@@ -73,6 +75,7 @@ fn measure(effort: Effort, seed: u64) -> Result<Report> {
         keys,
         faulty,
         seed,
+        by_memberlist,
     };
     let mut report = Report {
         seed,

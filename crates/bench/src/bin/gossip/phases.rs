@@ -19,6 +19,8 @@ pub(crate) struct Cluster {
     pub(crate) keys: usize,
     pub(crate) faulty: bool,
     pub(crate) seed: u64,
+    /// Whether it speaks memberlist's protocol, or chitchat's.
+    pub(crate) by_memberlist: bool,
 }
 
 /// What all keys of all nodes cost in memory, at rest.
