@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use admin::{Admin, Build, Exposition, Health, HealthSources, MultiKv, Readiness};
-use distributor_config::{Config, ConfigErrors, RuntimeConfig, TenantLimits};
+use axum::Router;
+use distributor_config::{Config, ConfigErrors, RuntimeConfig, ServerConfig, TenantLimits};
 use ha_failover::FailoverHandle;
 use ha_tracker::{HaLimits, HaTracker, ReplicaDesc, TrackerHandle};
 use ingest::{DownstreamError, Downstreams, InstanceLimits, Pusher};
@@ -294,7 +295,8 @@ async fn compose(
         stores: forget_in,
         access: Arc::clone(&access),
     });
-    let http = http_server::start(&admin, &intake, &access, requests.clone(), forget, http);
+    let more = forget.merge(profiles_route(&config.server, &draining));
+    let http = http_server::start(&admin, &intake, &access, requests.clone(), more, http);
     for (name, source) in [http.files(), grpc.server.files()].into_iter().flatten() {
         files.add(name, source);
     }
@@ -331,6 +333,16 @@ async fn compose(
         gossip,
         housekeeping,
     })
+}
+
+#[cfg(feature = "profiles")]
+fn profiles_route(server: &ServerConfig, draining: &CancellationToken) -> Router {
+    crate::profiles::router(server, draining.clone())
+}
+
+#[cfg(not(feature = "profiles"))]
+fn profiles_route(_: &ServerConfig, _: &CancellationToken) -> Router {
+    Router::new()
 }
 
 fn ended_task(task: &'static str, outcome: Result<(), JoinError>) -> TaskFailed {

@@ -17,6 +17,8 @@ mod listener;
 pub mod logging;
 mod metrics;
 mod multi;
+#[cfg(feature = "profiles")]
+mod profiles;
 pub mod reference;
 pub mod signals;
 mod store;

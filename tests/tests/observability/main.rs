@@ -11,6 +11,7 @@
 mod common;
 
 mod fleet;
+mod profiles;
 mod queries;
 mod rules;
 mod traces;
