@@ -10,11 +10,14 @@
 
 mod common;
 
-use std::process::Command;
+use std::fs::File;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 
 use common::tls::Authority;
 use common::{ha_config, ha_series};
 use e2e::{Distributor, HaTracker, LONG, Port, Sink, Version, http_client, wait_for};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::{Value, json};
 
 struct Ran {
@@ -25,8 +28,12 @@ struct Ran {
 
 /// Runs the binary; apart from the runtime's worker, since it waits for distributors.
 async fn run(arguments: &[&str]) -> Ran {
+    run_with_input(arguments, Stdio::null()).await
+}
+
+async fn run_with_input(arguments: &[&str], input: Stdio) -> Ran {
     let mut command = Command::new(Distributor::program());
-    command.args(arguments);
+    command.args(arguments).stdin(input);
     let output = tokio::task::spawn_blocking(move || command.output().unwrap());
     let output = output.await.unwrap();
     Ran {
@@ -34,6 +41,23 @@ async fn run(arguments: &[&str]) -> Ran {
         out: String::from_utf8(output.stdout).unwrap(),
         error: String::from_utf8(output.stderr).unwrap(),
     }
+}
+
+/// As [`run`], on a terminal where an operator types this line.
+async fn run_and_type(arguments: &[&str], line: &str) -> Ran {
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap();
+    let mut options = File::options();
+    let keyboard = options.read(true).write(true);
+    let keyboard = keyboard.open(name.to_str().unwrap()).unwrap();
+    let mut typing = File::from(terminal);
+    // It waits there until it is read.
+    typing.write_all(format!("{line}\n").as_bytes()).unwrap();
+    let ran = run_with_input(arguments, Stdio::from(keyboard)).await;
+    drop(typing);
+    ran
 }
 
 /// Distributors that gossip, each with a downstream.
@@ -404,9 +428,21 @@ async fn a_cluster_is_forgotten_in_every_store() {
         "{}",
         ran.error
     );
+    // On a terminal it asks, and the answer is the name of the elected replica.
+    let arguments = [&["forget", "--targets", &target][..], &flags, &user].concat();
+    for typed in ["yes", "b", ""] {
+        let ran = run_and_type(&arguments, typed).await;
+        assert_eq!(ran.status, 1, "{typed:?}: {}{}", ran.out, ran.error);
+        assert!(
+            ran.error.contains("t/old: \"a\" is elected."),
+            "{}",
+            ran.error
+        );
+        assert!(ran.error.contains("nothing was changed"), "{}", ran.error);
+    }
     assert!(stored().await);
 
-    let ran = forget(&target, &[&user[..], &["--confirm", "a"]].concat()).await;
+    let ran = run_and_type(&arguments, " a ").await;
     println!("{}{}", ran.out, ran.error);
     assert_eq!(ran.status, 0, "{}{}", ran.out, ran.error);
     assert!(

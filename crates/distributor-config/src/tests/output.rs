@@ -285,6 +285,11 @@ fn help_shows_the_basic_flags() {
         Usage of distributor:
           distributor [flags]                   run the distributor
           distributor demo [flags]              see it work, without any other software (demo -help)
+          distributor status [flags]            a fleet at a glance: versions, members, elections that differ,
+                                                and what needs attention (status -help)
+          distributor explain [flags]           who is elected in a cluster, and what a sample of a replica gets
+                                                (explain -help)
+          distributor forget [flags]            remove a cluster from every store (forget -help)
           distributor migration status [flags]  whether a fleet may take its next step from Consul or etcd
                                                 to memberlist (migration -help)
 
