@@ -1,6 +1,7 @@
 //! Certificates, and TLS in front of a peer that speaks plain HTTP.
 
 use std::fs;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tempfile::TempDir;
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
@@ -52,6 +53,11 @@ impl Authority {
 
     pub fn pem(&self) -> &str {
         &self.pem
+    }
+
+    /// Its own certificate.
+    pub fn certificate(&self) -> CertificateDer<'static> {
+        CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap()
     }
 
     /// Signs a certificate for a DNS name or an IP address, good for servers and clients.
@@ -98,16 +104,27 @@ impl TlsFront {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let acceptor = acceptor.clone();
-                // Ends with an error when the peer does not like us: that is for the test to see.
                 connections.spawn(async move {
-                    let mut inside = acceptor.accept(stream).await?;
-                    let mut outside = TcpStream::connect(backend).await?;
-                    copy_bidirectional(&mut inside, &mut outside).await
+                    match acceptor.accept(stream).into_fallible().await {
+                        Ok(mut inside) => {
+                            let mut outside = TcpStream::connect(backend).await?;
+                            copy_bidirectional(&mut inside, &mut outside).await
+                        }
+                        Err((_, refused)) => close_after_alert(refused).await,
+                    }
                 });
             }
         });
         Self { address, task }
     }
+}
+
+/// Reads what the client has sent before it saw the alert. Without that the connection would be reset, and
+/// a client that writes early would lose the alert, which says why.
+async fn close_after_alert(mut stream: TcpStream) -> io::Result<(u64, u64)> {
+    stream.shutdown().await?;
+    let read = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
+    Ok((read, 0))
 }
 
 impl Drop for TlsFront {
