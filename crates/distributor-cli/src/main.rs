@@ -1,6 +1,9 @@
 //! The `distributor` binary: reads the configuration, starts the distributor, and does what signals
 //! ask for.
 
+#[cfg(feature = "profiles")]
+mod heap;
+
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -9,9 +12,13 @@ use distributor::logging::Log;
 use distributor::signals::{Asked, Signals, ignore};
 #[cfg(feature = "otlp")]
 use distributor::traces::{self, Traces};
-use distributor::{REVISION, VERSION, check_store, descriptors, logging, reference};
+use distributor::{Program, VERSION, check_store, descriptors, logging, reference};
 use distributor_config::{self as config, Config, ConfigErrors, Invocation, Loaded, LogLevel};
 use tokio::task::{JoinError, JoinHandle};
+
+/// The commit that this is built from: `GIT_REVISION` of the environment, else that of the repository
+/// (`build.rs`). Here, so that another commit is no reason to compile the libraries again.
+const REVISION: &str = env!("GIT_REVISION");
 
 /// What the first argument may be.
 const COMMANDS: [&str; 7] = [
@@ -225,6 +232,16 @@ fn reload_config(
     }
 }
 
+fn program() -> Program {
+    Program {
+        revision: REVISION,
+        #[cfg(feature = "profiles")]
+        heap: Some(std::sync::Arc::new(heap::Jemalloc)),
+        #[cfg(not(feature = "profiles"))]
+        heap: None,
+    }
+}
+
 async fn run(loaded: Loaded, arguments: Vec<OsString>, mut signals: Signals) -> ExitCode {
     #[cfg(feature = "otlp")]
     let traces = match start_traces() {
@@ -250,7 +267,7 @@ async fn run(loaded: Loaded, arguments: Vec<OsString>, mut signals: Signals) -> 
     let mut config = loaded.config;
     let begun = tokio::time::Instant::now();
     let started = tokio::select! {
-        started = distributor::start(config.clone()) => started,
+        started = distributor::start_within(program(), config.clone()) => started,
         signal = signals.end() => {
             tracing::info!(why = signal, "stopped before the start was complete");
             return ExitCode::SUCCESS;

@@ -24,8 +24,9 @@ use crate::grpc_server::{GrpcParts, GrpcServer};
 use crate::intake::Intake;
 use crate::listener::{ConnectionMetrics, ServeError, Server};
 use crate::metrics::{self, RequestMetrics};
+use crate::program::Program;
 use crate::store::{Backend, StoreConfigError};
-use crate::version::{REVISION, VERSION};
+use crate::version::VERSION;
 use crate::{failover, fleet, grpc_server, http_server, listener, multi, store, traces};
 
 /// Time between two checks for refusals to log, and for memory that is no longer needed.
@@ -139,13 +140,20 @@ pub async fn check(config: &Config) -> Checked {
 /// Starts a distributor. It accepts connections when this returns; `/ready` succeeds once it has
 /// read the store.
 pub async fn start(config: Config) -> Result<Running, StartError> {
+    start_within(Program::default(), config).await
+}
+
+/// As [`start`], for a program that brings more than its configuration.
+pub async fn start_within(program: Program, config: Config) -> Result<Running, StartError> {
+    #[cfg(feature = "profiles")]
+    crate::profiles::begin(&config.server, program.heap.as_ref());
     let mut registry = Registry::default();
     let backend = if config.distributor.ha_tracker.enable_ha_tracker {
         Some(store::backend(&config, &mut registry).await?)
     } else {
         None
     };
-    compose(config, backend, registry).await
+    compose(program, config, backend, registry).await
 }
 
 /// As [`start`], with a store of the caller's own for the elections.
@@ -155,15 +163,16 @@ pub async fn start_with_store(
 ) -> Result<Running, StartError> {
     let mut registry = Registry::default();
     let backend = Backend::given(backend, &config, &mut registry);
-    compose(config, Some(backend), registry).await
+    compose(Program::default(), config, Some(backend), registry).await
 }
 
 async fn compose(
+    program: Program,
     config: Config,
     backend: Option<Backend>,
     mut registry: Registry,
 ) -> Result<Running, StartError> {
-    metrics::register_process(&mut registry);
+    metrics::register_process(&mut registry, program.revision);
     let runtime = RuntimeConfig::start(
         config.runtime_config.clone(),
         config.limits.clone(),
@@ -273,7 +282,7 @@ async fn compose(
         exposition: Exposition::new(Arc::clone(&registry)),
         build: Build {
             version: VERSION,
-            revision: REVISION,
+            revision: program.revision,
         },
     };
     // Both listen before either answers: a client that sees `/ready` can also use gRPC, and a
@@ -295,7 +304,7 @@ async fn compose(
         stores: forget_in,
         access: Arc::clone(&access),
     });
-    let more = forget.merge(profiles_route(&config.server, &draining));
+    let more = forget.merge(profiles_route(program, &config.server, &draining));
     let http = http_server::start(&admin, &intake, &access, requests.clone(), more, http);
     for (name, source) in [http.files(), grpc.server.files()].into_iter().flatten() {
         files.add(name, source);
@@ -336,12 +345,12 @@ async fn compose(
 }
 
 #[cfg(feature = "profiles")]
-fn profiles_route(server: &ServerConfig, draining: &CancellationToken) -> Router {
-    crate::profiles::router(server, draining.clone())
+fn profiles_route(program: Program, server: &ServerConfig, draining: &CancellationToken) -> Router {
+    crate::profiles::router(server, program.heap, draining.clone())
 }
 
 #[cfg(not(feature = "profiles"))]
-fn profiles_route(_: &ServerConfig, _: &CancellationToken) -> Router {
+fn profiles_route(_: Program, _: &ServerConfig, _: &CancellationToken) -> Router {
     Router::new()
 }
 

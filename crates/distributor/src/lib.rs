@@ -19,6 +19,7 @@ mod metrics;
 mod multi;
 #[cfg(feature = "profiles")]
 mod profiles;
+mod program;
 pub mod reference;
 pub mod signals;
 mod store;
@@ -26,6 +27,7 @@ pub mod traces;
 mod version;
 
 pub use access::AccessError;
-pub use app::{Checked, Running, StartError, check, start, start_with_store};
+pub use app::{Checked, Running, StartError, check, start, start_with_store, start_within};
+pub use program::{HeapProfiler, Program};
 pub use store::{StoreConfigError, check as check_store};
-pub use version::{REVISION, VERSION};
+pub use version::VERSION;

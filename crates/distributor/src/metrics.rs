@@ -13,14 +13,14 @@ use prometheus_client::registry::Registry;
 
 pub(crate) use requests::{Protocol, RequestMetrics, Status};
 
-/// `process_*` and `cortex_build_info`.
-pub(crate) fn register_process(registry: &mut Registry) {
+/// `process_*` and `cortex_build_info`, of a program built from `revision`.
+pub(crate) fn register_process(registry: &mut Registry, revision: &'static str) {
     registry.register(
         "cortex_build",
         "Version and revision of this build",
         Info::new([
             ("version", crate::version::VERSION),
-            ("revision", crate::version::REVISION),
+            ("revision", revision),
             ("rustversion", env!("CARGO_PKG_RUST_VERSION")),
         ]),
     );

@@ -49,7 +49,8 @@ settings! {
             default = "30s"
         )]
         pub graceful_shutdown_timeout: Duration,
-        /// Serve CPU profiles at /debug/pprof/profile?seconds=30, to clients that may read the pages.
+        /// Serve CPU and heap profiles at /debug/pprof/profile?seconds=30 and /debug/pprof/heap, to clients
+        /// that may read the pages.
         #[setting(flag = "server.profiling-enabled", kind = Kind::Bool, default = "false")]
         pub profiling_enabled: bool,
         /// Log only lines of at least this level: debug, info, warn or error.

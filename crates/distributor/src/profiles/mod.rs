@@ -1,128 +1,45 @@
-//! `GET /debug/pprof/profile?seconds=N`: where the process spends its CPU time, as Go's programs serve
-//! it. Off unless `server.profiling_enabled` is set.
-//!
-//! The profiler interrupts the threads that compute, 99 times a second each, and unwinds their stacks. It
-//! belongs to the process, so that one profile is made at a time.
+//! `/debug/pprof`: CPU and heap profiles in the format of pprof, at the paths where Go's programs serve
+//! them. Off unless `server.profiling_enabled` is set.
 
+mod answer;
+mod cpu;
 mod format;
+mod heap;
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::{RawQuery, State};
-use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
-use axum::http::{HeaderValue, StatusCode};
-use axum::response::Response;
 use axum::routing::get;
 use distributor_config::ServerConfig;
-use pprof::{ProfilerGuard, ProfilerGuardBuilder};
 use tokio_util::sync::CancellationToken;
 
-const PATH: &str = "/debug/pprof/profile";
-/// Samples per second of CPU time. Not 100, which other timers have.
-const FREQUENCY: i32 = 99;
-const DEFAULT: Duration = Duration::from_secs(30);
-const LONGEST: Duration = Duration::from_secs(120);
-/// A thread that is interrupted there may hold a lock that unwinding needs.
-const NOT_UNWOUND: [&str; 4] = ["libc", "libgcc", "pthread", "vdso"];
+use crate::program::HeapProfiler;
+use heap::Heap;
 
-/// The route, if it is on. `shutdown` ends profiles that are being made.
-pub(crate) fn router(server: &ServerConfig, shutdown: CancellationToken) -> Router {
-    match server.profiling_enabled {
-        true => Router::new().route(PATH, get(profile).with_state(shutdown)),
-        false => Router::new(),
-    }
-}
+const CPU: &str = "/debug/pprof/profile";
+const HEAP: &str = "/debug/pprof/heap";
 
-async fn profile(State(shutdown): State<CancellationToken>, RawQuery(query): RawQuery) -> Response {
-    let made = tokio::select! {
-        made = make(query.as_deref().unwrap_or_default()) => made,
-        () = shutdown.cancelled() => Err(Refused::Busy("the process is shutting down".to_owned())),
+/// Begins to sample allocations, if profiles are on.
+pub(crate) fn begin(server: &ServerConfig, heap: Option<&Arc<dyn HeapProfiler>>) {
+    let Some(heap) = heap.filter(|_| server.profiling_enabled) else {
+        return;
     };
-    match made {
-        Ok(profile) => {
-            let mut response = Response::new(Body::from(profile));
-            let headers = response.headers_mut();
-            headers.insert(
-                CONTENT_TYPE,
-                HeaderValue::from_static("application/octet-stream"),
-            );
-            headers.insert(
-                CONTENT_DISPOSITION,
-                HeaderValue::from_static("attachment; filename=\"profile\""),
-            );
-            response
-        }
-        Err(Refused::BadQuery(what)) => admin::text(StatusCode::BAD_REQUEST, what),
-        Err(Refused::Busy(what)) => admin::text(StatusCode::SERVICE_UNAVAILABLE, what),
+    match heap.begin() {
+        Ok(()) => tracing::info!("sampling allocations for heap profiles"),
+        Err(problem) => tracing::warn!(problem, "there will be no heap profiles"),
     }
 }
 
-/// Why there is no profile.
-#[derive(Debug, PartialEq, Eq)]
-enum Refused {
-    BadQuery(String),
-    Busy(String),
-}
-
-/// The profiler stops when the future is dropped.
-async fn make(query: &str) -> Result<Vec<u8>, Refused> {
-    let duration = duration_of(query)?;
-    let busy =
-        |error: pprof::Error| Refused::Busy(format!("cannot profile now: {error}; retry later"));
-    let guard: ProfilerGuard<'static> = ProfilerGuardBuilder::default()
-        .frequency(FREQUENCY)
-        .blocklist(&NOT_UNWOUND)
-        .build()
-        .map_err(busy)?;
-    tracing::info!(seconds = duration.as_secs(), "a CPU profile is made");
-    tokio::time::sleep(duration).await;
-    // Symbols are looked up, which takes seconds at first.
-    let encode = move || {
-        let report = guard.report().build().map_err(busy)?;
-        Ok(format::encode(&report, duration, FREQUENCY))
-    };
-    let encoded = tokio::task::spawn_blocking(encode).await;
-    encoded.unwrap_or_else(|ended| Err(Refused::Busy(ended.to_string())))
-}
-
-fn duration_of(query: &str) -> Result<Duration, Refused> {
-    let mut duration = DEFAULT;
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let seconds = pair.strip_prefix("seconds=").ok_or_else(|| {
-            Refused::BadQuery(format!("unknown parameter {pair:?}; there is only seconds"))
-        })?;
-        let whole = seconds.parse().ok().map(Duration::from_secs);
-        duration = whole
-            .filter(|duration| (Duration::from_secs(1)..=LONGEST).contains(duration))
-            .ok_or_else(|| {
-                let most = LONGEST.as_secs();
-                Refused::BadQuery(format!("seconds must be a number from 1 to {most}"))
-            })?;
+/// The routes, if profiles are on. `shutdown` ends profiles that are being made.
+pub(crate) fn router(
+    server: &ServerConfig,
+    heap: Option<Arc<dyn HeapProfiler>>,
+    shutdown: CancellationToken,
+) -> Router {
+    if !server.profiling_enabled {
+        return Router::new();
     }
-    Ok(duration)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_bounded_time_is_asked_for() {
-        assert_eq!(duration_of(""), Ok(DEFAULT));
-        assert_eq!(duration_of("seconds=2"), Ok(Duration::from_secs(2)));
-        for wrong in [
-            "seconds=0",
-            "seconds=121",
-            "seconds=x",
-            "second=2",
-            "seconds=-1",
-        ] {
-            assert!(
-                matches!(duration_of(wrong), Err(Refused::BadQuery(_))),
-                "{wrong}"
-            );
-        }
-    }
+    Router::new()
+        .route(CPU, get(cpu::profile).with_state(shutdown))
+        .route(HEAP, get(heap::profile).with_state(Heap::new(heap)))
 }
