@@ -22,6 +22,7 @@ mod python;
 mod readmes;
 mod services;
 mod simulate;
+mod soak;
 mod test;
 mod tidy;
 mod tools;
@@ -73,6 +74,7 @@ Developer commands. Usage: cargo xtask <command> [arguments]
   codegen [--check] [protos|docs|observability|readmes]
                             write generated code, documentation, dashboards and alerts; --check
                             only compares
+  dashboards                check the dashboards by Grafana's own schema
   package [--debug]         build the Debian package, the archive, the root of the image and the bill of
                             materials into target/package, and try each; --debug takes the
                             unoptimised program
@@ -83,6 +85,10 @@ Developer commands. Usage: cargo xtask <command> [arguments]
   simulate [--seeds N] [--seed S]
                             simulate fleets that fail over without loss (minutes): N of them
                             (default 100000), or one, with a trace of what happens
+  soak [--short | --minutes N]
+                            two distributors at half a core of load (release; 30 minutes, or 2) with
+                            failovers, reloads, restarts of the store and changes of certificates:
+                            memory and descriptors stay, and nothing fails but what is disturbed
   tidy                      check what compilers do not: manifests, links, licences, leftovers
 ";
 
@@ -114,10 +120,12 @@ fn dispatch(command: &str, arguments: &[String]) -> anyhow::Result<()> {
         "churn" => churn::run(&workspace, arguments),
         "chart" => chart::run(&workspace, arguments),
         "package" => package::run(&workspace, arguments),
+        "dashboards" => observability::schema::run(&workspace, arguments),
         "codegen" => codegen::run(&workspace, arguments),
         "fuzz" => fuzz::run(&workspace, arguments),
         "services" => services::run(&workspace, arguments),
         "simulate" => simulate::run(&workspace, arguments),
+        "soak" => soak::run(&workspace, arguments),
         "tidy" => tidy::run(&workspace, arguments),
         "help" | "--help" | "-h" => {
             print!("{HELP}");

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::workspace::{Workspace, run as run_command};
-use crate::{api, book, chart, codegen, fuzz, package, peers, services, tidy};
+use crate::{api, book, chart, codegen, fuzz, observability, package, peers, services, tidy};
 
 /// `test [--no-lint] [-- CARGO TEST ARGUMENTS]`.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
@@ -47,6 +47,7 @@ fn steps(workspace: &Workspace, lint: bool, test_arguments: &[String]) -> Result
     if lint {
         timed("codegen", || codegen::check(workspace))?;
         timed("chart", || chart::run(workspace, &[]))?;
+        timed("dashboards", || observability::schema::check(workspace))?;
         timed("book", || book::run(workspace, &[]))?;
         timed("package", || package::check(workspace))?;
         timed("tidy", || tidy::run(workspace, &[]))?;

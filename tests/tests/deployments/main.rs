@@ -13,6 +13,7 @@ mod common;
 
 mod mimirs_ring;
 mod names;
+mod soak;
 
 use std::sync::Arc;
 

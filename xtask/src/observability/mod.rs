@@ -10,6 +10,7 @@ mod records;
 mod rule_tests;
 mod rules;
 mod runbooks;
+pub(crate) mod schema;
 #[cfg(test)]
 mod tests;
 mod yaml;

@@ -116,7 +116,8 @@ fn check(package: &Package<'_>, deb: &Path) -> Result<()> {
     program.arg(format!("-config.file={}", config.display()));
     stdout_of(program.arg("-config.check"))?;
     unit::check(package, &root)?;
-    install(package, deb)
+    install(package, deb)?;
+    unit::run_by_systemd(package, deb)
 }
 
 /// What an administrator does with it, on this system with a layer above it that takes all changes.

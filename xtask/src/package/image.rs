@@ -40,7 +40,8 @@ pub(super) fn make(package: &Package<'_>) -> Result<PathBuf> {
     );
     let place = package.folder.join(&name);
     fs::copy(first.with_extension("tar"), &place)?;
-    println!("{name}: serves in a chroot as {USER}; the same bytes when made twice");
+    dockerfile_is_the_same(package)?;
+    println!("{name}: serves as {USER}, with a read-only root; the same bytes when made twice");
     match ["docker", "podman"].into_iter().find(|tool| works(tool)) {
         // The Dockerfile compiles everything: not for a trial.
         Some(tool) if package.profile == "release" => build(package, tool)?,
@@ -69,6 +70,35 @@ fn only_the_distributor(root: &Path) -> Result<()> {
         root.join("etc/ssl/certs/ca-certificates.crt").is_file(),
         "no certificates of authorities"
     );
+    Ok(())
+}
+
+/// The Dockerfile makes its root by the same script, of the same compiler, and runs it as this does.
+fn dockerfile_is_the_same(package: &Package<'_>) -> Result<()> {
+    let root = &package.workspace.root;
+    let dockerfile = fs::read_to_string(root.join(DOCKERFILE))?;
+    let toolchain = fs::read_to_string(root.join("rust-toolchain.toml"))?;
+    let compiler = toolchain
+        .lines()
+        .find_map(|line| line.strip_prefix("channel = "))
+        .context("rust-toolchain.toml has no channel")?;
+    let image = format!(
+        "ARG RUST=docker.io/library/rust:{}-",
+        compiler.trim_matches('"')
+    );
+    let (_, last) = dockerfile
+        .rsplit_once("\nFROM ")
+        .context("the Dockerfile has one stage")?;
+    for (part, text) in [
+        (image.as_str(), dockerfile.as_str()),
+        (SCRIPT, &dockerfile),
+        ("scratch\n", last),
+        ("COPY --from=build /rootfs /\n", last),
+        (&format!("USER {USER}\n"), last),
+        ("ENTRYPOINT [\"/usr/bin/distributor\"]", last),
+    ] {
+        ensure!(text.contains(part), "{DOCKERFILE} lacks {part:?}");
+    }
     Ok(())
 }
 
@@ -107,21 +137,32 @@ fn runs(root: &Path) -> Result<()> {
     outcome.with_context(|| format!("the program in the image's root: {log}"))
 }
 
-/// `chroot`, with the right to do so where the user is not root.
+/// A container of this root: read-only, with the image's user, who gets no more rights. Where this user
+/// is not root, without the image's user, whom it may not become.
+const CONTAINER: &str = r#"
+root=$1 user=$2
+shift 2
+mount --bind "$root" "$root"
+mount -o remount,bind,ro,nosuid,nodev "$root"
+exec setpriv --no-new-privs chroot $user "$root" "$@"
+"#;
+
+/// A command in [`CONTAINER`].
 fn in_root(root: &Path) -> Command {
     let is_root = stdout_of(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
-    let mut command = match is_root {
-        true => Command::new("chroot"),
+    let mut command = Command::new("unshare");
+    command.arg("--mount");
+    let user = match is_root {
+        true => format!("--userspec={USER}"),
         false => {
-            let mut unshare = Command::new("unshare");
-            unshare.args(["--map-root-user", "chroot"]);
-            unshare
+            command.arg("--map-root-user");
+            String::new()
         }
     };
-    if is_root {
-        command.arg(format!("--userspec={USER}"));
-    }
-    command.arg(root);
+    command
+        .args(["sh", "-ec", CONTAINER, "sh"])
+        .arg(root)
+        .arg(user);
     command
 }
 

@@ -1,4 +1,5 @@
 //! Grafana's JSON, of schema version 39: Grafana 10.3 and later read it as it is, older ones of 10 too.
+//! With every field that Grafana's schema asks for, also where what Grafana does without it is meant.
 
 use serde_json::{Value, json};
 
@@ -14,7 +15,7 @@ pub(super) fn dashboard(dashboard: &Dashboard) -> Value {
         "label": "Data source",
         "type": "datasource",
         "query": "prometheus",
-        "current": {},
+        "current": { "text": "default", "value": "default" },
         "hide": 0,
         "refresh": 1,
     })];
@@ -35,6 +36,9 @@ pub(super) fn dashboard(dashboard: &Dashboard) -> Value {
             "type": "dashboards",
             "tags": [TAG],
             "title": "HA distributor",
+            "icon": "external link",
+            "tooltip": "",
+            "targetBlank": false,
             "asDropdown": true,
             "includeVars": true,
             "keepTime": true,
@@ -167,7 +171,7 @@ fn options(kind: &Kind) -> (&'static str, Value) {
         Kind::Lines | Kind::Stacked => (
             "timeseries",
             json!({
-                "legend": { "displayMode": "list", "placement": "bottom", "showLegend": true },
+                "legend": legend(true),
                 "tooltip": { "mode": "multi", "sort": "desc" },
             }),
         ),
@@ -176,6 +180,11 @@ fn options(kind: &Kind) -> (&'static str, Value) {
             json!({
                 "colorMode": "background",
                 "graphMode": "none",
+                "justifyMode": "auto",
+                "orientation": "auto",
+                "percentChangeColorMode": "standard",
+                "showPercentChange": false,
+                "wideLayout": true,
                 "textMode": "value_and_name",
                 "reduceOptions": { "calcs": ["lastNotNull"], "fields": "", "values": false },
             }),
@@ -186,11 +195,19 @@ fn options(kind: &Kind) -> (&'static str, Value) {
                 "mergeValues": true,
                 "showValue": "auto",
                 "rowHeight": 0.8,
-                "legend": { "displayMode": "list", "placement": "bottom", "showLegend": false },
+                "legend": legend(false),
+                "tooltip": { "mode": "single", "sort": "none" },
             }),
         ),
-        Kind::Table => ("table", json!({ "showHeader": true, "cellHeight": "sm" })),
+        Kind::Table => (
+            "table",
+            json!({ "frameIndex": 0, "showHeader": true, "cellHeight": "sm" }),
+        ),
     }
+}
+
+fn legend(is_shown: bool) -> Value {
+    json!({ "calcs": [], "displayMode": "list", "placement": "bottom", "showLegend": is_shown })
 }
 
 fn defaults(panel: &Panel) -> Value {
