@@ -59,6 +59,7 @@ mod generated;
 #[cfg(feature = "grpc")]
 pub mod grpc;
 mod handover;
+mod history;
 mod limits;
 mod metrics;
 mod ready;
@@ -83,6 +84,7 @@ pub use failover::FailoverOutlook;
 pub use gate::{ElectionGate, Failover, FailoverCause, GateAnswer};
 pub use generated::ReplicaDesc;
 pub use handover::{HandOverError, HandedOver};
+pub use history::{ELECTIONS_KEPT, ELECTIONS_KEPT_OF_A_CLUSTER, ElectionCause, ElectionRecord};
 pub use limits::{HaLimits, TenantLimits};
 pub use status::{ClusterStatus, ReplicaStatus};
 pub use store_health::StoreOutage;

@@ -252,6 +252,7 @@ impl Collector for ClusterCollector {
             |cluster| i64::try_from(cluster.replicas_seen(now_ms)).unwrap_or(i64::MAX),
         )?;
         self.redundancy(encoder)?;
+        self.history(encoder)?;
         if self.shown.elected_replica {
             self.elected_replicas(encoder)?;
         }
@@ -278,6 +279,26 @@ impl ClusterCollector {
                 .encode_gauge(&clusters)?;
         }
         Ok(())
+    }
+
+    fn history(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let (kept, dropped) = self.cache.history_counts();
+        encoder
+            .encode_descriptor(
+                "cortex_ha_tracker_election_history_entries",
+                "The number of elections in the history that the pages show",
+                None,
+                MetricType::Gauge,
+            )?
+            .encode_gauge(&i64::try_from(kept).unwrap_or(i64::MAX))?;
+        encoder
+            .encode_descriptor(
+                "cortex_ha_tracker_election_history_dropped",
+                "The number of elections that were dropped from the history because it was full",
+                None,
+                MetricType::Counter,
+            )?
+            .encode_counter::<NoLabelSet, _, u64>(&dropped, None)
     }
 
     fn elected_replicas(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

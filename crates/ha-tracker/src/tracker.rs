@@ -1,5 +1,7 @@
 //! [`HaTracker`]: the checks, and the handle of its tasks.
 
+mod read;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -23,10 +25,10 @@ use crate::election_watch::ElectionWatch;
 use crate::failover::{FailoverOutlook, is_elected_by_arrival, is_overdue, outlook};
 use crate::gate::{ElectionGate, FailoverCause};
 use crate::handover::{HandOverError, HandedOver};
+use crate::history::ElectionCause;
 use crate::limits::TenantLimits;
 use crate::metrics::{Shown, TrackerMetrics};
 use crate::ready::Ready;
-use crate::status::{ClusterStatus, status};
 use crate::store_health::{Failovers, StoreHealth, StoreOutage, StoreOutages};
 use crate::survey::{RedundancyLost, SendersAhead, Survey};
 use crate::tasks::{Admissions, Cleanup, Follow, NotAdmitted, Probe, Refresh, TakeSurveys};
@@ -394,6 +396,8 @@ impl HaTracker {
         };
         self.replace(tenant, cluster, replica, ends.as_ref())
             .await?;
+        let cause = ElectionCause::ByHand;
+        self.cache.explain(tenant, cluster, replica, cause);
         Ok(HandedOver::Elected)
     }
 
@@ -406,7 +410,10 @@ impl HaTracker {
         replica: &str,
         ends: &ReplicaDesc,
     ) -> Result<(), HandOverError> {
-        self.replace(tenant, cluster, replica, Some(ends)).await
+        self.replace(tenant, cluster, replica, Some(ends)).await?;
+        let cause = ElectionCause::Lossless;
+        self.cache.explain(tenant, cluster, replica, cause);
+        Ok(())
     }
 
     async fn replace(
@@ -496,31 +503,6 @@ impl HaTracker {
             Arc::clone(&self.ready),
             self.shutdown.clone(),
         )
-    }
-
-    /// All clusters with their replicas, in no particular order.
-    pub fn cluster_statuses(&self, now_ms: i64) -> Vec<ClusterStatus> {
-        let mut all = Vec::new();
-        self.cache.for_each_with(
-            |tenant| self.timing.rules(tenant),
-            |rules, tenant, name, cluster| {
-                all.push(status((tenant, name), cluster, now_ms, rules));
-            },
-        );
-        all
-    }
-
-    /// One cluster with its replicas; `None` if it is unknown.
-    pub fn cluster_status(
-        &self,
-        tenant: &str,
-        cluster: &str,
-        now_ms: i64,
-    ) -> Option<ClusterStatus> {
-        let rules = self.timing.rules(tenant);
-        self.cache.read(tenant, cluster, |known| {
-            status((tenant, cluster), known, now_ms, &rules)
-        })
     }
 
     /// Whether another distributor's clock is more than five seconds ahead of this one's, according

@@ -167,6 +167,7 @@ impl Writer {
             match reason {
                 ElectReason::Failover { .. } => {
                     self.failovers.count(cause);
+                    self.cache.explain(tenant, cluster, new, cause.into());
                     let cause = cause.name();
                     tracing::info!(tenant, cluster, old, new, cause, %reason, "elected a replica");
                 }

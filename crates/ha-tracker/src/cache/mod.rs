@@ -22,6 +22,7 @@ use tokio::sync::broadcast;
 use crate::ReplicaDesc;
 use crate::check::Sighting;
 use crate::cluster::{Cluster, Evicted, Update};
+use crate::history::{ElectionCause, ElectionRecord, Ended, History};
 use capacity::Pending;
 use changes::Changes;
 use name::Name;
@@ -53,6 +54,7 @@ struct Written {
     tenants: HashMap<SmolStr, HashSet<SmolStr, RandomState>, RandomState>,
     changes: Changes,
     pending: Pending,
+    history: History,
 }
 
 impl Written {
@@ -140,7 +142,12 @@ impl Cache {
         let mut written = self.write();
         let clusters = self.clusters.pin();
         let update = match clusters.get(&name::borrowed(tenant, cluster)) {
-            Some(known) => known.update(desc),
+            Some(known) => {
+                if let Some(ended) = Ended::by(desc, known) {
+                    written.history.add(tenant, cluster, ended, desc);
+                }
+                known.update(desc)
+            }
             None => {
                 let name = Name::new(tenant, cluster);
                 written.insert(&name);
@@ -152,6 +159,39 @@ impl Cache {
             written.changes.push(tenant, cluster, || Some(desc.clone()));
         }
         update == Update::OtherReplica
+    }
+
+    /// Names the cause of the last election of the cluster, if it is that of `replica`.
+    pub(crate) fn explain(&self, tenant: &str, cluster: &str, replica: &str, cause: ElectionCause) {
+        let mut written = self.write();
+        written.history.explain(tenant, cluster, replica, cause);
+    }
+
+    /// The elections of a cluster that ended another one, the latest first.
+    pub(crate) fn history_of(&self, tenant: &str, cluster: &str) -> Vec<ElectionRecord> {
+        let written = self.write();
+        let known = self.read(tenant, cluster, |known| {
+            written.history.of(tenant, cluster, Some(&known.elected()))
+        });
+        known.unwrap_or_else(|| written.history.of(tenant, cluster, None))
+    }
+
+    /// Those of all clusters, the latest first.
+    pub(crate) fn history(&self) -> Vec<ElectionRecord> {
+        let first_of = |record: &ElectionRecord| {
+            self.read(&record.tenant, &record.cluster, |known| {
+                let elected = known.elected();
+                elected
+                    .first_ms()
+                    .filter(|_| *elected.replica == *record.to)
+            })?
+        };
+        self.write().history.all(first_of)
+    }
+
+    /// How many elections are in the history, and how many have been dropped from it.
+    pub(crate) fn history_counts(&self) -> (usize, u64) {
+        self.write().history.counts()
     }
 
     /// All elections.

@@ -58,6 +58,8 @@ pub(crate) struct Elected {
     pub(crate) elected_changes: i64,
     /// When another tracker saw it last, as far as is known here.
     elsewhere_ms: Option<i64>,
+    /// When its first request since it is elected arrived here.
+    first: AtomicTime,
 }
 
 impl Elected {
@@ -66,6 +68,7 @@ impl Elected {
             replica: desc.replica.as_str().into(),
             sightings,
             elsewhere_ms,
+            first: AtomicTime::new(None),
             received_at: desc.received_at,
             elected_at: desc.elected_at,
             elected_changes: desc.elected_changes,
@@ -81,6 +84,11 @@ impl Elected {
             elected_at: self.elected_at,
             elected_changes: self.elected_changes,
         }
+    }
+
+    /// When its first request since it is elected arrived here, Unix ms.
+    pub(crate) fn first_ms(&self) -> Option<i64> {
+        self.first.get()
     }
 
     fn holds(&self, desc: &ReplicaDesc) -> bool {
@@ -182,6 +190,9 @@ impl Cluster {
             elected
                 .sightings
                 .record_newer(sighting, elected.elsewhere_ms);
+            if elected.first.get().is_none() {
+                elected.first.set_if_none(sighting.now_ms);
+            }
             return None;
         }
         self.standbys.observe(sighting, evicted);
@@ -220,6 +231,9 @@ impl Cluster {
             (false, true) => None,
         };
         let elected = Elected::new(desc, sightings, elsewhere_ms);
+        if !changed {
+            elected.first.set(before.first_ms());
+        }
         self.elected.store(Arc::new(elected));
         match (changed, is_refresh) {
             (true, _) => Update::OtherReplica,
