@@ -15,6 +15,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     // Know nothing of ours.
     ("admin-api", &[], &[]),
     ("command-output", &[], &[]),
+    ("explanation", &["admin-api"], &[]),
     ("kv-core", &[], &[]),
     ("memberlist-protocol", &[], &[]),
     ("remote-write", &[], &[]),
@@ -96,6 +97,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
         &[
             "admin-api",
             "distributor-config",
+            "explanation",
             "ha-failover",
             "ha-tracker",
             "ingest",
@@ -112,6 +114,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
         &[
             "admin-api",
             "command-output",
+            "explanation",
             "fleet-client",
             "kv-core",
             "scrape-client",

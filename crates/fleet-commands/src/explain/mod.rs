@@ -1,16 +1,13 @@
 //! `distributor explain`: who is elected in a cluster and why, and what becomes of a replica's samples.
 
-mod answer;
 mod screen;
-#[cfg(test)]
-mod tests;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use admin_api::{Elected, HaTracker};
-use fleet_client::{Arguments, Connection, FLAGS, Target};
+use admin_api::HaTracker;
+use explanation::{Question, Rules, Scope, Seen, View, answer};
+use fleet_client::{Arguments, Connection, FLAGS, Target, short};
 use futures::stream::{self, StreamExt as _};
 use serde_json::Value;
 use settings::parse_duration;
@@ -18,31 +15,12 @@ use settings::parse_duration;
 use crate::output::Style;
 use crate::pages::{CONCURRENT, Pages};
 use crate::{Asked, run_with};
-use answer::{Question, answer};
 
 struct Options {
     connection: Connection,
     question: Question,
     json: bool,
 }
-
-/// What one distributor knows of the cluster.
-#[derive(Debug, Clone, PartialEq)]
-struct View {
-    is_tracker_enabled: bool,
-    /// Whether the tenant's samples are deduplicated.
-    accepts_ha: bool,
-    failover_timeout: Option<Duration>,
-    /// `None` if it does not know the cluster.
-    elected: Option<Elected>,
-    /// Its clock, as its page shows it.
-    now: String,
-    /// Clusters of the tenant with a similar name, if it does not know this one.
-    similar: Vec<String>,
-}
-
-/// Address, and what is known there or why not.
-type Seen = (String, Result<View, String>);
 
 fn usage() -> String {
     format!(
@@ -103,7 +81,10 @@ async fn explain(options: Options) -> Result<(String, bool), String> {
     let targets = options.connection.resolved().await;
     let question = &options.question;
     let seen = fetch(&client, targets, question).await;
-    let answer = answer(&seen, question);
+    let named = seen
+        .iter()
+        .map(|(target, view)| (short(target).to_owned(), view.clone()));
+    let answer = answer(&named.collect::<Vec<Seen>>(), question, Scope::Fleet);
     let text = match options.json {
         true => format!("{}\n", screen::json(&seen, question, &answer)),
         false => screen::text(&seen, question, &answer, Style::of_output()),
@@ -151,6 +132,12 @@ async fn view(pages: &Pages<'_>, question: &Question) -> Result<View, String> {
     };
     let enabled = config.pointer("/distributor/ha_tracker/enable_ha_tracker");
     let timeout = limit("ha_tracker_failover_timeout");
+    let is_on = |name: &str| limit(name).and_then(|value| value.as_bool()) == Some(true);
+    let text = |name: &str| {
+        let value = limit(name);
+        let text = value.as_ref().and_then(Value::as_str);
+        text.unwrap_or_default().to_owned()
+    };
     let of_tenant = tracker
         .elected
         .into_iter()
@@ -158,11 +145,22 @@ async fn view(pages: &Pages<'_>, question: &Question) -> Result<View, String> {
     let (exact, others): (Vec<_>, Vec<_>) = of_tenant.partition(|row| row.cluster == *cluster);
     Ok(View {
         is_tracker_enabled: enabled.and_then(Value::as_bool).unwrap_or(false),
-        accepts_ha: limit("accept_ha_samples").and_then(|value| value.as_bool()) == Some(true),
-        failover_timeout: timeout.and_then(|text| parse_duration(text.as_str()?)),
+        rules: Rules {
+            accepts_ha: is_on("accept_ha_samples"),
+            failover_timeout: timeout.and_then(|text| parse_duration(text.as_str()?)),
+            cluster_label: text("ha_cluster_label"),
+            replica_label: text("ha_replica_label"),
+            max_clusters: limit("ha_max_clusters")
+                .and_then(|value| value.as_u64())
+                .unwrap_or(0),
+            is_per_sample: is_on("ha_tracker_per_sample_dedupe"),
+            is_lossless: text("ha_failover_mode") == "lossless",
+        },
         elected: exact.into_iter().next(),
         now: tracker.now,
         similar: others.into_iter().map(|row| row.cluster).collect(),
+        // The page that was asked for has a part of them.
+        clusters: None,
     })
 }
 
@@ -175,4 +173,14 @@ pub(crate) fn encoded(text: &str) -> String {
             false => format!("%{byte:02X}"),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_encoded() {
+        assert_eq!(encoded("a b&c=ü/-_.~"), "a%20b%26c%3D%C3%BC%2F-_.~");
+    }
 }

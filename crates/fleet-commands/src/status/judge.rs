@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use admin_api::Severity;
+use explanation::list;
 use fleet_client::short;
 use serde::Serialize;
 
 use super::{Cluster, Instance, Seen};
-use crate::output::list;
 
 /// Names that a finding lists.
 const NAMED: usize = 5;

@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 use std::time::SystemTime;
 
+use explanation::list;
 use fleet_client::short;
 use serde_json::json;
 
 use super::judge::{Finding, Level};
 use super::{Instance, Seen};
-use crate::output::{Style, clean, list, wrapped};
+use crate::output::{Style, clean, wrapped};
 
 /// Distributors that a finding names.
 const NAMED: usize = 4;

@@ -1,61 +1,28 @@
-//! What becomes of a replica's samples. Pure: no page is fetched here.
+//! The answer. Pure: no page is fetched here.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use admin_api::Elected;
-use fleet_client::short;
-use serde::Serialize;
 
-use super::{Seen, View};
-use crate::output::{about, list};
+use crate::words::{about, between, list};
+use crate::{Answer, Question, Sample, Scope, Seen, View, advice};
 
 /// Names that a sentence lists.
 const NAMED: usize = 5;
 
-/// What is asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Question {
-    pub(super) tenant: String,
-    pub(super) cluster: String,
-    pub(super) replica: Option<String>,
-}
-
-/// The answer, in sentences.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Answer {
-    /// Who is elected, where all agree.
-    pub(super) elected: Option<String>,
-    /// What a sample of the replica gets; `None` if no replica was asked for, or nothing is known.
-    pub(super) sample: Option<Sample>,
-    /// Why, until when, and what is wrong.
-    pub(super) sentences: Vec<String>,
-    /// All distributors answered and agree.
-    pub(super) is_well: bool,
-}
-
-/// What a sample gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Sample {
-    /// 200: it is stored.
-    Stored,
-    /// 202: it is acknowledged and dropped.
-    Deduplicated,
-    /// Depends on the distributor that it is sent to.
-    Differs,
-}
-
-pub(super) fn answer(seen: &[Seen], question: &Question) -> Answer {
+/// Judges what the distributors in `seen` know.
+pub fn answer(seen: &[Seen], question: &Question, scope: Scope) -> Answer {
     let mut answer = Answer {
         elected: None,
         sample: None,
         sentences: Vec::new(),
+        advice: Vec::new(),
         is_well: true,
     };
     let views: Vec<(&str, &View)> = seen
         .iter()
-        .filter_map(|(target, view)| Some((short(target), view.as_ref().ok()?)))
+        .filter_map(|(target, view)| Some((target.as_str(), view.as_ref().ok()?)))
         .collect();
     if views.len() < seen.len() {
         answer.is_well = false;
@@ -68,8 +35,9 @@ pub(super) fn answer(seen: &[Seen], question: &Question) -> Answer {
     if views.is_empty() {
         return answer;
     }
-    if let Some(why) = not_deduplicated(&views, question) {
+    if let Some((why, advice)) = not_deduplicated(&views, question) {
         answer.say(why);
+        answer.advice.push(advice);
         answer.sample = question.replica.as_ref().map(|_| Sample::Stored);
         return answer;
     }
@@ -78,7 +46,7 @@ pub(super) fn answer(seen: &[Seen], question: &Question) -> Answer {
         .filter_map(|(target, view)| Some((*target, view.elected.as_ref()?)))
         .collect();
     let Some((_, first)) = elections.first() else {
-        answer.unknown(&views, question);
+        answer.unknown(&views, question, scope);
         return answer;
     };
     let agree = elections.len() == views.len()
@@ -90,25 +58,27 @@ pub(super) fn answer(seen: &[Seen], question: &Question) -> Answer {
         return answer;
     }
     answer.elected = Some(first.replica.clone());
-    answer.elected(&elections, views.as_slice(), question);
+    answer.elected(&elections, views.as_slice(), question, scope);
     answer
 }
 
-/// Why samples are stored without any election.
-fn not_deduplicated(views: &[(&str, &View)], question: &Question) -> Option<String> {
+/// Why samples are stored without any election, and what to do about it.
+fn not_deduplicated(views: &[(&str, &View)], question: &Question) -> Option<(String, String)> {
     let without = |is: fn(&View) -> bool| views.iter().all(|(_, view)| !is(view));
     if without(|view| view.is_tracker_enabled) {
-        return Some(
+        return Some((
             "The HA tracker is off (distributor.ha_tracker.enable_ha_tracker): samples of every \
              replica are stored."
                 .to_owned(),
-        );
+            advice::tracker_off(),
+        ));
     }
-    without(|view| view.accepts_ha).then(|| {
-        format!(
+    without(|view| view.rules.accepts_ha).then(|| {
+        let why = format!(
             "accept_ha_samples is off for the tenant {:?}: samples of every replica are stored.",
             question.tenant
-        )
+        );
+        (why, advice::accepts_off(&question.tenant))
     })
 }
 
@@ -117,19 +87,45 @@ impl Answer {
         self.sentences.push(sentence.into());
     }
 
-    fn unknown(&mut self, views: &[(&str, &View)], question: &Question) {
+    fn unknown(&mut self, views: &[(&str, &View)], question: &Question, scope: Scope) {
         self.is_well = false;
-        self.say(
-            "No distributor knows this cluster: no replica of it has sent samples with both labels \
-             within the last hour. The first sample that arrives elects its replica, and is stored.",
-        );
-        self.sample = question.replica.as_ref().map(|_| Sample::Stored);
+        let who = match scope {
+            Scope::Fleet => "No distributor knows",
+            Scope::ThisOne => "This distributor does not know",
+        };
+        self.say(format!(
+            "{who} this cluster: no replica of it has sent samples with both labels within the last \
+             hour."
+        ));
+        let full = views.iter().find_map(|(_, view)| {
+            let limit = view.rules.max_clusters;
+            (limit > 0 && view.clusters.is_some_and(|known| known >= limit)).then_some(limit)
+        });
+        let asked = question.replica.as_ref();
+        match full {
+            Some(limit) => {
+                self.say(format!(
+                    "The tenant has as many clusters as ha_max_clusters allows ({limit}): samples of \
+                     another cluster are refused with 400."
+                ));
+                self.sample = asked.map(|_| Sample::Refused);
+                self.advice.push(advice::too_many(limit));
+            }
+            None => {
+                self.say("The first sample that arrives elects its replica, and is stored.");
+                self.sample = asked.map(|_| Sample::Stored);
+            }
+        }
         let mut similar: Vec<String> = views
             .iter()
             .flat_map(|(_, view)| view.similar.iter().cloned())
             .collect();
         similar.sort();
         similar.dedup();
+        if let Some((_, view)) = views.first() {
+            let advice = advice::unknown(question, &view.rules, !similar.is_empty());
+            self.advice.extend(advice);
+        }
         if !similar.is_empty() {
             let similar = list(&similar, NAMED);
             self.say(format!("Clusters whose names contain it: {similar}."));
@@ -158,9 +154,13 @@ impl Answer {
             .collect();
         self.say(format!(
             "The distributors disagree about who is elected: {}. For a second after an election this \
-             is normal; if it lasts, check the store and the members (distributor status).",
+             is normal.",
             named.join("; ")
         ));
+        self.advice.push(
+            "If it lasts, check the store and the members (distributor status, /memberlist)."
+                .to_owned(),
+        );
         self.sample = question.replica.as_ref().map(|_| Sample::Differs);
     }
 
@@ -169,15 +169,16 @@ impl Answer {
         elections: &[(&str, &Elected)],
         views: &[(&str, &View)],
         question: &Question,
+        scope: Scope,
     ) {
         // The one that sees the elected replica best decides when a failover is possible.
         let best = elections
             .iter()
             .max_by_key(|(_, elected)| elected.failover_duration);
-        let Some((_, best)) = best else {
+        let (Some((_, best)), Some((_, view))) = (best, views.first()) else {
             return;
         };
-        let now = views.first().map_or("", |(_, view)| view.now.as_str());
+        let now = view.now.as_str();
         let silent = between(&best.last_seen, now);
         let since = match (best.elected_changes, between(&best.last_election_time, now)) {
             (0, Some(ago)) => format!(
@@ -194,7 +195,9 @@ impl Answer {
             format!("its last request was seen {} ago", about(ago))
         });
         self.say(format!("{:?} {since}; {seen}.", best.replica));
-        let timeout = views.iter().find_map(|(_, view)| view.failover_timeout);
+        let timeout = views
+            .iter()
+            .find_map(|(_, view)| view.rules.failover_timeout);
         let timeout = timeout.map_or(String::new(), |timeout| {
             format!(" (ha_tracker_failover_timeout is {})", about(timeout))
         });
@@ -212,6 +215,9 @@ impl Answer {
                 best.replica
             ),
         };
+        if wait.is_none() {
+            self.advice.extend(advice::overdue(best, scope));
+        }
         match &question.replica {
             None => self.say(failover),
             Some(replica) if *replica == best.replica => {
@@ -220,20 +226,34 @@ impl Answer {
                     "A sample of {replica:?} is stored (200), for as long as it is elected."
                 ));
                 self.say(failover);
+                self.advice.extend(advice::elected(best, view));
             }
-            Some(replica) => self.another(replica, best, elections, wait, &failover),
+            Some(replica) => {
+                let is_seen = self.another(replica, (best, wait), elections, &failover, scope);
+                if view.rules.is_lossless && self.sample == Some(Sample::Deduplicated) {
+                    self.say(
+                        "Its samples are held in memory until the elected replica has delivered as \
+                         new ones (ha_failover_mode is lossless): they are stored if it is elected.",
+                    );
+                }
+                if wait.is_some() {
+                    let advice = advice::dropped(replica, best, view, is_seen);
+                    self.advice.extend(advice);
+                }
+            }
         }
     }
 
-    /// About a replica that is not elected.
+    /// About a replica that is not elected; returns whether it is seen. `best`: the election, and the
+    /// time until a failover, ns.
     fn another(
         &mut self,
         replica: &str,
-        best: &Elected,
+        (best, wait): (&Elected, Option<u64>),
         elections: &[(&str, &Elected)],
-        wait: Option<u64>,
         failover: &str,
-    ) {
+        scope: Scope,
+    ) -> bool {
         if wait.is_some() {
             self.sample = Some(Sample::Deduplicated);
             self.say(format!(
@@ -256,18 +276,18 @@ impl Answer {
             .filter(sees)
             .map(|(target, _)| (*target).to_owned())
             .collect();
-        self.say(match seeing.as_slice() {
-            [] => format!(
-                "No distributor has seen {replica:?} in the last minutes: check its name, and whether it sends \
-                 here."
+        self.say(match (seeing.as_slice(), scope) {
+            ([], Scope::Fleet) => {
+                format!("No distributor has seen {replica:?} in the last minutes.")
+            }
+            ([], Scope::ThisOne) => format!(
+                "This distributor has not seen {replica:?} in the last minutes; another one may have."
             ),
-            seeing => format!("{replica:?} is seen by {}.", list(seeing, NAMED)),
+            (seeing, Scope::Fleet) => {
+                format!("{replica:?} is seen by {}.", list(seeing, NAMED))
+            }
+            (_, Scope::ThisOne) => format!("{replica:?} is seen by this distributor."),
         });
+        !seeing.is_empty()
     }
-}
-
-/// From one time to another of the same clock; `None` if either is missing or they are reversed.
-pub(super) fn between(from: &str, to: &str) -> Option<Duration> {
-    let parse = |text| humantime::parse_rfc3339(text).ok();
-    parse(to)?.duration_since(parse(from)?).ok()
 }
