@@ -81,6 +81,59 @@ pub struct Habits {
     pub clock_ahead_ms: Option<i64>,
     /// When a request of it was last refused with 429 or 5xx.
     pub last_refused: Option<String>,
+    /// Time of the newest sample in its last request.
+    pub newest_sample: Option<String>,
+}
+
+/// `/distributor/ha_tracker/cluster`: one cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterDetail {
+    /// Its election and its replicas.
+    pub cluster: Elected,
+    /// How many replicas were seen within the last 15 minutes.
+    pub replicas_seen: u64,
+    /// Silence after which the elected replica is overdue, ms.
+    pub allowed_silence_ms: i64,
+    /// Elections that ended another one, the latest first, since this distributor started.
+    pub history: Vec<PastElection>,
+    /// When this was made.
+    pub now: String,
+}
+
+/// `/distributor/ha_tracker/elections`: the history of all clusters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Elections<Rows = Vec<PastElection>> {
+    /// The latest first.
+    pub elections: Rows,
+    /// When this was made.
+    pub now: String,
+}
+
+/// An election that ended another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PastElection {
+    /// `poll`, `arrival`, `by_hand`, `lossless`, or `elsewhere`: written by another distributor.
+    pub cause: String,
+    /// Name of the cluster.
+    pub cluster: String,
+    /// How often another replica had been elected then, this time included.
+    pub elected_changes: i64,
+    /// When.
+    pub election_time: String,
+    /// From the last request of the predecessor to the first one of this replica that was accepted by
+    /// this distributor, ms; `None` if it has accepted none.
+    pub gap_ms: Option<i64>,
+    /// The replica that was elected before.
+    pub predecessor: String,
+    /// The replica that was elected.
+    pub replica: String,
+    /// For how long the predecessor had not been seen, ms.
+    pub silence_ms: i64,
+    /// The tenant.
+    #[serde(rename = "userID")]
+    pub tenant: String,
 }
 
 /// A replica that is not elected.

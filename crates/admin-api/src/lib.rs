@@ -21,7 +21,8 @@ mod status;
 
 pub use conditions::{Condition, Index, PageLink, Service, Services, Severity};
 pub use ha_tracker::{
-    ClusterState, Elected, HaTracker, Habits, OtherReplica, ReplicaDesc, StoredValue,
+    ClusterDetail, ClusterState, Elected, Elections, HaTracker, Habits, OtherReplica, PastElection,
+    ReplicaDesc, StoredValue,
 };
 pub use memberlist::{Entry, Gossip, Member, MemberState, Memberlist, Message, OtherKey};
 pub use multi_kv::{

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::middleware::map_response;
+use axum::response::Response;
 use axum::routing::{MethodRouter, get};
 
 use crate::pages::{
-    PageRenderer, config, ha_tracker, index, memberlist, multi_kv, not_found, runtime_config,
-    services, status,
+    PageRenderer, Security, config, ha_tracker, index, memberlist, multi_kv, not_found,
+    runtime_config, services, status,
 };
 use crate::routes::{Page, ROUTES};
 use crate::view::Admin;
@@ -15,11 +17,22 @@ use crate::view::Admin;
 /// Serves all pages, and `push` at the paths of remote write.
 pub fn router(admin: &Admin, push: &MethodRouter) -> Router {
     let renderer = Arc::new(PageRenderer::default());
-    let mut router = Router::new();
+    let (mut pages, mut pushes) = (Router::new(), Router::new());
     for route in &ROUTES {
-        router = router.route(route.path, handler(route.page, admin, &renderer, push));
+        let handler = handler(route.page, admin, &renderer, push);
+        // The answers to pushes are not pages, and cost as little as possible.
+        let router = match route.page {
+            Page::Push | Page::Write => &mut pushes,
+            _ => &mut pages,
+        };
+        *router = std::mem::take(router).route(route.path, handler);
     }
-    router.fallback(not_found::page)
+    let security = Security::new();
+    let secured = map_response(move |response: Response| {
+        let security = security.clone();
+        async move { security.add(response) }
+    });
+    pages.fallback(not_found::page).layer(secured).merge(pushes)
 }
 
 fn handler(
@@ -39,6 +52,22 @@ fn handler(
             tracker: admin.tracker.clone(),
             renderer,
             can_hand_over: admin.config.distributor.ha_tracker.tracker.handover,
+        }),
+        Page::Cluster => get(ha_tracker::cluster::page).with_state(ha_tracker::cluster::Parts {
+            tracker: admin.tracker.clone(),
+            can_hand_over: admin.config.distributor.ha_tracker.tracker.handover,
+        }),
+        Page::Elections => {
+            get(ha_tracker::elections::page).with_state(ha_tracker::elections::Parts {
+                tracker: admin.tracker.clone(),
+                renderer,
+            })
+        }
+        Page::Why => get(ha_tracker::why::page).with_state(ha_tracker::why::Parts {
+            tracker: admin.tracker.clone(),
+            limits: admin.limits.clone(),
+            health: Arc::clone(&admin.health),
+            renderer,
         }),
         Page::HandOver => get(ha_tracker::handover::page)
             .post(ha_tracker::handover::post)

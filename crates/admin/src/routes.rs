@@ -8,6 +8,12 @@ pub enum Page {
     Index,
     /// Elections.
     HaTracker,
+    /// One cluster.
+    Cluster,
+    /// The history of elections.
+    Elections,
+    /// Why samples are dropped.
+    Why,
     /// Handing one over by hand.
     HandOver,
     /// Gossip.
@@ -78,7 +84,7 @@ impl Route {
 }
 
 /// All paths, in the order of the index.
-pub const ROUTES: [Route; 15] = [
+pub const ROUTES: [Route; 18] = [
     route(Page::Index, "/", "root").titled(1, "Index"),
     route(
         Page::HaTracker,
@@ -90,38 +96,58 @@ pub const ROUTES: [Route; 15] = [
         "Clusters: the elected replica, when each replica was seen, and which clusters need attention",
     ),
     route(
+        Page::Why,
+        "/distributor/ha_tracker/why",
+        "distributor_ha_tracker_why",
+    )
+    .titled(3, "Why was this dropped?")
+    .shows("What becomes of the samples of a tenant, cluster and replica, why, and what to do"),
+    route(
+        Page::Elections,
+        "/distributor/ha_tracker/elections",
+        "distributor_ha_tracker_elections",
+    )
+    .titled(4, "Elections")
+    .shows("History of elections: which replica followed which, why, with silence and gap"),
+    route(
+        Page::Cluster,
+        "/distributor/ha_tracker/cluster",
+        "distributor_ha_tracker_cluster",
+    )
+    .titled(0, "Cluster"),
+    route(
         Page::HandOver,
         "/distributor/ha_tracker/handover",
         "distributor_ha_tracker_handover",
     )
     .titled(0, "Hand over"),
     route(Page::Memberlist, "/memberlist", "memberlist")
-        .titled(3, "Memberlist")
+        .titled(5, "Memberlist")
         .shows("Gossip: members, entries, messages"),
     route(
         Page::MultiKv,
         "/distributor/multi_kv",
         "distributor_multi_kv",
     )
-    .titled(4, "Multi KV")
+    .titled(6, "Multi KV")
     .shows("Multi store: primary, secondary, mirroring, and what differs"),
     route(Page::Ready, "/ready", "ready")
         .shows("Whether this instance may get traffic, and why not"),
     route(Page::Healthz, "/healthz", "healthz")
         .shows("Answers while the process runs, ready or not: for liveness probes"),
     route(Page::Services, "/services", "services")
-        .titled(5, "Services")
+        .titled(7, "Services")
         .shows("Parts of this process and their state"),
     route(Page::Metrics, "/metrics", "metrics")
-        .titled(8, "Metrics")
+        .titled(10, "Metrics")
         .shows("Metrics for Prometheus"),
     route(Page::Config, "/config", "config")
-        .titled(6, "Configuration")
+        .titled(8, "Configuration")
         .shows(
             "Configuration in effect (?mode=diff: what differs from the defaults; ?mode=defaults)",
         ),
     route(Page::RuntimeConfig, "/runtime_config", "runtime_config")
-        .titled(7, "Runtime configuration")
+        .titled(9, "Runtime configuration")
         .shows("Per-tenant overrides in effect (?mode=diff: what differs)"),
     route(
         Page::BuildInfo,
@@ -188,7 +214,7 @@ mod tests {
     #[test]
     fn the_navigation_has_no_gap() {
         let places: Vec<u8> = navigation().map(|route| route.place).collect();
-        assert_eq!(places, [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(places, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
         assert!(navigation().all(|route| !route.title.is_empty()));
     }
 }

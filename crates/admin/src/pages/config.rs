@@ -7,7 +7,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use distributor_config::{Config, render_json, render_yaml};
 
-use super::layout::html_page;
+use super::frame::html_page;
 use super::yaml::{Parameters, YAML, yaml_page};
 use crate::accept::{wants_html, wants_json};
 use crate::answer::{json, typed};

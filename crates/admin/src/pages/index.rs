@@ -11,8 +11,9 @@ use ha_tracker::Clock;
 use maud::html;
 
 use super::conditions::{condition_html, condition_json};
-use super::layout::{ICON, html_page};
+use super::frame::{ICON, html_page};
 use super::parts::scroll;
+use super::table::heading;
 use super::times::rfc3339;
 use crate::accept::wants_json;
 use crate::answer::json;
@@ -50,19 +51,29 @@ pub(crate) async fn page(State(parts): State<Parts>, headers: HeaderMap) -> Resp
             }
             @for condition in &conditions { (condition_html(condition, now_ms)) }
             h2 { "Pages" }
-            (scroll("Pages", &html! { table {
-                thead { tr { th scope="col" { "Page" } th scope="col" { "What it shows" } } }
-                tbody {
+            (scroll("Pages", &html! { table.rows role="table" {
+                caption.unseen { "Pages" }
+                thead role="rowgroup" { tr role="row" { (heading("Page")) (heading("What it shows")) (heading("Path")) } }
+                tbody role="rowgroup" {
                     @for route in routes::index() {
-                        tr {
-                            td { @if route.page == Page::Push { code { (route.path) } } @else { a href=(route.path) { code { (route.path) } } } }
-                            td { (route.purpose) }
+                        tr role="row" {
+                            th role="rowheader" scope="row" data-name="Page" { span { @if route.page == Page::Push { "Remote write" } @else { a href=(route.path) { (name(route)) } } } }
+                            td role="cell" data-name="Shows" { span { (route.purpose) } }
+                            td role="cell" data-name="Path" { code { (route.path) } }
                         }
                     }
                 }
             } }))
         },
     )
+}
+
+/// Its title; pages for programs have none, and are named by the end of their path.
+fn name(route: &'static Route) -> &'static str {
+    match route.title {
+        "" => route.path.rsplit('/').next().unwrap_or(route.path),
+        title => title,
+    }
 }
 
 /// The icon that browsers request for answers that are not pages.

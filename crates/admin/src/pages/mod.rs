@@ -5,9 +5,9 @@
 
 mod conditions;
 pub(crate) mod config;
+mod frame;
 pub(crate) mod ha_tracker;
 pub(crate) mod index;
-mod layout;
 pub(crate) mod memberlist;
 pub(crate) mod multi_kv;
 pub(crate) mod not_found;
@@ -17,7 +17,9 @@ mod replica_desc;
 pub(crate) mod runtime_config;
 pub(crate) mod services;
 pub(crate) mod status;
+mod table;
 mod times;
 mod yaml;
 
+pub(crate) use frame::Security;
 pub(crate) use page_renderer::PageRenderer;

@@ -5,7 +5,7 @@ use axum::response::Response;
 use kv_core::visible;
 use maud::html;
 
-use super::layout::html_page;
+use super::frame::{html_page, once};
 use crate::accept::wants_html;
 use crate::answer::text;
 
@@ -18,11 +18,11 @@ pub(crate) async fn page(uri: Uri, headers: HeaderMap) -> Response {
 }
 
 /// 404, with a link to the index.
-pub(super) fn nothing(headers: &HeaderMap, what: &str) -> Response {
+pub(in crate::pages) fn nothing(headers: &HeaderMap, what: &str) -> Response {
     if wants_html(headers) {
         let mut response = html_page(
             "Not found",
-            &html! { p { "Sorry, " (what) ". " a href="/" { "The index" } " lists all pages." } },
+            &html! { (once()) p { "Sorry, " (what) ". " a href="/" { "The index" } " lists all pages." } },
         );
         *response.status_mut() = StatusCode::NOT_FOUND;
         return response;

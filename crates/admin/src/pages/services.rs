@@ -14,8 +14,9 @@ use kv_multi::MultiStore;
 use maud::html;
 
 use super::conditions::{condition_html, condition_json};
-use super::layout::html_page;
+use super::frame::html_page;
 use super::parts::scroll;
+use super::table::heading;
 use crate::accept::wants_json;
 use crate::answer::json;
 use crate::health::{Component, Condition, Health};
@@ -71,15 +72,16 @@ pub(crate) async fn page(State(parts): State<Arc<Parts>>, headers: HeaderMap) ->
         Page::Services.route().title,
         &scroll(
             "Services",
-            &html! { table {
-                thead { tr { th scope="col" { "Service" } th scope="col" { "Status" } } }
-                tbody { @for service in &services {
+            &html! { table.rows role="table" {
+                caption.unseen { "Services and their status" }
+                thead role="rowgroup" { tr role="row" { (heading("Service")) (heading("Status")) } }
+                tbody role="rowgroup" { @for service in &services {
                     @let conditions = of(&service.component);
-                    tr {
-                        td.name { (visible(&service.component.to_string()))
-                            @if let Some(address) = &service.address { span.sub { (visible(address)) } } }
-                        td { span class=(class(&conditions)) { (status(service, &conditions)) }
-                            @for condition in conditions { (condition_html(condition, now_ms)) } }
+                    tr role="row" data-key=(visible(&service.component.to_string())) {
+                        th.name role="rowheader" scope="row" data-name="Service" { div { (visible(&service.component.to_string()))
+                            @if let Some(address) = &service.address { span.sub { (visible(address)) } } } }
+                        td role="cell" data-name="Status" { div { span class={ "chip " (class(service, &conditions)) } { (status(service, &conditions)) }
+                            @for condition in conditions { (condition_html(condition, now_ms)) } } }
                     }
                 } }
             } },
@@ -95,10 +97,11 @@ fn status(service: &Service, conditions: &[&Condition]) -> String {
     }
 }
 
-fn class(conditions: &[&Condition]) -> &'static str {
+fn class(service: &Service, conditions: &[&Condition]) -> &'static str {
     match conditions.first().map(|worst| worst.severity) {
         Some(Severity::Critical) => "bad",
         Some(Severity::Warning) => "caution",
+        None if service.state.starts_with("Running") => "good",
         None => "",
     }
 }

@@ -200,22 +200,28 @@ impl RuntimeSnapshot {
     /// As YAML that loads again. [`Mode::Full`]: each tenant with all its limits;
     /// [`Mode::Diff`]: only what differs from the defaults; [`Mode::Defaults`]: the defaults.
     pub fn render_yaml(&self, mode: Mode) -> String {
-        to_yaml(&self.tree(mode))
+        self.render_yaml_of(mode, |_| true)
+    }
+
+    /// As [`RuntimeSnapshot::render_yaml`], of the tenants that `is_shown` names only.
+    pub fn render_yaml_of(&self, mode: Mode, is_shown: impl Fn(&str) -> bool) -> String {
+        to_yaml(&self.tree(mode, is_shown))
     }
 
     /// The same as JSON.
     pub fn render_json(&self, mode: Mode) -> serde_json::Value {
-        to_json(&self.tree(mode))
+        to_json(&self.tree(mode, |_| true))
     }
 
-    fn tree(&self, mode: Mode) -> Tree {
+    fn tree(&self, mode: Mode, is_shown: impl Fn(&str) -> bool) -> Tree {
         let mut tree = Tree::default();
         if mode == Mode::Defaults {
             tree.push("limits", Branch::Section(limits_tree(&self.defaults, None)));
             return tree;
         }
         let base = (mode == Mode::Diff).then_some(self.defaults.as_ref());
-        let mut tenants: Vec<_> = self.tenants().collect();
+        let tenants = self.tenants();
+        let mut tenants: Vec<_> = tenants.filter(|(tenant, _)| is_shown(tenant)).collect();
         tenants.sort_unstable_by_key(|(tenant, _)| *tenant);
         let mut overrides = Tree::default();
         for (tenant, limits) in tenants {

@@ -1,5 +1,5 @@
 //! `/distributor/ha_tracker/handover`: hands an election over by hand. GET asks for confirmation, POST
-//! does it. There is no script in these pages, so the confirmation is a page of its own.
+//! does it. Pages work without a script, so the confirmation is a page of its own.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::query::Wanted;
-use super::table::is_plain;
+use super::replica::is_plain;
 use crate::accept::wants_html;
 use crate::answer::text;
-use crate::pages::layout::html_page;
+use crate::pages::frame::{html_page, once};
 use crate::pages::parts;
 use crate::pages::times::ago;
 use crate::routes::Page;
@@ -235,6 +235,7 @@ fn done(asked: &Asked, handed: HandedOver) -> String {
 
 fn notice(message: &str) -> Markup {
     html! {
+        (once())
         div.notice.warning { p { "Nothing was changed: " (visible(message)) "." } }
         p { a href=(Page::HaTracker.route().path) { "Back to the HA tracker" } }
     }
@@ -273,7 +274,7 @@ fn confirmation(tracker: &HaTracker, asked: &Asked) -> Markup {
             input type="hidden" name="tenant" value=(asked.tenant);
             input type="hidden" name="cluster" value=(asked.cluster);
             input type="hidden" name="replica" value=(asked.replica);
-            button { "Elect it" }
+            button.primary { "Elect it" }
             a href=(Page::HaTracker.route().path) { "Cancel" }
         }
     }

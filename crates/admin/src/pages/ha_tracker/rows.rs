@@ -1,10 +1,7 @@
-//! The rows: the state of each cluster, and which clusters need attention.
-
-use std::cmp::{Ordering, Reverse};
+//! The rows: the state of each cluster.
 
 use admin_api::{ClusterState as State, Elected, Habits, OtherReplica};
 use ha_tracker::{ClusterStatus, ReplicaDesc, ReplicaStatus};
-use serde::Deserialize;
 
 use crate::pages::times::rfc3339;
 
@@ -33,6 +30,8 @@ pub(super) struct Row {
     pub(super) elected: Seen,
     /// Whether only the elected replica has been seen here for 15 minutes.
     pub(super) has_lost_redundancy: bool,
+    /// How many replicas were seen within the last 15 minutes.
+    pub(super) replicas_seen: usize,
 }
 
 /// A replica, and how it sends.
@@ -41,6 +40,8 @@ pub(super) struct Seen {
     pub(super) replica: String,
     /// When it was last seen here, Unix ms; 0 = not.
     pub(super) last_seen_ms: i64,
+    /// Time of the newest sample of its last request, Unix ms.
+    pub(super) sample_ms: Option<i64>,
     pub(super) cadence_ms: Option<i64>,
     /// How far its newest sample was ahead of this clock, ms.
     pub(super) ahead_ms: Option<i64>,
@@ -54,6 +55,7 @@ impl Seen {
         Self {
             replica: status.replica.clone(),
             last_seen_ms: status.seen_ms.unwrap_or(0),
+            sample_ms: status.sample_ms,
             cadence_ms: status.cadence_ms,
             ahead_ms: status.ahead_ms,
             is_clock_ahead: status.is_clock_ahead(),
@@ -67,68 +69,8 @@ impl Seen {
             send_interval_ms: self.cadence_ms,
             clock_ahead_ms: self.ahead_ms,
             last_refused: self.refused_ms.map(rfc3339),
+            newest_sample: self.sample_ms.map(rfc3339),
         }
-    }
-}
-
-/// The order of the rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Sort {
-    #[default]
-    Attention,
-    Tenant,
-    Cluster,
-    Replica,
-    LastSeen,
-    LastElection,
-    Elections,
-}
-
-impl Sort {
-    pub(super) const ALL: [(Self, &'static str, &'static str); 7] = [
-        (Self::Attention, "", "what needs attention"),
-        (Self::Tenant, "tenant", "tenant"),
-        (Self::Cluster, "cluster", "cluster"),
-        (Self::Replica, "replica", "elected replica"),
-        (Self::LastSeen, "last-seen", "seen longest ago"),
-        (Self::LastElection, "last-election", "latest election"),
-        (Self::Elections, "elections", "most elections"),
-    ];
-
-    pub(super) fn as_str(self) -> &'static str {
-        Self::ALL
-            .iter()
-            .find(|(sort, ..)| *sort == self)
-            .map_or("", |(_, name, _)| name)
-    }
-
-    pub(super) fn compare(self, a: &Row, b: &Row) -> Ordering {
-        let by_name = || (&a.tenant, &a.cluster).cmp(&(&b.tenant, &b.cluster));
-        let first = match self {
-            Self::Tenant => Ordering::Equal,
-            Self::Attention => {
-                let key = |row: &Row| {
-                    // Silent ones first, the longest silence first; otherwise by name, so that rows
-                    // keep their places.
-                    let last = if row.state <= State::Late {
-                        row.last_seen_ms
-                    } else {
-                        0
-                    };
-                    (row.state, last)
-                };
-                key(a).cmp(&key(b))
-            }
-            Self::Cluster => a.cluster.cmp(&b.cluster),
-            Self::Replica => a.desc.replica.cmp(&b.desc.replica),
-            Self::LastSeen => a.last_seen_ms.cmp(&b.last_seen_ms),
-            Self::LastElection => Reverse(a.desc.elected_at).cmp(&Reverse(b.desc.elected_at)),
-            Self::Elections => {
-                Reverse(a.desc.elected_changes).cmp(&Reverse(b.desc.elected_changes))
-            }
-        };
-        first.then_with(by_name)
     }
 }
 
@@ -180,6 +122,7 @@ impl Row {
             allowed_silence_ms,
             elected,
             has_lost_redundancy: status.has_lost_redundancy,
+            replicas_seen: status.replicas_seen,
         }
     }
 
@@ -240,7 +183,7 @@ pub(super) mod tests {
         let status = |replica: String, ago: Option<i64>| ReplicaStatus {
             replica,
             seen_ms: ago.map(|ago| NOW - ago),
-            sample_ms: None,
+            sample_ms: ago.map(|ago| NOW - ago - 700),
             is_steady: true,
             cadence_ms: Some(15_000),
             ahead_ms: Some(1_500),
@@ -285,38 +228,6 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_worst_comes_first() {
-        let mut rows = vec![
-            row("fine", 1000, Some(1), Some(1)),
-            row("alone", 1000, Some(1), None),
-            row("silent", 31_000, None, None),
-            row("longer", 99_000, None, None),
-            row("due", 31_000, None, Some(1)),
-            row("also-fine", 900, Some(2), Some(1)),
-            row("late", 25_000, None, None),
-        ];
-        let names =
-            |rows: &[Row]| -> Vec<String> { rows.iter().map(|row| row.cluster.clone()).collect() };
-        rows.sort_by(|a, b| Sort::Attention.compare(a, b));
-        assert_eq!(
-            names(&rows),
-            [
-                "longer",
-                "silent",
-                "due",
-                "late",
-                "alone",
-                "also-fine",
-                "fine"
-            ]
-        );
-        rows.sort_by(|a, b| Sort::LastSeen.compare(a, b));
-        assert_eq!(names(&rows)[..2], ["longer", "due"]);
-        rows.sort_by(|a, b| Sort::Tenant.compare(a, b));
-        assert_eq!(names(&rows)[..2], ["alone", "also-fine"]);
-    }
-
-    #[test]
     fn json_has_mimirs_fields_and_ours() {
         let mut row = row("c", 14_877, Some(200), Some(300));
         row.desc.elected_at = NOW - 15_000;
@@ -334,9 +245,10 @@ pub(super) mod tests {
             "sendIntervalMs": 15_000,
             "clockAheadMs": 1_500,
             "lastRefused": null,
+            "newestSample": "2023-11-14T22:13:19.100Z",
             "redundancyLost": false,
             "lastSeen": "2023-11-14T22:13:19.800Z",
-            "otherReplicas": [{"replica": "c-b", "lastSeen": "2023-11-14T22:13:19.700Z", "sendIntervalMs": 15_000, "clockAheadMs": 1_500, "lastRefused": null}],
+            "otherReplicas": [{"replica": "c-b", "lastSeen": "2023-11-14T22:13:19.700Z", "sendIntervalMs": 15_000, "clockAheadMs": 1_500, "lastRefused": null, "newestSample": "2023-11-14T22:13:19.000Z"}],
         });
         assert_eq!(serde_json::to_value(row.json()).unwrap(), expected);
     }

@@ -8,8 +8,9 @@ use kv_memberlist::{
 use maud::{Markup, html};
 
 use super::json::value_json;
-use super::query::Wanted;
-use crate::pages::parts::{self, PAGE_ROWS, pages, rows_of_page, scroll};
+use super::query::{Sort, Wanted};
+use crate::pages::parts::{self, scroll};
+use crate::pages::table::{heading, pager, rows_choice, sortable};
 use crate::pages::times::{ago, rfc3339, rough};
 use crate::routes::Page;
 
@@ -54,16 +55,17 @@ pub(super) fn members_table(members: &[Member], protocol: Protocol) -> Markup {
     html! {
         h2 { "Members" }
         p.note { (alive) " alive. Members that have left or died are listed until they are removed." }
-        (scroll("Members", &html! { table {
-            thead { tr { th scope="col" { "Name" } th scope="col" { "Address" } th scope="col" { "State" } th scope="col" { (heard) } th scope="col" { (entries) } } }
-            tbody {
+        (scroll("Members", &html! { table.rows role="table" {
+            caption.unseen { "Members" }
+            thead role="rowgroup" { tr role="row" { @for name in ["Name", "Address", "State", heard, entries] { (heading(name)) } } }
+            tbody role="rowgroup" {
                 @for member in members.iter().take(MAX_ROWS) {
-                    tr {
-                        td.name { (parts::name(&member.name)) @if member.is_self { " (this one)" } }
-                        td.num { (member.address) }
-                        td { span class=(member_class(member.state)) { (member.state.as_str()) } }
-                        td.num { (heartbeat(member, protocol)) }
-                        td.num { @if protocol == Protocol::Memberlist && is_gone(member) { "–" } @else { (member.entries) } }
+                    tr role="row" data-key={ "member-" (visible(&member.name)) } {
+                        th.name role="rowheader" scope="row" data-name="Name" { span { (parts::name(&member.name)) @if member.is_self { " (this one)" } } }
+                        td.num role="cell" data-name="Address" { span { (member.address) } }
+                        td role="cell" data-name="State" { span class={ "chip " (member_class(member.state)) } { (member.state.as_str()) } }
+                        td.num role="cell" data-name=(heard) { span { (heartbeat(member, protocol)) } }
+                        td.num role="cell" data-name=(entries) { span { @if protocol == Protocol::Memberlist && is_gone(member) { "–" } @else { (member.entries) } } }
                     }
                 }
             }
@@ -97,42 +99,57 @@ fn member_class(state: MemberState) -> &'static str {
     }
 }
 
+/// `entries`: all that match, in order.
 pub(super) fn entries_table(entries: &[EntryInfo], wanted: &Wanted, now_ms: i64) -> Markup {
-    let page = wanted.page.unwrap_or(1).max(1);
     let filter = &wanted.key;
+    let slice = wanted.slice();
+    let pages = || pager(entries.len(), slice, |page| wanted.at(page));
     html! {
         h2 { "Key-value store" }
         p.note { "Keys: " (entries.len()) ". Each version counts the changes that this member has seen." }
-        form method="get" {
-            label { "Key contains" input name="key" value=(filter); }
-            button { "Filter" }
+        form method="get" action={ (Page::Memberlist.route().path) "#table" } role="search" {
+            label { "Key contains" input.wide type="search" name="key" value=(visible(filter)) autocomplete="off"; }
+            (rows_choice(slice))
+            button.primary { "Filter" }
+            @if !filter.is_empty() { a href=(Page::Memberlist.route().path) { "Show all" } }
         }
         @if entries.is_empty() {
-            p { "There is no key" @if !filter.is_empty() { " that matches" } ". One appears with the first election." }
+            p #table { "There is no key" @if !filter.is_empty() { " that matches" } ". One appears with the first election." }
         } @else {
-            (scroll("Keys", &html! { table {
-                thead { tr { th scope="col" { "Key" } th scope="col" { "Codec" } th scope="col" { "Version" } th scope="col" { "Size" } th scope="col" { "Last update" } th scope="col" { "Value" } } }
-                tbody {
-                    @for entry in rows_of_page(entries, page) {
-                        tr {
-                            td.name { (parts::name(&entry.key)) }
-                            td { (entry.codec) }
-                            td.num { (entry.version) }
-                            td.num { (entry.size) " B" }
-                            td.num title=(rfc3339(entry.updated_ms)) { (ago(now_ms, entry.updated_ms)) }
-                            td { @if entry.deleted { "deleted" } @else {
-                                a href=(link("viewKey", &entry.key)) { "JSON" } " · "
-                                a href=(link("downloadKey", &entry.key)) { "bytes" }
-                            } }
-                        }
-                    }
-                }
-            } }))
+            (pages())
+            (keys(slice.of(entries), wanted, now_ms))
         }
-        @if entries.len() > PAGE_ROWS || page > 1 {
-            (pages(entries.len(), page, |page| parts::link(Page::Memberlist.route().path, &[("key", filter.into()), ("page", page.to_string().into())])))
-        }
+        (pages())
     }
+}
+
+fn keys(entries: &[EntryInfo], wanted: &Wanted, now_ms: i64) -> Markup {
+    let by = |title: &str, sort: Sort| {
+        let sorted = (wanted.sort == sort).then(|| wanted.direction());
+        sortable(title, sorted, &wanted.sorted_by(sort))
+    };
+    scroll(
+        "Keys",
+        &html! { table.rows #table role="table" {
+            caption.unseen { "Keys of the store" }
+            thead role="rowgroup" { tr role="row" {
+                (by("Key", Sort::Key)) (heading("Codec")) (by("Version", Sort::Version)) (by("Size", Sort::Size)) (by("Last update", Sort::Updated)) (heading("Value"))
+            } }
+            tbody role="rowgroup" { @for entry in entries {
+                tr role="row" data-key=(visible(&entry.key)) {
+                    th.name role="rowheader" scope="row" data-name="Key" { span { (parts::name(&entry.key)) } }
+                    td role="cell" data-name="Codec" { span { (entry.codec) } }
+                    td.num role="cell" data-name="Version" { span { (entry.version) } }
+                    td.num role="cell" data-name="Size" { span { (entry.size) " B" } }
+                    td.num role="cell" data-name="Last update" title=(rfc3339(entry.updated_ms)) { span { (ago(now_ms, entry.updated_ms)) } }
+                    td role="cell" data-name="Value" { @if entry.deleted { span { "deleted" } } @else { span {
+                        a href=(link("viewKey", &entry.key)) { "JSON" } " · "
+                        a href=(link("downloadKey", &entry.key)) { "bytes" }
+                    } } }
+                }
+            } }
+        } },
+    )
 }
 
 /// Keys that other components keep in the same ring; none with chitchat.
@@ -145,6 +162,7 @@ pub(super) fn others_table(protocol: Protocol, others: &[OtherKey]) -> Markup {
                 p { "None were received." }
             } @else {
                 (scroll("Keys of other components", &html! { table {
+                    caption.unseen { "Keys of other components" }
                     thead { tr { th scope="col" { "Key" } th scope="col" { "Codec" } th scope="col" { "Size" } th scope="col" { "Last received" } } }
                     tbody {
                         @for other in others.iter().take(MAX_ROWS) {
@@ -179,6 +197,7 @@ pub(super) fn history_tables(history: Option<&History>) -> Markup {
 fn messages_table(messages: &[HistoryEntry]) -> Markup {
     html! {
         (scroll("Messages", &html! { table {
+            caption.unseen { "Messages" }
             thead { tr { th scope="col" { "Time" } th scope="col" { "Member" } th scope="col" { "Kind" } th scope="col" { "Size" } th scope="col" { "Keys" } } }
             tbody {
                 @for message in messages.iter().rev().take(MAX_ROWS) {

@@ -18,7 +18,7 @@ use kv_memberlist::{Inspector, RawValue};
 use maud::html;
 
 use super::PageRenderer;
-use super::layout::{html_page, layout};
+use super::frame::{html_page, layout};
 use super::not_found::nothing;
 use crate::accept::wants_json;
 use crate::answer::{HTML, JSON, json};
@@ -60,6 +60,7 @@ pub(crate) async fn page(
     let write = move |page: &mut Renderer| {
         let mut entries = gossip.entries();
         entries.retain(|entry| entry.key.contains(&wanted.key));
+        wanted.order(&mut entries);
         let mut others = gossip.other_keys();
         others.retain(|other| other.key.contains(&wanted.key));
         let history = gossip.history();

@@ -37,7 +37,7 @@ pub(super) fn multi(view: &View<'_>, now_ms: i64) -> Markup {
             div.notice.warning { p { "The runtime configuration's " code { "multi_kv_config" } " is refused: " (visible(refused)) ". The previous settings stay in effect." } }
         }
         h2 { "In effect" }
-        div.scroll role="region" aria-label="In effect" tabindex="0" { table { tbody {
+        div.scroll role="region" aria-label="In effect" tabindex="0" { table { caption.unseen { "In effect" } tbody {
             tr { th scope="row" { "Primary" } td { b { (view.status.primary) } " – read, and decides" } }
             tr { th scope="row" { "Secondary" } td { b { (view.status.secondary) } @if view.status.mirror_enabled { " – written to" } @else { " – not used" } } }
             tr { th scope="row" { "Mirroring" } td { @if view.status.mirror_enabled { "on" } @else { "off" } } }
@@ -47,7 +47,7 @@ pub(super) fn multi(view: &View<'_>, now_ms: i64) -> Markup {
         } } }
         @if view.status.mirror_enabled || mirror.writes_total > 0 {
             h2 { "Mirroring" }
-            div.scroll role="region" aria-label="Mirroring" tabindex="0" { table { tbody {
+            div.scroll role="region" aria-label="Mirroring" tabindex="0" { table { caption.unseen { "Mirroring" } tbody {
                 tr { th scope="row" { "Writes" } td.num { (mirror.writes_total) } }
                 tr { th scope="row" { "Failed" } td.num.bad[mirror.write_errors_total > 0] { (mirror.write_errors_total) } }
                 tr { th scope="row" { "Waiting" } td.num { (mirror.pending_keys) } }
@@ -111,6 +111,7 @@ fn comparison_html(compared: &Compared, now_ms: i64) -> Markup {
             p { "No difference: both stores have the same entries." }
         } @else {
             div.scroll role="region" aria-label="Kinds of difference" tabindex="0" { table {
+                caption.unseen { "Kinds of difference" }
                 thead { tr { th scope="col" { "Difference" } th scope="col" { "Keys" } th scope="col" { "What it means" } } }
                 tbody { @for reason in Reason::ALL {
                     @if compared.count(reason) > 0 {
@@ -119,6 +120,7 @@ fn comparison_html(compared: &Compared, now_ms: i64) -> Markup {
                 } }
             } }
             div.scroll role="region" aria-label="Differing keys" tabindex="0" { table {
+                caption.unseen { "Keys that differ" }
                 thead { tr { th scope="col" { "Key" } th scope="col" { "Difference" } th scope="col" { "In " (compared.primary) } th scope="col" { "In " (compared.secondary) } } }
                 tbody { @for difference in &compared.differences { (row(difference, now_ms)) } }
             } }

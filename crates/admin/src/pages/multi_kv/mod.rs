@@ -14,7 +14,7 @@ use distributor_config::{MultiSettings, StoreKind, TenantLimits};
 use ha_tracker::{Clock, ReplicaDesc};
 use kv_multi::MultiStore;
 
-use super::layout::html_page;
+use super::frame::html_page;
 use crate::accept::wants_json;
 use crate::answer;
 use crate::multi_kv::MultiKv;
