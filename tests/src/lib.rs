@@ -1,6 +1,6 @@
 //! Harness of the end-to-end tests.
 //!
-//! Real processes ([`Distributor`], [`Prometheus`], [`Etcd`], [`Consul`]) and in-test peers with
+//! Real processes ([`Distributor`], [`Prometheus`], [`Etcd`], [`Consul`], [`Browser`]) and in-test peers with
 //! real sockets ([`Target`] is scraped, [`Proxy`] is the network between two of them, and
 //! [`GossipMesh`] has one between distributors; those that send and receive remote write, and tell
 //! what became of every sample, are of [`remote_write_testkit`]).
@@ -16,6 +16,7 @@
 )]
 
 pub mod attack;
+mod browser;
 mod distributor;
 mod example;
 mod exposition;
@@ -27,9 +28,11 @@ mod pipe;
 mod prometheus;
 pub mod promtool;
 mod python;
+pub mod showcase;
 mod target;
 
 pub use admin_api::{Elected, HaTracker, MemberState, MultiKv};
+pub use browser::{Browser, Look, Tab};
 pub use distributor::Distributor;
 pub use example::{example, example_with, service};
 pub use exposition::{Exemplar as TargetExemplar, Histogram as TargetHistogram};

@@ -91,6 +91,12 @@ async fn every_page_leads_back_and_can_be_used_without_a_mouse() {
         "/runtime_config",
         "/distributor/ha_tracker",
         "/distributor/ha_tracker?sort=last-seen&state=fine&page=7",
+        "/distributor/ha_tracker?q=&tenant=&cluster=&replica=&state=&sort=&rows=50",
+        "/distributor/ha_tracker/cluster?tenant=t&cluster=c",
+        "/distributor/ha_tracker/cluster?tenant=t&cluster=nothing",
+        "/distributor/ha_tracker/elections",
+        "/distributor/ha_tracker/why",
+        "/distributor/ha_tracker/why?tenant=t&cluster=c&replica=r",
         "/distributor/multi_kv",
         "/memberlist",
         "/memberlist?viewKey=ha-tracker/t/c",
@@ -105,6 +111,11 @@ async fn every_page_leads_back_and_can_be_used_without_a_mouse() {
             Some("text/html; charset=utf-8"),
             "{path}"
         );
+        let policy = answer.header("content-security-policy").unwrap();
+        assert!(
+            policy.starts_with("default-src 'none'; ") && !policy.contains("unsafe"),
+            "{path}: {policy}"
+        );
         let page = &answer.body;
         for part in [
             "<html lang=\"en\">",
@@ -112,7 +123,7 @@ async fn every_page_leads_back_and_can_be_used_without_a_mouse() {
             "<nav aria-label=\"Pages\">",
             "<a href=\"/\"",
             "rel=\"icon\" href=\"data:image/svg+xml,",
-            "<main id=\"content\">",
+            "<main id=\"content\"",
         ] {
             assert!(page.contains(part), "{path}: {part} is missing in {page}");
         }
@@ -368,6 +379,43 @@ async fn the_index_says_that_the_runtime_configuration_is_refused() {
         status_of(&distributor, "runtime-config").await,
         "Running (1 files)"
     );
+}
+
+#[tokio::test]
+async fn overrides_of_many_tenants_are_cut_into_pages() {
+    let sink = Sink::start().await;
+    let more = json!({"runtime_config": {"file": "overrides.yaml", "period": "1s"}});
+    let mut distributor = Distributor::launch("tenants", &ha_config(&sink, &more));
+    let tenants: Vec<String> = (100..220)
+        .map(|number| format!("  team-{number}: {{ha_max_clusters: 7}}\n"))
+        .collect();
+    distributor.write_file(
+        "overrides.yaml",
+        &format!("overrides:\n{}", tenants.concat()),
+    );
+    // It may have looked before the file was there.
+    distributor.restart().await;
+    let page = browse(&distributor, "/runtime_config?mode=diff&page=2")
+        .await
+        .body;
+    let shown = page.matches("ha_max_clusters").count();
+    assert_eq!(shown, 50, "{page}");
+    assert!(page.contains("Rows 51 to 100 of 120"), "{page}");
+    assert!(
+        page.contains("team-150:") && page.contains("team-199:"),
+        "{page}"
+    );
+    let page = browse(&distributor, "/runtime_config?mode=diff&tenant=TEAM-21")
+        .await
+        .body;
+    assert_eq!(page.matches("ha_max_clusters").count(), 10, "{page}");
+    // Programs get all.
+    let yaml = distributor
+        .get("/runtime_config?mode=diff")
+        .await
+        .unwrap()
+        .body;
+    assert_eq!(yaml.matches("ha_max_clusters").count(), 120, "{yaml}");
 }
 
 #[tokio::test]

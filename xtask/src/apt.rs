@@ -18,49 +18,93 @@ type Stanza = Vec<(String, String)>;
 pub(crate) fn unpack(suite: &str, package: &str, into: &Path) -> Result<()> {
     let stanza =
         system_stanza().context("finding the Debian mirror in this machine's apt sources")?;
-    let work = tempfile::tempdir()?;
-    fs::write(work.path().join("suite.sources"), render(&stanza, suite))?;
-    for folder in ["state/lists/partial", "cache/archives/partial"] {
-        fs::create_dir_all(work.path().join(folder))?;
-    }
-    // An empty status file: what is installed here says nothing about another release.
-    fs::write(work.path().join("state/status"), "")?;
+    // What is installed here says nothing about another release.
+    let work = Apt::new(&stanza, suite, "")?;
+    work.run(&["download", package])?;
+    unpack_all(work.folder(), into)
+}
 
-    // Read after the system's own configuration, so that it wins.
-    let configuration = work.path().join("apt.conf");
-    let in_work = |name: &str| work.path().join(name).display().to_string();
-    let settings = [
-        ("Dir::Etc::sourcelist", in_work("suite.sources")),
-        ("Dir::Etc::sourceparts", "-".to_owned()),
-        ("Dir::State", in_work("state")),
-        ("Dir::State::status", in_work("state/status")),
-        ("Dir::Cache", in_work("cache")),
-        // apt's own user may not write into a temporary folder of ours.
-        ("APT::Sandbox::User", String::new()),
-        ("Acquire::Retries", "3".to_owned()),
-    ];
-    let lines: Vec<String> = settings
-        .iter()
-        .map(|(key, value)| format!("{key} \"{value}\";\n"))
-        .collect();
-    fs::write(&configuration, lines.concat())?;
-    let apt = |arguments: &[&str]| -> Result<String> {
+/// Downloads `package` of this machine's release with all packages that it needs and that are not
+/// installed, and unpacks them into `into`, which must exist.
+pub(crate) fn unpack_with_needed(package: &str, into: &Path) -> Result<()> {
+    let stanza =
+        system_stanza().context("finding the Debian mirror in this machine's apt sources")?;
+    let codename = release_codename(&fs::read_to_string("/etc/os-release")?)?;
+    let installed = fs::read_to_string("/var/lib/dpkg/status").unwrap_or_default();
+    let work = Apt::new(&stanza, &codename, &installed)?;
+    work.run(&[
+        "install",
+        "--yes",
+        "--download-only",
+        "--no-install-recommends",
+        package,
+    ])?;
+    unpack_all(&work.folder().join("cache/archives"), into)
+}
+
+/// apt-get with lists, cache and state in a folder of its own.
+struct Apt(tempfile::TempDir);
+
+impl Apt {
+    /// `installed`: what dpkg's status file says.
+    fn new(stanza: &Stanza, suite: &str, installed: &str) -> Result<Self> {
+        let work = tempfile::tempdir()?;
+        fs::write(work.path().join("suite.sources"), render(stanza, suite))?;
+        for folder in ["state/lists/partial", "cache/archives/partial"] {
+            fs::create_dir_all(work.path().join(folder))?;
+        }
+        fs::write(work.path().join("state/status"), installed)?;
+        // Read after the system's own configuration, so that it wins.
+        let in_work = |name: &str| work.path().join(name).display().to_string();
+        let settings = [
+            ("Dir::Etc::sourcelist", in_work("suite.sources")),
+            ("Dir::Etc::sourceparts", "-".to_owned()),
+            ("Dir::State", in_work("state")),
+            ("Dir::State::status", in_work("state/status")),
+            ("Dir::Cache", in_work("cache")),
+            // Nothing of the system is changed, so nothing has to be locked.
+            ("Debug::NoLocking", "true".to_owned()),
+            // apt's own user may not write into a temporary folder of ours.
+            ("APT::Sandbox::User", String::new()),
+            ("Acquire::Retries", "3".to_owned()),
+        ];
+        let lines: Vec<String> = settings
+            .iter()
+            .map(|(key, value)| format!("{key} \"{value}\";\n"))
+            .collect();
+        fs::write(work.path().join("apt.conf"), lines.concat())?;
+        let apt = Self(work);
+        apt.run(&["update", "--error-on=any"])?;
+        Ok(apt)
+    }
+
+    fn folder(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new("apt-get");
         command
             .args(arguments)
             .arg("-c")
-            .arg(&configuration)
-            .current_dir(work.path());
+            .arg(self.folder().join("apt.conf"))
+            .current_dir(self.folder());
         stdout_of(&mut command)
-    };
-    apt(&["update", "--error-on=any"])?;
-    apt(&["download", package])?;
+    }
+}
 
-    let archive = fs::read_dir(work.path())?
+/// Unpacks the packages of a folder.
+fn unpack_all(folder: &Path, into: &Path) -> Result<()> {
+    let packages: Vec<PathBuf> = fs::read_dir(folder)?
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
-        .with_context(|| format!("apt-get downloaded no file for {package}"))?;
-    stdout_of(Command::new("dpkg-deb").arg("-x").arg(archive).arg(into))?;
+        .filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
+        .collect();
+    if packages.is_empty() {
+        bail!("apt-get downloaded no package");
+    }
+    for package in packages {
+        stdout_of(Command::new("dpkg-deb").arg("-x").arg(package).arg(into))?;
+    }
     Ok(())
 }
 

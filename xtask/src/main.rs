@@ -20,6 +20,7 @@ mod package;
 mod peers;
 mod python;
 mod readmes;
+mod screenshots;
 mod services;
 mod simulate;
 mod soak;
@@ -80,6 +81,7 @@ Developer commands. Usage: cargo xtask <command> [arguments]
                             unoptimised program
   fuzz [--seconds N] [TARGET...]
                             run fuzz targets, N seconds in all (default 60)
+  screenshots               take the pictures of docs/images, of real pages in a headless Chromium
   services                  package the crates, and build the programs of tests/services from the
                             packages, outside of the workspace
   simulate [--seeds N] [--seed S]
@@ -123,6 +125,7 @@ fn dispatch(command: &str, arguments: &[String]) -> anyhow::Result<()> {
         "dashboards" => observability::schema::run(&workspace, arguments),
         "codegen" => codegen::run(&workspace, arguments),
         "fuzz" => fuzz::run(&workspace, arguments),
+        "screenshots" => screenshots::run(&workspace, arguments),
         "services" => services::run(&workspace, arguments),
         "simulate" => simulate::run(&workspace, arguments),
         "soak" => soak::run(&workspace, arguments),

@@ -5,6 +5,7 @@
 //! cannot be provided leaves `<target>/peers/<name>.failed` with the reason, which the tests
 //! that need it print.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
@@ -28,6 +29,9 @@ struct Peer {
 enum Source {
     /// A program on PATH that will do, else one out of a Debian package.
     Debian(Program),
+    /// The same program, but out of a package whose files it needs beside it, and which needs other
+    /// packages.
+    DebianTree(Program),
     /// Python with packages in a virtual environment, which is the peer's folder.
     Python(Packages),
     /// A program in Go, from the folder of this name beside the harness.
@@ -133,6 +137,18 @@ const PEERS: &[Peer] = &[
         }),
     },
     Peer {
+        name: "chromium",
+        binary: "chromium",
+        source: Source::DebianTree(Program {
+            version_argument: "--version",
+            // Any that is still maintained.
+            version: "1",
+            package: "chromium-headless-shell",
+            suites: &[],
+            path: "usr/lib/chromium/chromium-headless-shell",
+        }),
+    },
+    Peer {
         name: "grpc-python",
         binary: python::INTERPRETER,
         source: Source::Python(Packages {
@@ -220,6 +236,7 @@ fn provide(peer: &Peer, folder: &Path, workspace: &Workspace) -> Result<(String,
     fs::create_dir_all(folder.join(peer.name))?;
     match &peer.source {
         Source::Debian(program) => find_or_fetch(peer, program, &place)?,
+        Source::DebianTree(program) => find_or_unpack(peer, program, &place)?,
         Source::Python(packages) => python::make_environment(packages, &folder.join(peer.name))?,
         Source::Go(sources) => {
             let sources = workspace.root.join(SOURCES).join(sources);
@@ -229,12 +246,19 @@ fn provide(peer: &Peer, folder: &Path, workspace: &Workspace) -> Result<(String,
     Ok((usable(peer, &place)?, place))
 }
 
-fn find_or_fetch(peer: &Peer, program: &Program, place: &Path) -> Result<()> {
+fn find(peer: &Peer, place: &Path) -> Result<bool> {
     for candidate in on_path(peer.binary) {
         if usable(peer, &candidate).is_ok() {
             std::os::unix::fs::symlink(&candidate, place)?;
-            return Ok(());
+            return Ok(true);
         }
+    }
+    Ok(false)
+}
+
+fn find_or_fetch(peer: &Peer, program: &Program, place: &Path) -> Result<()> {
+    if find(peer, place)? {
+        return Ok(());
     }
     let mut failures = Vec::new();
     for suite in program.suites {
@@ -263,6 +287,35 @@ fn fetch(program: &Program, suite: &str, place: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Unpacks the package and those that it needs and this machine lacks, and writes a script that runs
+/// the program with them.
+fn find_or_unpack(peer: &Peer, program: &Program, place: &Path) -> Result<()> {
+    if find(peer, place)? {
+        return Ok(());
+    }
+    let tree = place.with_file_name("package");
+    fs::create_dir_all(&tree)?;
+    apt::unpack_with_needed(program.package, &tree)
+        .with_context(|| format!("{} is not on PATH", peer.binary))?;
+    let libraries: Vec<String> = ["usr/lib", "lib"]
+        .iter()
+        .flat_map(|folder| {
+            let folder = tree.join(folder);
+            let triplet = format!("{}-linux-gnu", env::consts::ARCH);
+            [folder.join(triplet), folder]
+        })
+        .map(|folder| folder.display().to_string())
+        .collect();
+    let script = format!(
+        "#!/bin/sh\nexport LD_LIBRARY_PATH='{}'\nexec '{}' \"$@\"\n",
+        libraries.join(":"),
+        tree.join(program.path).display()
+    );
+    fs::write(place, script)?;
+    fs::set_permissions(place, fs::Permissions::from_mode(0o755))?;
+    Ok(())
+}
+
 fn on_path(binary: &str) -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
@@ -274,7 +327,7 @@ fn on_path(binary: &str) -> Vec<PathBuf> {
 /// The version of a binary that runs here and is what the peer has to be.
 fn usable(peer: &Peer, binary: &Path) -> Result<String> {
     match &peer.source {
-        Source::Debian(program) => version_of(program, binary),
+        Source::Debian(program) | Source::DebianTree(program) => version_of(program, binary),
         Source::Python(packages) => python::check(packages, binary),
         Source::Go(_) => golang::check(binary),
     }
