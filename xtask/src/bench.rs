@@ -25,6 +25,10 @@ enum Suite {
     Ring,
     /// The same pushes over gRPC and HTTP.
     Grpc,
+    /// The whole process beside other receivers.
+    Peers,
+    /// How the process grows with connections, clusters, tenants and processors.
+    Scale,
 }
 
 impl Suite {
@@ -32,6 +36,7 @@ impl Suite {
     fn table(self) -> &'static str {
         match self {
             Self::GossipMemberlist => "bench-gossip-memberlist",
+            Self::Scale => "bench-scale",
             other => other.program(),
         }
     }
@@ -44,11 +49,12 @@ impl Suite {
             Self::Gossip | Self::GossipMemberlist => "bench-gossip",
             Self::Ring => "bench-ring",
             Self::Grpc => "bench-grpc",
+            Self::Peers | Self::Scale => "bench-peers",
         }
     }
 }
 
-/// `bench [stores|gossip|ring|grpc] [--quick] [--seed N] [--memberlist]`. A quick run prints its table and
+/// `bench [stores|gossip|ring|grpc|peers|scale] [--quick] [--seed N] [--memberlist]`. A quick run prints its table and
 /// leaves the page alone: its numbers are too noisy to publish. Only gossip has a seed, and another
 /// protocol.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
@@ -60,6 +66,8 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
             "gossip" => suite = Suite::Gossip,
             "ring" => suite = Suite::Ring,
             "grpc" => suite = Suite::Grpc,
+            "peers" => suite = Suite::Peers,
+            "scale" => suite = Suite::Scale,
             "--seed" => seed = Some(arguments.next().context("--seed needs a number")?),
             "--quick" => quick = true,
             "--memberlist" if matches!(suite, Suite::Gossip) => suite = Suite::GossipMemberlist,
@@ -89,6 +97,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
         program,
         "--",
     ]);
+    if matches!(suite, Suite::Scale) {
+        command.arg("scale");
+    }
     command.arg("--json").arg(&json);
     if quick {
         command.arg("--quick");
@@ -115,6 +126,16 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
             workspace.target.join("release/distributor"),
         );
         command.stderr(Stdio::inherit());
+    }
+    if matches!(suite, Suite::Peers | Suite::Scale) {
+        peers::run(workspace, &["vmagent".to_owned()])?;
+        command
+            .env(
+                "DISTRIBUTOR_BIN",
+                workspace.target.join("release/distributor"),
+            )
+            .env("PEERS_DIR", peers::folder(workspace))
+            .stderr(Stdio::inherit());
     }
     if matches!(suite, Suite::Stores) {
         peers::run(workspace, &["etcd", "etcdctl", "consul"].map(str::to_owned))?;

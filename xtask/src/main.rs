@@ -40,10 +40,11 @@ Developer commands. Usage: cargo xtask <command> [arguments]
                             everything CI runs: peers, formatting, build, generated files, tidy,
                             clippy, tests. --no-lint: peers, build and tests only
   peers [NAME...]           put the real programs that tests talk to under target/peers
-  bench [stores|gossip|ring|grpc] [--quick] [--seed N] [--memberlist]
+  bench [stores|gossip|ring|grpc|peers|scale] [--quick] [--seed N] [--memberlist]
                             run the benchmarks of the hot path, of the stores, of a simulated
-                            gossip cluster, of gossip rings beside one of Mimir's code, or of gRPC
-                            beside HTTP (release; minutes): write
+                            gossip cluster, of gossip rings beside one of Mimir's code, of gRPC
+                            beside HTTP, of the whole process beside vmagent and a receiver that
+                            does nothing, or of how it grows (release; minutes): write
                             target/bench.json (target/bench-stores.json, …) and the tables in
                             docs/performance.md. --quick leaves the page alone; only gossip has a
                             seed, which it prints
