@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
@@ -201,6 +202,24 @@ impl Message {
         Ok(self.length - begin)
     }
 
+    /// Room for so many bytes after those that there are, for [`Message::filled`]. It is not counted:
+    /// for what the first read of a request brings.
+    pub fn room(&mut self, more: usize) -> &mut [u8] {
+        let end = self.length + more;
+        if self.buffer.bytes.len() < end {
+            self.buffer.bytes.resize(end, 0);
+        }
+        self.buffer
+            .bytes
+            .get_mut(self.length..end)
+            .unwrap_or_default()
+    }
+
+    /// So many bytes have been written into the beginning of [`Message::room`].
+    pub fn filled(&mut self, more: usize) {
+        self.length = (self.length + more).min(self.buffer.bytes.len());
+    }
+
     /// Replaces an empty message by the content of a snappy block.
     pub(crate) fn decompress(
         &mut self,
@@ -226,6 +245,16 @@ impl Message {
             self.counted = self.counted.min(self.buffer.bytes.capacity());
         }
         Ok(())
+    }
+
+    /// A part of it, shareable: without a copy if the part is at least half of the memory, so that what
+    /// waits for something holds no more than twice what is counted.
+    pub fn part(self, range: Range<usize>) -> Bytes {
+        let part = self.bytes().get(range.clone()).unwrap_or_default();
+        if 2 * part.len() < self.buffer.bytes.capacity() {
+            return Bytes::copy_from_slice(part);
+        }
+        self.freeze().slice(range)
     }
 
     /// Shareable without a copy; the memory returns to the pool with the last reference.
@@ -323,6 +352,28 @@ mod tests {
         assert!(pool.inner.bytes.lock().items.is_empty());
         drop(second);
         assert_eq!(pool.buffer().bytes, b"abcdef");
+    }
+
+    #[test]
+    fn a_small_part_does_not_hold_the_memory_of_the_whole() {
+        let pool = BufferPool::default();
+        let read = || {
+            let mut message = pool.message();
+            message.room(1000)[..6].copy_from_slice(b"abcdef");
+            message.filled(6);
+            message
+        };
+        let small = read().part(1..3);
+        assert_eq!(&small[..], b"bc");
+        assert_eq!(pool.inner.bytes.lock().items.len(), 1);
+        assert!(read().part(4..9).is_empty());
+        let mut whole = read();
+        whole.filled(994);
+        let half = whole.part(100..900);
+        assert_eq!(half.len(), 800);
+        assert!(pool.inner.bytes.lock().items.is_empty());
+        drop(half);
+        assert_eq!(pool.inner.bytes.lock().items.len(), 1);
     }
 
     #[test]

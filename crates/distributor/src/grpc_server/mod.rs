@@ -32,7 +32,9 @@ use tonic_health::server::HealthReporter;
 
 use crate::access::Access;
 use crate::intake::Intake;
-use crate::listener::{ConnectionMetrics, Listen, Listener, ServeError, Server, connection_limit};
+use crate::listener::{
+    ConnectionMetrics, Listen, Listener, NotDirect, ServeError, Server, connection_limit,
+};
 use crate::metrics::{self, Protocol, RequestMetrics};
 
 /// Time for readers of streams to see that these end.
@@ -95,7 +97,7 @@ pub(crate) async fn start(
     // It begins with a service that serves.
     health_of.report(ServingStatus::NotServing).await;
     let health = Routes::new(health.accept_compressed(Gzip));
-    let server = listener.serve(router(&parts, draining, health));
+    let server = listener.serve(router(&parts, draining, health), NotDirect);
     let health = tokio::spawn(health_of.follow(parts.readiness, draining.clone()));
     GrpcServer {
         server,

@@ -1,5 +1,6 @@
 //! The HTTP server: its routes.
 
+mod direct;
 mod push;
 
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ use crate::access::Access;
 use crate::intake::Intake;
 use crate::listener::{ConnectionMetrics, Listen, Listener, ServeError, Server, connection_limit};
 use crate::metrics::{Protocol, RequestMetrics, Status};
+use direct::DirectPush;
 
 /// Serves pages, metrics, remote write, and `more`, which needs the credentials of the pages.
 pub(crate) fn start(
@@ -31,12 +33,15 @@ pub(crate) fn start(
     more: Router,
     listener: Listener,
 ) -> Server {
-    let router = router(admin, intake, access, requests, more);
     let prefix = admin.config.server.http_path_prefix.trim_end_matches('/');
-    listener.serve(match prefix {
+    let routes = [Page::Push, Page::Write].map(|page| page.route().path);
+    let direct = DirectPush::new(Arc::clone(intake), requests.clone(), &routes, prefix);
+    let router = router(admin, intake, access, requests, more);
+    let router = match prefix {
         "" => router,
         prefix => also_below(prefix, router),
-    })
+    };
+    listener.serve(router, direct)
 }
 
 /// Serves everything below `prefix` as well as at its own path, to which the links of pages lead.

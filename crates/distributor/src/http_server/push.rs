@@ -1,5 +1,7 @@
 //! `POST /api/v1/push`: remote write over HTTP.
 
+mod reply;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,16 +10,13 @@ use std::time::Duration;
 use admin::text;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, State};
-use axum::http::header::{
-    ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
-};
+use axum::http::header::{ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use ingest::{
     Arrival, Cause, Held, Outcome, PushAnswer, PushBody, Pusher, RETRY_ATTEMPT, Rejection, Sender,
-    WRITTEN_EXEMPLARS, WRITTEN_HISTOGRAMS, WRITTEN_SAMPLES,
 };
 use remote_write::{UnsupportedMediaType, Version};
 use tracing::Instrument as _;
@@ -25,6 +24,7 @@ use tracing::Instrument as _;
 use super::CHALLENGE;
 use crate::intake::{Intake, Received};
 use crate::traces;
+pub(super) use reply::Reply;
 
 /// Of a body that will be refused anyway, this much is read, so that a sender that is still writing
 /// gets to read the answer.
@@ -39,32 +39,134 @@ pub(super) async fn push(State(intake): State<Arc<Intake>>, request: Request<Bod
 async fn answer(intake: &Intake, request: Request<Body>) -> Response {
     let (parts, mut body) = request.into_parts();
     let address = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-    let mut sender = Sender::new(address.map(|ConnectInfo(address)| *address), &parts.headers);
-    let content_type = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-    let (version, unknown) = version_of(content_type, intake.accepts_unknown_content_types);
-    let known_version = version.as_ref().ok().copied();
-    let attempt = parts.headers.get(RETRY_ATTEMPT).cloned();
-    let answer = match accept(intake, &mut sender, version, parts.headers, &mut body).await {
-        Ok(answer) => match unknown {
+    let address = address.map(|ConnectInfo(address)| *address);
+    let mut push = Push::new(intake, address, &parts.headers);
+    let reply = match push.receive(parts.headers, &mut body).await {
+        Ok(received) => push.reply(push.push(received).await),
+        Err(rejection) => push.refuse(rejection, &mut body).await,
+    };
+    reply.into_response()
+}
+
+/// A push request, from its head to its answer.
+pub(super) struct Push<'a> {
+    intake: &'a Intake,
+    sender: Sender,
+    version: Result<Version, UnsupportedMediaType>,
+    /// What was wrong with its content type, if it is read as 1.0 all the same.
+    unknown: Option<UnsupportedMediaType>,
+    attempt: Option<HeaderValue>,
+}
+
+impl<'a> Push<'a> {
+    /// One with these headers, from this address.
+    pub(super) fn new(
+        intake: &'a Intake,
+        address: Option<SocketAddr>,
+        headers: &HeaderMap,
+    ) -> Self {
+        let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        let (version, unknown) = version_of(content_type, intake.accepts_unknown_content_types);
+        Self {
+            intake,
+            sender: Sender::new(address, headers),
+            version,
+            unknown,
+            attempt: headers.get(RETRY_ATTEMPT).cloned(),
+        }
+    }
+
+    /// Checks the headers and reads the body.
+    ///
+    /// # Errors
+    /// The body has not been read to its end; see [`Push::refuse`].
+    pub(super) async fn receive<B: HttpBody>(
+        &mut self,
+        headers: HeaderMap,
+        body: &mut B,
+    ) -> Result<Received<'a>, Rejection> {
+        let intake = self.intake;
+        let bytes_of = |name| headers.get(name).map(HeaderValue::as_bytes);
+        let unsupported = |error: UnsupportedMediaType| {
+            Rejection::refused(Cause::UnsupportedMediaType, error.to_string())
+        };
+        let identity = intake.identify(&headers)?;
+        let tenant = intake.tenant(identity.as_ref(), &headers);
+        // Known to the log as well if the request is refused for something else.
+        if let Ok(name) = &tenant {
+            self.sender.tenant.push_str(name);
+        }
+        let version = self.version.clone().map_err(unsupported)?;
+        remote_write::check_content_encoding(bytes_of(CONTENT_ENCODING)).map_err(unsupported)?;
+        tenant?;
+        let pusher = &intake.pusher;
+        let arrival = pusher.arrive(&self.sender)?;
+        let declared = headers
+            .get(CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok())
+            .and_then(|length| length.parse().ok());
+        let mut held = pusher.hold();
+        let body = read(pusher, body, arrival, declared, &mut held).await?;
+        let in_flight = pusher.enter()?;
+        Ok(Received {
+            version,
+            body: PushBody::Snappy(body),
+            headers,
+            held,
+            in_flight,
+        })
+    }
+
+    /// Deduplicates and forwards it.
+    pub(super) async fn push(&self, received: Received<'_>) -> PushAnswer {
+        let answer = self.intake.push(&self.sender, received).await;
+        match &self.unknown {
             Some(unknown) if answer.cause() == Some(Cause::Malformed) => {
-                not_even_v1(&unknown, answer.message())
+                not_even_v1(unknown, answer.message())
             }
             _ => answer,
-        },
-        Err(rejection) => {
-            drain(body).await;
-            PushAnswer::from(rejection).counted_for(known_version.unwrap_or(Version::V1))
         }
-    };
-    intake.pusher.note(&sender, &answer);
-    traces::record_push(&sender.tenant, answer.status());
-    let retry_after = intake.pusher.retry_after_seconds(&answer, attempt.as_ref());
-    let is_unknown = answer.cause() == Some(Cause::Unauthenticated);
-    let mut response = respond(answer, known_version, retry_after);
-    if is_unknown {
-        response.headers_mut().insert(WWW_AUTHENTICATE, CHALLENGE);
     }
-    response
+
+    /// The answer to one that could not be received, after what is left of its body.
+    pub(super) async fn refuse<B: HttpBody>(&self, rejection: Rejection, body: &mut B) -> Reply {
+        drain(body).await;
+        let version = self.version.as_ref().ok().copied();
+        let answer = PushAnswer::from(rejection).counted_for(version.unwrap_or(Version::V1));
+        self.reply(answer)
+    }
+
+    /// Takes note of an answer; what is sent of it.
+    pub(super) fn reply(&self, answer: PushAnswer) -> Reply {
+        let pusher = &self.intake.pusher;
+        pusher.note(&self.sender, &answer);
+        traces::record_push(&self.sender.tenant, answer.status());
+        let retry_after = pusher.retry_after_seconds(&answer, self.attempt.as_ref());
+        let is_unknown = answer.cause() == Some(Cause::Unauthenticated);
+        let status = match (&answer.outcome, &self.version) {
+            // Senders of 2.0 get no content where others get an empty one.
+            (Outcome::Stored, Ok(Version::V2)) => StatusCode::NO_CONTENT,
+            _ => answer.status(),
+        };
+        Reply {
+            status,
+            written: answer.written,
+            retry_after,
+            challenge: is_unknown.then_some(CHALLENGE),
+            message: answer.into_message(),
+        }
+    }
+}
+
+/// The body of a request.
+pub(super) trait HttpBody:
+    http_body::Body<Data = Bytes, Error: std::error::Error + 'static> + Unpin
+{
+}
+
+impl<B> HttpBody for B where
+    B: http_body::Body<Data = Bytes, Error: std::error::Error + 'static> + Unpin
+{
 }
 
 pub(super) async fn method_not_allowed() -> Response {
@@ -101,50 +203,10 @@ fn not_even_v1(unknown: &UnsupportedMediaType, problem: &str) -> PushAnswer {
     Rejection::refused(Cause::UnsupportedMediaType, problem).into()
 }
 
-/// An error means that the body has not been read to its end.
-async fn accept(
-    intake: &Intake,
-    sender: &mut Sender,
-    version: Result<Version, UnsupportedMediaType>,
-    headers: HeaderMap,
-    body: &mut Body,
-) -> Result<PushAnswer, Rejection> {
-    let bytes_of = |name| headers.get(name).map(HeaderValue::as_bytes);
-    let unsupported = |error: UnsupportedMediaType| {
-        Rejection::refused(Cause::UnsupportedMediaType, error.to_string())
-    };
-    let identity = intake.identify(&headers)?;
-    let tenant = intake.tenant(identity.as_ref(), &headers);
-    // Known to the log as well if the request is refused for something else.
-    if let Ok(name) = &tenant {
-        sender.tenant.push_str(name);
-    }
-    let version = version.map_err(unsupported)?;
-    remote_write::check_content_encoding(bytes_of(CONTENT_ENCODING)).map_err(unsupported)?;
-    tenant?;
-    let pusher = &intake.pusher;
-    let arrival = pusher.arrive(sender)?;
-    let declared = headers
-        .get(CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok())
-        .and_then(|length| length.parse().ok());
-    let mut held = pusher.hold();
-    let body = read(pusher, body, arrival, declared, &mut held).await?;
-    let in_flight = pusher.enter()?;
-    let received = Received {
-        version,
-        body: PushBody::Snappy(body),
-        headers,
-        held,
-        in_flight,
-    };
-    Ok(intake.push(sender, received).await)
-}
-
 /// Reads the body; memory grows with the bytes that arrive, not with what was declared.
-async fn read(
+async fn read<B: HttpBody>(
     pusher: &Pusher,
-    body: &mut Body,
+    body: &mut B,
     mut arrival: Arrival<'_>,
     declared: Option<u64>,
     held: &mut Held<'_>,
@@ -190,17 +252,15 @@ async fn read(
 
 /// The answer if the body cannot be read: a truncated body may arrive completely at a retry, an
 /// invalid one stays invalid.
-fn broken(error: &axum::Error) -> Rejection {
-    let is_malformed = std::iter::successors(Some(error as &dyn std::error::Error), |error| {
-        error.source()
-    })
-    .filter_map(|error| error.downcast_ref::<io::Error>())
-    .any(|error| {
-        matches!(
-            error.kind(),
-            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData
-        )
-    });
+fn broken(error: &(dyn std::error::Error + 'static)) -> Rejection {
+    let is_malformed = std::iter::successors(Some(error), |error| error.source())
+        .filter_map(|error| error.downcast_ref::<io::Error>())
+        .any(|error| {
+            matches!(
+                error.kind(),
+                io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData
+            )
+        });
     match is_malformed {
         true => Rejection::malformed(format!(
             "the request body is not framed as HTTP requires: {error}; fix the sender, or the proxy \
@@ -212,7 +272,7 @@ fn broken(error: &axum::Error) -> Rejection {
     }
 }
 
-async fn drain(mut body: Body) {
+async fn drain<B: HttpBody>(body: &mut B) {
     let reading = async {
         let mut left = DRAIN;
         while let Some(Ok(frame)) = body.frame().await {
@@ -225,31 +285,4 @@ async fn drain(mut body: Body) {
     };
     // For a slower sender the connection is closed.
     let _ = tokio::time::timeout(DRAIN_TIMEOUT, reading).await;
-}
-
-/// The answer as HTTP has it. Senders of 2.0 get no content where others get an empty one.
-fn respond(answer: PushAnswer, version: Option<Version>, retry_after: Option<u64>) -> Response {
-    let status = match (&answer.outcome, version) {
-        (Outcome::Stored, Some(Version::V2)) => StatusCode::NO_CONTENT,
-        _ => answer.status(),
-    };
-    let written = answer.written;
-    let message = answer.into_message();
-    let mut response = if message.is_empty() {
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = status;
-        response
-    } else {
-        text(status, message)
-    };
-    let headers = response.headers_mut();
-    if let Some(written) = written {
-        headers.insert(WRITTEN_SAMPLES, written.samples.into());
-        headers.insert(WRITTEN_HISTOGRAMS, written.histograms.into());
-        headers.insert(WRITTEN_EXEMPLARS, written.exemplars.into());
-    }
-    if let Some(seconds) = retry_after {
-        headers.insert(RETRY_AFTER, seconds.into());
-    }
-    response
 }

@@ -54,7 +54,7 @@ pub(super) struct Place {
 }
 
 /// A request that is being answered, until this is dropped.
-pub(super) struct Answering(Arc<Activity>);
+pub(crate) struct Answering(Arc<Activity>);
 
 impl Connections {
     /// Of a listener that may have `limit` of them at the same time.

@@ -6,26 +6,28 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
-use axum_server::Handle;
-use axum_server::accept::DefaultAcceptor;
-use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use distributor_config::ServerTls;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
 use kv_core::{FailureCause, LogThrottle, TaskFailed};
 use rustix::process::{Resource, getrlimit};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use watched_files::Reload;
 
 use connections::Connections;
-use watched::WatchedAcceptor;
+use serve::{Serving, Stop};
 
 mod connections;
+mod direct;
 mod metrics;
+mod rewound;
+mod serve;
 mod tls;
 mod watched;
 
+pub(crate) use direct::{Client, Direct, Next, NotDirect};
 pub(crate) use metrics::ConnectionMetrics;
 
 /// Bytes of one frame of HTTP/2 that a client may send. With the protocol's 16 KiB a large push costs
@@ -116,8 +118,10 @@ pub(crate) struct Listen<'a> {
 pub(crate) struct Listener {
     protocol: &'static str,
     address: SocketAddr,
-    server: axum_server::Server<SocketAddr>,
+    listener: tokio::net::TcpListener,
+    builder: auto::Builder<TokioExecutor>,
     connections: Arc<Connections>,
+    idle_timeout: Duration,
     tls: Option<Arc<Reloadable>>,
 }
 
@@ -126,8 +130,8 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     protocol: &'static str,
     tls: Option<Arc<Reloadable>>,
-    handle: Handle<SocketAddr>,
-    task: JoinHandle<io::Result<()>>,
+    stop: Stop,
+    task: JoinHandle<()>,
 }
 
 impl Listener {
@@ -140,55 +144,56 @@ impl Listener {
         let tls = tls::server_config(listen.tls, listen.is_http2_only)
             .map_err(|source| ServeError::Tls { protocol, source })?;
         let (listener, address) = bind(listen)?;
-        let mut server = axum_server::from_tcp(listener).map_err(|source| ServeError::Bind {
+        let from_std = tokio::net::TcpListener::from_std(listener);
+        let listener = from_std.map_err(|source| ServeError::Bind {
             protocol,
             address,
             source,
         })?;
+        let mut builder = auto::Builder::new(TokioExecutor::new());
         if listen.is_http2_only {
-            *server.http_builder() = auto::Builder::new(TokioExecutor::new()).http2_only();
+            builder = builder.http2_only();
         }
-        set_limits(server.http_builder(), listen.idle_timeout);
+        set_limits(&mut builder, listen.idle_timeout);
         let gauge = metrics.of(protocol, listen.connections);
         let connections = Arc::new(Connections::new(protocol, listen.connections, gauge));
         let tls = tls.map(|config| {
             Arc::new(Reloadable {
                 tls: listen.tls.clone(),
                 is_http2_only: listen.is_http2_only,
-                current: RustlsConfig::from_config(Arc::new(config)),
+                current: ArcSwap::from_pointee(config),
             })
         });
         Ok(Self {
             protocol,
             address,
-            server: server.accept_error_handler(accept_errors(protocol, Arc::clone(&connections))),
+            listener,
+            builder,
             connections,
+            idle_timeout: listen.idle_timeout,
             tls,
         })
     }
 
-    pub(crate) fn serve(self, router: Router) -> Server {
-        let handle = Handle::new();
-        let app = router.into_make_service_with_connect_info::<SocketAddr>();
-        let server = self.server.handle(handle.clone());
-        let connections = self.connections;
-        let task = match &self.tls {
-            None => {
-                let acceptor = WatchedAcceptor::new(DefaultAcceptor::new(), connections);
-                tokio::spawn(server.acceptor(acceptor).serve(app))
-            }
-            Some(tls) => {
-                let acceptor = RustlsAcceptor::new(tls.current.clone());
-                let acceptor = WatchedAcceptor::new(acceptor, connections);
-                tokio::spawn(server.acceptor(acceptor).serve(app))
-            }
+    /// Serves what `direct` does not.
+    pub(crate) fn serve<D: Direct>(self, router: Router, direct: D) -> Server {
+        let failed = accept_errors(self.protocol, Arc::clone(&self.connections));
+        let stop = Stop::default();
+        let serving = Serving {
+            router,
+            direct,
+            builder: self.builder,
+            connections: self.connections,
+            tls: self.tls.clone(),
+            idle_timeout: self.idle_timeout,
+            stop: stop.clone(),
         };
         Server {
             address: self.address,
             protocol: self.protocol,
             tls: self.tls,
-            handle,
-            task,
+            stop,
+            task: tokio::spawn(serve::serve(self.listener, serving, failed)),
         }
     }
 }
@@ -197,7 +202,7 @@ impl Listener {
 struct Reloadable {
     tls: ServerTls,
     is_http2_only: bool,
-    current: RustlsConfig,
+    current: ArcSwap<rustls::ServerConfig>,
 }
 
 impl Reload for Reloadable {
@@ -210,7 +215,7 @@ impl Reload for Reloadable {
     fn reload(&self) -> Result<(), String> {
         let config = tls::server_config(&self.tls, self.is_http2_only);
         if let Some(config) = config.map_err(|error| error.to_string())? {
-            self.current.reload_from_config(Arc::new(config));
+            self.current.store(Arc::new(config));
         }
         Ok(())
     }
@@ -253,14 +258,7 @@ impl Server {
     /// Waits for the server to end by itself, which it should not.
     pub(crate) async fn failed(&mut self) -> TaskFailed {
         let outcome = (&mut self.task).await;
-        let protocol = self.protocol;
-        TaskFailed::ended(
-            "a server",
-            outcome.map(|ended| match ended {
-                Ok(()) => FailureCause::EndedEarly,
-                Err(error) => FailureCause::Fatal(format!("the {protocol} server ended: {error}")),
-            }),
-        )
+        TaskFailed::ended("a server", outcome.map(|()| FailureCause::EndedEarly))
     }
 
     /// Stops accepting and waits for requests in flight, at most `timeout`, and not longer than until
@@ -270,26 +268,26 @@ impl Server {
         timeout: Duration,
         nothing_matters: impl Future<Output = ()>,
     ) {
-        self.handle.graceful_shutdown(Some(timeout));
-        let protocol = self.protocol;
+        self.stop.graceful.cancel();
         let ended = tokio::select! {
             ended = &mut self.task => ended,
-            () = nothing_matters => {
-                self.handle.shutdown();
-                (&mut self.task).await
-            }
+            () = nothing_matters => self.end_now().await,
+            () = tokio::time::sleep(timeout) => self.end_now().await,
         };
-        match ended {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, protocol, "a server ended with an error"),
-            Err(error) => tracing::error!(%error, protocol, "a server panicked"),
+        if let Err(error) = ended {
+            tracing::error!(%error, protocol = self.protocol, "a server panicked");
         }
+    }
+
+    async fn end_now(&mut self) -> Result<(), JoinError> {
+        self.stop.now.cancel();
+        (&mut self.task).await
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.handle.shutdown();
+        self.stop.now.cancel();
     }
 }
 

@@ -2,16 +2,16 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::response::Response;
-use axum_server::accept::Accept;
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
 use socket2::{SockRef, TcpKeepalive};
@@ -21,7 +21,7 @@ use tokio::time::Sleep;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tower_service::Service;
 
-use super::connections::{Activity, Answering, Connections, Place};
+use super::connections::{Activity, Answering, Place};
 
 /// How long a client may take until its first bytes say which protocol it speaks.
 const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(15);
@@ -38,51 +38,8 @@ const PROBE_AFTER: Duration = Duration::from_secs(60);
 const PROBE_INTERVAL: Duration = Duration::from_secs(15);
 const PROBES: u32 = 4;
 
-/// Gives each connection its place and its time limits. `inner` may add TLS.
-#[derive(Clone)]
-pub(super) struct WatchedAcceptor<A> {
-    inner: A,
-    connections: Arc<Connections>,
-}
-
-impl<A> WatchedAcceptor<A> {
-    pub(super) fn new(inner: A, connections: Arc<Connections>) -> Self {
-        Self { inner, connections }
-    }
-}
-
-impl<A, S> Accept<TcpStream, S> for WatchedAcceptor<A>
-where
-    A: Accept<TcpStream, S, Future: Send + 'static, Stream: Send, Service: Send>,
-    S: Send + 'static,
-{
-    type Stream = Watched<A::Stream>;
-    type Service = Counted<A::Service>;
-    type Future = BoxFuture<'static, io::Result<(Self::Stream, Self::Service)>>;
-
-    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        let prepared = prepare(&stream).map(|()| self.connections.enter());
-        let accepting = self.inner.accept(stream, service);
-        Box::pin(async move {
-            let place = prepared?.ok_or_else(gives_way)?;
-            let (stream, service) = tokio::select! {
-                biased;
-                () = place.activity().gives_way().cancelled() => return Err(gives_way()),
-                accepted = accepting => accepted?,
-            };
-            let activity = Arc::clone(place.activity());
-            Ok((
-                Watched::new(stream, place),
-                Counted {
-                    inner: service,
-                    activity,
-                },
-            ))
-        })
-    }
-}
-
-fn prepare(stream: &TcpStream) -> io::Result<()> {
+/// What holds for the socket of each connection.
+pub(super) fn prepare(stream: &TcpStream) -> io::Result<()> {
     // The parts of an answer over HTTP/2 are several writes: none waits for the client's
     // acknowledgement of the one before.
     stream.set_nodelay(true)?;
@@ -93,7 +50,8 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_tcp_keepalive(&probes)
 }
 
-fn gives_way() -> io::Error {
+/// The error of a connection that is closed for another one, or finds no place.
+pub(super) fn gives_way() -> io::Error {
     io::Error::new(
         io::ErrorKind::ConnectionAborted,
         "all connections are taken",
@@ -121,7 +79,7 @@ pub(super) struct Watched<S> {
 }
 
 impl<S> Watched<S> {
-    fn new(stream: S, place: Place) -> Self {
+    pub(super) fn new(stream: S, place: Place) -> Self {
         let gives_way = place.activity().gives_way().clone().cancelled_owned();
         Self {
             stream,
@@ -131,6 +89,10 @@ impl<S> Watched<S> {
             head_after: None,
             deadline: Some(Box::pin(tokio::time::sleep(FIRST_BYTES_TIMEOUT))),
         }
+    }
+
+    pub(super) fn activity(&self) -> &Arc<Activity> {
+        self.place.activity()
     }
 
     /// Notes what the client sent.
@@ -231,6 +193,18 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 pub(super) struct Counted<S> {
     inner: S,
     activity: Arc<Activity>,
+    address: SocketAddr,
+}
+
+impl<S> Counted<S> {
+    /// For the client at this address, of the connection `stream`.
+    pub(super) fn new<C>(inner: S, stream: &Watched<C>, address: SocketAddr) -> Self {
+        Self {
+            inner,
+            activity: Arc::clone(stream.place.activity()),
+            address,
+        }
+    }
 }
 
 impl<S, B> Service<http::Request<B>> for Counted<S>
@@ -245,7 +219,8 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
+        request.extensions_mut().insert(ConnectInfo(self.address));
         CountedFuture {
             answering: Some(self.activity.answer()),
             inner: self.inner.call(request),
