@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use http::HeaderValue;
+use url::Url;
 use watched_files::Reload;
 
 use crate::config::DownstreamConfig;
@@ -88,6 +89,37 @@ fn basic_header(username: &str, password: &str) -> Result<HeaderValue, String> {
     sensitive(&format!("Basic {encoded}"))
 }
 
+/// From user and password of a URL, if it has them.
+pub(super) fn of_url(url: &Url) -> Option<HeaderValue> {
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    let decoded = |text: &str| String::from_utf8(decode_percent(text)).ok();
+    let password = decoded(url.password().unwrap_or_default())?;
+    basic_header(&decoded(url.username())?, &password).ok()
+}
+
+/// The bytes of a part of a URL.
+fn decode_percent(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let digits = after.get(..2).filter(|_| first == b'%');
+        let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(first);
+                rest = after;
+            }
+        }
+    }
+    bytes
+}
+
 fn bearer_header(token: &str) -> Result<HeaderValue, String> {
     sensitive(&format!("Bearer {token}"))
 }
@@ -102,6 +134,18 @@ fn sensitive(text: &str) -> Result<HeaderValue, String> {
 mod tests {
     use super::*;
     use crate::config::BasicAuth;
+
+    #[test]
+    fn a_url_may_have_user_and_password() {
+        let of = |url| of_url(&Url::parse(url).unwrap());
+        assert_eq!(of("http://mimir/push"), None);
+        // me:t@o%x
+        assert_eq!(
+            of("http://me:t%40o%x@mimir/").unwrap(),
+            "Basic bWU6dEBvJXg="
+        );
+        assert_eq!(of("http://me@mimir/").unwrap(), "Basic bWU6");
+    }
 
     #[test]
     fn secrets_are_read_from_files_and_read_again() {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use reqwest::Response;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+
+use super::exchange::Answer;
 
 /// Longest text of a refusal that is forwarded, bytes.
 pub(super) const MAX_MESSAGE: usize = 1024;
@@ -28,12 +29,13 @@ impl Drain {
     }
 
     /// In a task of its own. A connection whose body has no end in time is closed.
-    pub(super) fn drain(&self, mut response: Response) {
+    pub(super) fn drain(&self, mut response: Answer) {
         let mut left = MAX_BODY;
         // Nearly always all of it has arrived.
         while let Some(chunk) = response.chunk().now_or_never() {
             match chunk {
                 Ok(Some(chunk)) if chunk.len() <= left => left -= chunk.len(),
+                // Too long, broken, or the end, at which its connection is free.
                 _ => return,
             }
         }
@@ -55,7 +57,7 @@ impl Drain {
 }
 
 /// The beginning of the body, as far as it arrives in time.
-pub(super) async fn message(response: &mut Response) -> Vec<u8> {
+pub(super) async fn message(response: &mut Answer) -> Vec<u8> {
     let mut message = Vec::new();
     let read = async {
         while message.len() < MAX_MESSAGE

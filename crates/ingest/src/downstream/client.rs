@@ -1,5 +1,6 @@
 //! One downstream: its connection pool, its headers, and what its answers mean.
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,12 +15,14 @@ use tls_files::ReloadingClient;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span, field};
+use url::Url;
 use watched_files::Reload;
 
-use super::auth::Authorization;
+use super::auth::{self, Authorization};
 use super::body::{self, Drain};
 use super::endpoints::{self, Endpoints, SendError};
 use super::error::DownstreamError;
+use super::exchange::Outgoing;
 use super::forward::Forward;
 use super::outage::{DownstreamOutage, Outage};
 use crate::answer::{DownstreamAnswer, Outcome, PushAnswer, RETRY_AFTER, Rejection, Written};
@@ -78,7 +81,10 @@ impl DownstreamMetrics {
 
 pub(super) struct Downstream {
     name: Arc<str>,
-    url: String,
+    /// Request line and `host`, as they begin every request.
+    begin: String,
+    /// From the URL.
+    url_authorization: Option<HeaderValue>,
     endpoints: Endpoints,
     drain: Drain,
     authorization: Arc<Authorization>,
@@ -131,12 +137,14 @@ impl Downstream {
             timeout: config.remote_timeout,
         };
         let name: Arc<str> = config.label().into();
-        let url = config.url.expose().to_owned();
-        let endpoints = Endpoints::new(Arc::clone(&name), &url, settings, endpoints::system())
+        let url = config.url.expose();
+        let endpoints = Endpoints::new(Arc::clone(&name), url, settings, endpoints::system())
             .map_err(|error| fail("client", error.into()))?;
+        let url = Url::parse(url).map_err(|error| fail("url", error.into()))?;
         Ok(Self {
             name,
-            url,
+            begin: begin(&url),
+            url_authorization: auth::of_url(&url),
             endpoints,
             drain: Drain::new(),
             authorization: Authorization::new(config)
@@ -243,25 +251,41 @@ impl Downstream {
             .map_err(|closed| closed.to_string())?;
         let mut headers = self.request_headers(forward)?;
         (self.write_context)(&mut headers);
-        let request = |client: &reqwest::Client| {
-            let request = client.post(&self.url).headers(headers.clone());
-            request.body(forward.body.clone())
+        let request = Outgoing {
+            head: self.head(&headers, forward.body.len()),
+            body: forward.body.clone(),
         };
-        let sent = self.endpoints.send(request).await;
+        let sent = self.endpoints.send(&request).await;
         let mut response = sent.map_err(|error| match error {
-            SendError::Request(error) => describe(&error),
+            SendError::Request(error) => error.to_string(),
             SendError::Resolve { host, error } => format!("cannot resolve {host}: {error}"),
         })?;
-        let status = response.status();
+        let status = response.status;
         let answer = if status.is_success() {
-            let answer = self.interpret(status, response.headers(), &[]);
+            let answer = self.interpret(status, &response.headers, &[]);
             self.drain.drain(response);
             answer
         } else {
             let message = body::message(&mut response).await;
-            self.interpret(status, response.headers(), &message)
+            self.interpret(status, &response.headers, &message)
         };
         Ok((status, answer))
+    }
+
+    /// The head of a request with these headers, whose body has so many bytes.
+    fn head(&self, headers: &HeaderMap, length: usize) -> Vec<u8> {
+        let names_and_values = headers.iter();
+        let size = names_and_values.map(|(name, value)| name.as_str().len() + value.len() + 4);
+        let mut head = Vec::with_capacity(self.begin.len() + size.sum::<usize>() + 64);
+        head.extend_from_slice(self.begin.as_bytes());
+        for (name, value) in headers {
+            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                head.extend_from_slice(part);
+            }
+        }
+        // Writing to memory cannot fail.
+        let _ = write!(head, "content-length: {length}\r\n\r\n");
+        head
     }
 
     fn request_headers(&self, forward: &Forward<'_>) -> Result<HeaderMap, String> {
@@ -284,7 +308,11 @@ impl Downstream {
             let tenant = HeaderValue::from_str(forward.tenant).map_err(|e| e.to_string())?;
             headers.insert(name, tenant);
         }
-        if let Some(value) = self.authorization.header() {
+        if let Some(value) = self
+            .authorization
+            .header()
+            .or(self.url_authorization.clone())
+        {
             headers.insert(header::AUTHORIZATION, value);
         }
         for (name, value) in &self.headers {
@@ -387,22 +415,18 @@ fn one_line(message: &[u8]) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The whole chain of causes, without the URL, which may hold a password.
-pub(super) fn describe(error: &reqwest::Error) -> String {
-    let mut text = String::new();
-    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
-    while let Some(error) = cause {
-        if !text.is_empty() {
-            text.push_str(": ");
-        }
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    if text.is_empty() {
-        "the request failed".to_owned()
-    } else {
-        text
-    }
+/// What every request begins with.
+fn begin(url: &Url) -> String {
+    let query = url
+        .query()
+        .map_or(String::new(), |query| format!("?{query}"));
+    // Without the port if it is that of the scheme.
+    let port = url.port().map_or(String::new(), |port| format!(":{port}"));
+    let host = url.host_str().unwrap_or_default();
+    format!(
+        "POST {}{query} HTTP/1.1\r\nhost: {host}{port}\r\naccept: */*\r\n",
+        url.path()
+    )
 }
 
 #[cfg(test)]
@@ -418,6 +442,19 @@ mod tests {
             " Prometheus/3.5.0"
         );
         assert_eq!(user_agent(Some(&original)), expected);
+    }
+
+    #[test]
+    fn requests_begin_with_path_and_host() {
+        let of = |url| begin(&Url::parse(url).unwrap());
+        assert_eq!(
+            of("http://user:pass@mimir:80/api/v1/push"),
+            "POST /api/v1/push HTTP/1.1\r\nhost: mimir\r\naccept: */*\r\n"
+        );
+        assert_eq!(
+            of("https://[::1]:8443/?a=b#c"),
+            "POST /?a=b HTTP/1.1\r\nhost: [::1]:8443\r\naccept: */*\r\n"
+        );
     }
 
     #[test]

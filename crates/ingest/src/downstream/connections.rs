@@ -1,24 +1,22 @@
 //! The pooled connections to one address of a downstream; all are abandoned when one of them is dead.
 
+use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use reqwest::{Client, RequestBuilder, Response};
+use kv_core::lock;
+use tokio::time::{Instant, timeout};
+
+use super::exchange::{Answer, Connection, Outgoing};
+use super::stream::{Stream, Tls};
 
 /// How long an idle connection is kept.
 const IDLE: Duration = Duration::from_secs(60);
 /// How long making a connection may take: three SYNs, after 0, 1 and 3 s.
-const CONNECT: Duration = Duration::from_secs(5);
-/// How long sent bytes may stay without an acknowledgement: half of the default timeout of a
-/// request. The downstream's kernel acknowledges, however busy the downstream is.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
-/// An idle connection is probed after this long, and again some times: a dead one is found before it
-/// would be closed for being idle.
-const PROBE_AFTER: Duration = Duration::from_secs(15);
-const PROBE_EVERY: Duration = Duration::from_secs(5);
-const PROBES: u32 = 3;
+pub(super) const CONNECT: Duration = Duration::from_secs(5);
 /// A request without an answer for this long makes its connection suspect, and so the others of the
 /// pool. Shorter than what common senders wait for an answer, so that it is noticed before they hang
 /// up; and at most a quarter of the downstream's timeout.
@@ -26,98 +24,175 @@ const SUSPECT_AFTER: Duration = Duration::from_secs(3);
 
 /// The connections that new requests use.
 pub(super) struct Connections {
-    tls: rustls::ClientConfig,
+    target: Target,
     max_idle: usize,
-    pin: Option<Pin>,
     suspect_after: Duration,
-    /// Its pool holds connections that were made since the last sign of a dead one.
-    current: ArcSwap<Client>,
+    /// Holds connections that were made since the last sign of a dead one.
+    current: ArcSwap<Pool>,
 }
 
-/// The one address of a name that is connected to.
+/// Where connections lead to.
 #[derive(Clone)]
-pub(super) struct Pin {
-    pub(super) host: String,
+pub(super) struct Target {
     pub(super) address: SocketAddr,
-    /// How long making a connection may take.
+    pub(super) tls: Option<Tls>,
+    /// How long making a connection may take, TLS included.
     pub(super) connect: Duration,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// No connection could be made: nothing was sent.
+    Connect(SocketAddr, io::Error),
+    /// The request may have been received.
+    Exchange(io::Error),
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Connect(address, error) => write!(out, "cannot connect to {address}: {error}"),
+            Self::Exchange(error) => write!(out, "{error}"),
+        }
+    }
+}
+
+/// Idle connections: the one that was used last is used next.
+pub(super) struct Pool {
+    idle: Mutex<Vec<(Instant, Connection)>>,
+    most: usize,
+    /// Its connections are not to be used again.
+    is_left: AtomicBool,
+    /// A task closes what is idle for too long.
+    is_swept: AtomicBool,
 }
 
 impl Connections {
     /// Connects to nothing yet. `timeout` is that of one request.
-    pub(super) fn new(
-        tls: rustls::ClientConfig,
-        max_idle: usize,
-        timeout: Duration,
-        pin: Option<Pin>,
-    ) -> reqwest::Result<Self> {
-        Ok(Self {
-            current: ArcSwap::from_pointee(client(tls.clone(), max_idle, pin.as_ref())?),
-            tls,
+    pub(super) fn new(target: Target, max_idle: usize, timeout: Duration) -> Self {
+        Self {
+            target,
+            current: ArcSwap::from_pointee(Pool::new(max_idle)),
             max_idle,
-            pin,
             suspect_after: SUSPECT_AFTER.min(timeout / 4),
-        })
+        }
     }
 
     /// Sends once and waits for the head of the answer, without a timeout. A request that may have
     /// been received is never sent again; when its connection seems dead, later requests get new
     /// connections, while this one goes on waiting.
-    pub(super) async fn send(
-        &self,
-        request: impl FnOnce(&Client) -> RequestBuilder,
-    ) -> reqwest::Result<Response> {
-        let client = self.current.load_full();
-        let answer = request(&client).send();
-        tokio::pin!(answer);
-        let answer = match tokio::time::timeout(self.suspect_after, &mut answer).await {
+    pub(super) async fn send(&self, request: &Outgoing) -> Result<Answer, Failure> {
+        let pool = self.current.load_full();
+        let connection = match pool.take() {
+            Some(connection) => connection,
+            None => self.connect().await?,
+        };
+        let exchange = connection.exchange(request, Arc::clone(&pool));
+        tokio::pin!(exchange);
+        let answer = match timeout(self.suspect_after, &mut exchange).await {
             Ok(answer) => answer,
             Err(_) => {
-                self.leave(&client);
-                answer.await
+                self.leave(&pool);
+                exchange.await
             }
         };
-        if answer.is_err() {
-            self.leave(&client);
-        }
-        answer
+        answer.map_err(|error| {
+            self.leave(&pool);
+            Failure::Exchange(error)
+        })
     }
 
-    /// Closes the idle connections of this client, unless that was done before.
-    fn leave(&self, left: &Arc<Client>) {
-        if !Arc::ptr_eq(&self.current.load(), left) {
-            return;
+    async fn connect(&self) -> Result<Connection, Failure> {
+        let Target {
+            address,
+            tls,
+            connect,
+        } = &self.target;
+        let connecting = timeout(*connect, Stream::connect(*address, tls.as_ref()));
+        let stream = match connecting.await {
+            Ok(connected) => connected,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        };
+        let stream = stream.map_err(|error| Failure::Connect(*address, error))?;
+        Ok(Connection::new(stream))
+    }
+
+    /// Whether the connection that would be used next has been closed by the downstream.
+    #[cfg(test)]
+    pub(super) fn has_noticed_the_end(&self) -> bool {
+        let pool = self.current.load();
+        let mut idle = lock(&pool.idle);
+        idle.last_mut().is_some_and(|(_, next)| !next.is_quiet())
+    }
+
+    /// Closes the idle connections of this pool, unless that was done before.
+    fn leave(&self, left: &Arc<Pool>) {
+        left.is_left.store(true, Ordering::Relaxed);
+        if Arc::ptr_eq(&self.current.load(), left) {
+            let fresh = Arc::new(Pool::new(self.max_idle));
+            self.current.compare_and_swap(left, fresh);
         }
-        match client(self.tls.clone(), self.max_idle, self.pin.as_ref()) {
-            Ok(fresh) => {
-                self.current.compare_and_swap(left, Arc::new(fresh));
-            }
-            Err(error) => tracing::error!(%error, "cannot make new connections to a downstream"),
-        }
+        drop(std::mem::take(&mut *lock(&left.idle)));
     }
 }
 
-fn client(
-    tls: rustls::ClientConfig,
-    max_idle: usize,
-    pin: Option<&Pin>,
-) -> reqwest::Result<Client> {
-    let builder = Client::builder()
-        .tls_backend_preconfigured(tls)
-        .redirect(reqwest::redirect::Policy::none())
-        // Like Prometheus, it does not use a proxy from the environment.
-        .no_proxy()
-        .connect_timeout(pin.map_or(CONNECT, |pin| pin.connect))
-        .tcp_keepalive(PROBE_AFTER)
-        .tcp_keepalive_interval(PROBE_EVERY)
-        .tcp_keepalive_retries(PROBES)
-        .pool_idle_timeout(IDLE)
-        .pool_max_idle_per_host(max_idle);
-    let builder = match pin {
-        Some(pin) => builder.resolve_to_addrs(&pin.host, &[pin.address]),
-        None => builder,
-    };
-    #[cfg(target_os = "linux")]
-    let builder = builder.tcp_user_timeout(UNACKNOWLEDGED);
-    builder.build()
+impl Pool {
+    fn new(most: usize) -> Self {
+        Self {
+            idle: Mutex::default(),
+            most,
+            is_left: AtomicBool::new(false),
+            is_swept: AtomicBool::new(false),
+        }
+    }
+
+    /// One that the downstream has not closed.
+    fn take(&self) -> Option<Connection> {
+        loop {
+            let (_, mut connection) = lock(&self.idle).pop()?;
+            if connection.is_quiet() {
+                return Some(connection);
+            }
+        }
+    }
+
+    /// Keeps a connection for the next request.
+    pub(super) fn put(self: &Arc<Self>, connection: Connection) {
+        if self.is_left.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut idle = lock(&self.idle);
+        if idle.len() < self.most {
+            idle.push((Instant::now(), connection));
+        }
+        drop(idle);
+        if !self.is_swept.load(Ordering::Relaxed) && !self.is_swept.swap(true, Ordering::AcqRel) {
+            let pool = Arc::downgrade(self);
+            tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(IDLE / 4).await;
+                    let Some(pool) = pool.upgrade() else {
+                        return;
+                    };
+                    if pool.sweep() {
+                        return;
+                    }
+                }
+            });
+        }
+    }
+
+    /// Closes what has been idle for too long, and answers whether nothing is left.
+    fn sweep(&self) -> bool {
+        let mut idle = lock(&self.idle);
+        let old = idle.partition_point(|(since, _)| since.elapsed() >= IDLE);
+        drop(idle.drain(..old));
+        let is_empty = idle.is_empty();
+        if is_empty {
+            // Under the lock: what comes next begins another sweep.
+            self.is_swept.store(false, Ordering::Release);
+        }
+        is_empty
+    }
 }

@@ -10,12 +10,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
 use kv_core::{LogThrottle, lock};
-use reqwest::{Client, RequestBuilder, Response};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use url::Url;
 
-use super::connections::{Connections, Pin};
+use super::connections::{self, Connections, Failure, Target};
+use super::exchange::{Answer, Outgoing};
+use super::stream::Tls;
 
 /// What is known of a name is resolved again when it is older than this, by the next request.
 const RESOLVE_AFTER: Duration = Duration::from_secs(10);
@@ -36,7 +37,7 @@ pub(super) enum SendError {
     /// The name has no address.
     Resolve { host: String, error: io::Error },
     /// The request failed.
-    Request(reqwest::Error),
+    Request(Failure),
 }
 
 /// How connections are made.
@@ -46,6 +47,13 @@ pub(super) struct Settings {
     pub(super) max_idle: usize,
     /// Of one request.
     pub(super) timeout: Duration,
+}
+
+/// The settings, and what follows from them and the URL.
+struct Found {
+    settings: Settings,
+    /// If the URL is one of https.
+    tls: Option<Tls>,
 }
 
 /// All addresses of one downstream.
@@ -58,7 +66,7 @@ struct Shared {
     downstream: Arc<str>,
     /// `None` if the URL has an address instead of a name.
     name: Option<(String, u16)>,
-    settings: Settings,
+    settings: Found,
     resolve: Resolve,
     /// Empty until the name has been resolved once.
     current: ArcSwap<Vec<Arc<Endpoint>>>,
@@ -70,8 +78,7 @@ struct Shared {
 }
 
 struct Endpoint {
-    /// `None` for that of the URL.
-    address: Option<SocketAddr>,
+    address: SocketAddr,
     connections: Connections,
     is_skipped: AtomicBool,
     probed: Mutex<Option<Instant>>,
@@ -91,11 +98,22 @@ impl Endpoints {
         url: &str,
         settings: Settings,
         resolve: Resolve,
-    ) -> reqwest::Result<Self> {
-        let name = name_of(url);
-        let current = match &name {
-            Some(_) => Vec::new(),
-            None => vec![Arc::new(Endpoint::new(None, &settings)?)],
+    ) -> Result<Self, String> {
+        let url = Url::parse(url).map_err(|error| error.to_string())?;
+        let (host, port) = host_of(&url).ok_or("its URL has no host")?;
+        let tls = match url.scheme() {
+            "https" => Some(Tls::new(settings.tls.clone(), &host)?),
+            _ => None,
+        };
+        let settings = Found { settings, tls };
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let (name, current) = match bare.parse::<IpAddr>() {
+            Ok(ip) => {
+                let address = SocketAddr::new(ip, port);
+                let only = Endpoint::new(address, connections::CONNECT, &settings);
+                (None, vec![Arc::new(only)])
+            }
+            Err(_) => (Some((host, port)), Vec::new()),
         };
         Ok(Self {
             shared: Arc::new(Shared {
@@ -114,11 +132,17 @@ impl Endpoints {
 
     /// Sends once and waits for the head of the answer, without a timeout. Another address is tried
     /// only if no connection could be made: a request that may have been received is never sent again.
-    pub(super) async fn send(
-        &self,
-        request: impl Fn(&Client) -> RequestBuilder,
-    ) -> Result<Response, SendError> {
+    pub(super) async fn send(&self, request: &Outgoing) -> Result<Answer, SendError> {
         let endpoints = self.endpoints().await?;
+        if let [only] = endpoints.as_slice()
+            && !only.is_skipped()
+        {
+            return only
+                .connections
+                .send(request)
+                .await
+                .map_err(SendError::Request);
+        }
         let (mut usable, skipped): (Vec<_>, Vec<_>) = endpoints
             .iter()
             .partition(|endpoint| !endpoint.is_skipped());
@@ -133,8 +157,8 @@ impl Endpoints {
         let has_others = usable.len() > 1;
         let mut failed = None;
         for endpoint in usable {
-            match endpoint.connections.send(&request).await {
-                Err(error) if error.is_connect() => {
+            match endpoint.connections.send(request).await {
+                Err(error @ Failure::Connect(..)) => {
                     if has_others {
                         self.shared.skip(endpoint, &error);
                     }
@@ -209,27 +233,19 @@ impl Shared {
             return Err(io::Error::new(io::ErrorKind::NotFound, "it has no address"));
         }
         let before = self.current.load_full();
-        let known: Vec<_> = before.iter().filter_map(|one| one.address).collect();
+        let known: Vec<_> = before.iter().map(|one| one.address).collect();
         if known == addresses {
             return Ok(());
         }
-        let pinned = |address: SocketAddr| {
-            let kept = before.iter().find(|one| one.address == Some(address));
-            match kept {
-                Some(kept) => Ok(Arc::clone(kept)),
-                None => {
-                    let pin = Pin {
-                        host: host.clone(),
-                        address,
-                        connect: CONNECT,
-                    };
-                    Endpoint::new(Some(pin), &self.settings).map(Arc::new)
-                }
-            }
+        let endpoint = |address: SocketAddr| {
+            let kept = before.iter().find(|one| one.address == address);
+            kept.map_or_else(
+                || Arc::new(Endpoint::new(address, CONNECT, &self.settings)),
+                Arc::clone,
+            )
         };
-        let fresh: reqwest::Result<Vec<_>> = addresses.iter().map(|ip| pinned(*ip)).collect();
-        self.current
-            .store(Arc::new(fresh.map_err(io::Error::other)?));
+        let fresh = addresses.iter().map(|address| endpoint(*address));
+        self.current.store(Arc::new(fresh.collect()));
         if !before.is_empty() {
             tracing::info!(
                 downstream = &*self.downstream,
@@ -242,13 +258,13 @@ impl Shared {
     }
 
     /// From now on the address is used only if there is no other, until it can be connected to.
-    fn skip(&self, endpoint: &Endpoint, error: &reqwest::Error) {
+    fn skip(&self, endpoint: &Endpoint, error: &Failure) {
         *lock(&endpoint.probed) = Some(Instant::now());
         if !endpoint.is_skipped.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 downstream = &*self.downstream,
-                address = endpoint.address.map(tracing::field::display),
-                error = super::client::describe(error),
+                address = %endpoint.address,
+                %error,
                 "an address of a downstream cannot be connected to; the others are used until it can"
             );
         }
@@ -256,12 +272,10 @@ impl Shared {
 
     /// Connects to a skipped address from time to time, so that no request has to wait for it.
     fn probe(&self, endpoint: &Arc<Endpoint>) {
-        let Some(address) = endpoint.address else {
-            return;
-        };
         if !claim(&endpoint.probed, PROBE_INTERVAL) {
             return;
         }
+        let address = endpoint.address;
         let endpoint = Arc::clone(endpoint);
         let downstream = Arc::clone(&self.downstream);
         tokio::spawn(async move {
@@ -278,18 +292,21 @@ impl Shared {
 }
 
 impl Endpoint {
-    fn new(pin: Option<Pin>, settings: &Settings) -> reqwest::Result<Self> {
+    fn new(address: SocketAddr, connect: Duration, found: &Found) -> Self {
         let Settings {
-            tls,
-            max_idle,
-            timeout,
-        } = settings;
-        Ok(Self {
-            address: pin.as_ref().map(|pin| pin.address),
-            connections: Connections::new(tls.clone(), *max_idle, *timeout, pin)?,
+            max_idle, timeout, ..
+        } = found.settings;
+        let target = Target {
+            address,
+            tls: found.tls.clone(),
+            connect,
+        };
+        Self {
+            address,
+            connections: Connections::new(target, max_idle, timeout),
             is_skipped: AtomicBool::new(false),
             probed: Mutex::default(),
-        })
+        }
     }
 
     fn is_skipped(&self) -> bool {
@@ -297,15 +314,9 @@ impl Endpoint {
     }
 }
 
-/// Host and port of a URL whose host is a name.
-fn name_of(url: &str) -> Option<(String, u16)> {
-    let url = Url::parse(url).ok()?;
-    let host = url.host_str()?;
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    if bare.parse::<IpAddr>().is_ok() {
-        return None;
-    }
-    Some((host.to_owned(), url.port_or_known_default()?))
+/// Host and port of a URL.
+fn host_of(url: &Url) -> Option<(String, u16)> {
+    Some((url.host_str()?.to_owned(), url.port_or_known_default()?))
 }
 
 /// Whether something that is done every `interval` is to be done now, by the caller.

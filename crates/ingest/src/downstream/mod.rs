@@ -9,8 +9,11 @@ mod client;
 mod connections;
 mod endpoints;
 mod error;
+mod exchange;
 mod forward;
+mod framing;
 mod outage;
+mod stream;
 
 use std::sync::Arc;
 

@@ -62,23 +62,34 @@ fn endpoints(port: u16, addresses: &Addresses, asked: &Asked) -> Endpoints {
             }
         })
     });
+    let url = format!("http://mimir.example:{port}/push");
+    Endpoints::new("far".into(), &url, settings(), resolve).unwrap()
+}
+
+fn settings() -> Settings {
     let tls = tls_files::client_config(&tls_files::ClientFiles {
         accepts_any: true,
         ..tls_files::ClientFiles::default()
     });
-    let settings = Settings {
+    Settings {
         tls: tls.unwrap(),
         max_idle: 4,
         timeout: Duration::from_secs(20),
-    };
-    let url = format!("http://mimir.example:{port}/push");
-    Endpoints::new("far".into(), &url, settings, resolve).unwrap()
+    }
 }
 
 async fn ask(endpoints: &Endpoints, port: u16) -> Result<String, SendError> {
-    let url = format!("http://mimir.example:{port}/push");
-    let answer = endpoints.send(|client| client.post(&url)).await?;
-    Ok(answer.text().await.unwrap())
+    let head = format!("POST /push HTTP/1.1\r\nhost: mimir.example:{port}\r\n\r\n");
+    let request = Outgoing {
+        head: head.into_bytes(),
+        body: bytes::Bytes::new(),
+    };
+    let mut answer = endpoints.send(&request).await?;
+    let mut text = Vec::new();
+    while let Some(chunk) = answer.chunk().await.unwrap() {
+        text.extend_from_slice(chunk);
+    }
+    Ok(String::from_utf8(text).unwrap())
 }
 
 async fn ask_often(endpoints: &Endpoints, port: u16) -> std::collections::BTreeMap<String, usize> {
@@ -179,7 +190,7 @@ async fn all_addresses_dead_is_the_error_of_the_last() {
     let endpoints = endpoints(port, &addresses, &Asked::default());
     for _ in 0..3 {
         let error = ask(&endpoints, port).await.unwrap_err();
-        assert!(matches!(error, SendError::Request(error) if error.is_connect()));
+        assert!(matches!(error, SendError::Request(Failure::Connect(..))));
     }
 }
 
@@ -191,6 +202,7 @@ fn only_names_are_resolved() {
         ("http://127.0.0.1:1/", None),
         ("http://[::1]:1/", None),
     ] {
-        assert_eq!(name_of(url), name, "{url}");
+        let endpoints = Endpoints::new("far".into(), url, settings(), system()).unwrap();
+        assert_eq!(endpoints.shared.name, name, "{url}");
     }
 }
