@@ -97,6 +97,29 @@ pub(crate) fn series_v1(request: &[u8], pos: usize) -> Option<(usize, usize)> {
     (length <= content.len()).then_some((pos + 3, pos + 3 + length))
 }
 
+const LENGTHS: usize = 32;
+
+/// How long the labels of the series before were, headers included: those of the next one mostly are
+/// as long.
+#[derive(Debug)]
+pub(crate) struct Lengths([u8; LENGTHS]);
+
+impl Default for Lengths {
+    fn default() -> Self {
+        Self([0; LENGTHS])
+    }
+}
+
+impl Lengths {
+    /// Takes note of another length, and answers where a label of it ends.
+    #[inline(never)]
+    fn differ(&mut self, index: usize, pos: usize, length: usize) -> usize {
+        // Longer labels are not read here.
+        self.0[index % LENGTHS] = (2 + length).min(0xff) as u8;
+        pos + 2 + length
+    }
+}
+
 /// Reads labels from `pos` on, as long as each is a name, then a value, both shorter than 128
 /// bytes, and nothing else, and not another replica label. Answers where it stopped.
 ///
@@ -107,9 +130,11 @@ pub(crate) fn labels(
     mut pos: usize,
     end: usize,
     names: &Names<'_>,
+    lengths: &mut Lengths,
     values: &mut HaValues,
 ) -> usize {
     let (cluster_length, replica_length) = (names.cluster.length, names.replica.length);
+    let mut index = 0;
     while let Some(window) = request
         .get(pos..)
         .and_then(|rest| rest.first_chunk::<136>())
@@ -119,7 +144,13 @@ pub(crate) fn labels(
         let value_header = u16::from_le_bytes([window[4 + name_length], window[5 + name_length]]);
         // Wraps to what no value length can be if the name is too long.
         let value_length = (length as u32).wrapping_sub(name_length as u32 + 4);
-        let next = pos + 2 + length;
+        // Not computed from what was read if it is as expected: so the next label can be read at the
+        // same time, and need not wait for this one.
+        let mut next = pos + usize::from(lengths.0[index]);
+        if next != pos + 2 + length {
+            next = lengths.differ(index, pos, length);
+        }
+        index = (index + 1) % LENGTHS;
         // Both keys, and no high bit in either length.
         if header & 0x80ff_80ff != 0x000a_000a
             || u32::from(value_header) != value_length << 8 | 0x12
@@ -154,7 +185,10 @@ mod tests {
     fn read(bytes: &[u8], end: usize) -> (usize, HaValues) {
         let names = Names::new(Some((b"abc", b"__replica__")));
         let mut values = HaValues::default();
-        (labels(bytes, 0, end, &names, &mut values), values)
+        (
+            labels(bytes, 0, end, &names, &mut Lengths::default(), &mut values),
+            values,
+        )
     }
 
     #[test]
@@ -179,7 +213,14 @@ mod tests {
         assert_eq!(read(&request, 9), (0, HaValues::default()));
         assert_eq!(read(&request[..100], 10).0, 0);
         let mut none = HaValues::default();
-        let stopped = labels(&request, 0, labels_end, &Names::new(None), &mut none);
+        let stopped = labels(
+            &request,
+            0,
+            labels_end,
+            &Names::new(None),
+            &mut Lengths::default(),
+            &mut none,
+        );
         assert_eq!((stopped, none), (labels_end, HaValues::default()));
         // A second replica label is left to the caller.
         let twice = padded(&[text[2], text[2]].concat());
@@ -210,13 +251,30 @@ mod tests {
             let mut label = [&header, name.as_bytes(), &[0x12, 1, b'v']].concat();
             let end = label.len();
             let mut values = HaValues::default();
-            labels(&padded(&label), 0, end, &names, &mut values);
+            labels(
+                &padded(&label),
+                0,
+                end,
+                &names,
+                &mut Lengths::default(),
+                &mut values,
+            );
             assert_eq!(values.cluster, Span::new(end - 1, end), "{name}");
             assert!(names.cluster.is(name.as_bytes()) && !names.replica.is(name.as_bytes()));
             if length > 0 {
                 label[usize::from(length) + 3] ^= 1;
                 let mut values = HaValues::default();
-                assert_eq!(labels(&padded(&label), 0, end, &names, &mut values), end);
+                assert_eq!(
+                    labels(
+                        &padded(&label),
+                        0,
+                        end,
+                        &names,
+                        &mut Lengths::default(),
+                        &mut values
+                    ),
+                    end
+                );
                 assert_eq!(values, HaValues::default(), "{name}");
             }
         }

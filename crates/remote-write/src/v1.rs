@@ -1,6 +1,6 @@
 //! Remote write 1.0: labels are in the series, as text.
 
-use crate::canonical::{self, HaValues, Names};
+use crate::canonical::{self, HaValues, Lengths, Names};
 use crate::error::Problem;
 use crate::groups::{Belongs, Pair};
 use crate::mover::{keep_without, write_header};
@@ -23,11 +23,13 @@ pub(crate) fn scan(
     progress: &mut Progress<'_, '_>,
 ) -> Result<()> {
     let names = Names::new(names);
+    let mut lengths = Lengths::default();
     let mut pos = 0;
     while pos < buf.len() {
         let start = pos;
         if let Some((content, end)) = canonical::series_v1(buf, start) {
-            if !short_series(buf, start, content, end, &names, progress) {
+            let whole = (Span::new(start, end), content);
+            if !short_series(buf, whole, &names, &mut lengths, progress) {
                 series(buf, Span::new(start, end), content, &names, parts, progress)
                     .map_err(|error| error.in_series(progress.series))?;
             }
@@ -83,14 +85,14 @@ pub(crate) fn scan(
 #[inline]
 fn short_series(
     buf: &mut [u8],
-    start: usize,
-    content: usize,
-    end: usize,
+    (whole, content): (Span, usize),
     names: &Names<'_>,
+    lengths: &mut Lengths,
     progress: &mut Progress<'_, '_>,
 ) -> bool {
+    let (start, end) = (whole.start as usize, whole.end as usize);
     let mut values = HaValues::default();
-    let stopped = canonical::labels(buf, content, end, names, &mut values);
+    let stopped = canonical::labels(buf, content, end, names, lengths, &mut values);
     let timestamp = match canonical::sample(buf, stopped, end) {
         Some((timestamp, length)) if stopped + length == end => timestamp,
         _ => return false,
@@ -204,9 +206,10 @@ fn read(
     let mut values = HaValues::default();
     let mut found = Found::nothing(&progress.ages);
     let end = body.bytes.len();
+    let mut lengths = Lengths::default();
     loop {
         let cut = values.cut;
-        body.pos = canonical::labels(request, body.pos, end, names, &mut values);
+        body.pos = canonical::labels(request, body.pos, end, names, &mut lengths, &mut values);
         if values.cut != cut {
             cuts.push(values.cut);
         }
