@@ -11,6 +11,8 @@ use crate::compare::Row;
 const MOST: f64 = 1.35;
 /// vmagent over the distributor, at least.
 const VMAGENT: f64 = 6.0;
+/// The part of the processors that the model uses.
+const MODEL_LOAD: f64 = 0.7;
 
 pub(crate) fn markdown(rows: &[Row]) -> String {
     let mut out = String::from(
@@ -58,6 +60,7 @@ pub(crate) fn markdown(rows: &[Row]) -> String {
             micros(row.distributor.p99),
         );
     }
+    out += &model(rows);
     if rows.iter().all(|row| row.vmagent.is_none()) {
         return out;
     }
@@ -78,6 +81,32 @@ pub(crate) fn markdown(rows: &[Row]) -> String {
             micros(vmagent.p99),
             micros(row.distributor.cpu.total()),
             met(ratio >= VMAGENT),
+        );
+    }
+    out
+}
+
+/// What larger machines could take, from the requests of an HA pair of Prometheus servers.
+fn model(rows: &[Row]) -> String {
+    let is_usual =
+        |row: &&Row| (row.version, row.series, row.outcome) == ("1.0", 1_000, Outcome::Mixed);
+    let Some(row) = rows.iter().find(is_usual) else {
+        return String::new();
+    };
+    let mut out = String::from(
+        "\n| model: processors | requests per second | samples per second | received | forwarded |\n\
+         |---:|---:|---:|---:|---:|\n",
+    );
+    for processors in [1.0, 16.0, 64.0] {
+        let rate = processors * MODEL_LOAD / row.distributor.cpu.total();
+        let gigabits = rate * row.compressed_bytes as f64 * 8.0 / 1e9;
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            out,
+            "| {processors} | {} | {} | {gigabits:.1} Gbit/s | {:.1} Gbit/s |",
+            thousands(rate.round() as u64),
+            thousands((rate * row.series as f64).round() as u64),
+            gigabits / 2.0,
         );
     }
     out
