@@ -45,7 +45,10 @@ impl Used {
         for thread in process.tasks()? {
             let path = format!("/proc/{}/task/{}/schedstat", process.pid(), thread?.tid);
             // In nanoseconds, where the process' own sums are in ticks of 10 ms.
-            let text = std::fs::read_to_string(&path).with_context(|| path.clone())?;
+            let Ok(text) = std::fs::read_to_string(&path) else {
+                // It has ended since the list was made.
+                continue;
+            };
             let first = text.split_whitespace().next().context(path)?;
             total += first.parse::<u64>()?;
         }
