@@ -22,6 +22,8 @@ const AIM: f64 = 0.5;
 const FLOWS: usize = 3;
 /// Between two requests of a flow.
 const PAUSES: [f64; 2] = [0.000_5, 2.0];
+/// Slower answers are those of a machine that has nothing left: it gets less, not more.
+const SLOW: Duration = Duration::from_millis(250);
 /// Between two corrections of the pause.
 const EVERY: Duration = Duration::from_secs(1);
 /// Corrections for which the same bodies are sent: then their samples are of now again.
@@ -29,6 +31,14 @@ const FRESH: u32 = 20;
 
 /// The requests of both replicas.
 type Bodies = [Bytes; 2];
+
+/// What the flows and the pace tell each other.
+struct Pace {
+    /// Nanoseconds between two requests of a flow.
+    pause: AtomicU64,
+    /// Of the answers since the last correction, the slowest, in nanoseconds.
+    slowest: AtomicU64,
+}
 
 /// The load while it is sent.
 pub(super) struct Bulk {
@@ -50,15 +60,18 @@ impl Bulk {
     /// Begins to send to both.
     pub(super) fn begin(urls: [String; 2], processes: [u32; 2]) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let pause = Arc::new(AtomicU64::new(Duration::from_millis(50).as_nanos() as u64));
+        let pace = Arc::new(Pace {
+            pause: AtomicU64::new(Duration::from_millis(50).as_nanos() as u64),
+            slowest: AtomicU64::new(0),
+        });
         let (fresh, bodies) = watch::channel(bodies());
         let mut flows = JoinSet::new();
         for number in 0..FLOWS {
             let senders = urls.clone().map(|url| Sender::new(&url).tenant(TENANT));
-            let (stop, pause) = (Arc::clone(&stop), Arc::clone(&pause));
-            flows.spawn(flow(number, senders, bodies.clone(), stop, pause));
+            let (stop, pace) = (Arc::clone(&stop), Arc::clone(&pace));
+            flows.spawn(flow(number, senders, bodies.clone(), stop, pace));
         }
-        let pace = tokio::spawn(keep_pace(processes, fresh, pause));
+        let pace = tokio::spawn(keep_pace(processes, fresh, pace));
         Self { stop, flows, pace }
     }
 
@@ -95,7 +108,7 @@ async fn flow(
     senders: [Sender; 2],
     bodies: watch::Receiver<Bodies>,
     stop: Arc<AtomicBool>,
-    pause: Arc<AtomicU64>,
+    pace: Arc<Pace>,
 ) -> Sent {
     let mut sent = Sent::default();
     let mut turn = number;
@@ -103,6 +116,7 @@ async fn flow(
         for replica in 0..REPLICAS.len() {
             let body = bodies.borrow()[replica].clone();
             let sender = &senders[turn % senders.len()];
+            let began = Instant::now();
             match sender.request(&headers(Version::V1), body).await {
                 Ok(answer) if answer.status == 200 => sent.accepted += 1,
                 Ok(answer) if answer.status == 202 => sent.deduplicated += 1,
@@ -110,7 +124,9 @@ async fn flow(
                 Err(unanswered) => sent.problems.push(unanswered.to_string()),
             }
             turn += 1;
-            sleep(Duration::from_nanos(pause.load(Ordering::Relaxed))).await;
+            let took = began.elapsed().as_nanos() as u64;
+            pace.slowest.fetch_max(took, Ordering::Relaxed);
+            sleep(Duration::from_nanos(pace.pause.load(Ordering::Relaxed))).await;
         }
         // Else each replica would have a distributor of its own.
         turn += 1;
@@ -119,7 +135,7 @@ async fn flow(
 }
 
 /// Sets the pause, so that the processes use [`AIM`], and has the samples be of now.
-async fn keep_pace(processes: [u32; 2], fresh: watch::Sender<Bodies>, pause: Arc<AtomicU64>) {
+async fn keep_pace(processes: [u32; 2], fresh: watch::Sender<Bodies>, pace: Arc<Pace>) {
     let used = || -> Duration {
         let usages = processes.iter().filter_map(|process| Usage::of(*process));
         usages.map(|usage| usage.cpu).sum()
@@ -130,10 +146,16 @@ async fn keep_pace(processes: [u32; 2], fresh: watch::Sender<Bodies>, pause: Arc
         let (now, at) = (used(), Instant::now());
         let cores = now.saturating_sub(before).as_secs_f64() / (at - since).as_secs_f64();
         (before, since) = (now, at);
-        let seconds = pause.load(Ordering::Relaxed) as f64 / 1e9;
-        let corrected = seconds * (cores / AIM).clamp(0.5, 2.0);
+        let seconds = pace.pause.load(Ordering::Relaxed) as f64 / 1e9;
+        let slowest = Duration::from_nanos(pace.slowest.swap(0, Ordering::Relaxed));
+        let factor = match slowest > SLOW {
+            true => 2.0,
+            false => (cores / AIM).clamp(0.5, 2.0),
+        };
+        let corrected = seconds * factor;
         let corrected = Duration::from_secs_f64(corrected.clamp(PAUSES[0], PAUSES[1]));
-        pause.store(corrected.as_nanos() as u64, Ordering::Relaxed);
+        pace.pause
+            .store(corrected.as_nanos() as u64, Ordering::Relaxed);
         if correction % FRESH == 0
             && let Ok(bodies) = tokio::task::spawn_blocking(bodies).await
         {

@@ -63,6 +63,8 @@ struct Soak {
     reloads: u64,
     restarts: u64,
     certificates: u64,
+    /// Lines about a store that answered late without having been disturbed.
+    late: usize,
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,6 +146,7 @@ impl Soak {
             reloads: 0,
             restarts: 0,
             certificates: 0,
+            late: 0,
         }
     }
 
@@ -299,7 +302,7 @@ impl Soak {
             let metrics = distributor.metrics().await.unwrap();
             changes += metrics.sum("cortex_ha_tracker_failovers_total", &[]);
             assert_nothing_failed(&metrics, distributor);
-            log::assert_only_injected(&distributor.process, &self.injected);
+            self.late += log::assert_only_injected(&distributor.process, &self.injected);
         }
         // On a machine that stops for seconds there may be others, whose gaps are not excused.
         if changes == self.failovers as f64 {
@@ -319,7 +322,8 @@ impl Soak {
         format!(
             "{seconds} s: {} samples of pairs, {} stored, {} deduplicated, {} lost beside failovers, \
              {} doubled, {} resent; {} bulk requests of {} series, half of them stored; {} failovers, {} \
-             reloads, {} restarts of the store, {} changes of a certificate",
+             reloads, {} restarts of the store, {} changes of a certificate; {} lines \
+             about a late store",
             account.sent,
             account.accepted,
             account.deduplicated,
@@ -332,6 +336,7 @@ impl Soak {
             self.reloads,
             self.restarts,
             self.certificates,
+            self.late,
         )
     }
 }
