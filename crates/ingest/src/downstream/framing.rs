@@ -62,7 +62,7 @@ pub(super) fn read_head(bytes: &[u8]) -> Result<Option<(Head, usize)>> {
         Err(error) => return Err(invalid(&format!("its head is not HTTP/1: {error}"))),
     };
     let mut headers = HeaderMap::with_capacity(response.headers.len());
-    for header in response.headers.iter() {
+    for header in &*response.headers {
         let name = HeaderName::from_bytes(header.name.as_bytes());
         let value = HeaderValue::from_bytes(header.value);
         let (Ok(name), Ok(value)) = (name, value) else {

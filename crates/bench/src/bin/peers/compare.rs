@@ -237,6 +237,7 @@ impl Bench<'_> {
 }
 
 /// CPU of a process when it has stopped working.
+#[expect(clippy::disallowed_methods, reason = "no runtime is blocked")]
 fn wait_until_idle(process: u32) -> Result<Used> {
     loop {
         let before = Used::by(process)?;
