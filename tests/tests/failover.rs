@@ -10,143 +10,18 @@
 
 mod common;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use common::lossless::{
+    CLUSTER, FAILOVER, Pair, SERIES, TENANT, account, assert_lossless, fleet, longest_gap,
+    lossless, wait_elected,
+};
 use common::{elected, ha_config};
 use e2e::{
-    Consul, Distributor, Etcd, Fault, GossipMesh, LONG, Labels, Prometheus, PrometheusConfig,
-    PrometheusVersion, RemoteWrite, Replica, ReplicaConfig, Sample, Sink, Target, Version,
-    http_client, merge, wait_for,
+    Consul, Distributor, Etcd, Fault, GossipMesh, LONG, Prometheus, PrometheusConfig,
+    PrometheusVersion, RemoteWrite, Sink, Target, Version, merge, wait_for,
 };
-use futures::future::join_all;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
-
-const TENANT: &str = "t";
-const CLUSTER: &str = "c";
-const SERIES: usize = 20;
-const INTERVAL: Duration = Duration::from_millis(500);
-const GUARD: Duration = Duration::from_millis(100);
-const FAILOVER: Duration = Duration::from_secs(5);
-
-fn lossless(more: &Value) -> Value {
-    let mut limits = json!({
-        "ha_failover_mode": "lossless",
-        "ha_failover_guard": "100ms",
-        "ha_failover_slice": "400ms",
-        "ha_tracker_update_timeout": "1s",
-        "ha_tracker_update_timeout_jitter_max": "100ms",
-        "ha_tracker_failover_timeout": "5s",
-        // A replica that is killed leaves a request without an answer, which could be one that waits.
-        "ha_tracker_sender_backoff": "1s",
-    });
-    merge(&mut limits, more);
-    json!({"limits": limits})
-}
-
-/// The pair: "a" scrapes early in each interval, "b" late.
-struct Pair {
-    a: Replica,
-    b: Replica,
-    _problems: mpsc::Receiver<String>,
-}
-
-impl Pair {
-    /// Each replica sends its requests to the distributors in turn, as over a balancer.
-    fn new(distributors: &[Distributor]) -> Self {
-        let (problems, receiver) = mpsc::channel(1);
-        let client = http_client();
-        let replica = |name, version, part| {
-            let config = ReplicaConfig {
-                name,
-                cluster: CLUSTER,
-                series: SERIES,
-                version,
-                interval: INTERVAL,
-                offset: INTERVAL.mul_f64(part),
-                urls: distributors.iter().map(Distributor::push_url).collect(),
-                receiver: "distributor",
-                tenant: TENANT,
-            };
-            Replica::new(config, &client, problems.clone())
-        };
-        Self {
-            a: replica("a", Version::V1, 0.1),
-            b: replica("b", Version::V2, 0.6),
-            _problems: receiver,
-        }
-    }
-
-    /// Starts both, one after the other, so that "a" is elected; returns when both have sent for a
-    /// while.
-    async fn start(&mut self) {
-        self.a.start();
-        let a = &self.a;
-        wait_for("the first samples to be stored", LONG, || async {
-            let stored = a.counts().accepted;
-            (stored > 0).then_some(()).ok_or(format!("{stored}"))
-        })
-        .await;
-        self.b.start();
-        let (a, b) = (&self.a, &self.b);
-        wait_for("both replicas to be known", LONG, || async {
-            let counts = (a.counts().accepted, b.counts().deduplicated);
-            let enough = 4 * SERIES as u64;
-            (counts.0 > enough && counts.1 > enough)
-                .then_some(())
-                .ok_or(format!("{counts:?}"))
-        })
-        .await;
-    }
-
-    /// Until samples of "b" are accepted, and some more of them.
-    async fn wait_for_b(&self) {
-        let b = &self.b;
-        wait_for("the other replica to be accepted", LONG, || async {
-            let accepted = b.counts().accepted;
-            (accepted > 4 * SERIES as u64)
-                .then_some(())
-                .ok_or(format!("{accepted}"))
-        })
-        .await;
-    }
-}
-
-/// What the downstream has of each series, in the order of arrival.
-fn account(sink: &Sink) -> BTreeMap<Labels, Vec<Sample>> {
-    let samples = sink.samples();
-    assert_eq!(samples.len(), SERIES);
-    for (labels, samples) in &samples {
-        assert!(!labels.contains_key("__replica__"), "{labels:?}");
-        let times: Vec<i64> = samples.iter().map(|sample| sample.timestamp).collect();
-        let backwards = times.windows(2).find(|pair| pair[1] <= pair[0]);
-        assert_eq!(backwards, None, "in {times:?} of {labels:?}");
-    }
-    samples
-}
-
-/// The longest time without a sample, of any series, ms.
-fn longest_gap(samples: &BTreeMap<Labels, Vec<Sample>>) -> i64 {
-    let of_series = |samples: &Vec<Sample>| {
-        let pairs = samples.windows(2);
-        pairs
-            .map(|pair| pair[1].timestamp - pair[0].timestamp)
-            .max()
-    };
-    samples.values().filter_map(of_series).max().unwrap()
-}
-
-/// Nothing doubled, nothing out of order, and at most one scrape and the guard missing.
-fn assert_lossless(sink: &Sink) {
-    let samples = account(sink);
-    let most = (2 * INTERVAL + GUARD).as_millis() as i64;
-    let longest = longest_gap(&samples);
-    assert!(
-        longest <= most,
-        "{longest} ms without a sample: {samples:?}"
-    );
-}
 
 /// The elected replica dies: the other one continues where it ended.
 async fn elected_dies(distributors: &[Distributor], sink: &Sink) {
@@ -158,17 +33,6 @@ async fn elected_dies(distributors: &[Distributor], sink: &Sink) {
     assert_eq!(row["replica"], "b");
     pair.b.finish().await;
     assert_lossless(sink);
-}
-
-async fn fleet(sink: &Sink, kvstore: &Value) -> Vec<Distributor> {
-    let mut more = lossless(&json!({}));
-    merge(
-        &mut more,
-        &json!({"distributor": {"ha_tracker": {"kvstore": kvstore}}}),
-    );
-    let config = ha_config(sink, &more);
-    let names = ["d0", "d1", "d2"];
-    join_all(names.map(|name| Distributor::start(name, &config))).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -373,13 +237,4 @@ async fn real_pair(target: &Target) {
     let metrics = distributor.metrics().await.unwrap();
     assert_eq!(metrics.sum("ha_failover_replays_refused_total", &[]), 0.0);
     assert!(metrics.sum("ha_failover_replayed_samples_total", &[]) > 0.0);
-}
-
-async fn wait_elected(distributor: &Distributor, replica: &str) {
-    wait_for("the election", LONG, || async {
-        let row = elected(distributor, TENANT, CLUSTER).await;
-        let is_elected = row.as_ref().is_some_and(|row| row["replica"] == replica);
-        is_elected.then_some(()).ok_or(format!("{row:?}"))
-    })
-    .await;
 }

@@ -182,8 +182,6 @@ pub enum Wait {
     Late,
     /// It is of a standby, and the downstream refuses the elected replica.
     Stalled,
-    /// It is of a standby, and the hold is full while it matters.
-    Full,
 }
 
 impl Wait {
@@ -196,7 +194,6 @@ impl Wait {
             Wait::Replay => "samples that were held for the failover are being forwarded",
             Wait::Late => "the cluster's elected replica is late, and this one may succeed it",
             Wait::Stalled => "the downstream does not accept the elected replica's samples now",
-            Wait::Full => "the hold for failovers is full",
         }
     }
 }

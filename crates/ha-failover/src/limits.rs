@@ -126,7 +126,7 @@ impl FailoverLimits {
             hold_ms: failover_ms
                 .saturating_mul(2)
                 .saturating_add(saturating_ms(HOLD_MARGIN)),
-            backoff_ms: usual.backoff_ms,
+            backoff_ms: saturating_ms(elections.sender_backoff),
             interval_ms: usual.interval_ms.max(interval_ms),
             hold_bytes: self.hold_bytes,
             ..usual
@@ -181,6 +181,7 @@ mod tests {
         let elections = HaLimits::default();
         let usual = limits.settings(&elections, None, Duration::ZERO);
         assert_eq!((usual.late_after_ms, usual.hold_ms), (22_000, 75_000));
+        assert_eq!(usual.backoff_ms, 90_000);
         let slow = Some(Duration::from_secs(60));
         let slow = limits.settings(&elections, slow, Duration::from_secs(1));
         assert_eq!((slow.late_after_ms, slow.hold_ms), (120_000, 315_000));

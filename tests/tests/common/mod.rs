@@ -7,6 +7,7 @@
     reason = "each test binary uses a part of it"
 )]
 
+pub mod lossless;
 pub mod pairs;
 pub mod tls;
 

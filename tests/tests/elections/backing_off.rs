@@ -8,11 +8,11 @@ use std::time::Duration;
 use e2e::{
     Distributor, Fault, REPLICAS, SHORT, Sender, Sink, Version, now_ms, pair_series, wait_for,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 
-use crate::{arrived, clusters, scaled};
+use crate::{arrived, clusters, in_lossless_mode, scaled};
 
 /// A scrape each 5 s.
 const SCRAPES: Duration = Duration::from_millis(330);
@@ -75,8 +75,26 @@ async fn scrape_and_send(
 
 #[tokio::test]
 async fn an_outage_of_the_downstream_elects_nothing_and_loses_nothing() {
+    an_outage(&json!({})).await;
+}
+
+/// The standby's requests are refused as well, so that its queue is kept until the elected replica has
+/// sent as much.
+#[tokio::test]
+async fn nor_does_it_in_lossless_mode() {
+    let distributor = an_outage(&in_lossless_mode()).await;
+    let metrics = distributor.metrics().await.unwrap();
+    let stalled = metrics.sum(
+        "ha_failover_deferred_requests_total",
+        &[("reason", "stalled")],
+    );
+    assert!(stalled > 0.0);
+    assert_eq!(metrics.sum("ha_failover_replayed_requests_total", &[]), 0.0);
+}
+
+async fn an_outage(more: &Value) -> Distributor {
     let sink = Arc::new(Sink::start().await);
-    let distributor = Distributor::start("distributor", &scaled(&sink, &json!({}))).await;
+    let distributor = Distributor::start("distributor", &scaled(&sink, more)).await;
     let (over, stop) = watch::channel(false);
     let [a, b] = [0, 1].map(|replica| {
         let sender = distributor.sender("team-a");
@@ -117,4 +135,5 @@ async fn an_outage_of_the_downstream_elects_nothing_and_loses_nothing() {
     let now = clusters(&distributor).await.remove("pair").unwrap();
     assert_eq!(now.elected_changes, 0, "{now:?}");
     assert!(now.habits.last_refused.is_some(), "{now:?}");
+    distributor
 }

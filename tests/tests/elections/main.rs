@@ -41,6 +41,18 @@ fn scaled(sink: &Sink, more: &Value) -> String {
     ha_config(sink, &scaled)
 }
 
+/// What lossless mode needs besides: samples come every 330 ms and more here.
+fn in_lossless_mode() -> Value {
+    json!({
+        "limits": {
+            "ha_failover_mode": "lossless",
+            "ha_failover_guard": "50ms",
+            "ha_failover_slice": "300ms",
+        },
+        "distributor": {"ha_tracker": {"kvstore": {"store": "inmemory"}}},
+    })
+}
+
 /// The clusters of a distributor.
 async fn clusters(distributor: &Distributor) -> BTreeMap<String, Elected> {
     let page: HaTracker = distributor.page("/distributor/ha_tracker").await.unwrap();

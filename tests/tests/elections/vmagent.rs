@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use e2e::{Distributor, Fault, LONG, Port, Process, Recipe, SHORT, Sink, get, wait_for};
 use peers::{comes_up, only_lost_its_port, program};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::{arrived, clusters, longest_gap, scaled};
+use crate::{arrived, clusters, in_lossless_mode, longest_gap, scaled};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -61,11 +61,25 @@ async fn start(replica: &str, distributor: &Distributor) -> Process {
 
 #[tokio::test]
 async fn an_outage_of_the_downstream_loses_nothing_of_a_pair_of_vmagents() {
+    an_outage(&json!({})).await;
+}
+
+#[tokio::test]
+async fn nor_does_it_in_lossless_mode() {
+    let distributor = an_outage(&in_lossless_mode()).await;
+    let metrics = distributor.metrics().await.unwrap();
+    assert!(metrics.sum("ha_failover_held_requests_total", &[]) > 0.0);
+    let plans = [("reason", "fixed")];
+    assert_eq!(metrics.sum("ha_failover_plans_total", &plans), 0.0);
+}
+
+async fn an_outage(mode: &Value) -> Distributor {
     let sink = Sink::start().await;
-    let more = json!({"limits": {
+    let mut more = json!({"limits": {
         "ha_replica_label": "prometheus_replica",
         "ha_tracker_sender_backoff": "20s",
     }});
+    e2e::merge(&mut more, mode);
     let distributor = Distributor::start("distributor", &scaled(&sink, &more)).await;
     let first = start("a", &distributor).await;
     let scrapes = || arrived(&sink, "up").remove("pair").unwrap_or_default();
@@ -123,4 +137,5 @@ async fn an_outage_of_the_downstream_loses_nothing_of_a_pair_of_vmagents() {
     once.dedup();
     assert_eq!(times, once, "stored twice");
     drop((first, second));
+    distributor
 }

@@ -23,14 +23,13 @@ pub(crate) struct FailoverMetrics {
     pub(super) not_held: Counter,
 }
 
-const WAITS: [Wait; 7] = [
+const WAITS: [Wait; 6] = [
     Wait::NoElection,
     Wait::Opening,
     Wait::Election,
     Wait::Replay,
     Wait::Late,
     Wait::Stalled,
-    Wait::Full,
 ];
 
 impl FailoverMetrics {
@@ -93,7 +92,6 @@ fn reason(wait: Wait) -> Reason {
             Wait::Replay => "replay",
             Wait::Late => "late",
             Wait::Stalled => "stalled",
-            Wait::Full => "full",
         },
     }
 }
