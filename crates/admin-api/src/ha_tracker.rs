@@ -15,8 +15,9 @@ pub struct HaTracker<Rows = Vec<Elected>> {
     pub now: String,
 }
 
-/// One cluster. Mimir's page has no [`Elected::last_seen`], [`Elected::other_replicas`],
-/// [`Elected::state`], [`Elected::habits`] and [`Elected::redundancy_lost`].
+/// One cluster. Mimir's page has no [`Elected::last_seen`], [`Elected::last_gap_ms`],
+/// [`Elected::other_replicas`], [`Elected::state`], [`Elected::habits`] and
+/// [`Elected::redundancy_lost`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Elected {
@@ -38,6 +39,11 @@ pub struct Elected {
     /// When the replica was elected.
     #[serde(default)]
     pub last_election_time: String,
+    /// What the last failover cost, as far as this distributor forwarded the samples: the sample time
+    /// without samples, ms; negative if both replicas have samples of that time. `None` if it knows of
+    /// no failover.
+    #[serde(default)]
+    pub last_gap_ms: Option<i64>,
     /// When the elected replica was last seen, here or by the distributor that stored it.
     #[serde(default)]
     pub last_seen: String,

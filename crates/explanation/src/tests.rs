@@ -30,6 +30,7 @@ fn elected(replica: &str, failover_in_s: i64) -> Elected {
     Elected {
         failover_duration: failover_in_s * 1_000_000_000,
         last_election_time: "2026-01-01T00:00:00Z".to_owned(),
+        last_gap_ms: None,
         last_seen: "2026-01-01T00:00:57Z".to_owned(),
         other_replicas: vec![other],
         replica: replica.to_owned(),

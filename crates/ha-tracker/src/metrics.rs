@@ -32,6 +32,7 @@ pub(crate) struct TrackerMetrics {
     /// Seconds; 0 without skew.
     pub(crate) clock_skew: Gauge<f64, AtomicU64>,
     pub(crate) failovers: FailoverMetrics,
+    pub(crate) gaps: GapMetrics,
 }
 
 /// Failovers that this process has written.
@@ -59,6 +60,38 @@ impl FailoverMetrics {
 
     pub(crate) fn count(&self, cause: FailoverCause) {
         self.0.get_or_create(&[("cause", cause.name())]).inc();
+    }
+}
+
+/// What failovers cost, by mode.
+#[derive(Debug, Clone)]
+pub(crate) struct GapMetrics(Family<[(&'static str, &'static str); 1], Histogram>);
+
+/// Upper bounds, seconds: below the guard, scrape intervals, the failover timeout, and more.
+const GAPS_S: [f64; 11] = [
+    0.5, 1.0, 2.0, 5.0, 10.0, 16.0, 31.0, 61.0, 120.0, 300.0, 900.0,
+];
+
+impl GapMetrics {
+    /// Both modes have series from the start.
+    fn register(registry: &mut Registry) -> Self {
+        let metrics = Self(Family::new_with_constructor(|| Histogram::new(GAPS_S)));
+        for mode in ["classic", "lossless"] {
+            drop(metrics.0.get_or_create(&[("mode", mode)]));
+        }
+        registry.register(
+            "cortex_ha_tracker_failover_gap_seconds",
+            "What failovers cost: the sample time without samples between the last one that was \
+             forwarded of a replica and the first one of its successor, in seconds, by mode. In \
+             classic mode each distributor counts its own share of the samples",
+            metrics.0.clone(),
+        );
+        metrics
+    }
+
+    pub(crate) fn observe(&self, mode: &'static str, gap_ms: i64) {
+        let histogram = self.0.get_or_create(&[("mode", mode)]);
+        histogram.observe(gap_ms as f64 / 1000.0);
     }
 }
 
@@ -144,6 +177,7 @@ impl TrackerMetrics {
             undecodable,
             clock_skew,
             failovers: FailoverMetrics::register(registry),
+            gaps: GapMetrics::register(registry),
         }
     }
 }
@@ -253,6 +287,7 @@ impl Collector for ClusterCollector {
         )?;
         self.redundancy(encoder)?;
         self.history(encoder)?;
+        self.gaps(encoder)?;
         if self.shown.elected_replica {
             self.elected_replicas(encoder)?;
         }
@@ -299,6 +334,29 @@ impl ClusterCollector {
                 MetricType::Counter,
             )?
             .encode_counter::<NoLabelSet, _, u64>(&dropped, None)
+    }
+
+    /// Only of clusters that have failed over since this process knows them.
+    fn gaps(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut metric = encoder.encode_descriptor(
+            "cortex_ha_tracker_last_failover_gap_seconds",
+            "What the last failover of a user ID/cluster cost: the sample time without samples between \
+             the last one that was forwarded of a replica and the first one of its successor; negative \
+             if both have samples of that time. As far as this distributor forwarded them: the \
+             smallest value of a fleet is the best estimate",
+            None,
+            MetricType::Gauge,
+        )?;
+        let mut result = Ok(());
+        self.cache.for_each(|user, name, cluster| {
+            let Some(gap_ms) = cluster.elected().stretch.gap_ms() else {
+                return;
+            };
+            let labels = [("user", user), ("cluster", name)];
+            let gap_s = gap_ms as f64 / 1000.0;
+            result = result.and_then(|()| metric.encode_family(&labels)?.encode_gauge(&gap_s));
+        });
+        result
     }
 
     fn elected_replicas(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

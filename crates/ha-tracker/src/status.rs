@@ -53,6 +53,9 @@ pub struct ClusterStatus {
     pub replicas_seen: usize,
     /// Whether only the elected one has been seen for 15 minutes.
     pub has_lost_redundancy: bool,
+    /// What the last failover cost: the sample time without samples, ms, as far as this distributor
+    /// knows; negative if both replicas have samples of that time. `None` if it knows of no failover.
+    pub last_gap_ms: Option<i64>,
     /// The elected replica.
     pub elected: ReplicaStatus,
     /// Other replicas that were seen here, at most four, the next to take over first: the one that
@@ -96,6 +99,7 @@ pub(crate) fn status(
         allowed_silence_ms: rules.allowed_silence_ms(&elected.sightings),
         replicas_seen: cluster.replicas_seen(now_ms),
         has_lost_redundancy: cluster.has_lost_redundancy(now_ms),
+        last_gap_ms: elected.stretch.gap_ms(),
         election: Election {
             tenant: tenant.to_owned(),
             cluster: name.to_owned(),

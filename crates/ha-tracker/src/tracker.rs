@@ -27,7 +27,7 @@ use crate::gate::{ElectionGate, FailoverCause};
 use crate::handover::{HandOverError, HandedOver};
 use crate::history::ElectionCause;
 use crate::limits::TenantLimits;
-use crate::metrics::{Shown, TrackerMetrics};
+use crate::metrics::{GapMetrics, Shown, TrackerMetrics};
 use crate::ready::Ready;
 use crate::store_health::{Failovers, StoreHealth, StoreOutage, StoreOutages};
 use crate::survey::{RedundancyLost, SendersAhead, Survey};
@@ -37,7 +37,7 @@ use crate::writer::{Permit, Write, Writer};
 
 /// Elects replicas; see the crate's documentation. Cheap to share behind an [`Arc`].
 pub struct HaTracker {
-    cache: Arc<Cache>,
+    pub(crate) cache: Arc<Cache>,
     writer: Arc<Writer>,
     admissions: Arc<Admissions>,
     timing: Arc<Timing>,
@@ -46,6 +46,7 @@ pub struct HaTracker {
     clock_skews: Arc<ClockSkews>,
     ready: Arc<Ready>,
     survey: Arc<Survey>,
+    pub(crate) gaps: GapMetrics,
     clock: Clock,
     shutdown: CancellationToken,
 }
@@ -123,6 +124,7 @@ impl HaTracker {
             clock_skews: Arc::new(ClockSkews::new(metrics.clock_skew.clone())),
             ready: Arc::default(),
             survey,
+            gaps: metrics.gaps.clone(),
             clock,
             shutdown: shutdown.clone(),
         });

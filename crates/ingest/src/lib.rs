@@ -46,6 +46,7 @@ mod deliveries;
 mod downstream;
 mod expand;
 mod fleet;
+mod gaps;
 mod instance;
 mod instance_limit;
 mod judge;

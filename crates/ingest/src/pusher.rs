@@ -29,6 +29,7 @@ use crate::deliveries::{self, Forwarding};
 use crate::downstream::{DownstreamOutage, Downstreams};
 use crate::expand::{Compression, expand};
 use crate::fleet::Fleet;
+use crate::gaps;
 use crate::instance::{InstanceCollector, InstanceCounters, LimitsNow};
 use crate::instance_limit::InstanceLimit;
 use crate::judge::{self, Judged};
@@ -46,7 +47,7 @@ pub(crate) use destination::Destination;
 
 /// Everything a push needs, shared by all requests.
 pub struct Pusher {
-    tracker: Option<Arc<HaTracker>>,
+    pub(crate) tracker: Option<Arc<HaTracker>>,
     downstreams: Downstreams,
     pub(crate) tenants: Arc<Tenants>,
     codec: Codec,
@@ -62,7 +63,7 @@ pub struct Pusher {
     complaints: LogThrottle,
     mixed: MixedLog,
     refusals: Refusals,
-    failovers: OnceLock<Arc<Failovers>>,
+    pub(crate) failovers: OnceLock<Arc<Failovers>>,
     pub(crate) failover_metrics: FailoverMetrics,
 }
 
@@ -416,6 +417,7 @@ impl Pusher {
         let outcome = match answer.outcome {
             Outcome::Stored => {
                 charge.keep();
+                gaps::stored(job.tracker, job.failovers, name, &scan);
                 self.settle(job, &tenant, judged, &scan, all_dropped)
             }
             outcome => {

@@ -6,6 +6,7 @@ mod evicted;
 mod failover_wait;
 mod sightings;
 mod standby;
+mod stretch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +23,7 @@ pub(crate) use evicted::Evicted;
 pub(crate) use failover_wait::FailoverWait;
 pub(crate) use sightings::Sightings;
 pub(crate) use standby::{Standby, Standbys};
+pub(crate) use stretch::Stretch;
 
 /// A cluster of which only one replica was seen for this long has lost its redundancy, ms: longer than
 /// the restart of a replica, or the move of its node.
@@ -60,15 +62,23 @@ pub(crate) struct Elected {
     elsewhere_ms: Option<i64>,
     /// When its first request since it is elected arrived here.
     first: AtomicTime,
+    /// What was stored of it by this process.
+    pub(crate) stretch: Stretch,
 }
 
 impl Elected {
-    fn new(desc: &ReplicaDesc, sightings: Sightings, elsewhere_ms: Option<i64>) -> Self {
+    fn new(
+        desc: &ReplicaDesc,
+        sightings: Sightings,
+        elsewhere_ms: Option<i64>,
+        stretch: Stretch,
+    ) -> Self {
         Self {
             replica: desc.replica.as_str().into(),
             sightings,
             elsewhere_ms,
             first: AtomicTime::new(None),
+            stretch,
             received_at: desc.received_at,
             elected_at: desc.elected_at,
             elected_changes: desc.elected_changes,
@@ -110,7 +120,12 @@ pub(crate) enum Update {
 impl Cluster {
     pub(crate) fn new(desc: &ReplicaDesc) -> Self {
         Self {
-            elected: ArcSwap::from_pointee(Elected::new(desc, Sightings::none(), None)),
+            elected: ArcSwap::from_pointee(Elected::new(
+                desc,
+                Sightings::none(),
+                None,
+                Stretch::of_first(),
+            )),
             standbys: Standbys::default(),
             changes: AtomicU64::new(1),
             cas: AtomicU64::new(0),
@@ -137,6 +152,13 @@ impl Cluster {
         } else if delivery == Delivery::Refused {
             self.standbys.refused(replica, now_ms);
         }
+    }
+
+    /// Samples of this replica up to this time are stored. Returns whether they are the first ones of
+    /// a replica that succeeded another.
+    pub(crate) fn stored(&self, replica: &str, newest_ms: i64) -> bool {
+        let elected = self.elected.load();
+        elected.replica == replica && elected.stretch.stored(newest_ms)
     }
 
     /// When the elected replica was seen, Unix ms: here, or by the tracker that stored the time, unless
@@ -230,7 +252,11 @@ impl Cluster {
             (false, false) => before.elsewhere_ms,
             (false, true) => None,
         };
-        let elected = Elected::new(desc, sightings, elsewhere_ms);
+        let stretch = match changed {
+            true => before.stretch.successor(),
+            false => before.stretch.clone(),
+        };
+        let elected = Elected::new(desc, sightings, elsewhere_ms, stretch);
         if !changed {
             elected.first.set(before.first_ms());
         }

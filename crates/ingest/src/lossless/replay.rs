@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::HeldBody;
 use crate::answer::{Outcome, PushAnswer, Rejection};
 use crate::config::PushLimits;
+use crate::gaps;
 use crate::pusher::{Destination, Pusher};
 use crate::tenants::Items;
 
@@ -113,6 +114,8 @@ impl Pusher {
         let answer = self.forward(to, content, &scan, &mut held).await;
         if answer.outcome == Outcome::Stored {
             metrics.replayed_samples.inc_by(kept.samples);
+            let tracker = self.tracker.as_ref();
+            gaps::stored(tracker, self.failovers.get(), tenant, &scan);
             self.tenants.admit(tenant).count_received(kept);
         }
         Ok(answer)

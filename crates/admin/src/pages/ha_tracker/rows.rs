@@ -32,6 +32,7 @@ pub(super) struct Row {
     pub(super) has_lost_redundancy: bool,
     /// How many replicas were seen within the last 15 minutes.
     pub(super) replicas_seen: usize,
+    pub(super) last_gap_ms: Option<i64>,
 }
 
 /// A replica, and how it sends.
@@ -123,6 +124,7 @@ impl Row {
             elected,
             has_lost_redundancy: status.has_lost_redundancy,
             replicas_seen: status.replicas_seen,
+            last_gap_ms: status.last_gap_ms,
         }
     }
 
@@ -139,6 +141,7 @@ impl Row {
             elected_last_seen_time: rfc3339(self.last_seen_ms),
             failover_duration: self.failover_in_ms.saturating_mul(1_000_000),
             last_election_time: rfc3339(self.desc.elected_at),
+            last_gap_ms: self.last_gap_ms,
             last_seen: rfc3339(self.last_seen_ms),
             other_replicas: others.collect(),
             habits: self.elected.json(),
@@ -199,6 +202,7 @@ pub(super) mod tests {
             allowed_silence_ms: TIMEOUT,
             replicas_seen: 1 + usize::from(other.is_some()),
             has_lost_redundancy: false,
+            last_gap_ms: Some(3_250),
             others: other.into_iter().collect(),
         };
         Row::new(cluster, NOW)
@@ -236,6 +240,7 @@ pub(super) mod tests {
             "cluster": "c",
             "replica": "c-a",
             "lastElectionTime": "2023-11-14T22:13:05.000Z",
+            "lastGapMs": 3_250,
             "electedAt": "2023-11-14T22:13:05.123Z",
             "electedLastSeenTime": "2023-11-14T22:13:19.800Z",
             "updateDuration": 123_000_000,
