@@ -165,7 +165,8 @@ fn configuration(
             "ha_tracker_failover_timeout": "4s",
         },
         "distributor": {
-            "downstream": [{"url": sink.url(), "name": "sink"}],
+            // Watched, as certificates and credentials are.
+            "downstream": [{"url": sink.url(), "name": "sink", "bearer_token_file": token_file(runtime)}],
             "ha_tracker": {"enable_ha_tracker": true, "enable_elected_replica_metric": true, "enable_replica_metrics": true},
         },
         "runtime_config": {"file": runtime_file(runtime), "period": "200ms"},
@@ -188,6 +189,12 @@ fn configuration(
         }
         config.to_string()
     }
+}
+
+fn token_file(folder: &TempDir) -> PathBuf {
+    let file = folder.path().join("token");
+    fs::write(&file, "secret").unwrap();
+    file
 }
 
 fn runtime_file(folder: &TempDir) -> PathBuf {

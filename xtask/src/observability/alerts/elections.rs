@@ -140,8 +140,8 @@ pub(super) const GROUP: Group = Group {
             description: "Another replica of {{ $labels.cluster }} was elected in the last 10 minutes. Queries over that time can show a gap.",
             runbook: Runbook {
                 meaning: "The elected replica was silent for longer than the failover timeout, and another one took over. This is what the pair is for; the alert explains gaps and dips that other alerts react to.",
-                look: "The log line `elected a replica` has the replicas and the silence. [How long the gap is](operate.md#the-gap-that-a-failover-leaves).",
-                repair: "Nothing, unless it repeats. Find out why the former replica stopped: its own log, its host, its network.",
+                look: "The log line `elected a replica` has the replicas and the silence, `stored the first samples after a failover` the gap, as has `min by (user, cluster) (cortex_ha_tracker_last_failover_gap_seconds)`. [How long the gap is](operate.md#the-gap-that-a-failover-leaves).",
+                repair: "Nothing, unless it repeats. Find out why the former replica stopped: its own log, its host, its network. If gaps matter: [lossless mode](failover.md#without-loss).",
                 false_alarms: "A planned restart of the elected Prometheus that took longer than the failover timeout.",
             },
             fires: Fires {

@@ -57,7 +57,7 @@ pub(super) const GROUP: Group = Group {
             runbook: Runbook {
                 meaning: "The process ends and is started again: it runs out of memory, its liveness probe fails, or it exits with an error.",
                 look: "The reason of the last end (`kubectl describe pod`: `OOMKilled`, exit status), and the last lines of the previous log (`kubectl logs --previous`). Status 1 after `giving up` means that a task of the tracker died: report this, with the log.",
-                repair: "`OOMKilled`: raise the memory limit, or lower `distributor.instance_limits.max_inflight_push_requests_bytes` ([memory](operate.md#memory)). The liveness probe must ask for the TCP port, never for `/ready`.",
+                repair: "`OOMKilled`: raise the memory limit, or lower `distributor.instance_limits.max_inflight_push_requests_bytes` ([memory](operate.md#memory)). The liveness probe must ask for `/healthz`, which answers while the process runs, and never for `/ready`, which also waits for the store and, with gossip, for other members.",
                 false_alarms: "Several rollouts within half an hour.",
             },
             fires: Fires {
@@ -89,6 +89,28 @@ pub(super) const GROUP: Group = Group {
                 )],
                 at: "10m",
                 labels: r#"@, instance="d0""#,
+            },
+        },
+        Alert {
+            name: "HaDistributorFilesRefused",
+            severity: Severity::Warning,
+            hold: "5m",
+            expr: "cortex_distributor_file_reload_successful{@} == 0",
+            summary: "Distributor {{ $labels.instance }} cannot use the files of {{ $labels.files }}",
+            description: "Changed files of {{ $labels.files }} (certificates, keys, credentials) cannot be used on {{ $labels.instance }}. The previous content stays in use until it expires; after a restart the process would not start.",
+            runbook: Runbook {
+                meaning: "Files that a setting names have changed, and cannot be used: a key that does not match its certificate, credentials with a mistake, a file that is gone or cannot be read. The label `files` is the setting. What was read before stays in use, so senders notice nothing, until a certificate expires.",
+                look: "The log line names the file and the mistake; the index page repeats it. `cortex_distributor_file_reload_failures_total` says how often it was tried. `ls -l` of the file as the process sees it (in Kubernetes: in the pod).",
+                repair: "Correct the file, or mount it again. It is read every five seconds until it can be used, and at once on SIGHUP. Check what is deployed next with `distributor -config.check`.",
+                false_alarms: "Certificate and key that are replaced one after the other, within minutes.",
+            },
+            fires: Fires {
+                series: &[(
+                    r#"cortex_distributor_file_reload_successful{@, instance="d0", files="server.http_tls_config"}"#,
+                    "1x5 0x30",
+                )],
+                at: "15m",
+                labels: r#"@, instance="d0", files="server.http_tls_config""#,
             },
         },
         Alert {

@@ -28,6 +28,31 @@ pub(in crate::observability) const HEALTHY: &[(&str, &str)] = &[
         "0x100",
     ),
     (
+        r#"cortex_distributor_file_reload_successful{@, instance="d0", files="server.http_tls_config"}"#,
+        "1x100",
+    ),
+    (
+        r#"ha_failover_released_requests_total{@, instance="d0", reason="passed"}"#,
+        "0+60x100",
+    ),
+    (
+        r#"ha_failover_released_requests_total{@, instance="d0", reason="evicted"}"#,
+        "0x100",
+    ),
+    (
+        r#"ha_failover_released_requests_total{@, instance="d0", reason="expired"}"#,
+        "0x100",
+    ),
+    (
+        r#"ha_failover_released_requests_total{@, instance="d0", reason="lost"}"#,
+        "0x100",
+    ),
+    // A failover, and another one.
+    (
+        r#"ha_failover_transitions{@, instance="d0"}"#,
+        "0x10 1x2 0x40 3x1 0x40",
+    ),
+    (
         r#"cortex_ha_tracker_elected_replica_timestamp_seconds{@, instance="d0", user="t", cluster="c"}"#,
         "0+60x100",
     ),

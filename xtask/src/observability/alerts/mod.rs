@@ -1,6 +1,7 @@
 //! The alerts, by part, and the healthy fleet in which none of them fires.
 
 mod elections;
+mod failover;
 mod fleet;
 mod gossip;
 mod healthy;
@@ -17,6 +18,7 @@ pub(super) fn all() -> Vec<Group> {
     vec![
         fleet::GROUP,
         elections::GROUP,
+        failover::GROUP,
         push::GROUP,
         limits::GROUP,
         store::GROUP,

@@ -14,6 +14,7 @@ pub(super) const DASHBOARD: Dashboard = Dashboard {
         OVERVIEW,
         ELECTIONS,
         super::replicas::REPLICAS,
+        super::failovers::FAILOVERS,
         DEDUPLICATION,
         PUSHES,
         DOWNSTREAM,

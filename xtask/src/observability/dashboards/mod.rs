@@ -1,5 +1,6 @@
 //! The dashboards: typed panels, and Grafana's JSON.
 
+mod failovers;
 mod gossip;
 mod ha_tracker;
 mod json;
