@@ -29,6 +29,8 @@ enum Suite {
     Peers,
     /// How the process grows with connections, clusters, tenants and processors.
     Scale,
+    /// Failovers without loss.
+    Failover,
 }
 
 impl Suite {
@@ -50,11 +52,12 @@ impl Suite {
             Self::Ring => "bench-ring",
             Self::Grpc => "bench-grpc",
             Self::Peers | Self::Scale => "bench-peers",
+            Self::Failover => "bench-failover",
         }
     }
 }
 
-/// `bench [stores|gossip|ring|grpc|peers|scale] [--quick] [--seed N] [--memberlist]`. A quick run prints its table and
+/// `bench [stores|gossip|ring|grpc|peers|scale|failover] [--quick] [--seed N] [--memberlist]`. A quick run prints its table and
 /// leaves the page alone: its numbers are too noisy to publish. Only gossip has a seed, and another
 /// protocol.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
@@ -68,6 +71,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
             "grpc" => suite = Suite::Grpc,
             "peers" => suite = Suite::Peers,
             "scale" => suite = Suite::Scale,
+            "failover" => suite = Suite::Failover,
             "--seed" => seed = Some(arguments.next().context("--seed needs a number")?),
             "--quick" => quick = true,
             "--memberlist" if matches!(suite, Suite::Gossip) => suite = Suite::GossipMemberlist,
@@ -77,7 +81,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     let program = suite.program();
     let json = workspace.target.join(format!("{}.json", suite.table()));
     let is_simulated = matches!(suite, Suite::Gossip | Suite::GossipMemberlist);
-    if !is_simulated && !matches!(suite, Suite::Ring) {
+    if !is_simulated && !matches!(suite, Suite::Ring | Suite::Failover) {
         // The bench starts it, and measures its size.
         crate::workspace::run(&mut workspace.cargo(&[
             "build",

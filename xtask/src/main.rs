@@ -40,7 +40,7 @@ Developer commands. Usage: cargo xtask <command> [arguments]
                             everything CI runs: peers, formatting, build, generated files, tidy,
                             clippy, tests. --no-lint: peers, build and tests only
   peers [NAME...]           put the real programs that tests talk to under target/peers
-  bench [stores|gossip|ring|grpc|peers|scale] [--quick] [--seed N] [--memberlist]
+  bench [stores|gossip|ring|grpc|peers|scale|failover] [--quick] [--seed N] [--memberlist]
                             run the benchmarks of the hot path, of the stores, of a simulated
                             gossip cluster, of gossip rings beside one of Mimir's code, of gRPC
                             beside HTTP, of the whole process beside vmagent and a receiver that

@@ -6,6 +6,7 @@
 
 pub mod allocations;
 pub mod arguments;
+pub mod lossless;
 pub mod measure;
 pub mod process;
 pub mod push;

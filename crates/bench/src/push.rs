@@ -28,7 +28,6 @@ const SECTION: &str = "push path";
 /// Times of a deduplicated request against decompressing its body, and allocations.
 pub fn run(effort: Effort, report: &mut Report) -> Result<()> {
     let path = PushPath::start()?;
-    lossless(effort, &path, report)?;
     for (version, number) in [(Version::V1, "1.0"), (Version::V2, "2.0")] {
         let mut counts = Vec::new();
         for series in [1_000, 10_000] {
@@ -64,53 +63,19 @@ pub fn run(effort: Effort, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Times of requests of a tenant in lossless mode against those in classic mode.
-fn lossless(effort: Effort, path: &PushPath, report: &mut Report) -> Result<()> {
-    for (version, number) in [(Version::V1, "1.0"), (Version::V2, "2.0")] {
-        for series in [1_000, 10_000] {
-            let accepted = body(version, series, Shape::usual(1).pairs);
-            let standby = body_at(version, series, LOSING, NEWER_MS);
-            path.push_lossless(version, &accepted)?;
-            let times = interleaved(
-                effort,
-                &mut [
-                    &mut || drop(path.push(version, &accepted)),
-                    &mut || drop(path.push_lossless(version, &accepted)),
-                    &mut || drop(path.push(version, &standby)),
-                    &mut || drop(path.push_lossless(version, &standby)),
-                ],
-            );
-            for (ours, ours_name, reference, reference_name, most) in [
-                (1, "accepted, lossless", 0, "accepted, classic", 1.05),
-                (3, "held, lossless", 2, "deduplicated, classic", 1.10),
-            ] {
-                report.timings.push(Timing {
-                    section: SECTION,
-                    case: format!("{number}, {} series", thousands(series as u64)),
-                    ours: ours_name,
-                    ours_ns: times.seconds(ours) * 1e9,
-                    reference: reference_name,
-                    reference_ns: times.seconds(reference) * 1e9,
-                    ratio: times.ratio(ours, reference),
-                    target: Some(Target::AtMost(most)),
-                });
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Later than the samples of [`Shape::usual`].
-const NEWER_MS: i64 = 1_760_000_060_000;
-
 /// The pair of [`Shape::usual`], which is elected, and its other replica.
-const LOSING: &[(&str, &str)] = &[("production-eu-west-1", "prometheus-1")];
+pub(crate) const LOSING: &[(&str, &str)] = &[("production-eu-west-1", "prometheus-1")];
 
-fn body(version: Version, series: usize, pairs: &[(&str, &str)]) -> Bytes {
+pub(crate) fn body(version: Version, series: usize, pairs: &[(&str, &str)]) -> Bytes {
     body_at(version, series, pairs, Shape::usual(series).timestamp_ms)
 }
 
-fn body_at(version: Version, series: usize, pairs: &[(&str, &str)], timestamp_ms: i64) -> Bytes {
+pub(crate) fn body_at(
+    version: Version,
+    series: usize,
+    pairs: &[(&str, &str)],
+    timestamp_ms: i64,
+) -> Bytes {
     let shape = Shape {
         pairs,
         timestamp_ms,
@@ -121,7 +86,8 @@ fn body_at(version: Version, series: usize, pairs: &[(&str, &str)], timestamp_ms
     Bytes::from(compressed)
 }
 
-struct PushPath {
+/// A push path without a network, on which the first replica of [`Shape::usual`] is elected.
+pub(crate) struct PushPath {
     pusher: Pusher,
     /// Of the tenant. As in the process, no request makes its own.
     limits: PushLimits,
@@ -141,15 +107,17 @@ impl Elections for Tracked {
     async fn elect(&self, _: &str, _: &str, _: &str, _: &ReplicaDesc) {}
 }
 
-/// The elected replica is never late, and holds are full after some requests.
-struct Always;
+/// In lossless mode, an elected replica is never late.
+struct Always {
+    hold_bytes: u64,
+}
 
 impl Rules for Always {
     fn settings(&self, _tenant: &str, _cluster: &str) -> Option<Settings> {
         Some(Settings {
             late_after_ms: i64::MAX,
             hold_ms: i64::MAX,
-            hold_bytes: 4 << 20,
+            hold_bytes: self.hold_bytes,
             ..Settings::default()
         })
     }
@@ -165,8 +133,13 @@ impl Replayer<HeldBody> for Nowhere {
 }
 
 impl PushPath {
-    /// A push path on which the usual replica is elected.
-    fn start() -> Result<Self> {
+    /// Holds full after some requests are usual for measuring times.
+    pub(crate) fn start() -> Result<Self> {
+        Self::with_hold(4 << 20)
+    }
+
+    /// As [`PushPath::start`], but so many bytes may be held.
+    pub(crate) fn with_hold(hold_bytes: u64) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()?;
@@ -189,9 +162,11 @@ impl PushPath {
             let parts = Parts {
                 store: Arc::new(InMemoryStore::default()),
                 elections: Arc::new(Tracked(tracker)),
-                rules: Arc::new(Always),
+                rules: Arc::new(Always { hold_bytes }),
                 replayer: Arc::new(Nowhere),
-                config: FailoverConfig::default(),
+                config: FailoverConfig {
+                    max_hold_bytes: hold_bytes,
+                },
                 clock: Clock::System,
             };
             let (failovers, failover_handle) = ha_failover::start(parts, &mut registry);
@@ -213,11 +188,11 @@ impl PushPath {
         Ok(path)
     }
 
-    fn push(&self, version: Version, body: &Bytes) -> Result<PushAnswer> {
+    pub(crate) fn push(&self, version: Version, body: &Bytes) -> Result<PushAnswer> {
         self.push_in_mode(false, version, body)
     }
 
-    fn push_lossless(&self, version: Version, body: &Bytes) -> Result<PushAnswer> {
+    pub(crate) fn push_lossless(&self, version: Version, body: &Bytes) -> Result<PushAnswer> {
         let answer = self.push_in_mode(true, version, body)?;
         anyhow::ensure!(answer.status().is_success(), "{answer:?}");
         Ok(answer)
@@ -258,20 +233,6 @@ impl PushPath {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn requests_in_lossless_mode_are_accepted_and_held() {
-        let path = PushPath::start().unwrap();
-        let accepted = body(Version::V2, 10, Shape::usual(1).pairs);
-        let answer = path.push_lossless(Version::V2, &accepted).unwrap();
-        assert_eq!(answer.outcome, Outcome::Stored);
-        let standby = body_at(Version::V2, 10, LOSING, NEWER_MS);
-        let answer = path.push_lossless(Version::V2, &standby).unwrap();
-        assert!(
-            answer.message().contains("held for a failover"),
-            "{answer:?}"
-        );
-    }
 
     #[test]
     fn a_deduplicated_request_allocates_the_same_whatever_its_size() {

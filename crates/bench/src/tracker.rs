@@ -9,14 +9,14 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream;
 use ha_tracker::{
-    HaLimits, HaTracker, Outcome, ReplicaDesc, Sighting, TrackerConfig, TrackerHandle,
+    Delivery, HaLimits, HaTracker, Outcome, ReplicaDesc, Sighting, TrackerConfig, TrackerHandle,
 };
 use kv_core::{CasOutcome, Store, StoreError, UpdateFn, WatchEvent, WatchStream};
 use prometheus_client::registry::Registry;
 use tokio::runtime::Runtime;
 
-use crate::measure::{Effort, median, seconds_of};
-use crate::report::{Number, Report, thousands};
+use crate::measure::{Effort, interleaved, median, seconds_of};
+use crate::report::{Number, Report, Timing, thousands};
 
 const SECTION: &str = "HA tracker";
 const TENANTS: usize = 100;
@@ -232,6 +232,64 @@ fn two_threads(first: &(dyn Fn() + Sync), second: &(dyn Fn() + Sync)) -> Result<
         let theirs = other.join().ok().context("a thread panicked")?;
         Ok(mine.max(theirs))
     })
+}
+
+/// What it costs to know the senders (when each was seen, its newest sample, its cadence, what became of
+/// its requests): a check that records it, against one that only asks who is elected.
+///
+/// # Errors
+/// The tracker does not start.
+pub fn senders(effort: Effort, report: &mut Report) -> Result<()> {
+    let clusters = 10_000;
+    let filled = filled_and_seen(clusters)?;
+    let tracker = &*filled.tracker;
+    // However late it is, an elected replica is accepted.
+    let mut names = sightings(clusters);
+    names.iter_mut().for_each(|name| name.2 = "prometheus-0");
+    let (mut now_ms, mut delivered_ms) = (NOW_MS, NOW_MS);
+    let times = interleaved(
+        effort,
+        &mut [
+            &mut || {
+                for (tenant, cluster, replica) in &names {
+                    black_box(tracker.peek(tenant, cluster, replica, NOW_MS));
+                }
+            },
+            &mut || {
+                now_ms += 15_000;
+                check_all(tracker, &names, now_ms);
+            },
+            &mut || {
+                delivered_ms += 15_000;
+                for (tenant, cluster, replica) in &names {
+                    tracker.begin_delivery(tenant, cluster, replica, delivered_ms);
+                    black_box(tracker.stored(tenant, cluster, replica, delivered_ms));
+                    let settled = Delivery::Settled;
+                    tracker.end_delivery(tenant, cluster, replica, settled, delivered_ms);
+                }
+            },
+        ],
+    );
+    let of_each = |contender| times.seconds(contender) * 1e9 / names.len() as f64;
+    for (ours, what) in [
+        (
+            1,
+            "check, with the sender's cadence, sample and clock recorded",
+        ),
+        (2, "what became of a request, and its sample times"),
+    ] {
+        report.timings.push(Timing {
+            section: SECTION,
+            case: format!("{} clusters, random order", thousands(clusters as u64)),
+            ours: what,
+            ours_ns: of_each(ours),
+            reference: "who is elected, nothing recorded",
+            reference_ns: of_each(0),
+            ratio: times.ratio(ours, 0),
+            target: None,
+        });
+    }
+    Ok(())
 }
 
 /// A tracker that has seen both replicas of each cluster.
