@@ -15,7 +15,6 @@ mod by_hand;
 mod distributor_dies;
 mod full;
 mod future;
-mod many;
 mod queue;
 
 use common::ha_config;
