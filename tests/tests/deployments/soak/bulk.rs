@@ -58,7 +58,7 @@ pub(super) struct Sent {
 
 impl Bulk {
     /// Begins to send to both.
-    pub(super) fn begin(urls: [String; 2], processes: [u32; 2]) -> Self {
+    pub(super) fn begin(urls: &[String; 2], processes: [u32; 2]) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let pace = Arc::new(Pace {
             pause: AtomicU64::new(Duration::from_millis(50).as_nanos() as u64),
@@ -67,7 +67,7 @@ impl Bulk {
         let (fresh, bodies) = watch::channel(bodies());
         let mut flows = JoinSet::new();
         for number in 0..FLOWS {
-            let senders = urls.clone().map(|url| Sender::new(&url).tenant(TENANT));
+            let senders = urls.each_ref().map(|url| Sender::new(url).tenant(TENANT));
             let (stop, pace) = (Arc::clone(&stop), Arc::clone(&pace));
             flows.spawn(flow(number, senders, bodies.clone(), stop, pace));
         }

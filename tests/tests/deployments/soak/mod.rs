@@ -74,7 +74,7 @@ async fn nothing_grows_and_nothing_fails_but_what_is_disturbed() {
     let mut soak = Soak::start().await;
     let processes = [0, 1].map(|number: usize| soak.distributors[number].process.id());
     let urls = [0, 1].map(|number: usize| soak.distributors[number].push_url());
-    let bulk = Bulk::begin(urls, processes);
+    let bulk = Bulk::begin(&urls, processes);
     let recorder = Recorder::begin(processes);
     let end = Instant::now() + Duration::from_secs(seconds);
     let mut round = 0;
