@@ -101,7 +101,7 @@ impl Next {
 
     /// With the rest of the pair. What has changed may be nothing but old deleted parts: those are
     /// not sent.
-    fn merged(self, pair: KeyValuePair) -> Merged {
+    fn merged(self, pair: &KeyValuePair) -> Merged {
         let with = |value: Bytes| {
             let pair = KeyValuePair {
                 value,
@@ -155,7 +155,7 @@ impl Dskit {
                 problem,
             })?;
         pair.update_time_ms = 0;
-        let merged = next.merged(pair);
+        let merged = next.merged(&pair);
         Ok(merged.told.is_some().then_some(merged))
     }
 }
@@ -204,7 +204,7 @@ impl Rules for Dskit {
             now.deleted = true;
             now.update_time_ms = pair.update_time_ms;
         }
-        Ok(Some(next.merged(now)))
+        Ok(Some(next.merged(&now)))
     }
 }
 
