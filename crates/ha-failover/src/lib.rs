@@ -47,6 +47,7 @@
 //!
 //! With a store that is linearizable [`Settings::settle_ms`] is 0, and a survey reads the store. With
 //! gossip it is at least the time in which a write reaches all members.
+#![warn(clippy::future_not_send)]
 
 mod cluster;
 mod driver;

@@ -92,3 +92,14 @@ pub enum TrackerError {
     #[error("the HA tracker is shutting down")]
     ShuttingDown,
 }
+
+impl TrackerError {
+    /// Whether the same check may succeed later, without a change of settings, at this tracker or, if
+    /// it is shutting down, at another one.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Store(error) | Self::Failover(error) => error.is_retryable(),
+            Self::Vanished | Self::TooManyTenants(_) | Self::ShuttingDown => true,
+        }
+    }
+}

@@ -46,7 +46,7 @@ impl ElectionWatch {
     }
 
     /// The next event; `None` when the tracker shuts down. Waits for
-    /// [`HaTracker::ready`](crate::HaTracker::ready) first. Dropping the future loses nothing.
+    /// [`HaTracker::ready`](crate::HaTracker::ready) first. [`Send`], and cancel safe.
     pub async fn next(&mut self) -> Option<ElectionEvent> {
         let shutdown = self.shutdown.clone();
         shutdown.run_until_cancelled(self.event()).await.flatten()

@@ -54,3 +54,11 @@ pub enum HandOverError {
     #[error("the HA tracker's store failed, so the handover may or may not have taken place: {0}")]
     Store(Arc<StoreError>),
 }
+
+impl HandOverError {
+    /// Whether the same call may succeed later, without another's doing: only if the store failed in a
+    /// way that may pass.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_retryable())
+    }
+}

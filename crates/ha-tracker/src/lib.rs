@@ -39,6 +39,7 @@
 //!
 //! This crate knows the store contract only, never a backend, and does no network I/O of its own.
 //! Any number of trackers can live in one process; they share only the store that they are given.
+#![warn(clippy::future_not_send)]
 
 mod atomic_time;
 mod cache;

@@ -201,7 +201,7 @@ impl HaTracker {
         self.ready.get()
     }
 
-    /// Waits until [`HaTracker::is_ready`].
+    /// Waits until [`HaTracker::is_ready`]. [`Send`], and cancel safe.
     pub async fn ready(&self) {
         self.ready.wait().await;
     }
@@ -256,8 +256,12 @@ impl HaTracker {
 
     /// Checks a replica of any cluster. An unknown cluster is read from the store, or its replica
     /// elected there, first; so is a replica that sends while the elected one is overdue. Concurrent
-    /// checks of one cluster share one such call. Dropping the future does not stop a call that has
-    /// begun.
+    /// checks of one cluster share one such call. [`Send`]. If it is cancelled, a call that has begun
+    /// continues, for the others.
+    ///
+    /// # Errors
+    /// The store cannot answer, the tracker has no room or is shutting down: see [`TrackerError`]. The
+    /// sender should retry.
     pub async fn check(&self, sighting: &Sighting<'_>) -> Result<Outcome, TrackerError> {
         self.check_within(sighting, None).await
     }
@@ -362,7 +366,11 @@ impl HaTracker {
     }
 
     /// Elects this replica now, although the elected one may be alive. The gate is asked first; if it
-    /// has the failover wait, it elects the replica when it is ready.
+    /// has the failover wait, it elects the replica when it is ready. [`Send`]. If it is cancelled, the
+    /// replica may be elected or not; the watch of the store tells.
+    ///
+    /// # Errors
+    /// The replica has not been seen lately, or the store failed: see [`HandOverError`].
     pub async fn hand_over(
         &self,
         tenant: &str,
@@ -404,7 +412,11 @@ impl HaTracker {
     }
 
     /// Elects a replica in the place of the election that `ends`, whatever the elected replica does and
-    /// without asking the gate: for the owner of the gate.
+    /// without asking the gate: for the owner of the gate. [`Send`]. If it is cancelled, the replica may
+    /// be elected or not; the watch of the store tells.
+    ///
+    /// # Errors
+    /// Another election was found, or the store failed: see [`HandOverError`].
     pub async fn elect(
         &self,
         tenant: &str,
@@ -538,12 +550,12 @@ impl HaTracker {
 
 impl TrackerHandle {
     /// Waits for a task that ends before [`TrackerHandle::shutdown`]: a bug; the error has its
-    /// panic. The tracker cannot be relied on afterwards.
+    /// panic. The tracker cannot be relied on afterwards. [`Send`], and cancel safe.
     pub async fn failed(&mut self) -> TaskFailed {
         self.tasks.failed().await
     }
 
-    /// Stops the tasks and waits for them.
+    /// Stops the tasks and waits for them. [`Send`]. If it is cancelled, they are aborted.
     pub async fn shutdown(self) {
         self.shutdown.disarm().cancel();
         self.tasks.stopped().await;

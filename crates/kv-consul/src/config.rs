@@ -77,6 +77,14 @@ pub enum ConfigError {
 }
 
 impl ConsulConfig {
+    /// The agent at this address, `host:port` or a URL, and the defaults.
+    pub fn new(host: impl Into<String>) -> Self {
+        Self {
+            host: SecretUrl::new(host),
+            ..Self::default()
+        }
+    }
+
     /// The rules about the values.
     pub fn check(&self, report: &mut Report<'_>) {
         self.check_nonzero(report);

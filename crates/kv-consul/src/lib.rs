@@ -11,19 +11,18 @@
 //!
 //! ```no_run
 //! use kv_consul::ConsulConfig;
-//! use kv_core::{CasUpdate, Codec, Store};
+//! use kv_core::{Codec, StoreExt};
 //!
 //! # async fn example(codec: impl Codec<u32>) -> Result<(), Box<dyn std::error::Error>> {
 //! // The agent on this machine.
-//! let store = kv_consul::open(&ConsulConfig::default(), None, codec)?;
-//! let mut increment = |current: Option<&u32>| CasUpdate::Put(current.copied().unwrap_or(0) + 1);
-//! store.cas("visits/home", &mut increment).await?;
+//! let store = kv_consul::open(&ConsulConfig::new("localhost:8500"), None, codec)?;
+//! store.update("visits/home", |visits| visits.copied().unwrap_or(0) + 1).await?;
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! Without the feature `client`, which is on by default, this crate has only its settings.
-
+#![warn(clippy::future_not_send)]
 #![cfg_attr(
     not(feature = "client"),
     allow(dead_code, reason = "rules are checked, and nothing is sent")
@@ -52,3 +51,4 @@ pub use config::{ConfigError, ConsulConfig};
 pub use key::refusal;
 #[cfg(feature = "client")]
 pub use open::{ConsulStore, open};
+pub use settings::{Secret, SecretUrl};

@@ -36,8 +36,8 @@ use crate::{CasOutcome, CasUpdate, LiveMap, Store, StoreError};
 /// future was dropped may or may not take place. Conflicts with other writers are retried by the
 /// store, within the bounds of its contract; [`StoreError::Conflict`] means that these were reached.
 pub trait StoreExt<V: Send + 'static>: Store<V> {
-    /// Stores `value` under `key`, whatever is there. If the new value depends on the old one, use
-    /// [`StoreExt::update`].
+    /// Stores `value` under `key`, whatever is there. A value that cannot be decoded is deleted first. If
+    /// the new value depends on the old one, use [`StoreExt::update`].
     ///
     /// # Errors
     /// Those of [`Store::cas`].
@@ -47,7 +47,14 @@ pub trait StoreExt<V: Send + 'static>: Store<V> {
     {
         async move {
             let mut put = move |_: Option<&V>| CasUpdate::Put(value.clone());
-            self.cas(key, &mut put).await.map(drop)
+            let outcome = match self.cas(key, &mut put).await {
+                Err(StoreError::Decode { .. }) => {
+                    self.delete(key).await?;
+                    self.cas(key, &mut put).await
+                }
+                outcome => outcome,
+            };
+            outcome.map(drop)
         }
     }
 

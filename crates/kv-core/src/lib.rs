@@ -52,6 +52,7 @@
 //! |---|---|
 //! | `json` | `Json`, with serde |
 //! | `testing` | `laws`, `conformance`, and `faults`: a store that fails on demand |
+#![warn(clippy::future_not_send)]
 
 mod byte_store;
 mod codec;
@@ -81,14 +82,20 @@ pub use codec::Json;
 pub use codec::{Codec, CodecError, SnappyProtobuf};
 pub use ext::{StoreExt, UpdateError};
 pub use live_map::{LiveMap, MapEnded};
-pub use lock::lock;
 pub use log_throttle::LogThrottle;
 pub use memory::InMemoryStore;
 pub use merge::{Mergeable, Value, keep_larger};
-pub use metrics::{KvMetrics, MetricsStore, StoreRole, TRACES};
+pub use metrics::{KvMetrics, MetricsStore, StoreRole};
 pub use prefix::PrefixStore;
 pub use retry::{Backoff, RetryPolicy};
 pub use store::{CasOutcome, CasUpdate, MAX_KEY, Store, StoreError, UpdateFn};
 pub use tasks::{FailureCause, TaskFailed, Tasks};
-pub use visible::{is_treacherous, visible};
 pub use watch::{WatchEvent, WatchHub, WatchScope, WatchStream};
+
+// Shared by the crates of this workspace; they can change at any time.
+#[doc(hidden)]
+pub use lock::lock;
+#[doc(hidden)]
+pub use metrics::TRACES;
+#[doc(hidden)]
+pub use visible::{is_treacherous, visible};

@@ -184,7 +184,8 @@ impl<V: Send + Sync + 'static> LiveMap<V> {
     }
 
     /// Waits until everything that was stored when the map was made is in it. There is no deadline:
-    /// while the store cannot be reached, this waits. Use [`tokio::time::timeout`] for one.
+    /// while the store cannot be reached, this waits. Use [`tokio::time::timeout`] for one: it is
+    /// [`Send`], and cancel safe.
     ///
     /// # Errors
     /// The map has ended before.
@@ -193,7 +194,8 @@ impl<V: Send + Sync + 'static> LiveMap<V> {
     }
 
     /// Waits until `wanted` finds something in the entries, and returns it. It is called when the
-    /// first picture is complete and after each change, while the map is locked: it must not block.
+    /// first picture is complete and after changes, while the map is locked: it must not block.
+    /// [`Send`] if `wanted` and what it finds are, and cancel safe.
     ///
     /// # Errors
     /// The map has ended before.

@@ -41,7 +41,8 @@ impl Backoff {
             .first
             .saturating_mul(1 << doublings)
             .min(self.longest.max(self.first));
-        mean.mul_f64(rand::random_range(0.5..1.5))
+        let drawn = mean.as_secs_f64() * rand::random_range(0.5..1.5);
+        Duration::try_from_secs_f64(drawn).unwrap_or(Duration::MAX)
     }
 }
 
@@ -66,5 +67,12 @@ mod tests {
             );
             assert!(drawn.iter().any(|pause| *pause != drawn[0]), "no jitter");
         }
+    }
+
+    #[test]
+    fn no_pause_is_too_long() {
+        let never = Backoff::constant(Duration::MAX);
+        let longest = (0..100).map(|failures| never.pause(failures)).max();
+        assert_eq!(longest, Some(Duration::MAX));
     }
 }

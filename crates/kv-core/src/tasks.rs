@@ -87,7 +87,7 @@ impl Tasks {
     }
 
     /// Waits for a task that ends before the tasks are stopped; forever if there are none left.
-    /// Cancel safe.
+    /// [`Send`], and cancel safe.
     pub async fn failed(&mut self) -> TaskFailed {
         match self.running.join_next().await {
             Some(outcome) => TaskFailed::ended(self.name, outcome),
@@ -95,7 +95,8 @@ impl Tasks {
         }
     }
 
-    /// Waits for the end of tasks that were told to stop. A panic is logged.
+    /// Waits for the end of tasks that were told to stop. A panic is logged. [`Send`]. If it is
+    /// cancelled, the tasks are aborted.
     pub async fn stopped(mut self) {
         while let Some(ended) = self.running.join_next().await {
             if let Err(error) = ended {
@@ -104,7 +105,8 @@ impl Tasks {
         }
     }
 
-    /// Aborts all tasks and waits until they are gone.
+    /// Aborts all tasks and waits until they are gone. [`Send`]. If it is cancelled, they are aborted
+    /// all the same.
     pub async fn abort(mut self) {
         self.running.shutdown().await;
     }

@@ -65,6 +65,7 @@
 //! | fencing token | [`Term::token`] | the revision of the key | `leaseTransitions`, not meant for it |
 //! | next after a crash | [`Timing::timeout`] (15 s) | time to live (60 s) | `leaseDuration` (15 s) |
 //! | fair | no | yes, first come first served | no |
+#![warn(clippy::future_not_send)]
 
 mod error;
 mod lease;

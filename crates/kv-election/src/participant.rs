@@ -70,8 +70,9 @@ impl Participant {
     /// The work is never polled after its term has ended. A poll that blocks is not interrupted: use
     /// [`Term::token`], and [`Term::remaining`] for calls that block.
     ///
-    /// Dropping the future drops the work and ends the candidacy. The term is not released then: the
-    /// others wait for [`Timing::timeout`]. It is [`Send`] if the work is.
+    /// [`Send`] if the work is. If it is cancelled (the future is dropped), the work is dropped and the
+    /// candidacy ends, at any await: nothing is left behind in the program. The term is not released
+    /// then: the others wait for [`Timing::timeout`].
     ///
     /// # Errors
     /// The election cannot be held: the store refuses the key, holds something else there, or was

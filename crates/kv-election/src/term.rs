@@ -51,7 +51,7 @@ impl Term {
         self.remaining().is_zero()
     }
 
-    /// Waits until the term is over. Dropping the future loses nothing.
+    /// Waits until the term is over. [`Send`], and cancel safe.
     pub async fn over(&self) {
         let mut changes = self.until.subscribe();
         loop {

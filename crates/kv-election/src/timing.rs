@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use crate::ElectionError;
 
+/// The longest timeout.
+const LONGEST: Duration = Duration::from_secs(86_400);
+
 /// Times of an election; the same for all its participants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timing {
-    /// A participant that has not renewed its term for this long is replaced. Default 15 s.
+    /// A participant that has not renewed its term for this long is replaced. Default 15 s. At most a
+    /// day.
     pub timeout: Duration,
     /// Time between two renewals. Default a fifth of the default timeout, 3 s. At most half of the
     /// timeout.
@@ -57,8 +61,8 @@ impl Timing {
             (
                 "timeout",
                 self.timeout,
-                !self.timeout.is_zero(),
-                "more than 0",
+                !self.timeout.is_zero() && self.timeout <= LONGEST,
+                "more than 0, and at most a day",
             ),
             (
                 "renewal",
@@ -114,6 +118,9 @@ mod tests {
                 .to_string()
                 .starts_with("timeout is 0ns")
         );
+        let endless = Timing::with_timeout(Duration::MAX).check().unwrap_err();
+        let text = endless.to_string();
+        assert!(text.ends_with("more than 0, and at most a day"), "{text}");
         let rare = Timing {
             renewal: 2 * second,
             ..Timing::with_timeout(3 * second)

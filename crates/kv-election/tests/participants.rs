@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use kv_core::conformance::polled;
 use kv_core::faults::{Faults, FaultyStore};
 use kv_core::{CasUpdate, InMemoryStore, Store};
 use kv_election::{ElectionError, Lease, Participant, Term, Timing};
@@ -163,33 +164,46 @@ async fn a_frozen_participant_does_not_work_when_it_is_thawed() {
 }
 
 /// Whatever it was doing when it was dropped, another one is elected within the timeout, with a
-/// larger token than any before.
+/// larger token than any before, and nothing of it goes on.
 #[tokio::test(start_paused = true)]
 async fn a_participant_can_be_dropped_at_each_await() {
     let store = memory();
     let faults = Arc::<Faults>::default();
     let slow: Shared = Arc::new(FaultyStore::new(Arc::clone(&store), Arc::clone(&faults)));
     faults.delay(Duration::from_millis(10));
-    let mut newest = 0;
-    for polls in 0..60 {
-        let dropped = participant(&slow, "dropped");
-        {
-            let mut run = Box::pin(dropped.run(async |_| sleep(Duration::from_millis(50)).await));
-            let mut context = Context::from_waker(Waker::noop());
-            for _ in 0..polls {
-                if run.as_mut().poll(&mut context).is_ready() {
-                    break;
-                }
-                tokio::time::advance(Duration::from_millis(5)).await;
-            }
-        }
+    let working = Arc::new(AtomicU32::new(0));
+    let (mut newest, mut polls) = (0, 0);
+    loop {
+        let timing = Timing::default().and_settle(Duration::from_millis(100));
+        let dropped = Participant::new(Arc::clone(&slow), "job", "dropped", timing).unwrap();
+        let work = async |_| {
+            working.fetch_add(1, Ordering::Relaxed);
+            let _guard = scopeguard(|| {
+                working.fetch_sub(1, Ordering::Relaxed);
+            });
+            // Long enough to be renewed.
+            sleep(Duration::from_secs(7)).await;
+        };
+        let completed = polled(dropped.run(work), polls).await;
+        assert_eq!(working.load(Ordering::Relaxed), 0, "after {polls} polls");
         let began = Instant::now();
         let next = participant(&store, "next");
         let token = next.run(async |term| term.token()).await.unwrap();
         assert!(token > newest, "{token} after {newest}");
         newest = token;
         assert!(began.elapsed() <= TIMEOUT + Duration::from_secs(1));
+        if completed.is_some() {
+            break;
+        }
+        polls += 1;
+        assert!(polls < 1000, "it does not complete");
     }
+    // Election, settling, work, two renewals and the release, with a slow store.
+    assert!(polls > 10, "{polls}");
+    let tasks = tokio::runtime::Handle::current()
+        .metrics()
+        .num_alive_tasks();
+    assert_eq!(tasks, 0);
 }
 
 /// Waits for the end of a task that may have been aborted; passes a panic on.

@@ -23,7 +23,13 @@ pub struct EtcdBytes {
 }
 
 impl EtcdBytes {
-    pub(crate) fn new(config: &EtcdConfig, tls: Option<ClientConfig>) -> Result<Self, ConfigError> {
+    /// The members that `config` names; `tls` is used while `tls_enabled` is set. Does no I/O. For a
+    /// [`TypedStore`](kv_core::TypedStore) with a policy of your own: usually
+    /// [`open`](crate::open) is what you want.
+    ///
+    /// # Errors
+    /// The configuration cannot work, regardless of the state of etcd.
+    pub fn new(config: &EtcdConfig, tls: Option<ClientConfig>) -> Result<Self, ConfigError> {
         Ok(Self {
             members: Arc::new(Members::new(config, tls)?),
         })

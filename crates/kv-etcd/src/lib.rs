@@ -8,20 +8,19 @@
 //! them: the raw key, and the bytes of the codec.
 //!
 //! ```no_run
-//! use kv_core::{CasUpdate, Codec, Store};
+//! use kv_core::{Codec, StoreExt};
 //! use kv_etcd::EtcdConfig;
 //!
 //! # async fn example(codec: impl Codec<u32>) -> Result<(), Box<dyn std::error::Error>> {
 //! let config = EtcdConfig::new(["etcd-0:2379", "etcd-1:2379", "etcd-2:2379"]);
 //! let store = kv_etcd::open(&config, None, codec)?;
-//! let mut increment = |current: Option<&u32>| CasUpdate::Put(current.copied().unwrap_or(0) + 1);
-//! store.cas("visits/home", &mut increment).await?;
+//! store.update("visits/home", |visits| visits.copied().unwrap_or(0) + 1).await?;
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! Without the feature `client`, which is on by default, this crate has only its settings.
-
+#![warn(clippy::future_not_send)]
 #![cfg_attr(
     not(feature = "client"),
     allow(
@@ -64,3 +63,4 @@ pub use config::EtcdConfig;
 pub use config_error::ConfigError;
 #[cfg(feature = "client")]
 pub use open::{EtcdStore, open};
+pub use settings::{Secret, SecretUrl};

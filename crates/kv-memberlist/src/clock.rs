@@ -2,6 +2,9 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// Longer times are as long as this, which can be added to any moment.
+pub(crate) const LONGEST: Duration = Duration::from_secs(86_400);
+
 /// Unix milliseconds.
 pub(crate) fn now_ms() -> i64 {
     let since = SystemTime::now()

@@ -1,6 +1,6 @@
 //! Settings of a member: names, addresses, times, limits.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -255,6 +255,22 @@ fn probe_interval() -> Duration {
 }
 
 impl MemberlistConfig {
+    /// A member at this address, which joins these others (`host:port`, `dns+host:port`, …) while any
+    /// of them runs; else it begins alone, and keeps looking for them every second. Otherwise the
+    /// defaults.
+    pub fn bound_to(
+        address: SocketAddr,
+        join_members: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        Self {
+            bind_addr: vec![address.ip()],
+            bind_port: address.port(),
+            join_members: join_members.into_iter().map(Into::into).collect(),
+            rejoin_interval: Duration::from_secs(1),
+            ..Self::default()
+        }
+    }
+
     /// The rules about the values. Does not read files: whether the keys exist is checked at the
     /// start.
     pub fn check(&self, report: &mut Report<'_>) {

@@ -17,7 +17,7 @@
 //! [`start`] creates a store and the [`Memberlist`] that keeps it running.
 //!
 //! ```no_run
-//! use kv_core::{CasUpdate, Codec, Store, Value};
+//! use kv_core::{Codec, StoreExt, Value};
 //! use kv_memberlist::MemberlistConfig;
 //! use prometheus_client::registry::Registry;
 //!
@@ -28,7 +28,7 @@
 //! };
 //! let (store, member) = kv_memberlist::start(config, codec, &mut Registry::default()).await?;
 //! // Waits until everything that the others have is here.
-//! store.cas("flags/dark-mode", &mut |_| CasUpdate::Put(on.clone())).await?;
+//! store.put("flags/dark-mode", on).await?;
 //! // Hands over what only this member has published.
 //! member.leave().await;
 //! # Ok(())
@@ -44,6 +44,7 @@
 //! accepted; an `engine` gossips with them, and is the only layer that knows a protocol. Entries
 //! that it receives are merged into the `view`, on which the `store` works. The tasks of a `member`
 //! drive both.
+#![warn(clippy::future_not_send)]
 
 mod admission;
 mod clock;
@@ -69,6 +70,7 @@ pub use engine::memberlist::TlsSetupError;
 pub use link::foreign::{ForeignProtocol, Foreigner};
 pub use member::{Inspector, JoinMemberError, Memberlist, StartError, check_join_member, start};
 pub use seal::keyring::{KeyError, Keyring};
+pub use settings::Secret;
 pub use status::{
     Chosen, EntryInfo, History, HistoryEntry, Member, MemberState, OtherKey, ProtocolInUse,
 };

@@ -123,3 +123,10 @@ pub enum CompareError {
     #[error("primary and secondary were switched during the comparison")]
     Switched,
 }
+
+impl CompareError {
+    /// Whether a later comparison may succeed, without a change of program or settings.
+    pub fn is_retryable(&self) -> bool {
+        !matches!(self, Self::ShutDown { .. })
+    }
+}

@@ -41,6 +41,7 @@
 //! - A switch waits for the writes in progress, mirrors pending changes, and only then lets the
 //!   next write go to the new primary. Both waits are bounded, so that a switch away from a hanging
 //!   primary is possible.
+#![warn(clippy::future_not_send)]
 
 mod change;
 mod compare;

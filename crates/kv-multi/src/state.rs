@@ -16,6 +16,7 @@ pub struct Override {
 /// Why an [`Override`] is refused. The state has not changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{primary:?} cannot be the primary: the stores of this process are {first} and {second}")]
+#[non_exhaustive]
 pub struct Refused {
     /// The store that was asked for.
     pub primary: String,

@@ -143,12 +143,13 @@ pub fn start<V: Value>(
 
 impl<V: Value> MultiHandle<V> {
     /// Waits for a task that ends before [`MultiHandle::shutdown`]: a bug; the error has its panic.
-    /// Mirroring is not reliable afterwards.
+    /// Mirroring is not reliable afterwards. [`Send`], and cancel safe.
     pub async fn failed(&mut self) -> TaskFailed {
         self.tasks.failed().await
     }
 
-    /// Mirrors pending changes, within the timeout, and stops. Writes must have ended before.
+    /// Mirrors pending changes, within the timeout, and stops. Writes must have ended before. [`Send`].
+    /// If it is cancelled, mirroring stops at once; the next comparison finds what is missing.
     pub async fn shutdown(self) {
         self.switch.drain().await;
         self.shutdown.cancel();
@@ -163,6 +164,8 @@ impl<V: Value> MultiStore<V> {
     /// mirroring is on (also within the timeout). A change of mirroring alone interrupts no call;
     /// when mirroring is turned off, this waits for pending changes in the same way. Returns
     /// whether anything changed.
+    ///
+    /// [`Send`]. If it is cancelled, the switch is completed all the same.
     ///
     /// # Errors
     /// Neither store has the wanted name; nothing has changed.
@@ -220,6 +223,8 @@ impl<V: Value> MultiStore<V> {
 
     /// A comparison of the stores that is at most `max_age` old: the last one or a new one.
     /// Concurrent callers share one.
+    ///
+    /// [`Send`], and cancel safe: a comparison that is cancelled is begun again by the next caller.
     ///
     /// # Errors
     /// A store does not answer, or the primary was switched in the meantime.

@@ -4,6 +4,7 @@
 //! its setting. [`WatchedFiles::watch`] compares the content of the files every few seconds, because a
 //! mounted secret is replaced by renaming a folder, which notifications of the kernel report in too
 //! many ways. What cannot be used is logged and counted, and the part keeps what it has.
+#![warn(clippy::future_not_send)]
 
 mod metrics;
 
@@ -113,7 +114,7 @@ impl WatchedFiles {
             .collect()
     }
 
-    /// Checks for as long as the process runs.
+    /// Checks for as long as the process runs. [`Send`], and cancel safe.
     pub async fn watch(self) {
         loop {
             tokio::time::sleep(POLL_INTERVAL).await;

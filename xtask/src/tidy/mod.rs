@@ -2,6 +2,7 @@
 //!
 //! Each check adds its findings to one list, so that one run reports everything.
 
+mod asyncs;
 mod circles;
 mod deny;
 mod layers;
@@ -37,6 +38,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     layers::check(workspace, &files, &mut findings)?;
     circles::check(workspace, &files, &mut findings)?;
     sources::check(workspace, &files, &mut findings)?;
+    asyncs::check(workspace, &files, &mut findings)?;
     markdown::check(workspace, &files, &mut findings)?;
     for finding in &findings.0 {
         eprintln!("{finding}");

@@ -42,7 +42,7 @@ pub struct FailoverHandle {
 }
 
 impl FailoverHandle {
-    /// Waits for a task to fail, which is a bug.
+    /// Waits for a task to fail, which is a bug. [`Send`], and cancel safe.
     pub async fn failed(&mut self) -> TaskFailed {
         self.tasks.failed().await
     }

@@ -173,6 +173,8 @@ impl<B: Clone + Send + Sync + 'static> Failovers<B> {
     /// is called if the request is held.
     ///
     /// In classic mode, or after a switch to it, the answer is `None`.
+    ///
+    /// [`Send`] if `body` is. If it is cancelled while it waits, the request is not held.
     pub async fn judge(
         self: &Arc<Self>,
         tenant: &str,

@@ -53,7 +53,8 @@ impl Cleanup {
     pub(crate) async fn run(self) {
         let mut put_off = false;
         loop {
-            let pause = self.interval.mul_f64(rand::random_range(0.8..1.2));
+            let pause = self.interval.as_secs_f64() * rand::random_range(0.8..1.2);
+            let pause = Duration::try_from_secs_f64(pause).unwrap_or(Duration::MAX);
             tokio::time::sleep(pause).await;
             // Entries may be old because they could not be refreshed. A store that is always slow is
             // cleaned up every second time.

@@ -30,3 +30,11 @@ pub enum StartError {
     #[error("gossip cannot start: {0}")]
     Gossip(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
+
+impl StartError {
+    /// Whether a later start may succeed, without a change of program or settings: the address may be
+    /// free then.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Bind(_) | Self::Gossip(_))
+    }
+}

@@ -78,7 +78,7 @@ impl Memberlist {
     }
 
     /// Waits until this member has all entries of its cluster, or assumes that it is alone. Waits
-    /// forever if it has left.
+    /// forever if it has left. [`Send`], and cancel safe.
     pub fn ready(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut phase = self.phase.clone();
         async move {
@@ -100,13 +100,14 @@ impl Memberlist {
     }
 
     /// Waits for a task to fail: because of a bug, or because the cluster could not be joined
-    /// although this is required.
+    /// although this is required. [`Send`], and cancel safe.
     pub async fn failed(&mut self) -> TaskFailed {
         self.tasks.failed().await
     }
 
     /// Hands this member's entries over to the others, announces that it has left, and stops. Takes
-    /// `leave_timeout` at most.
+    /// `leave_timeout` at most. [`Send`]. If it is cancelled, the member stops at once, as if it had
+    /// been killed: the others take its entries over.
     pub async fn leave(mut self) {
         self.member.leave().await;
         let tasks = std::mem::replace(&mut self.tasks, Tasks::new(TASK));
@@ -147,7 +148,8 @@ impl Inspector {
         self.choice.disagreement()
     }
 
-    /// All known members, by name, including those that left or died until they are removed.
+    /// All known members, by name, including those that left or died until they are removed. [`Send`],
+    /// and cancel safe.
     pub async fn members(&self) -> Vec<Member> {
         match self.member.upgrade() {
             Some(member) => member.members().await,

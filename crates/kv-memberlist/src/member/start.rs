@@ -26,6 +26,7 @@ use super::recover::recover;
 use super::resolve::{JoinMember, Resolver};
 use super::sweep::Sweeper;
 use crate::admission::Admission;
+use crate::clock::LONGEST;
 use crate::config::{MemberlistConfig, Protocol};
 use crate::engine::changing::Changing;
 use crate::engine::memberlist::{self, Sockets, Surroundings};
@@ -40,8 +41,22 @@ use crate::store::MemberlistStore;
 use crate::view::View;
 use crate::watchdog::Watchdog;
 
+/// Here, and not where it is needed: a report is not [`Send`], and neither would be a future that holds it.
+fn check(config: &MemberlistConfig) -> Result<(), StartError> {
+    let mut report = Report::default();
+    config.check(&mut report);
+    Ok(report.into_result()?)
+}
+
 /// Starts a member on the network: its store, and the handle that keeps it running. Listens when
-/// this returns; the store's calls wait until the member has joined.
+/// this returns; the store's calls wait until the member has joined. Dropping the handle stops the
+/// member. Metrics are registered below `memberlist_client`.
+///
+/// [`Send`]. If it is cancelled, nothing runs or listens; metrics stay registered.
+///
+/// # Errors
+/// Settings that cannot work, keys or certificates that cannot be read, or an address that cannot be
+/// bound.
 pub async fn start<V, C>(
     config: MemberlistConfig,
     codec: C,
@@ -51,9 +66,7 @@ where
     V: Value,
     C: Codec<V>,
 {
-    let mut report = Report::default();
-    config.check(&mut report);
-    report.into_result()?;
+    check(&config)?;
     let metrics = Metrics::register(registry);
     let everywhere = [IpAddr::V4(Ipv4Addr::UNSPECIFIED)];
     let addresses = if config.bind_addr.is_empty() {
@@ -112,9 +125,7 @@ where
     V: Value,
     C: Codec<V>,
 {
-    let mut report = Report::default();
-    config.check(&mut report);
-    report.into_result()?;
+    check(&config)?;
     let chosen = match fixed_protocol(&config) {
         Some((_, chosen)) => chosen,
         None => Chosen::NoneAnswered,
@@ -364,7 +375,7 @@ impl<V: Value> Unstarted<V> {
             Arc::clone(&view),
             phases.subscribe(),
             watchdog,
-            config.notify_interval,
+            config.notify_interval.min(LONGEST),
             metrics,
         );
         let shown = Shown {

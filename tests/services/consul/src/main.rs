@@ -1,10 +1,9 @@
 //! Counts visits in Consul: `service-consul ADDRESS`.
 
 use kv_consul::ConsulConfig;
-use kv_core::{CasUpdate, SnappyProtobuf, Store};
-use settings::SecretUrl;
+use kv_core::{SnappyProtobuf, StoreExt};
 
-/// A value of one's own: a protobuf message, and how two versions of it are joined.
+/// A value of one's own.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Visits {
     #[prost(uint64, tag = "1")]
@@ -13,24 +12,19 @@ struct Visits {
 
 const CODEC: SnappyProtobuf<Visits> = SnappyProtobuf::new("visits");
 
-fn one_more(current: Option<&Visits>) -> CasUpdate<Visits> {
-    CasUpdate::Put(Visits {
-        count: current.map_or(0, |visits| visits.count) + 1,
-    })
+fn one_more(current: Option<&Visits>) -> Visits {
+    let count = current.map_or(0, |visits| visits.count) + 1;
+    Visits { count }
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = std::env::args().nth(1).ok_or("no address")?;
-    let config = ConsulConfig {
-        host: SecretUrl::new(address),
-        ..ConsulConfig::default()
-    };
-    let store = kv_consul::open(&config, None, CODEC)?;
-    for _ in 0..3 {
-        store.cas("visits/home", &mut one_more).await?;
+    let store = kv_consul::open(&ConsulConfig::new(&address), None, CODEC)?;
+    for _ in 0..2 {
+        store.update("visits/home", one_more).await?;
     }
-    let visits = store.get("visits/home").await?.ok_or("nothing is stored")?;
+    let visits = store.update("visits/home", one_more).await?;
     println!("{} visits", visits.count);
     Ok(())
 }

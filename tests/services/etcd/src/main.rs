@@ -1,9 +1,9 @@
 //! Counts visits in etcd: `service-etcd ADDRESS`.
 
-use kv_core::{CasUpdate, SnappyProtobuf, Store};
+use kv_core::{SnappyProtobuf, StoreExt};
 use kv_etcd::EtcdConfig;
 
-/// A value of one's own: a protobuf message, and how two versions of it are joined.
+/// A value of one's own.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Visits {
     #[prost(uint64, tag = "1")]
@@ -12,20 +12,19 @@ struct Visits {
 
 const CODEC: SnappyProtobuf<Visits> = SnappyProtobuf::new("visits");
 
-fn one_more(current: Option<&Visits>) -> CasUpdate<Visits> {
-    CasUpdate::Put(Visits {
-        count: current.map_or(0, |visits| visits.count) + 1,
-    })
+fn one_more(current: Option<&Visits>) -> Visits {
+    let count = current.map_or(0, |visits| visits.count) + 1;
+    Visits { count }
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = std::env::args().nth(1).ok_or("no address")?;
     let store = kv_etcd::open(&EtcdConfig::new([address]), None, CODEC)?;
-    for _ in 0..3 {
-        store.cas("visits/home", &mut one_more).await?;
+    for _ in 0..2 {
+        store.update("visits/home", one_more).await?;
     }
-    let visits = store.get("visits/home").await?.ok_or("nothing is stored")?;
+    let visits = store.update("visits/home", one_more).await?;
     println!("{} visits", visits.count);
     Ok(())
 }

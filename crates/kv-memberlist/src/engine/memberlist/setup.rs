@@ -16,6 +16,7 @@ use watched_files::Reload;
 use super::engine::{self, Parts};
 use super::net::Sockets;
 use super::options::{Timeouts, Tls};
+use crate::clock::LONGEST;
 use crate::config::{CompressionAlgorithm, MemberlistConfig};
 use crate::engine::{Engine, EntrySink};
 use crate::metrics::Metrics;
@@ -26,6 +27,7 @@ const MAX_NODES: usize = 10_000;
 /// Why TLS between members cannot be set up.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
+#[non_exhaustive]
 pub enum TlsSetupError {
     /// A file cannot be used.
     Files(#[from] TlsError),
@@ -82,7 +84,7 @@ pub(crate) fn start(
         timeouts: Timeouts {
             dial: config.packet_dial_timeout,
             packet: config.packet_write_timeout,
-            stream: config.stream_timeout,
+            stream: config.stream_timeout.min(LONGEST),
             writer: config.acquire_writer_timeout,
         },
         tls,

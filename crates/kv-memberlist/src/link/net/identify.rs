@@ -49,7 +49,7 @@ async fn put<T>(
     own: &[IpAddr],
     to: SocketAddr,
     probe: &Probe,
-    read: impl Fn(&[u8], bool) -> Option<T>,
+    read: impl Fn(&[u8], bool) -> Option<T> + Send + Sync,
 ) -> Option<T> {
     let answered = async {
         let mut stream = connect(own, to).await.ok()?;

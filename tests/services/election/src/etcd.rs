@@ -1,4 +1,4 @@
-//! One copy at a time works: `service-election ADDRESS`.
+//! A batch job of which one copy at a time works, over etcd: `service-election-etcd ADDRESS`.
 
 use std::sync::Arc;
 
