@@ -15,6 +15,7 @@ mod by_hand;
 mod distributor_dies;
 mod full;
 mod future;
+mod many;
 mod queue;
 
 use common::ha_config;
