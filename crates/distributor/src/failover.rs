@@ -37,6 +37,7 @@ pub(crate) fn start(
             pusher: Arc::clone(pusher),
             limits: limits.clone(),
         }),
+        joins_early: !records.settle.is_zero(),
         config,
         clock: Clock::System,
     };

@@ -145,7 +145,7 @@ impl Scenario {
             settle_ms: if gossip { 1_000 } else { 0 },
             late_after_ms,
             hold_ms: 2 * failover_ms + 15_000,
-            interval_ms: interval_ms.max(15_000),
+            interval_ms,
             hold_bytes: if class == Class::Chaos && rng.chance(30) {
                 rng.range(500, 8_000) as u64
             } else {

@@ -27,6 +27,8 @@ pub(crate) const START_MS: i64 = 1_700_000_000_000;
 const UPDATE_MS: i64 = 15_000;
 const FAILOVER_MS: i64 = 30_000;
 const BACKOFF_MS: i64 = 90_000;
+/// What a distributor takes for the interval of a replica that it does not know well.
+const UNKNOWN_INTERVAL_MS: i64 = 60_000;
 const DEAD_AFTER_MS: i64 = 5_000;
 const DOWNSTREAM_TIMEOUT_MS: i64 = 4_000;
 /// How long a distributor lets a request wait for what takes a moment.
@@ -62,6 +64,9 @@ pub(crate) struct Node {
     budget: Arc<Budget>,
     view: View,
     seen: BTreeMap<usize, Seen>,
+    /// Of each replica here: the mean gap between two requests, weighed by its length, and the time
+    /// that it covers, ms.
+    cadences: BTreeMap<usize, (i64, i64)>,
     replay: Option<(Slice<Rc<Body>>, usize)>,
     jitter_ms: i64,
 }
@@ -208,6 +213,8 @@ pub(crate) struct World {
     sink_stores: bool,
     /// Newest sample time of each term that the sink acknowledged.
     acknowledged: BTreeMap<i64, i64>,
+    /// The longest interval that a distributor has learned, ms.
+    longest_interval_ms: i64,
     report: Report,
     is_traced: bool,
 }
@@ -235,6 +242,7 @@ impl World {
             sink_down_until_ms: 0,
             sink_stores: false,
             acknowledged: BTreeMap::new(),
+            longest_interval_ms: 0,
             report: Report::default(),
             is_traced,
             scenario,

@@ -30,7 +30,8 @@
 //!
 //! - requests: [`ClusterState::request`] before the downstream is asked; if it answers
 //!   [`Fate::Accept`], [`ClusterState::finished`] exactly once after the downstream answered, or the
-//!   sender went away;
+//!   sender went away. Most requests need no lock: [`Lane::judge`] answers them from atomics while
+//!   the claim is open, and [`Ticket::end`] ends them;
 //! - the election as stored, after each change and refresh: [`ClusterState::elected`];
 //! - records as stored: [`ClusterState::claim_seen`] for every claim of another distributor,
 //!   [`ClusterState::plan_seen`], from a watch or a survey, in any order, repeated or not;
@@ -62,7 +63,7 @@ use std::time::Duration;
 
 use smol_str::SmolStr;
 
-pub use cluster::{ClusterState, Snapshot};
+pub use cluster::{ClusterState, Lane, Snapshot, Ticket};
 pub use driver::{
     Accepted, Decision, Elections, FailoverHandle, Failovers, Parts, Replayer, Rules,
     register_metrics, start,
@@ -123,6 +124,11 @@ impl Default for Settings {
     }
 }
 
+/// The longest pause that is none, of a replica that sends so often, ms.
+pub(crate) fn most_pause_ms(interval_ms: i64) -> i64 {
+    interval_ms.saturating_mul(2)
+}
+
 /// What is known outside of a cluster's state when it is called.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
@@ -146,11 +152,11 @@ pub struct Request<'a> {
 }
 
 /// What becomes of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
     /// Forward it: only the samples after `after_ms`, if that is given.
     Accept {
-        /// To be returned to [`ClusterState::finished`].
+        /// To be ended once: [`ClusterState::finished`].
         ticket: Ticket,
         /// Samples up to this time are dropped as deduplicated.
         after_ms: Option<i64>,
@@ -199,13 +205,6 @@ impl Wait {
     }
 }
 
-/// An accepted request that is not finished.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ticket {
-    pub(crate) generation: u64,
-    pub(crate) newest_ms: i64,
-}
-
 /// How an accepted request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -213,8 +212,10 @@ pub enum Outcome {
     Done,
     /// The downstream refused it for now, and certainly stored nothing of it.
     NotStored,
-    /// It failed for now, or the sender went away: parts of it may be stored.
+    /// It failed for now: parts of it may be stored.
     Unknown,
+    /// The sender went away: it died, or tries again soon. Parts of it may be stored.
+    Abandoned,
 }
 
 /// What the driver is to do.

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use ha_tracker::HaLimits;
+use ha_tracker::{HaLimits, SendInterval};
 use settings::{Kind, Report, settings, words};
 
 use crate::Settings;
 
 /// Between the time after which the elected replica is late and the failover timeout.
 const MARGIN: Duration = Duration::from_secs(2);
+/// What is taken for the interval of a replica that is not known well: Prometheus's default, and the
+/// longest that is usual.
+const UNKNOWN_INTERVAL: Duration = Duration::from_secs(60);
 /// How long a request is held beyond twice the failover timeout.
 const HOLD_MARGIN: Duration = Duration::from_secs(15);
 
@@ -96,17 +99,16 @@ impl FailoverLimits {
         self.check_nonzero(report);
     }
 
-    /// The rules of a cluster, for the tracker's timeouts of the tenant. `interval`: the usual time
-    /// between requests of the elected replica, if it is known. `settle`: see
-    /// [`Settings::settle_ms`].
+    /// The rules of a cluster, for the tracker's timeouts of the tenant. `interval`: how often the
+    /// elected replica sends, if it is known. `settle`: see [`Settings::settle_ms`].
     pub fn settings(
         &self,
         elections: &HaLimits,
-        interval: Option<Duration>,
+        interval: Option<SendInterval>,
         settle: Duration,
     ) -> Settings {
         let usual = Settings::default();
-        let interval_ms = interval.map_or(0, saturating_ms);
+        let interval_ms = interval.map_or(0, |interval| saturating_ms(interval.usual));
         let refreshed = elections.update_timeout + elections.update_timeout_jitter_max;
         // Less where the timeouts are short.
         let margin = MARGIN.min(elections.failover_timeout / 4);
@@ -127,7 +129,12 @@ impl FailoverLimits {
                 .saturating_mul(2)
                 .saturating_add(saturating_ms(HOLD_MARGIN)),
             backoff_ms: saturating_ms(elections.sender_backoff),
-            interval_ms: usual.interval_ms.max(interval_ms),
+            // Not less than what is certainly shorter than a scrape interval.
+            interval_ms: match interval {
+                Some(interval) if interval.is_established => interval_ms,
+                _ => saturating_ms(UNKNOWN_INTERVAL).max(interval_ms),
+            }
+            .max(saturating_ms(self.slice)),
             hold_bytes: self.hold_bytes,
             ..usual
         }
@@ -182,9 +189,21 @@ mod tests {
         let usual = limits.settings(&elections, None, Duration::ZERO);
         assert_eq!((usual.late_after_ms, usual.hold_ms), (22_000, 75_000));
         assert_eq!(usual.backoff_ms, 90_000);
-        let slow = Some(Duration::from_secs(60));
-        let slow = limits.settings(&elections, slow, Duration::from_secs(1));
+        let each = |seconds, is_established| {
+            let interval = SendInterval {
+                usual: Duration::from_secs(seconds),
+                is_established,
+            };
+            limits.settings(&elections, Some(interval), Duration::from_secs(1))
+        };
+        let slow = each(60, false);
         assert_eq!((slow.late_after_ms, slow.hold_ms), (120_000, 315_000));
         assert_eq!((slow.interval_ms, slow.settle_ms), (60_000, 1_000));
+        // What is known for a minute is known; shards that send all the time are scraped as seldom as
+        // others.
+        assert_eq!(usual.interval_ms, 60_000);
+        assert_eq!(each(5, false).interval_ms, 60_000);
+        assert_eq!(each(5, true).interval_ms, 5_000);
+        assert_eq!(each(0, true).interval_ms, 4_000);
     }
 }

@@ -137,6 +137,8 @@ pub enum Reason {
     Hole {
         /// Its first sample time after the pause, ms.
         oldest_ms: i64,
+        /// How often it sent before the pause, ms.
+        interval_ms: i64,
     },
     /// An operator asked for it.
     ByHand,

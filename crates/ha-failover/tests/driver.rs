@@ -103,6 +103,7 @@ fn fleet(count: usize) -> Fleet {
             elections: Arc::clone(&fleet.entry) as Arc<dyn Elections>,
             rules: Arc::new(Lossless),
             replayer: Arc::new(To(number, sink.clone())),
+            joins_early: false,
             config: FailoverConfig::default(),
             clock: Clock::System,
         };

@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ha_failover::Faults;
-use simulation::scenario::{Class, TrackerFaults};
+use simulation::scenario::{Class, Mishap, TrackerFaults};
 use simulation::{Report, Scenario};
 
 /// Seeds of every run of the tests; `cargo xtask simulate` runs more.
@@ -112,6 +112,40 @@ fn seeds_that_failed_once_pass() {
             report.violations
         );
     }
+}
+
+#[test]
+fn a_pause_of_three_intervals_is_filled() {
+    let failed = Mutex::new(Vec::new());
+    let filled = AtomicU64::new(0);
+    let scenario = |seed: u64| {
+        let mut scenario = Scenario::of_class(seed, Class::Restart);
+        scenario.distributors = 1;
+        scenario.interval_ms = 5_000;
+        scenario.batch_ms = 1_000;
+        for (at_ms, mishap) in &mut scenario.mishaps {
+            // When its interval is known.
+            *at_ms += 60_000;
+            let restart_ms = Some(15_000 + 40 * (seed as i64 % 300));
+            *mishap = Mishap::KillElected { restart_ms };
+        }
+        (seed < 300).then_some(scenario)
+    };
+    run_all(scenario, |seed, report| {
+        filled.fetch_add(report.elections, Ordering::Relaxed);
+        // Two scrapes, two intervals of its requests, a batch and the guard.
+        if !report.violations.is_empty() || report.longest_gap_ms > 26_000 {
+            failed
+                .lock()
+                .unwrap()
+                .push((seed, report.longest_gap_ms, report.violations.clone()));
+        }
+        true
+    });
+    let failed = failed.into_inner().unwrap();
+    assert!(failed.is_empty(), "{failed:#?}");
+    let filled = filled.into_inner();
+    assert!(filled > 200, "{filled} holes filled");
 }
 
 #[test]

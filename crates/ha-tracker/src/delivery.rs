@@ -8,6 +8,7 @@ pub enum Delivery {
     Settled,
     /// Refused for now, by us or by the downstream: the sender will repeat it, and may wait first.
     Refused,
-    /// Not answered: the sender hung up.
+    /// Not answered: the sender hung up, or died. Counts as refused if the request before it ended
+    /// without being stored, too: the sender may wait before it tries once more.
     Abandoned,
 }

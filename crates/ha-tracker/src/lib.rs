@@ -78,6 +78,7 @@ pub use cache::{Election, ElectionChange, ElectionState, Elections};
 pub use check::{ElectedReplica, Lookup, Outcome, Sighting, TrackerError};
 pub use clock::Clock;
 pub use clock_skew::ClockSkew;
+pub use cluster::SendInterval;
 pub use config::TrackerConfig;
 pub use delivery::Delivery;
 pub use desc::{CODEC, parse_key};

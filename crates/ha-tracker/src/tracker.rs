@@ -18,6 +18,7 @@ use crate::cache::{Cache, Capacity, ElectionState, Full};
 use crate::check::{ElectedReplica, Lookup, Outcome, Sighting, TrackerError};
 use crate::clock::Clock;
 use crate::clock_skew::{ClockSkew, ClockSkews};
+use crate::cluster::SendInterval;
 use crate::config::TrackerConfig;
 use crate::delivery::Delivery;
 use crate::election::Candidate;
@@ -226,15 +227,27 @@ impl HaTracker {
     /// this one may be elected. No I/O and no lock; it allocates only for a replica that is not elected
     /// and not remembered, and while the elected one is overdue.
     pub fn check_cached(&self, sighting: &Sighting<'_>) -> Option<Outcome> {
-        match self.observe(sighting) {
+        self.check_known(sighting, false)
+    }
+
+    /// As [`HaTracker::check_cached`], and [`HaTracker::begin_delivery`] if the replica is elected.
+    pub fn check_delivery(&self, sighting: &Sighting<'_>) -> Option<Outcome> {
+        self.check_known(sighting, true)
+    }
+
+    fn check_known(&self, sighting: &Sighting<'_>, is_delivery: bool) -> Option<Outcome> {
+        match self.observe(sighting, is_delivery) {
             Checked::Known(outcome) => Some(outcome),
             Checked::Unknown | Checked::Overdue => None,
         }
     }
 
-    fn observe(&self, sighting: &Sighting<'_>) -> Checked {
+    fn observe(&self, sighting: &Sighting<'_>, is_delivery: bool) -> Checked {
         let observed = self.cache.observe_then(sighting, |known, elected| {
             let Some(elected) = elected else {
+                if is_delivery {
+                    known.begin_delivery(sighting.replica, sighting.now_ms);
+                }
                 return Checked::Known(Outcome::Accepted);
             };
             let (tenant, now_ms) = (sighting.tenant, sighting.now_ms);
@@ -274,7 +287,7 @@ impl HaTracker {
     ) -> Result<Outcome, TrackerError> {
         // Twice at most: an entry that is read for a cluster that was unknown may be overdue.
         for _ in 0..2 {
-            match self.observe(sighting) {
+            match self.observe(sighting, false) {
                 Checked::Known(outcome) => return Ok(outcome),
                 Checked::Overdue => {
                     let read_limit = self.failovers(sighting.tenant).read_limit();
@@ -343,18 +356,19 @@ impl HaTracker {
     }
 
     /// To be called with each answer to a request of a replica that was or would have been forwarded,
-    /// and when the sender hangs up. A replica that was refused may be silent for longer before another
-    /// one is elected. No I/O, no lock, no allocation.
+    /// and that began at `began_ms`, and when the sender hangs up. A replica that was refused may be
+    /// silent for longer before another one is elected. No I/O, no lock, no allocation.
     pub fn end_delivery(
         &self,
         tenant: &str,
         cluster: &str,
         replica: &str,
         delivery: Delivery,
+        began_ms: i64,
         now_ms: i64,
     ) {
         self.cache.read(tenant, cluster, |known| {
-            known.end_delivery(replica, delivery, now_ms);
+            known.end_delivery(replica, delivery, began_ms, now_ms);
         });
     }
 
@@ -457,12 +471,12 @@ impl HaTracker {
 
     /// The usual time between two requests of the elected replica of a cluster, as far as this
     /// tracker knows it. No I/O.
-    pub fn send_interval(&self, tenant: &str, cluster: &str) -> Option<Duration> {
-        let cadence_ms = self.cache.read(tenant, cluster, |known| {
-            known.elected().sightings.cadence_ms()
-        });
-        let cadence_ms = u64::try_from(cadence_ms.flatten()?).ok()?;
-        Some(Duration::from_millis(cadence_ms))
+    pub fn send_interval(&self, tenant: &str, cluster: &str) -> Option<SendInterval> {
+        self.cache
+            .read(tenant, cluster, |known| {
+                known.elected().sightings.interval()
+            })
+            .flatten()
     }
 
     /// Counts samples that were dropped because another replica is elected.

@@ -176,7 +176,7 @@ async fn an_arriving_replica_waits_for_a_store_that_fails_as_a_poll_does() {
 fn answer(fleet: &Fleet, tracker: usize, replica: &str, delivery: Delivery) {
     let (tracker, now_ms) = (&fleet.trackers[tracker], fleet.now_ms());
     tracker.begin_delivery("t", "c", replica, now_ms);
-    tracker.end_delivery("t", "c", replica, delivery, now_ms);
+    tracker.end_delivery("t", "c", replica, delivery, now_ms, now_ms);
 }
 
 /// An outage of the downstream from 60 s on: the elected replica is refused, and waits ever longer, up
@@ -228,7 +228,7 @@ async fn a_request_that_hangs_longer_than_the_failover_timeout_is_not_silence() 
     }
     // The sender is killed while it waits: from here on it is silent.
     let killed = fleet.now_ms();
-    fleet.trackers[0].end_delivery("t", "c", "r1", Delivery::Abandoned, killed);
+    fleet.trackers[0].end_delivery("t", "c", "r1", Delivery::Abandoned, now_ms, killed);
     while fleet.send(0, "c", "r2").await != Verdict::Accepted {
         fleet.advance(Duration::from_millis(500)).await;
     }

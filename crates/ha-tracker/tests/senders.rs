@@ -37,8 +37,15 @@ async fn each_replica_has_its_cadence_its_newest_sample_its_clock_and_its_last_r
         fleet.advance(Duration::from_secs(15)).await;
     }
     let refused_ms = fleet.now_ms();
-    tracker.end_delivery("t", "c", "r1", Delivery::Refused, refused_ms);
-    tracker.end_delivery("t", "c", "r2", Delivery::Refused, refused_ms + 1);
+    tracker.end_delivery("t", "c", "r1", Delivery::Refused, refused_ms, refused_ms);
+    tracker.end_delivery(
+        "t",
+        "c",
+        "r2",
+        Delivery::Refused,
+        refused_ms,
+        refused_ms + 1,
+    );
     let status = tracker.cluster_status("t", "c", fleet.now_ms()).unwrap();
     let (r1, r2) = (&status.elected, &status.others[0]);
     assert_eq!((r1.cadence_ms, r2.cadence_ms), (Some(15_000), Some(60_000)));

@@ -1,34 +1,34 @@
-//! Tells the tracker what becomes of the requests of elected replicas, so that one that was refused is
-//! not considered silent.
+//! Tells the tracker what becomes of the requests of elected replicas, so that one that waits here or
+//! was refused is not considered silent.
 
 use std::sync::Arc;
 
 use ha_tracker::{Clock, Delivery, HaTracker};
-use remote_write::Scan;
+use remote_write::{Scan, Verdict};
 
-/// A request that is being forwarded. Dropping it means that the sender hung up.
+/// A request that is being worked on, from the tracker's check of its replicas on. Dropping it means
+/// that the sender hung up.
 pub(crate) struct Forwarding<'a> {
     tracker: Option<&'a Arc<HaTracker>>,
     tenant: &'a str,
     scan: &'a Scan,
+    began_ms: i64,
 }
 
 impl<'a> Forwarding<'a> {
-    pub(crate) fn begin(
+    /// For a request whose replicas were checked, which begins the deliveries of those that are elected
+    /// and known.
+    pub(crate) fn checked(
         tracker: Option<&'a Arc<HaTracker>>,
         tenant: &'a str,
         scan: &'a Scan,
+        began_ms: i64,
     ) -> Self {
-        if let Some(tracker) = tracker {
-            let now_ms = Clock::System.now_ms();
-            for group in &scan.groups {
-                tracker.begin_delivery(tenant, &group.cluster, &group.replica, now_ms);
-            }
-        }
         Self {
             tracker,
             tenant,
             scan,
+            began_ms,
         }
     }
 
@@ -38,32 +38,46 @@ impl<'a> Forwarding<'a> {
             true => Delivery::Refused,
             false => Delivery::Settled,
         };
-        note(self.tracker.take(), self.tenant, self.scan, delivery);
+        let tracker = self.tracker.take();
+        note(tracker, self.tenant, self.scan, delivery, self.began_ms);
+    }
+
+    /// Its end will be told by another one.
+    pub(crate) fn hand_on(mut self) {
+        self.tracker = None;
     }
 }
 
 impl Drop for Forwarding<'_> {
     fn drop(&mut self) {
-        note(
-            self.tracker.take(),
-            self.tenant,
-            self.scan,
-            Delivery::Abandoned,
-        );
+        let tracker = self.tracker.take();
+        let (scan, began_ms) = (self.scan, self.began_ms);
+        note(tracker, self.tenant, scan, Delivery::Abandoned, began_ms);
     }
 }
 
 /// A request was refused for now before anything of it was forwarded.
-pub(crate) fn refused(tracker: Option<&Arc<HaTracker>>, tenant: &str, scan: &Scan) {
-    note(tracker, tenant, scan, Delivery::Refused);
+pub(crate) fn refused(tracker: Option<&Arc<HaTracker>>, tenant: &str, scan: &Scan, began_ms: i64) {
+    note(tracker, tenant, scan, Delivery::Refused, began_ms);
 }
 
-fn note(tracker: Option<&Arc<HaTracker>>, tenant: &str, scan: &Scan, delivery: Delivery) {
+fn note(
+    tracker: Option<&Arc<HaTracker>>,
+    tenant: &str,
+    scan: &Scan,
+    delivery: Delivery,
+    began_ms: i64,
+) {
     let Some(tracker) = tracker else {
         return;
     };
     let now_ms = Clock::System.now_ms();
     for group in &scan.groups {
-        tracker.end_delivery(tenant, &group.cluster, &group.replica, delivery, now_ms);
+        // Of a replica that is not elected, only a refusal matters.
+        if group.verdict == Verdict::Drop && delivery != Delivery::Refused {
+            continue;
+        }
+        let (cluster, replica) = (&group.cluster, &group.replica);
+        tracker.end_delivery(tenant, cluster, replica, delivery, began_ms, now_ms);
     }
 }

@@ -10,6 +10,7 @@ use remote_write::{Counts, Group, Scan, Verdict};
 use tokio::time::Instant;
 
 use crate::answer::{self, Rejection};
+use crate::deliveries::Forwarding;
 use crate::tenants::{Discarded, Items, Tenant};
 
 /// Longest cluster and replica that is tracked, bytes: the key must fit every store, and both are
@@ -56,8 +57,9 @@ pub(crate) fn peek(tracker: &HaTracker, tenant: &str, cluster: &str, replica: &s
     }
 }
 
-/// Records every replica of the request as seen, and decides the groups that the scan left open.
-/// Without a tracker, every replica counts as elected.
+/// Records every replica of the request as seen at `now_ms`, and decides the groups that the scan left
+/// open. The deliveries of those that are elected begin. Without a tracker, every replica counts as
+/// elected.
 ///
 /// # Errors
 /// The whole request is refused, before anything of it is forwarded.
@@ -65,9 +67,9 @@ pub(crate) async fn judge(
     tracker: Option<&Arc<HaTracker>>,
     tenant: &str,
     scan: &Scan,
+    now_ms: i64,
     deadline: Instant,
 ) -> Result<Judged, Rejection> {
-    let now_ms = ha_tracker::Clock::System.now_ms();
     let mut judged = Judged::default();
     let mut open = Vec::new();
     for (index, group) in scan.groups.iter().enumerate() {
@@ -96,7 +98,7 @@ pub(crate) async fn judge(
             continue;
         }
         let sighting = sighting(tenant, group, now_ms);
-        match (group.verdict, tracker.check_cached(&sighting)) {
+        match (group.verdict, tracker.check_delivery(&sighting)) {
             (Verdict::Keep | Verdict::Within(_), Some(Outcome::Accepted)) => {}
             (Verdict::Drop, Some(Outcome::Deduplicated(elected))) => {
                 judged.deduplicate(index, group, elected);
@@ -117,8 +119,11 @@ pub(crate) async fn judge(
     let Some(tracker) = tracker.filter(|_| !open.is_empty()) else {
         return Ok(judged);
     };
-    let settled = tokio::time::timeout_at(deadline, look_up(tracker, open))
-        .await
+    // The sender can hang up meanwhile.
+    let forwarding = Forwarding::checked(Some(tracker), tenant, scan, now_ms);
+    let looked_up = tokio::time::timeout_at(deadline, look_up(tracker, open)).await;
+    forwarding.hand_on();
+    let settled = looked_up
         .map_err(|_| {
             Rejection::unavailable(
                 "the HA tracker's store did not answer for a new cluster, or one whose elected replica \
@@ -127,6 +132,7 @@ pub(crate) async fn judge(
         })?
         .map_err(|error| Rejection::unavailable(format!("{error}; retry later")))?;
     for (index, group, outcome) in settled {
+        tracker.begin_delivery(tenant, &group.cluster, &group.replica, now_ms);
         judged.settle(tenant, index, group, outcome);
     }
     Ok(judged)

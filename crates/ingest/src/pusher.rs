@@ -355,21 +355,24 @@ impl Pusher {
         let total = scan.total();
         let tenant = known.unwrap_or_else(|| self.admit(job, &scan));
         tenant.count_in(Items::of(&scan));
-        let judged = match judge_content(job, &tenant, &mut scan, &mut content).await {
+        let began_ms = Clock::System.now_ms();
+        let judged = match judge_content(job, &tenant, &mut scan, &mut content, began_ms).await {
             Ok(judged) => judged,
             Err(rejection) => {
-                deliveries::refused(job.tracker, name, &scan);
+                deliveries::refused(job.tracker, name, &scan, began_ms);
                 return Err(rejection);
             }
         };
+        let forwarding = Forwarding::checked(job.tracker, name, &scan, began_ms);
         let admitted = match self.judge_lossless(job, &judged, &scan, &content).await {
             Ok(admitted) => admitted,
             Err(rejection) => {
-                deliveries::refused(job.tracker, name, &scan);
+                forwarding.end(true);
                 return Err(rejection);
             }
         };
         if let Some(standby) = admitted.standby {
+            forwarding.end(false);
             let outcome = self.settle(job, &tenant, judged, &scan, true);
             return Ok(PushAnswer {
                 outcome: standby.outcome(outcome),
@@ -383,6 +386,7 @@ impl Pusher {
         let has_metadata = scan.metadata > 0 && limits.ha_tracker_per_sample_dedupe;
         let deduplicated = Written::from(judged.deduplicated).plus(scan.outside().into());
         if scan.length == 0 || (all_dropped && !has_metadata) {
+            forwarding.end(false);
             admitted.answered(false);
             return Ok(PushAnswer {
                 outcome: self.settle(job, &tenant, judged, &scan, all_dropped),
@@ -390,7 +394,6 @@ impl Pusher {
             });
         }
         let kept = Items::kept(&scan);
-        let forwarding = Forwarding::begin(job.tracker, name, &scan);
         let charge = match self.charge(job, &tenant, kept) {
             Ok(charge) => charge,
             Err(rejection) => {
@@ -551,11 +554,12 @@ async fn judge_content(
     tenant: &Tenant,
     scan: &mut Scan,
     content: &mut Content,
+    began_ms: i64,
 ) -> Result<Judged, Rejection> {
     if job.rule.is_none() {
         return Ok(Judged::default());
     }
-    let judged = judge::judge(job.tracker, job.tenant, scan, job.deadline).await?;
+    let judged = judge::judge(job.tracker, job.tenant, scan, began_ms, job.deadline).await?;
     judged.discard(scan, content.message.bytes_mut());
     add(
         &tenant.non_ha_samples,

@@ -17,7 +17,12 @@ impl World {
         };
         // A hole that counts as none.
         let hole_ms = if scenario.class == Class::Restart {
-            2 * scenario.settings.interval_ms
+            // Where it sends to several distributors, none may know its interval, and only a failover
+            // fills a pause: an election may find it back, and be withdrawn.
+            match scenario.distributors {
+                1 => 2 * self.longest_interval_ms,
+                _ => self.failover_ms() + 5_000,
+            }
         } else {
             0
         };

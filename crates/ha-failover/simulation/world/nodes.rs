@@ -24,6 +24,7 @@ impl World {
             budget,
             view: View::default(),
             seen: BTreeMap::new(),
+            cadences: BTreeMap::new(),
             replay: None,
             jitter_ms: self.rng.range(-5_000, 5_001),
         }
@@ -256,9 +257,34 @@ impl World {
 
     fn sighted(&mut self, index: usize, replica: usize, is_refused: bool) {
         let at_ms = self.clock_ms(index);
-        self.nodes[index]
-            .seen
-            .insert(replica, Seen { at_ms, is_refused });
+        let node = &mut self.nodes[index];
+        let before = node.seen.insert(replica, Seen { at_ms, is_refused });
+        let gap_ms = before.map(|before| at_ms - before.at_ms);
+        if let Some(gap_ms) = gap_ms.filter(|gap_ms| (100..120_000).contains(gap_ms)) {
+            let (mean_ms, covers_ms) = node.cadences.entry(replica).or_default();
+            let total_ms = *covers_ms + gap_ms;
+            *mean_ms = (*mean_ms * *covers_ms + gap_ms * gap_ms) / total_ms;
+            *covers_ms = total_ms.min(60_000.max(8 * *mean_ms));
+        }
+    }
+
+    /// As the distributor does: how often the elected replica sends is learned.
+    fn learn_interval(&mut self, index: usize) {
+        let node = &self.nodes[index];
+        let elected = node.view.entry().map(|(term, _)| term.replica.clone());
+        let elected = elected.and_then(|name| self.replica_named(&name));
+        let cadence = elected.and_then(|replica| node.cadences.get(&replica));
+        let mut settings = self.scenario.settings.clone();
+        settings.interval_ms = match cadence {
+            Some((mean_ms, covers_ms)) if *covers_ms >= 60_000.max(4 * mean_ms) => {
+                let interval_ms = settings.slice_ms.max(*mean_ms);
+                self.longest_interval_ms = self.longest_interval_ms.max(interval_ms);
+                interval_ms
+            }
+            Some((mean_ms, _)) => UNKNOWN_INTERVAL_MS.max(*mean_ms),
+            None => UNKNOWN_INTERVAL_MS,
+        };
+        self.nodes[index].state.set_settings(settings);
     }
 
     fn sighted_refused(&mut self, index: usize, replica: usize) {
@@ -293,7 +319,7 @@ impl World {
         let samples: Vec<Sample> = samples.copied().collect();
         if samples.is_empty() {
             self.call(index, |state, cx, out| {
-                state.finished(ticket, Outcome::Done, cx, out);
+                state.finished(&ticket, Outcome::Done, cx, out);
             });
             self.reply(body, sender, Answer::Taken);
             return;
@@ -334,7 +360,7 @@ impl World {
         if !self.lives(index, forward.life) {
             return;
         }
-        let Some((ticket, sender)) = forward.live else {
+        let Some((ticket, sender)) = &forward.live else {
             self.replay_answered(index, outcome);
             return;
         };
@@ -345,10 +371,10 @@ impl World {
         }
         if outcome == Outcome::Done {
             self.sighted(index, forward.body.replica, false);
-            self.reply(&forward.body, sender, Answer::Taken);
+            self.reply(&forward.body, *sender, Answer::Taken);
         } else {
             self.sighted_refused(index, forward.body.replica);
-            self.reply(&forward.body, sender, Answer::RetryLater(0));
+            self.reply(&forward.body, *sender, Answer::RetryLater(0));
         }
     }
 
@@ -415,6 +441,7 @@ impl World {
                 self.apply(index, key, value);
             }
         }
+        self.learn_interval(index);
         self.call(index, ClusterState::tick);
         let delay_ms = if self.nodes[index].state.is_busy() {
             100
@@ -432,7 +459,7 @@ impl World {
 
     // The tracker.
 
-    fn failover_ms(&self) -> i64 {
+    pub(super) fn failover_ms(&self) -> i64 {
         if self.scenario.tracker_faults.no_cadence {
             return FAILOVER_MS;
         }

@@ -6,6 +6,7 @@ use smol_str::SmolStr;
 
 use super::ClusterState;
 use super::phase::{Phase, Reading};
+use crate::most_pause_ms;
 use crate::terms::{DONE_MS, NEVER_MS};
 use crate::{Claim, ClaimStage, Context, Effect, Output, Plan, PlanStage, Reason, Term};
 
@@ -68,6 +69,8 @@ struct Gathered {
     boundary_ms: i64,
     /// When any distributor saw the elected replica last, and whether it was refused then.
     seen: (i64, bool),
+    /// When another distributor than this one refused it last, if it has not accepted any since.
+    refused_ms: i64,
     participants: Vec<(SmolStr, i64)>,
     given_up: u64,
 }
@@ -271,15 +274,23 @@ impl<B: Clone> ClusterState<B> {
             return false;
         };
         out.counts.given_up += gathered.given_up;
-        let fills = |oldest_ms: i64| {
-            let two = self.settings.interval_ms.saturating_mul(2);
-            !gathered.participants.is_empty()
-                && gathered.boundary_ms.saturating_add(two) < oldest_ms
+        let fills = |oldest_ms: i64, interval_ms: i64| {
+            let pause_ms = oldest_ms.saturating_sub(gathered.boundary_ms);
+            let until_ms = oldest_ms.saturating_sub(interval_ms);
+            let mut held = gathered.participants.iter();
+            // What it could not deliver, it still has.
+            let waits = self.excused_until_ms(gathered.refused_ms, true) > cx.now_ms;
+            !waits
+                && pause_ms > most_pause_ms(interval_ms)
+                && held.any(|(_, next_ms)| *next_ms < until_ms)
         };
         let (seen_ms, was_refused) = gathered.seen;
         let until_ms = self.excused_until_ms(seen_ms, was_refused);
         let stage = match reason {
-            Reason::Hole { oldest_ms } if !fills(oldest_ms) => {
+            Reason::Hole {
+                oldest_ms,
+                interval_ms,
+            } if !fills(oldest_ms, interval_ms) => {
                 out.counts.withdrawn += 1;
                 PlanStage::Withdrawn { until_ms: NEVER_MS }
             }
@@ -310,8 +321,9 @@ impl<B: Clone> ClusterState<B> {
         let since_ms = election.since_ms;
         let timed_out = cx.now_ms.saturating_sub(since_ms) > self.settings.close_timeout_ms;
         let mut gathered = Gathered {
-            boundary_ms: plan.floor_ms.max(self.traffic.forwarded_ms),
-            seen: (self.traffic.seen_ms, self.traffic.was_refused),
+            boundary_ms: plan.floor_ms.max(self.traffic.forwarded_ms()),
+            seen: (self.traffic.seen_ms(), self.traffic.was_refused()),
+            refused_ms: NEVER_MS,
             participants: Vec::new(),
             given_up: 0,
         };
@@ -339,6 +351,9 @@ impl<B: Clone> ClusterState<B> {
                         gathered.participants.push((name.clone(), next_ms));
                     }
                     gathered.seen = gathered.seen.max((seen_ms, was_refused));
+                    if was_refused && *name != self.me {
+                        gathered.refused_ms = gathered.refused_ms.max(seen_ms);
+                    }
                     watermark_ms
                 }
                 _ if is_dead => {

@@ -5,6 +5,7 @@ mod phase;
 mod publish;
 mod replay;
 mod requests;
+mod traffic;
 
 use std::sync::Arc;
 
@@ -13,13 +14,16 @@ use smol_str::SmolStr;
 use crate::hold::Hold;
 use crate::terms::NEVER_MS;
 use crate::{
-    Budget, Claim, Context, Effect, Faults, Output, Plan, PlanStage, Reason, Settings, Term,
+    Budget, Claim, ClaimStage, Context, Effect, Faults, Output, Plan, PlanStage, Reason, Settings,
+    Term,
 };
 
 use election::Election;
 use phase::Phase;
 use publish::Publisher;
 use replay::Replay;
+use traffic::Traffic;
+pub use traffic::{Lane, Ticket};
 
 #[cfg(test)]
 mod tests;
@@ -40,7 +44,14 @@ pub struct ClusterState<B> {
     /// Where this term began, ms of sample time. Only what is later by more than the guard is
     /// accepted. Known from [`Phase::Replaying`] on.
     boundary_ms: i64,
-    traffic: Traffic,
+    /// Of this term.
+    traffic: Arc<Traffic>,
+    lane: Arc<Lane>,
+    /// Highest watermark of earlier terms, for elections that are not ours.
+    before_ms: i64,
+    /// When a hole was last suspected in this term.
+    hole_ms: i64,
+    pause: Option<Pause>,
     hold: Hold<B>,
     plan: Option<Plan>,
     /// When a plan of this version was first seen here.
@@ -48,34 +59,28 @@ pub struct ClusterState<B> {
     claim: Publisher,
     replay: Replay,
     election: Option<Election>,
+    /// The newest term in which another distributor takes part.
+    others_term: Option<Term>,
     /// An election that was asked for before this distributor could begin it, and when.
     asked: Option<(SmolStr, Reason, i64)>,
     /// Number of the last survey or slice.
     numbers: u64,
 }
 
-/// What this distributor saw of the elected replica in this term.
+/// The time since the elected replica's last sample that was accepted here.
 #[derive(Debug, Clone, Copy)]
-struct Traffic {
-    /// Distinguishes terms: what was accepted in an earlier one does not count for this one.
-    generation: u64,
-    in_flight: u32,
-    /// Newest sample time that may be stored.
+struct Pause {
+    /// That sample's time.
     forwarded_ms: i64,
-    /// Newest sample time that the downstream acknowledged.
-    acknowledged_ms: i64,
-    /// When its last request came.
-    seen_ms: i64,
-    /// When the downstream last refused it, if it acknowledged nothing since.
-    refused_ms: Option<i64>,
-    /// Whether its last request was refused, by us or by the downstream.
-    was_refused: bool,
-    /// Highest watermark of earlier terms, for elections that are not ours.
-    before_ms: i64,
-    /// When a hole was last suspected.
-    hole_ms: i64,
-    /// When any request of the cluster came.
-    active_ms: i64,
+    /// Up to when others may have accepted samples, as of the first request after it. That one may have
+    /// to wait, and is recorded meanwhile like any.
+    known_ms: i64,
+    /// When that request came.
+    at_ms: i64,
+    /// How often it had sent before.
+    interval_ms: i64,
+    /// Whether the replica was silent until then, not because it was refused.
+    is_silence: bool,
 }
 
 /// The state, for pages and metrics.
@@ -99,6 +104,7 @@ impl<B: Clone> ClusterState<B> {
     /// A cluster about which nothing is known yet, at the instance `me`. What is held counts against
     /// the budget.
     pub fn new(me: impl Into<SmolStr>, settings: Settings, budget: Arc<Budget>) -> Self {
+        let traffic = Arc::new(Traffic::new(None, NEVER_MS));
         Self {
             me: me.into(),
             settings,
@@ -107,13 +113,18 @@ impl<B: Clone> ClusterState<B> {
             received_at: NEVER_MS,
             phase: Phase::Idle,
             boundary_ms: NEVER_MS,
-            traffic: Traffic::new(0, NEVER_MS, NEVER_MS),
+            lane: Arc::new(Lane::new(&traffic)),
+            traffic,
+            before_ms: NEVER_MS,
+            hole_ms: NEVER_MS,
+            pause: None,
             hold: Hold::new(budget),
             plan: None,
             plan_since_ms: NEVER_MS,
             claim: Publisher::default(),
             replay: Replay::default(),
             election: None,
+            others_term: None,
             asked: None,
             numbers: 0,
         }
@@ -135,6 +146,11 @@ impl<B: Clone> ClusterState<B> {
         &self.settings
     }
 
+    /// What judges requests beside the lock of this state.
+    pub fn lane(&self) -> Arc<Lane> {
+        Arc::clone(&self.lane)
+    }
+
     /// Whether this replica is known to be elected.
     pub fn has_term_of(&self, replica: &str) -> bool {
         self.term
@@ -154,9 +170,9 @@ impl<B: Clone> ClusterState<B> {
     /// since `since_ms`.
     pub fn is_idle(&self, since_ms: i64) -> bool {
         self.hold.is_empty()
-            && self.traffic.in_flight == 0
+            && !self.traffic.is_in_flight()
             && !self.is_busy()
-            && self.traffic.active_ms < since_ms
+            && self.traffic.active_ms() < since_ms
     }
 
     /// Requests held.
@@ -171,7 +187,7 @@ impl<B: Clone> ClusterState<B> {
             term: self.term.clone(),
             phase: self.phase.name(),
             boundary_ms: known(self.boundary_ms),
-            watermark_ms: known(self.traffic.acknowledged_ms),
+            watermark_ms: known(self.traffic.acknowledged_ms()),
             held: self.hold.len(),
             held_bytes: self.hold.bytes(),
         }
@@ -223,12 +239,17 @@ impl<B: Clone> ClusterState<B> {
         {
             self.replay.claim_seen(instance, claim, term);
         }
+        let takes_part = !matches!(claim.stage, ClaimStage::Closed { .. }) && *instance != *self.me;
+        let is_newer = |known: &Term| known.changes < claim.term.changes;
+        if takes_part && self.others_term.as_ref().is_none_or(is_newer) {
+            self.others_term = Some(claim.term.clone());
+        }
         self.advance(cx, out);
     }
 
     /// Time passed.
     pub fn tick(&mut self, cx: Context<'_>, out: &mut Output<B>) {
-        if matches!(self.phase, Phase::Open) && self.traffic.refused_ms.is_none() {
+        if matches!(self.phase, Phase::Open) && self.traffic.refused_ms().is_none() {
             self.prune(cx.now_ms, out);
         }
         self.advance(cx, out);
@@ -258,22 +279,33 @@ impl<B: Clone> ClusterState<B> {
     /// another, or waits for an event.
     fn advance(&mut self, cx: Context<'_>, out: &mut Output<B>) {
         while self.step(cx, out) || self.step_election(cx, out) {}
+        if matches!(self.phase, Phase::Open) && self.election.is_none() {
+            let most_ms = self.most_pause_ms();
+            self.traffic.open(self.after_ms(), most_ms, &self.settings);
+        } else {
+            self.traffic.close();
+        }
         self.claim.flush(cx.now_ms, out);
     }
 
     fn begin_term(&mut self, term: Option<Term>, now_ms: i64, out: &mut Output<B>) {
-        let traffic = self.traffic;
-        let before_ms = traffic
+        let active_ms = self.traffic.active_ms();
+        self.traffic.close();
+        self.before_ms = self
             .before_ms
-            .max(traffic.forwarded_ms)
+            .max(self.traffic.forwarded_ms())
             .max(self.boundary_ms);
-        self.traffic = Traffic::new(traffic.generation + 1, before_ms, traffic.active_ms);
+        let replica = term.as_ref().map(|term| term.replica.clone());
+        self.traffic = Arc::new(Traffic::new(replica, active_ms));
+        self.lane.set(&self.traffic);
+        self.hole_ms = NEVER_MS;
+        self.pause = None;
         self.boundary_ms = NEVER_MS;
         self.election = None;
         self.asked = None;
         self.replay = Replay::default();
         // A distributor without traffic of the cluster joins when there is some.
-        let is_active = self.traffic.active_ms >= now_ms.saturating_sub(self.settings.hold_ms);
+        let is_active = active_ms >= now_ms.saturating_sub(self.settings.hold_ms);
         self.phase = if term.is_some() && (is_active || !self.hold.is_empty()) {
             Phase::learn()
         } else {
@@ -317,23 +349,6 @@ impl<B: Clone> ClusterState<B> {
             } if plan.leads_to(term) => Some((*boundary_ms, participants)),
             _ if plan.from == *term => Some((plan.floor_ms, &[])),
             _ => None,
-        }
-    }
-}
-
-impl Traffic {
-    fn new(generation: u64, before_ms: i64, active_ms: i64) -> Self {
-        Self {
-            generation,
-            in_flight: 0,
-            forwarded_ms: NEVER_MS,
-            acknowledged_ms: NEVER_MS,
-            seen_ms: NEVER_MS,
-            refused_ms: None,
-            was_refused: false,
-            before_ms,
-            hole_ms: NEVER_MS,
-            active_ms,
         }
     }
 }

@@ -92,11 +92,14 @@ impl<B: Clone> ClusterState<B> {
     }
 
     fn step_idle(&mut self) -> bool {
-        let is_asked = self.term.is_some() && self.asked.is_some();
-        if is_asked {
+        // Where it takes long, it joins with the others, not when its first request waits: a sender
+        // that uses all distributors in turn would wait for one after the other.
+        let is_joining = self.settings.settle_ms > 0 && self.others_term == self.term;
+        let begins = self.term.is_some() && (self.asked.is_some() || is_joining);
+        if begins {
             self.phase = Phase::learn();
         }
-        is_asked
+        begins
     }
 
     /// Begins a survey if it is time; the reading that runs.
@@ -136,10 +139,10 @@ impl<B: Clone> ClusterState<B> {
         };
         let Some((boundary_ms, participants)) = self.beginning() else {
             // The first term, or one that another program began.
-            if self.traffic.before_ms != NEVER_MS {
+            if self.before_ms != NEVER_MS {
                 out.counts.foreign += 1;
             }
-            self.boundary_ms = self.traffic.before_ms;
+            self.boundary_ms = self.before_ms;
             out.counts.lost += self.hold.drop_replica(&term.replica);
             self.open(&term);
             return;
@@ -208,18 +211,20 @@ impl<B: Clone> ClusterState<B> {
         let (Some(term), Some(plan)) = (&self.term, &self.plan) else {
             return false;
         };
-        if self.traffic.in_flight > 0 && !self.faults.no_draining {
+        // Those that were accepted without the lock count, too.
+        self.traffic.close();
+        if self.traffic.is_in_flight() && !self.faults.no_draining {
             return false;
         }
         if plan.stage == PlanStage::Gathering {
             let stage = ClaimStage::Closed {
                 plan: plan.version,
-                watermark_ms: self.traffic.forwarded_ms,
+                watermark_ms: self.traffic.forwarded_ms(),
                 next_ms: self
                     .hold
-                    .next_ms(&plan.successor, self.traffic.forwarded_ms),
-                seen_ms: self.traffic.seen_ms,
-                was_refused: self.traffic.was_refused,
+                    .next_ms(&plan.successor, self.traffic.forwarded_ms()),
+                seen_ms: self.traffic.seen_ms(),
+                was_refused: self.traffic.was_refused(),
             };
             self.claim.want(term, stage);
         }

@@ -105,7 +105,7 @@ impl<B: Clone> ClusterState<B> {
             newest_ms = newest_ms.max(one.newest_before(before_ms));
         }
         // Whatever becomes of it, it may be stored.
-        self.traffic.forwarded_ms = self.traffic.forwarded_ms.max(newest_ms);
+        self.traffic.forwarded(newest_ms);
         self.replay.running = Some((number, before_ms, numbers));
         let limit_ms = cx.fleet.own_until_ms();
         out.effects.push(Effect::Replay(Slice {

@@ -2,14 +2,23 @@
 
 use std::time::Duration;
 
-use super::{ClusterState, Phase};
+use super::{ClusterState, Pause, Phase};
 use crate::hold::ToHold;
+use crate::most_pause_ms;
 use crate::terms::NEVER_MS;
 use crate::{Context, Fate, Outcome, Output, PlanStage, Reason, Request, Ticket, Wait};
 
 /// Time between two plans for a hole of one cluster, ms: a distributor that has not seen a replica
 /// for a while can only suspect one.
 const BETWEEN_HOLES_MS: i64 = 30_000;
+/// For this long after a hole that was none, ms, only a pause of [`LONG_PAUSE_MS`] is suspected to be
+/// one: the replica's requests reach other distributors, too.
+const DOUBT_MS: i64 = 600_000;
+/// Longer than it takes until a replica that sends to another distributor is recorded, ms. What is
+/// shorter is only known where the replica sends.
+const LONG_PAUSE_MS: i64 = 30_000;
+/// A replica that returns has its first request accepted within this time, or sends elsewhere, ms.
+const RETURN_MS: i64 = 10_000;
 
 impl<B: Clone> ClusterState<B> {
     /// Decides about a request. `body` is called if it is held.
@@ -20,14 +29,17 @@ impl<B: Clone> ClusterState<B> {
         cx: Context<'_>,
         out: &mut Output<B>,
     ) -> Fate {
-        self.traffic.active_ms = cx.now_ms;
+        if let Some(fate) = self.lane.judge(request, cx.now_ms) {
+            return fate;
+        }
         let Some(term) = &self.term else {
             return later(Wait::NoElection);
         };
         let is_elected = term.replica == request.replica;
         if is_elected {
-            self.traffic.seen_ms = cx.now_ms;
+            self.note_pause(cx.now_ms);
         }
+        self.traffic.came(is_elected, cx.now_ms);
         if matches!(self.phase, Phase::Idle) {
             self.phase = Phase::learn();
             self.advance(cx, out);
@@ -40,7 +52,7 @@ impl<B: Clone> ClusterState<B> {
             Phase::Idle | Phase::Learning(_) | Phase::Opening(_) => later(Wait::Opening),
         };
         if is_elected && matches!(fate, Fate::RetryLater { .. }) {
-            self.traffic.was_refused = true;
+            self.traffic.refuse();
         }
         fate
     }
@@ -61,8 +73,17 @@ impl<B: Clone> ClusterState<B> {
     fn of_elected(&mut self, request: &Request<'_>, cx: Context<'_>, out: &mut Output<B>) -> Fate {
         if let Some(successor) = self.hole(request, cx.now_ms) {
             let oldest_ms = request.oldest_ms;
-            self.traffic.hole_ms = cx.now_ms;
-            self.begin(&successor, Reason::Hole { oldest_ms }, cx, out);
+            let interval_ms = self.pause.map_or(0, |pause| pause.interval_ms);
+            self.hole_ms = cx.now_ms;
+            self.begin(
+                &successor,
+                Reason::Hole {
+                    oldest_ms,
+                    interval_ms,
+                },
+                cx,
+                out,
+            );
         }
         if self.election.is_some() {
             return later(Wait::Election);
@@ -71,15 +92,39 @@ impl<B: Clone> ClusterState<B> {
         if request.newest_ms > ahead_ms {
             out.counts.elected_ahead += 1;
         }
-        self.traffic.in_flight += 1;
-        let after_ms = self.after_ms();
-        Fate::Accept {
-            ticket: Ticket {
-                generation: self.traffic.generation,
-                newest_ms: request.newest_ms.min(ahead_ms),
-            },
-            after_ms: (request.oldest_ms <= after_ms).then_some(after_ms),
+        let accepted = self.traffic.enter(request, cx.now_ms);
+        accepted.unwrap_or_else(|| later(Wait::Opening))
+    }
+
+    fn note_pause(&mut self, now_ms: i64) {
+        let forwarded_ms = self.traffic.forwarded_ms();
+        let is_same = |pause: Pause| now_ms.saturating_sub(pause.at_ms) <= RETURN_MS;
+        if !self.pause_now().is_some_and(is_same) {
+            let silent_ms = now_ms.saturating_sub(self.traffic.seen_ms());
+            self.pause = Some(Pause {
+                forwarded_ms,
+                // Another distributor may have seen it later.
+                known_ms: forwarded_ms.max(self.received_at),
+                at_ms: now_ms,
+                interval_ms: self.settings.interval_ms,
+                is_silence: silent_ms > most_pause_ms(self.settings.interval_ms)
+                    && !self.traffic.was_refused(),
+            });
         }
+    }
+
+    /// What is known of the pause since the last sample that was accepted.
+    fn pause_now(&self) -> Option<Pause> {
+        let forwarded_ms = self.traffic.forwarded_ms();
+        self.pause
+            .filter(|pause| pause.forwarded_ms == forwarded_ms)
+    }
+
+    /// The longest pause that is none, ms. What a replica that returns has done to its usual interval
+    /// does not count.
+    pub(super) fn most_pause_ms(&self) -> i64 {
+        let usual_ms = self.settings.interval_ms;
+        most_pause_ms(self.pause_now().map_or(usual_ms, |pause| pause.interval_ms))
     }
 
     /// The standby that can fill a pause of the elected replica before this request of it.
@@ -88,10 +133,15 @@ impl<B: Clone> ClusterState<B> {
         if self.hold.is_empty() {
             return None;
         }
-        // Another distributor may have seen it later.
-        let known_ms = self.traffic.forwarded_ms.max(self.received_at);
+        let Pause {
+            forwarded_ms,
+            known_ms,
+            interval_ms,
+            is_silence,
+            ..
+        } = self.pause?;
         let pause_ms = request.oldest_ms.saturating_sub(known_ms);
-        if known_ms == NEVER_MS || pause_ms <= self.settings.interval_ms.saturating_mul(2) {
+        if !is_silence || known_ms == NEVER_MS || pause_ms <= most_pause_ms(interval_ms) {
             return None;
         }
         let withdrawn = self.plan.as_ref().filter(|plan| {
@@ -99,12 +149,16 @@ impl<B: Clone> ClusterState<B> {
             plan.stage == PlanStage::Withdrawn { until_ms }
         });
         let plan_ms = withdrawn.map_or(NEVER_MS, |plan| plan.version);
+        let is_doubtful = forwarded_ms == NEVER_MS || now_ms.saturating_sub(plan_ms) < DOUBT_MS;
+        if is_doubtful && pause_ms <= LONG_PAUSE_MS {
+            return None;
+        }
         // If the store is unavailable, the replica is accepted with its hole.
-        let last_ms = plan_ms.max(self.traffic.hole_ms);
+        let last_ms = plan_ms.max(self.hole_ms);
         if now_ms.saturating_sub(last_ms) < BETWEEN_HOLES_MS {
             return None;
         }
-        let until_ms = request.oldest_ms.saturating_sub(self.settings.interval_ms);
+        let until_ms = request.oldest_ms.saturating_sub(interval_ms);
         self.hold.covering(known_ms, until_ms).cloned()
     }
 
@@ -119,7 +173,7 @@ impl<B: Clone> ClusterState<B> {
             out.counts.ahead += 1;
             return Fate::Deduplicate;
         }
-        if request.newest_ms <= self.traffic.acknowledged_ms || self.faults.no_hold {
+        if request.newest_ms <= self.traffic.acknowledged_ms() || self.faults.no_hold {
             return Fate::Deduplicate;
         }
         let is_late = self.is_late(cx.now_ms) && !self.faults.no_refusal;
@@ -156,19 +210,19 @@ impl<B: Clone> ClusterState<B> {
 
     /// Whether no distributor has recorded the elected replica for a while.
     fn is_late(&self, now_ms: i64) -> bool {
-        let seen_ms = self.received_at.max(self.traffic.seen_ms);
+        let seen_ms = self.received_at.max(self.traffic.seen_ms());
         now_ms.saturating_sub(seen_ms) > self.settings.late_after_ms
     }
 
     /// Whether the downstream refuses the elected replica's requests here.
     fn is_stalled(&self, now_ms: i64) -> bool {
-        let refused = self.traffic.refused_ms;
+        let refused = self.traffic.refused_ms();
         refused.is_some_and(|at| now_ms.saturating_sub(at) <= self.settings.late_after_ms)
     }
 
     /// Drops what need not be held any more.
     pub(super) fn prune(&mut self, now_ms: i64, out: &mut Output<B>) {
-        out.counts.passed += self.hold.passed(self.traffic.acknowledged_ms);
+        out.counts.passed += self.hold.passed(self.traffic.acknowledged_ms());
         if !self.is_late(now_ms) {
             let before_ms = now_ms.saturating_sub(self.settings.hold_ms);
             out.counts.expired += self.hold.expire(before_ms);
@@ -179,32 +233,22 @@ impl<B: Clone> ClusterState<B> {
     /// dropped by the window.
     pub fn finished(
         &mut self,
-        ticket: Ticket,
+        ticket: &Ticket,
         outcome: Outcome,
         cx: Context<'_>,
         out: &mut Output<B>,
     ) {
-        let traffic = &mut self.traffic;
-        if ticket.generation != traffic.generation {
+        if ticket.end(outcome, cx.now_ms) {
+            self.ended(ticket, cx, out);
+        }
+    }
+
+    /// After [`Ticket::end`] returned true.
+    pub fn ended(&mut self, ticket: &Ticket, cx: Context<'_>, out: &mut Output<B>) {
+        if !ticket.is_of(&self.traffic) {
             // By an election that was not ours, the term is over: it counts for the boundary.
-            if outcome != Outcome::NotStored {
-                traffic.before_ms = traffic.before_ms.max(ticket.newest_ms);
-            }
-            return;
-        }
-        traffic.in_flight = traffic.in_flight.saturating_sub(1);
-        if outcome != Outcome::NotStored {
-            traffic.forwarded_ms = traffic.forwarded_ms.max(ticket.newest_ms);
-        }
-        if outcome == Outcome::Done {
-            traffic.acknowledged_ms = traffic.acknowledged_ms.max(ticket.newest_ms);
-            traffic.refused_ms = None;
-            traffic.was_refused = false;
-        } else {
-            traffic.refused_ms = Some(cx.now_ms);
-            traffic.was_refused = true;
-        }
-        if traffic.in_flight == 0 && matches!(self.phase, Phase::Closing) {
+            self.before_ms = self.before_ms.max(ticket.forwarded_ms());
+        } else if matches!(self.phase, Phase::Closing) && !self.traffic.is_in_flight() {
             self.advance(cx, out);
         }
     }

@@ -161,14 +161,14 @@ impl Two {
     fn stored(&mut self, at: &'static str, replica: &str, newest_ms: i64) -> Option<i64> {
         match self.send(at, replica, newest_ms - 10, newest_ms) {
             Fate::Accept { ticket, after_ms } => {
-                self.finish(at, ticket);
+                self.finish(at, &ticket);
                 after_ms
             }
             other => panic!("{other:?}"),
         }
     }
 
-    fn finish(&mut self, at: &'static str, ticket: Ticket) {
+    fn finish(&mut self, at: &'static str, ticket: &Ticket) {
         self.call(at, |state, cx, out| {
             state.finished(ticket, Outcome::Done, cx, out);
         });
@@ -280,7 +280,7 @@ fn the_boundary_waits_for_what_is_in_flight() {
     );
     assert_eq!(two.entry.0.replica, "a");
     // The sample's time counts no more than 5 s ahead of its receipt.
-    two.finish("d2", ticket);
+    two.finish("d2", &ticket);
     assert_eq!(two.entry.0.replica, "b");
     let boundary_ms = two.states["d1"].snapshot().boundary_ms;
     assert_eq!(boundary_ms, Some(START + 5_000));
@@ -368,7 +368,7 @@ fn when_the_downstream_refuses_the_elected_one_standbys_wait() {
         panic!("not accepted");
     };
     let refused = |state: &mut ClusterState<_>, cx: Context<'_>, out: &mut Output<_>| {
-        state.finished(ticket, Outcome::NotStored, cx, out);
+        state.finished(&ticket, Outcome::NotStored, cx, out);
     };
     two.call("d1", refused);
     assert_eq!(why(two.send("d1", "b", START, START)), Wait::Stalled);

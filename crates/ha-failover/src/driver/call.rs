@@ -30,6 +30,9 @@ pub struct Parts<B> {
     pub rules: Arc<dyn Rules>,
     /// The downstream.
     pub replayer: Arc<dyn Replayer<B>>,
+    /// Whether to join the clusters of other distributors before a request of them comes: for a store
+    /// with which joining takes long.
+    pub joins_early: bool,
     /// Bounds.
     pub config: FailoverConfig,
     /// The time.
@@ -85,7 +88,7 @@ pub fn start<B: Clone + Send + Sync + 'static>(
     });
     let mut tasks = Tasks::new("a task of the failovers without loss");
     tasks.spawn(carry_out_all(Arc::clone(&hands), work));
-    tasks.spawn(tasks::follow(Arc::clone(&hands)));
+    tasks.spawn(tasks::follow(Arc::clone(&hands), parts.joins_early));
     tasks.spawn(tasks::tick(Arc::clone(&failovers)));
     tasks.spawn(tasks::beat(Arc::clone(&hands)));
     tasks.spawn(tasks::clean_up(hands));

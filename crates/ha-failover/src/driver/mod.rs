@@ -23,8 +23,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::{
-    Budget, ClusterState, Context, Effect, Fate, Fleet, NEVER_MS, Outcome, Output, Reason, Request,
-    Settings, Slice, Snapshot, Term, Ticket, Wait,
+    Budget, ClusterState, Context, Effect, Fate, Fleet, Lane, NEVER_MS, Outcome, Output, Reason,
+    Request, Settings, Slice, Snapshot, Term, Ticket, Wait,
 };
 
 pub use call::{FailoverHandle, Parts, start};
@@ -81,6 +81,7 @@ type Work<B> = (Arc<Cluster<B>>, Effect<B>);
 struct Cluster<B> {
     name: Name,
     state: Mutex<ClusterState<B>>,
+    lane: Arc<Lane>,
     /// Whether the state needs ticks soon.
     busy: AtomicBool,
     /// [`ClusterState::after_ms`], for scans.
@@ -138,7 +139,7 @@ pub enum Decision<B: Clone + Send + Sync + 'static> {
     },
 }
 
-/// An accepted request. Dropped without [`Accepted::finish`], its outcome is unknown.
+/// An accepted request. Dropped without [`Accepted::finish`], its sender has gone away.
 pub struct Accepted<B: Clone + Send + Sync + 'static> {
     failovers: Arc<Failovers<B>>,
     cluster: Arc<Cluster<B>>,
@@ -152,9 +153,11 @@ impl<B: Clone + Send + Sync + 'static> Accepted<B> {
     }
 
     fn end(&mut self, outcome: Outcome) {
-        if let Some(ticket) = self.ticket.take() {
+        if let Some(ticket) = self.ticket.take()
+            && ticket.end(outcome, self.failovers.clock.now_ms())
+        {
             self.failovers.call(&self.cluster, |state, cx, out| {
-                state.finished(ticket, outcome, cx, out);
+                state.ended(&ticket, cx, out);
             });
         }
     }
@@ -162,7 +165,7 @@ impl<B: Clone + Send + Sync + 'static> Accepted<B> {
 
 impl<B: Clone + Send + Sync + 'static> Drop for Accepted<B> {
     fn drop(&mut self) {
-        self.end(Outcome::Unknown);
+        self.end(Outcome::Abandoned);
     }
 }
 
@@ -184,6 +187,10 @@ impl<B: Clone + Send + Sync + 'static> Failovers<B> {
         deadline: Instant,
     ) -> Option<Decision<B>> {
         let cluster = self.cluster(tenant, cluster)?;
+        // The usual case.
+        if let Some(fate) = cluster.lane.judge(request, self.clock.now_ms()) {
+            return Some(self.decided(cluster, fate));
+        }
         let mut wakes = cluster.wakes.subscribe();
         loop {
             wakes.mark_unchanged();
@@ -293,6 +300,7 @@ impl<B: Clone + Send + Sync + 'static> Failovers<B> {
         let state = ClusterState::new(self.me.clone(), settings, budget);
         let new = Arc::new(Cluster {
             name: name.clone(),
+            lane: state.lane(),
             state: Mutex::new(state),
             busy: AtomicBool::new(false),
             after_ms: AtomicI64::new(NEVER_MS),

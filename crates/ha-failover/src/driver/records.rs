@@ -194,7 +194,10 @@ mod tests {
                 version: 9,
                 from: term(),
                 successor: "r2".into(),
-                reason: Reason::Hole { oldest_ms: 4 },
+                reason: Reason::Hole {
+                    oldest_ms: 4,
+                    interval_ms: 1,
+                },
                 elector: "d1".into(),
                 floor_ms: NEVER_MS,
                 stage,

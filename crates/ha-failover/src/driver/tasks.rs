@@ -30,16 +30,19 @@ const CLEAN_UP_EVERY: Duration = Duration::from_secs(60);
 const GONE_AFTER: Duration = Duration::from_secs(600);
 
 /// Follows the records of all distributors.
-pub(super) async fn follow<B: Clone + Send + Sync + 'static>(hands: Arc<Hands<B>>) {
+pub(super) async fn follow<B: Clone + Send + Sync + 'static>(
+    hands: Arc<Hands<B>>,
+    joins_early: bool,
+) {
     // Nothing is followed before there is something to follow it for.
-    while hands.failovers.clusters.is_empty() {
+    while !joins_early && hands.failovers.clusters.is_empty() {
         tokio::time::sleep(TICK_EVERY).await;
     }
     loop {
         let mut watch = hands.store.watch_prefix("");
         while let Some(event) = watch.next().await {
             match event {
-                WatchEvent::Put(key, record) => put(&hands, &key, &record),
+                WatchEvent::Put(key, record) => put(&hands, &key, &record, joins_early),
                 WatchEvent::Deleted(key) => {
                     if let Some(Key::Heartbeat { instance }) = Key::parse(&key) {
                         write(&hands.failovers.fleet).forget(instance);
@@ -57,6 +60,7 @@ fn put<B: Clone + Send + Sync + 'static>(
     hands: &Hands<B>,
     key: &str,
     record: &ha_tracker::ReplicaDesc,
+    joins_early: bool,
 ) {
     let failovers = &hands.failovers;
     match Key::parse(key) {
@@ -81,10 +85,15 @@ fn put<B: Clone + Send + Sync + 'static>(
             cluster,
             instance,
         }) => {
-            if let Some(cluster) = failovers.known(tenant, cluster)
+            let cluster = match joins_early {
+                true => failovers.cluster(tenant, cluster),
+                false => failovers.known(tenant, cluster),
+            };
+            if let Some(cluster) = cluster
                 && let Some(claim) = hands.claim(record)
             {
                 failovers.call(&cluster, |state, cx, out| {
+                    failovers.tell_election(&cluster.name, state, cx, out);
                     state.claim_seen(instance, &claim, cx, out);
                 });
             }

@@ -30,6 +30,12 @@ impl Cadence {
         Some(mean_ms).filter(|mean_ms| *mean_ms > 0)
     }
 
+    /// Whether it covers enough time to be relied on.
+    pub(crate) fn is_established(&self) -> bool {
+        let (mean_ms, covers_ms) = self.parts();
+        mean_ms > 0 && covers_ms >= MEMORY_MS.max(ESTABLISHED * mean_ms)
+    }
+
     /// Takes a gap between two requests into account. Of two threads at once, one may be lost.
     pub(crate) fn add(&self, gap_ms: i64) {
         if gap_ms < BURST_MS {
@@ -113,7 +119,10 @@ mod tests {
     #[test]
     fn one_long_gap_moves_an_established_estimate_a_little_and_a_new_habit_replaces_it() {
         let cadence = Cadence::default();
-        (0..20).for_each(|_| cadence.add(15_000));
+        (0..3).for_each(|_| cadence.add(15_000));
+        assert!(!cadence.is_established());
+        (0..17).for_each(|_| cadence.add(15_000));
+        assert!(cadence.is_established());
         cadence.add(300_000);
         let after = cadence.get().unwrap();
         assert!((15_000..=20_000).contains(&after), "{after}");
@@ -128,6 +137,7 @@ mod tests {
         let cadence = Cadence::default();
         (0..20).for_each(|_| cadence.add(60_000));
         cadence.doubt();
+        assert!(!cadence.is_established());
         assert_eq!(cadence.get(), Some(60_000));
         (0..30).for_each(|_| cadence.add(5_000));
         let after = cadence.get().unwrap();

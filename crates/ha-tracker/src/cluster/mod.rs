@@ -21,6 +21,7 @@ use crate::delivery::Delivery;
 
 pub(crate) use evicted::Evicted;
 pub(crate) use failover_wait::FailoverWait;
+pub use sightings::SendInterval;
 pub(crate) use sightings::Sightings;
 pub(crate) use standby::{Standby, Standbys};
 pub(crate) use stretch::Stretch;
@@ -145,10 +146,16 @@ impl Cluster {
     }
 
     /// A request of this replica ended so.
-    pub(crate) fn end_delivery(&self, replica: &str, delivery: Delivery, now_ms: i64) {
+    pub(crate) fn end_delivery(
+        &self,
+        replica: &str,
+        delivery: Delivery,
+        began_ms: i64,
+        now_ms: i64,
+    ) {
         let elected = self.elected.load();
         if elected.replica == replica {
-            elected.sightings.end_delivery(delivery, now_ms);
+            elected.sightings.end_delivery(delivery, began_ms, now_ms);
         } else if delivery == Delivery::Refused {
             self.standbys.refused(replica, now_ms);
         }

@@ -1,6 +1,7 @@
 //! Sightings of a replica: when it was last seen, how often it sends, and whether it was refused.
 
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use super::cadence::Cadence;
 use crate::atomic_time::AtomicTime;
@@ -13,6 +14,15 @@ pub(crate) const STEADY_AFTER_MS: i64 = 5_000;
 /// Longest time between two requests of a replica that sends steadily, ms: longer than any usual
 /// scrape interval. After a longer gap it counts as new.
 pub(crate) const STEADY_GAP_MS: i64 = 120_000;
+
+/// How often a replica sends, as one tracker sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SendInterval {
+    /// The usual time between two requests.
+    pub usual: Duration,
+    /// Whether it has been seen for a minute at least, and four of these.
+    pub is_established: bool,
+}
 
 /// The times at which one tracker saw one replica.
 #[derive(Debug)]
@@ -27,6 +37,10 @@ pub(crate) struct Sightings {
     refused: AtomicTime,
     /// Since when a request of it is neither stored nor given up.
     undelivered: AtomicTime,
+    /// When a request of it was last refused, or counted as refused, if none was stored since.
+    standing: AtomicTime,
+    /// When a request of it was last abandoned, if none was stored since.
+    abandoned: AtomicTime,
 }
 
 impl Sightings {
@@ -49,6 +63,8 @@ impl Sightings {
             cadence: Cadence::default(),
             refused: AtomicTime::new(None),
             undelivered: AtomicTime::new(None),
+            standing: AtomicTime::new(None),
+            abandoned: AtomicTime::new(None),
         }
     }
 
@@ -84,15 +100,36 @@ impl Sightings {
         self.undelivered.set_if_changed(Some(now_ms));
     }
 
-    /// A request of it is answered.
-    pub(crate) fn end_delivery(&self, delivery: Delivery, now_ms: i64) {
+    /// A request of it ended that began at `began_ms`.
+    ///
+    /// A connection that broke is no refusal: a sender that is alive tries again at once, or after
+    /// seconds. Only the repetition of one that ended without being stored may be followed by a longer
+    /// wait. Of requests that were open together, none is the repetition of another.
+    pub(crate) fn end_delivery(&self, delivery: Delivery, began_ms: i64, now_ms: i64) {
         match delivery {
-            Delivery::Settled | Delivery::Abandoned => self.undelivered.set_if_changed(None),
-            Delivery::Refused => {
-                self.refused.set_if_changed(Some(now_ms));
-                self.undelivered.set_if_changed(Some(now_ms));
+            Delivery::Settled => {
+                self.undelivered.set_if_changed(None);
+                self.standing.set_if_changed(None);
+                self.abandoned.set_if_changed(None);
+            }
+            Delivery::Refused => self.refused_at(now_ms),
+            Delivery::Abandoned => {
+                let before_ms = self.abandoned.get();
+                let is_repeated = before_ms.is_some_and(|before_ms| before_ms < began_ms);
+                if is_repeated || self.standing.get().is_some() {
+                    self.refused_at(now_ms);
+                } else {
+                    self.undelivered.set_if_changed(None);
+                }
+                self.abandoned.set_if_changed(Some(now_ms));
             }
         }
+    }
+
+    fn refused_at(&self, now_ms: i64) {
+        self.refused.set_if_changed(Some(now_ms));
+        self.undelivered.set_if_changed(Some(now_ms));
+        self.standing.set_if_changed(Some(now_ms));
     }
 
     /// It was refused while it was not elected.
@@ -104,6 +141,8 @@ impl Sightings {
     pub(crate) fn for_new_part(&self) -> Self {
         let sightings = self.clone();
         sightings.undelivered.set(None);
+        sightings.standing.set(None);
+        sightings.abandoned.set(None);
         // Where senders are spread over trackers, those of a replica that is not elected are not known
         // to each other, so its cadence is over-estimated.
         sightings.cadence.doubt();
@@ -133,6 +172,15 @@ impl Sightings {
     /// How often its requests come, ms; `None` before the second one.
     pub(crate) fn cadence_ms(&self) -> Option<i64> {
         self.cadence.get()
+    }
+
+    /// How often its requests come, and whether it was seen for long enough to rely on it.
+    pub(crate) fn interval(&self) -> Option<SendInterval> {
+        let usual_ms = u64::try_from(self.cadence_ms()?).ok()?;
+        Some(SendInterval {
+            usual: Duration::from_millis(usual_ms),
+            is_established: self.cadence.is_established(),
+        })
     }
 
     /// When it was refused last, Unix ms.
@@ -172,6 +220,8 @@ impl Clone for Sightings {
             cadence: self.cadence.clone(),
             refused: AtomicTime::new(self.refused_ms()),
             undelivered: AtomicTime::new(self.undelivered.get()),
+            standing: AtomicTime::new(self.standing.get()),
+            abandoned: AtomicTime::new(self.abandoned.get()),
         }
     }
 }
@@ -234,16 +284,45 @@ mod tests {
         assert_eq!(sightings.cadence_ms(), Some(5_000));
         sightings.begin_delivery(45_000);
         assert!(sightings.is_undelivered());
-        sightings.end_delivery(Delivery::Refused, 47_000);
+        sightings.end_delivery(Delivery::Refused, 45_000, 47_000);
         assert_eq!(sightings.heard_ms(), Some(47_000));
         assert!(sightings.is_undelivered());
         seen_at(&sightings, None, 105_000);
         assert_eq!(sightings.cadence_ms(), Some(5_000));
-        sightings.end_delivery(Delivery::Settled, 105_001);
+        sightings.end_delivery(Delivery::Settled, 105_000, 105_001);
         assert!(!sightings.is_undelivered());
         sightings.record(&at(None, 165_000), Some(150_000));
         assert_eq!(sightings.cadence_ms(), Some(5_000));
         seen_at(&sightings, None, 175_000);
         assert!(sightings.cadence_ms() > Some(5_000));
+    }
+
+    #[test]
+    fn a_connection_that_broke_is_no_refusal_unless_it_broke_again() {
+        let sightings = Sightings::new(0, &at(None, 0));
+        let open = |began_ms: i64| sightings.begin_delivery(began_ms);
+        let abandon = |began_ms, now_ms| {
+            sightings.end_delivery(Delivery::Abandoned, began_ms, now_ms);
+            sightings.is_undelivered()
+        };
+        // Killed with requests of three shards open.
+        (0..3).for_each(open);
+        for began_ms in 0..3 {
+            assert!(!abandon(began_ms, 2_000), "{began_ms}");
+        }
+        assert_eq!(sightings.refused_ms(), None);
+        // It repeats one, and gives up again: the next wait may be long.
+        open(2_500);
+        assert!(abandon(2_500, 9_000));
+        assert_eq!(sightings.refused_ms(), Some(9_000));
+        open(20_000);
+        sightings.end_delivery(Delivery::Settled, 20_000, 20_001);
+        open(21_000);
+        assert!(!abandon(21_000, 22_000), "all was well before");
+        // What was refused stays so.
+        open(23_000);
+        sightings.end_delivery(Delivery::Refused, 23_000, 23_001);
+        open(23_002);
+        assert!(abandon(23_000, 24_000));
     }
 }
