@@ -78,8 +78,8 @@ fn configuration(
         format!("-distributor.ha-tracker.update-timeout={update}ms"),
         "-distributor.ha-tracker.update-timeout-jitter-max=0s".to_owned(),
         format!("-distributor.ha-tracker.failover-timeout={failover}ms"),
-        // The sender that is stopped may leave a request without an answer: it does not wait.
-        "-distributor.ha-tracker.sender-backoff=0s".to_owned(),
+        // The demo's senders wait so long at most.
+        "-distributor.ha-tracker.sender-backoff=5s".to_owned(),
         format!(
             "-distributor.ha-tracker.failover-mode={}",
             script.mode.word()

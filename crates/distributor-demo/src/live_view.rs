@@ -349,7 +349,7 @@ mod tests {
     #[test]
     fn everything_fits_into_80_by_24() {
         expect![[r#"
-            " HA distributor demo                                       00:14 of about 00:30 "
+            " HA distributor demo                                       00:14 of about 00:34 "
             " ✓ both send ─ ✓ one killed ─ ✓ sender stopped ─  failed over  ─ back ─ drain   "
             "╭ prometheus-0 ─────────────── stopped ╮╭ prometheus-1 ─────────────── ELECTED ╮"
             "│ samples sent      8,200              ││ samples sent      8,200              │"

@@ -340,6 +340,7 @@ impl Runner {
         let acknowledged = self.senders.iter().flat_map(Replica::acknowledged);
         self.sink.drain_into(&mut self.checker);
         Summary {
+            mode: self.script.mode,
             lost: self.checker.lost(acknowledged),
             counts: self.checker.counts(),
             gaps: self.checker.gaps(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use remote_write_testkit::{Counts, Gap};
 
 use crate::dashboard::{SenderRow, thousands};
-use crate::script::SERIES;
+use crate::script::{Mode, SERIES};
 
 /// A failover, as measured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +27,7 @@ impl fmt::Display for Failover {
 /// Everything that counts in the end.
 #[derive(Debug, Clone)]
 pub(crate) struct Summary {
+    pub(crate) mode: Mode,
     pub(crate) senders: Vec<SenderRow>,
     /// Changes of the elected replica.
     pub(crate) failovers: u64,
@@ -96,6 +97,10 @@ impl Summary {
                 fault(
                     self.failovers != 1,
                     format!("there were {} failovers instead of 1", self.failovers),
+                );
+                fault(
+                    self.mode == Mode::Lossless && !self.gaps.is_empty(),
+                    format!("gaps at the sink: {}", self.gaps.len()),
                 );
             }
         }
@@ -170,10 +175,12 @@ impl Summary {
             let took = [format!("{:.1} s", took.as_secs_f64())];
             let note = format!("from the stop of {stopped} to the election");
             line("  took", &took, &note);
-            // The only gap that the script makes.
-            if self.gaps.len() == 1 {
-                cost = ": what the failover cost";
-            }
+            cost = match (self.mode, self.gaps.len()) {
+                (_, 0) => "what the failover cost",
+                // The only gap that the script makes.
+                (Mode::Classic, 1) => ": what the failover cost",
+                _ => "",
+            };
         }
         line(
             "gaps",
@@ -214,6 +221,7 @@ mod tests {
             },
         };
         Summary {
+            mode: Mode::Classic,
             senders: vec![
                 row("prometheus-0", "1.0", [12_800, 8000, 4800]),
                 row("prometheus-1", "2.0", [24_000, 11_200, 12_800]),
@@ -272,6 +280,22 @@ mod tests {
             assert!(text.contains(note), "{text}");
         }
         assert!(text.lines().all(|line| line.len() <= 100), "{text}");
+    }
+
+    #[test]
+    fn a_lossless_failover_leaves_no_gap() {
+        let mut summary = good();
+        summary.mode = Mode::Lossless;
+        assert_eq!(summary.faults(), ["gaps at the sink: 1"]);
+        summary.gaps.clear();
+        summary.failover = Some(Failover {
+            stopped: "prometheus-0",
+            took: Duration::from_millis(7120),
+        });
+        assert_eq!(summary.exit_code(), 0);
+        let text = summary.text();
+        let line = "gaps                                       0  what the failover cost\n";
+        assert!(text.contains(line), "{text}");
     }
 
     #[test]
