@@ -15,6 +15,12 @@ use prometheus_client::registry::Registry;
 
 use crate::store::Records;
 
+/// How long a plan waits for a distributor that is alive and does not close its claim: longer than any
+/// request is in flight there.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Between the longest request and the end of the wait.
+const CLOSE_MARGIN: Duration = Duration::from_secs(10);
+
 /// Starts what decides about the clusters of tenants whose mode is lossless. Nothing is read or
 /// written for the others.
 pub(crate) fn start(
@@ -32,6 +38,7 @@ pub(crate) fn start(
             limits: limits.clone(),
             tracker: Arc::clone(tracker),
             settle: records.settle,
+            close_timeout: CLOSE_TIMEOUT.max(pusher.remote_timeout() + CLOSE_MARGIN),
         }),
         replayer: Arc::new(ToDownstreams {
             pusher: Arc::clone(pusher),
@@ -89,6 +96,7 @@ struct LosslessTenants {
     limits: TenantLimits,
     tracker: Arc<HaTracker>,
     settle: Duration,
+    close_timeout: Duration,
 }
 
 impl Rules for LosslessTenants {
@@ -97,9 +105,15 @@ impl Rules for LosslessTenants {
         is_lossless(&limits).then(|| {
             // A replica that sends once a minute is not late after half of one.
             let interval = self.tracker.send_interval(tenant, cluster);
-            limits
-                .failover
-                .settings(&limits.elections, interval, self.settle)
+            let failover = limits.failover;
+            Settings {
+                close_timeout_ms: self
+                    .close_timeout
+                    .as_millis()
+                    .try_into()
+                    .unwrap_or(i64::MAX),
+                ..failover.settings(&limits.elections, interval, self.settle)
+            }
         })
     }
 }

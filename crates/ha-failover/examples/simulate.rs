@@ -1,5 +1,5 @@
-//! The simulation of fleets, for `cargo xtask simulate`: `--seeds N` runs the first N seeds, `--seed
-//! S` runs one, with a trace of what happens.
+//! The simulation of fleets, for `cargo xtask simulate`: `--seeds N` runs N seeds, from `--first F` on
+//! (0), `--seed S` runs one, with a trace of what happens.
 
 #![allow(clippy::print_stdout, reason = "what it found is its output")]
 
@@ -19,7 +19,10 @@ fn main() -> ExitCode {
     if let Some(seed) = number("--seed") {
         return one(seed);
     }
-    many(number("--seeds").unwrap_or(1_000))
+    many(
+        number("--first").unwrap_or(0),
+        number("--seeds").unwrap_or(1_000),
+    )
 }
 
 fn one(seed: u64) -> ExitCode {
@@ -33,12 +36,12 @@ fn one(seed: u64) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn many(seeds: u64) -> ExitCode {
+fn many(first: u64, seeds: u64) -> ExitCode {
     let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
     let bad = std::thread::scope(|scope| {
-        let run = |first: u64| {
+        let run = |offset: u64| {
             let mut bad = Vec::new();
-            for seed in (first..seeds).step_by(threads as usize) {
+            for seed in (first + offset..first + seeds).step_by(threads as usize) {
                 let scenario = Scenario::of(seed);
                 let report = simulation::run(&scenario, false);
                 if !report.violations.is_empty() {
@@ -52,7 +55,7 @@ fn many(seeds: u64) -> ExitCode {
             bad
         };
         let started: Vec<_> = (0..threads)
-            .map(|first| scope.spawn(move || run(first)))
+            .map(|offset| scope.spawn(move || run(offset)))
             .collect();
         let ended = started
             .into_iter()

@@ -64,11 +64,18 @@ pub(crate) struct Node {
     budget: Arc<Budget>,
     view: View,
     seen: BTreeMap<usize, Seen>,
-    /// Of each replica here: the mean gap between two requests, weighed by its length, and the time
-    /// that it covers, ms.
-    cadences: BTreeMap<usize, (i64, i64)>,
+    /// How often each replica sends here.
+    cadences: BTreeMap<usize, Cadence>,
     replay: Option<(Slice<Rc<Body>>, usize)>,
     jitter_ms: i64,
+}
+
+/// The mean gap between two requests, weighed by its length, and the time that it covers, ms.
+#[derive(Debug, Clone, Copy, Default)]
+struct Cadence {
+    came_ms: i64,
+    mean_ms: i64,
+    covers_ms: i64,
 }
 
 #[derive(Debug, Clone, Copy)]

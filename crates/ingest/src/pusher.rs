@@ -163,6 +163,11 @@ impl Pusher {
         Some(self.retry_after.seconds(known, attempt))
     }
 
+    /// Longest time that a request may take.
+    pub fn remote_timeout(&self) -> Duration {
+        self.remote_timeout
+    }
+
     /// Largest body of a request, compressed and decoded each, bytes.
     pub fn max_recv_msg_size(&self) -> u64 {
         self.codec.limit()

@@ -185,6 +185,7 @@ impl World {
         }
         let now_ms = self.clock_ms(index);
         let name = self.replicas[body.replica].name.clone();
+        self.came(index, body.replica);
         if !self.scenario.tracker_faults.refused_is_silent {
             self.sighted(index, body.replica, false);
         }
@@ -257,14 +258,24 @@ impl World {
 
     fn sighted(&mut self, index: usize, replica: usize, is_refused: bool) {
         let at_ms = self.clock_ms(index);
+        self.nodes[index]
+            .seen
+            .insert(replica, Seen { at_ms, is_refused });
+    }
+
+    /// A request came. As the distributor does, it learns how often the replica sends: what is sent
+    /// again after a refusal says nothing.
+    fn came(&mut self, index: usize, replica: usize) {
+        let at_ms = self.clock_ms(index);
         let node = &mut self.nodes[index];
-        let before = node.seen.insert(replica, Seen { at_ms, is_refused });
-        let gap_ms = before.map(|before| at_ms - before.at_ms);
-        if let Some(gap_ms) = gap_ms.filter(|gap_ms| (100..120_000).contains(gap_ms)) {
-            let (mean_ms, covers_ms) = node.cadences.entry(replica).or_default();
-            let total_ms = *covers_ms + gap_ms;
-            *mean_ms = (*mean_ms * *covers_ms + gap_ms * gap_ms) / total_ms;
-            *covers_ms = total_ms.min(60_000.max(8 * *mean_ms));
+        let was_refused = node.seen.get(&replica).is_some_and(|seen| seen.is_refused);
+        let cadence = node.cadences.entry(replica).or_default();
+        let gap_ms = at_ms - cadence.came_ms;
+        cadence.came_ms = at_ms;
+        if !was_refused && (100..120_000).contains(&gap_ms) {
+            let total_ms = cadence.covers_ms + gap_ms;
+            cadence.mean_ms = (cadence.mean_ms * cadence.covers_ms + gap_ms * gap_ms) / total_ms;
+            cadence.covers_ms = total_ms.min(60_000.max(8 * cadence.mean_ms));
         }
     }
 
@@ -276,12 +287,12 @@ impl World {
         let cadence = elected.and_then(|replica| node.cadences.get(&replica));
         let mut settings = self.scenario.settings.clone();
         settings.interval_ms = match cadence {
-            Some((mean_ms, covers_ms)) if *covers_ms >= 60_000.max(4 * mean_ms) => {
-                let interval_ms = settings.slice_ms.max(*mean_ms);
+            Some(known) if known.covers_ms >= 60_000.max(4 * known.mean_ms) => {
+                let interval_ms = settings.slice_ms.max(known.mean_ms);
                 self.longest_interval_ms = self.longest_interval_ms.max(interval_ms);
                 interval_ms
             }
-            Some((mean_ms, _)) => UNKNOWN_INTERVAL_MS.max(*mean_ms),
+            Some(known) => UNKNOWN_INTERVAL_MS.max(known.mean_ms),
             None => UNKNOWN_INTERVAL_MS,
         };
         self.nodes[index].state.set_settings(settings);
