@@ -1,7 +1,7 @@
 //! [`Replica`]: one of an HA pair. It scrapes on its own schedule and pushes as Prometheus does, again
 //! and again until each request is answered.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use remote_write::Version;
 use scrape_client::Answer;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::clock::now_ms;
 use crate::encode::compress;
@@ -21,6 +22,8 @@ use crate::targets::Targets;
 /// Waits between tries of one request, as Prometheus by default.
 const MIN_BACKOFF: Duration = Duration::from_millis(30);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
+/// The same problem is told once in this time.
+const TELL_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// Scrapes that wait for an earlier one to be sent; a full queue delays the next scrape.
 const QUEUE: usize = 64;
 
@@ -77,6 +80,8 @@ struct Stats {
     deduplicated: AtomicU64,
     refused: AtomicU64,
     retries: AtomicU64,
+    /// A request is neither answered nor given up.
+    is_open: AtomicBool,
     /// Timestamp and samples of each scrape that was answered as stored.
     acknowledged: Mutex<Vec<(i64, u64)>>,
 }
@@ -144,6 +149,7 @@ impl Replica {
             problems: self.problems.clone(),
             stats: Arc::clone(&self.stats),
             targets: Targets::new(self.senders.len()),
+            told: None,
         };
         let interval = self.config.interval;
         let scraper = scrape(interval, self.config.offset, now_ms(), queue);
@@ -156,6 +162,7 @@ impl Replica {
     /// Ends it like a crash: a request in flight is cut off, scrapes in its queue are gone.
     pub fn kill(&mut self) {
         self.job = None;
+        self.stats.is_open.store(false, Ordering::Relaxed);
     }
 
     /// No more scrapes; waits until those in the queue are answered.
@@ -166,6 +173,11 @@ impl Replica {
             let _ = (&mut job.shipper).await;
         }
         self.job = None;
+    }
+
+    /// Whether a request of it has no answer yet, or waits to be sent again.
+    pub fn is_request_open(&self) -> bool {
+        self.stats.is_open.load(Ordering::Relaxed)
     }
 
     /// Whether a part of it ended by itself, which is a bug.
@@ -202,6 +214,8 @@ struct Shipper {
     config: Arc<ReplicaConfig>,
     senders: Vec<Sender>,
     targets: Targets,
+    /// What was told last, and when.
+    told: Option<(String, Instant)>,
     problems: mpsc::Sender<String>,
     stats: Arc<Stats>,
 }
@@ -218,7 +232,9 @@ enum Next {
 impl Shipper {
     async fn run(mut self, mut scrapes: mpsc::Receiver<i64>) {
         while let Some(timestamp_ms) = scrapes.recv().await {
+            self.stats.is_open.store(true, Ordering::Relaxed);
             self.ship(timestamp_ms).await;
+            self.stats.is_open.store(false, Ordering::Relaxed);
         }
     }
 
@@ -259,8 +275,8 @@ impl Shipper {
         }
     }
 
-    async fn push(&self, target: usize, body: Bytes, attempt: u32, timestamp_ms: i64) -> Next {
-        let Some(sender) = self.senders.get(target) else {
+    async fn push(&mut self, target: usize, body: Bytes, attempt: u32, timestamp_ms: i64) -> Next {
+        let Some(sender) = self.senders.get(target).cloned() else {
             let why = format!("there is no {}", self.config.receiver);
             return Next::Retry { why, after: None };
         };
@@ -314,7 +330,13 @@ impl Shipper {
             .push((timestamp_ms, samples));
     }
 
-    fn tell(&self, what: &str) {
+    fn tell(&mut self, what: &str) {
+        let is_known =
+            |(told, at): &(String, Instant)| told == what && at.elapsed() < TELL_AGAIN_AFTER;
+        if self.told.as_ref().is_some_and(is_known) {
+            return;
+        }
+        self.told = Some((what.to_owned(), Instant::now()));
         // If there is no room, enough problems have been reported.
         let _ = self
             .problems
