@@ -199,7 +199,7 @@ mod tests {
         let slow = each(60, false);
         assert_eq!((slow.late_after_ms, slow.hold_ms), (120_000, 315_000));
         assert_eq!((slow.interval_ms, slow.settle_ms), (60_000, 1_000));
-        // What is known for a minute is known; shards that send all the time are scraped as seldom as
+        // What is known for a minute is known; shards that send all the time are scraped as rarely as
         // others.
         assert_eq!(usual.interval_ms, 60_000);
         assert_eq!(each(5, false).interval_ms, 60_000);
