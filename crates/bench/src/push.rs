@@ -160,6 +160,7 @@ impl PushPath {
                 &mut registry,
             );
             let parts = Parts {
+                joins_early: false,
                 store: Arc::new(InMemoryStore::default()),
                 elections: Arc::new(Tracked(tracker)),
                 rules: Arc::new(Always { hold_bytes }),
