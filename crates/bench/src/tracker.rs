@@ -265,7 +265,14 @@ pub fn senders(effort: Effort, report: &mut Report) -> Result<()> {
                     tracker.begin_delivery(tenant, cluster, replica, delivered_ms);
                     black_box(tracker.stored(tenant, cluster, replica, delivered_ms));
                     let settled = Delivery::Settled;
-                    tracker.end_delivery(tenant, cluster, replica, settled, delivered_ms);
+                    tracker.end_delivery(
+                        tenant,
+                        cluster,
+                        replica,
+                        settled,
+                        delivered_ms,
+                        delivered_ms,
+                    );
                 }
             },
         ],
