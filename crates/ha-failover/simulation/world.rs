@@ -74,6 +74,8 @@ pub(crate) struct Node {
 #[derive(Debug, Clone, Copy, Default)]
 struct Cadence {
     came_ms: i64,
+    /// Since it came last.
+    was_refused: bool,
     mean_ms: i64,
     covers_ms: i64,
 }

@@ -268,8 +268,8 @@ impl World {
     fn came(&mut self, index: usize, replica: usize) {
         let at_ms = self.clock_ms(index);
         let node = &mut self.nodes[index];
-        let was_refused = node.seen.get(&replica).is_some_and(|seen| seen.is_refused);
         let cadence = node.cadences.entry(replica).or_default();
+        let was_refused = std::mem::take(&mut cadence.was_refused);
         let gap_ms = at_ms - cadence.came_ms;
         cadence.came_ms = at_ms;
         if !was_refused && (100..120_000).contains(&gap_ms) {
@@ -299,6 +299,8 @@ impl World {
     }
 
     fn sighted_refused(&mut self, index: usize, replica: usize) {
+        let cadences = &mut self.nodes[index].cadences;
+        cadences.entry(replica).or_default().was_refused = true;
         if !self.scenario.tracker_faults.refused_is_silent {
             self.sighted(index, replica, true);
         }
