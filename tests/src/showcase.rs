@@ -225,7 +225,14 @@ pub async fn add_clusters(distributor: &Distributor, clusters: usize) {
             .iter()
             .flat_map(|cluster| [0, 1].map(|number| one(cluster, &replica(cluster, number))))
             .collect();
-        let answer = sender.send(Version::V1, &series).await;
-        assert!([200, 202].contains(&answer.status), "{answer:?}");
+        // As a sender does, it repeats what is refused for now.
+        wait_for("clusters to be tracked", LONG, || async {
+            let answer = sender.try_send(Version::V1, &series).await?;
+            match answer.status {
+                200 | 202 => Ok(()),
+                _ => Err(format!("{answer:?}")),
+            }
+        })
+        .await;
     }
 }

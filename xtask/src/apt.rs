@@ -19,7 +19,7 @@ pub(crate) fn unpack(suite: &str, package: &str, into: &Path) -> Result<()> {
     let stanza =
         system_stanza().context("finding the Debian mirror in this machine's apt sources")?;
     // What is installed here says nothing about another release.
-    let work = Apt::new(&stanza, suite, "")?;
+    let work = Apt::new(Some(render(&stanza, suite)), "")?;
     work.run(&["download", package])?;
     unpack_all(work.folder(), into)
 }
@@ -27,11 +27,15 @@ pub(crate) fn unpack(suite: &str, package: &str, into: &Path) -> Result<()> {
 /// Downloads `package` of this machine's release with all packages that it needs and that are not
 /// installed, and unpacks them into `into`, which must exist.
 pub(crate) fn unpack_with_needed(package: &str, into: &Path) -> Result<()> {
-    let stanza =
-        system_stanza().context("finding the Debian mirror in this machine's apt sources")?;
-    let codename = release_codename(&fs::read_to_string("/etc/os-release")?)?;
     let installed = fs::read_to_string("/var/lib/dpkg/status").unwrap_or_default();
-    let work = Apt::new(&stanza, &codename, &installed)?;
+    // Packages of the same family have files that must be beside it, even if they are installed.
+    let family = package.split('-').next().unwrap_or(package);
+    let family = format!("Package: {family}");
+    let others = installed.split("\n\n");
+    let others: Vec<&str> = others.filter(|one| !one.starts_with(&family)).collect();
+    let installed = others.join("\n\n");
+    // From all sources of this machine, as what is installed: its security updates, for one.
+    let work = Apt::new(None, &installed)?;
     work.run(&[
         "install",
         "--yes",
@@ -46,19 +50,17 @@ pub(crate) fn unpack_with_needed(package: &str, into: &Path) -> Result<()> {
 struct Apt(tempfile::TempDir);
 
 impl Apt {
-    /// `installed`: what dpkg's status file says.
-    fn new(stanza: &Stanza, suite: &str, installed: &str) -> Result<Self> {
+    /// `sources`: where packages come from, if not from this machine's own sources. `installed`: what
+    /// dpkg's status file says.
+    fn new(sources: Option<String>, installed: &str) -> Result<Self> {
         let work = tempfile::tempdir()?;
-        fs::write(work.path().join("suite.sources"), render(stanza, suite))?;
         for folder in ["state/lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(work.path().join(folder))?;
         }
         fs::write(work.path().join("state/status"), installed)?;
         // Read after the system's own configuration, so that it wins.
         let in_work = |name: &str| work.path().join(name).display().to_string();
-        let settings = [
-            ("Dir::Etc::sourcelist", in_work("suite.sources")),
-            ("Dir::Etc::sourceparts", "-".to_owned()),
+        let mut settings = vec![
             ("Dir::State", in_work("state")),
             ("Dir::State::status", in_work("state/status")),
             ("Dir::Cache", in_work("cache")),
@@ -68,6 +70,11 @@ impl Apt {
             ("APT::Sandbox::User", String::new()),
             ("Acquire::Retries", "3".to_owned()),
         ];
+        if let Some(sources) = sources {
+            fs::write(work.path().join("suite.sources"), sources)?;
+            settings.push(("Dir::Etc::sourcelist", in_work("suite.sources")));
+            settings.push(("Dir::Etc::sourceparts", "-".to_owned()));
+        }
         let lines: Vec<String> = settings
             .iter()
             .map(|(key, value)| format!("{key} \"{value}\";\n"))
