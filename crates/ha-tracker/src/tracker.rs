@@ -384,7 +384,7 @@ impl HaTracker {
     /// replica may be elected or not; the watch of the store tells.
     ///
     /// # Errors
-    /// The replica has not been seen lately, or the store failed: see [`HandOverError`].
+    /// The replica has not been seen within two minutes, or the store failed: see [`HandOverError`].
     pub async fn hand_over(
         &self,
         tenant: &str,
