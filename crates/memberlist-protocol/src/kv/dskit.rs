@@ -101,24 +101,20 @@ impl Next {
 
     /// With the rest of the pair. What has changed may be nothing but old deleted parts: those are
     /// not sent.
-    fn merged(self, pair: &KeyValuePair) -> Merged {
-        let with = |value: Bytes| {
-            let pair = KeyValuePair {
-                value,
-                ..pair.clone()
-            };
-            pair.to_bytes()
-        };
+    fn merged(self, mut pair: KeyValuePair) -> Merged {
+        pair.value = self.change;
+        let told = (!self.contents.is_empty()).then(|| Told {
+            bytes: pair.to_bytes(),
+            contents: self.contents,
+        });
+        pair.value = self.value;
         Merged {
             stored: Stored {
-                bytes: with(self.value),
+                bytes: pair.to_bytes(),
                 deleted: pair.deleted,
                 update_time_ms: pair.update_time_ms,
             },
-            told: (!self.contents.is_empty()).then(|| Told {
-                bytes: with(self.change),
-                contents: self.contents,
-            }),
+            told,
         }
     }
 }
@@ -155,7 +151,7 @@ impl Dskit {
                 problem,
             })?;
         pair.update_time_ms = 0;
-        let merged = next.merged(&pair);
+        let merged = next.merged(pair);
         Ok(merged.told.is_some().then_some(merged))
     }
 }
@@ -204,7 +200,7 @@ impl Rules for Dskit {
             now.deleted = true;
             now.update_time_ms = pair.update_time_ms;
         }
-        Ok(Some(next.merged(&now)))
+        Ok(Some(next.merged(now)))
     }
 }
 

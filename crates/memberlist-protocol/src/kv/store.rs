@@ -365,6 +365,10 @@ impl<R: Rules> Store<R> {
         }
         let key = incoming.pair.key.clone();
         let known = self.entries.get(&key);
+        if known.is_some_and(|entry| entry.stored.bytes == incoming.bytes) {
+            // Most that is received was received before.
+            return Ok(None);
+        }
         let before = known.map(|entry| key.len() + entry.stored.bytes.len());
         if before.is_none() {
             // Before the rules keep anything of it.

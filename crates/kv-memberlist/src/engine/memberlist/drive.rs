@@ -29,13 +29,14 @@ pub(super) async fn drive(
             let actions = ring.poll(now);
             (actions, ring.node().next_deadline())
         };
+        let mut framed = Framed::default();
         for action in actions {
             match action {
                 Action::Send {
                     to,
                     messages,
                     checksum,
-                } => send(&shared, &outgoing, to, &messages, checksum),
+                } => send(&shared, &outgoing, to, &mut framed, (messages, checksum)),
                 Action::PushPull { with } => {
                     // If too many wait, a later one does as well.
                     let _full = exchanges.try_send(Exchange { with, join: false });
@@ -50,14 +51,33 @@ pub(super) async fn drive(
     }
 }
 
-/// Queues packets. What has no room is dropped: gossip repeats it.
-fn send(
-    shared: &Shared,
-    outgoing: &mpsc::Sender<Outgoing>,
-    to: SocketAddr,
-    messages: &[Message],
+/// What is sent to one member after the other in a round is mostly the same.
+#[derive(Default)]
+struct Framed {
+    messages: Vec<Message>,
     crc: bool,
-) {
+    packets: Vec<Packet>,
+}
+
+#[derive(Clone)]
+struct Packet {
+    bytes: Bytes,
+    /// Bytes without what surrounds it.
+    payload: usize,
+}
+
+impl Framed {
+    /// The packets of these messages.
+    fn of(&mut self, shared: &Shared, messages: Vec<Message>, crc: bool) -> &[Packet] {
+        if self.messages != messages || self.crc != crc {
+            self.packets = frame(shared, &messages, crc);
+            (self.messages, self.crc) = (messages, crc);
+        }
+        &self.packets
+    }
+}
+
+fn frame(shared: &Shared, messages: &[Message], crc: bool) -> Vec<Packet> {
     let encoded: Vec<Bytes> = messages.iter().map(codec::message).collect();
     let options = PacketOptions {
         compression: shared.compression,
@@ -65,31 +85,48 @@ fn send(
         ..PacketOptions::default()
     };
     let sender = shared.advertised.to_string();
-    let metrics = &shared.metrics;
-    let mut size = 0;
+    let mut packets = Vec::new();
     for message in codec::compounds(&encoded) {
         let framed = codec::packet(&message, &shared.wire, options).and_then(|payload| {
-            Ok(Outgoing {
-                to,
-                packet: codec::packet_frame(&sender, &payload)?,
+            Ok(Packet {
+                bytes: codec::packet_frame(&sender, &payload)?,
                 payload: payload.len(),
-                since: Instant::now(),
             })
         });
         match framed {
-            Ok(packet) => {
-                size += packet.packet.len();
-                if outgoing.try_send(packet).is_err() {
-                    metrics.packets.dropped.inc();
-                }
-            }
+            Ok(packet) => packets.push(packet),
             Err(error) => {
-                metrics.unsendable.inc();
-                tracing::debug!(%to, "a packet cannot be sent: {error}");
+                shared.metrics.unsendable.inc();
+                tracing::debug!("a packet cannot be sent: {error}");
             }
         }
     }
-    for message in messages {
+    packets
+}
+
+/// Queues packets. What has no room is dropped: gossip repeats it.
+fn send(
+    shared: &Shared,
+    outgoing: &mpsc::Sender<Outgoing>,
+    to: SocketAddr,
+    framed: &mut Framed,
+    (messages, crc): (Vec<Message>, bool),
+) {
+    let metrics = &shared.metrics;
+    let mut size = 0;
+    for packet in framed.of(shared, messages, crc) {
+        size += packet.bytes.len();
+        let packet = Outgoing {
+            to,
+            packet: packet.bytes.clone(),
+            payload: packet.payload,
+            since: Instant::now(),
+        };
+        if outgoing.try_send(packet).is_err() {
+            metrics.packets.dropped.inc();
+        }
+    }
+    for message in &framed.messages {
         if let Message::User(bytes) = message {
             metrics.datagrams_sent.inc();
             metrics.datagram_bytes_sent.inc_by(bytes.len() as u64);
@@ -100,7 +137,7 @@ fn send(
             peer: to,
             size,
             kind: "packet",
-            keys: keys_of(messages, shared.codec),
+            keys: keys_of(&framed.messages, shared.codec),
         });
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::BufMut as _;
 use memberlist_protocol::codec::{StreamMessage, StreamReader};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -70,21 +71,13 @@ impl Connection {
     /// also end without a farewell, and so may one be reset whose sender has closed it before it had
     /// read all that was sent to it: whether all has arrived, what was sent must say itself.
     pub(super) async fn read(&mut self, into: &mut Vec<u8>) -> io::Result<usize> {
-        let start = into.len();
-        into.resize(start + CHUNK, 0);
-        let result = self
-            .socket
-            .read(into.get_mut(start..).unwrap_or_default())
-            .await;
-        let length = match result {
+        into.reserve(CHUNK);
+        let mut room = into.limit(CHUNK);
+        let length = match self.socket.read_buf(&mut room).await {
             Ok(length) => length,
             Err(error) if self.is_end(&error) => 0,
-            Err(error) => {
-                into.truncate(start);
-                return Err(error);
-            }
+            Err(error) => return Err(error),
         };
-        into.truncate(start + length);
         self.metrics.all_received_bytes.inc_by(length as u64);
         Ok(length)
     }
