@@ -20,12 +20,14 @@ use crate::Load;
 /// How long changes that are on their way are waited for.
 const LATE: Duration = Duration::from_secs(3);
 
-/// Metrics that count what is sent, by chitchat and by memberlist.
-const SENT: [&str; 3] = [
+/// Metrics that count what is sent, by chitchat: over UDP, and over TCP.
+const SENT_BY_CHITCHAT: [&str; 2] = [
     "memberlist_client_sent_broadcasts_bytes_total",
     "memberlist_client_state_pushes_bytes_total",
-    "memberlist_tcp_transport_packets_sent_bytes_total",
 ];
+
+/// By memberlist, as of members in Go.
+const SENT_BY_MEMBERLIST: [&str; 1] = ["memberlist_tcp_transport_packets_sent_bytes_total"];
 
 /// What a member is to do.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -75,9 +77,13 @@ pub(crate) async fn run(task: Task) -> Result<()> {
     tokio::spawn(follow(store.clone(), own.clone(), Arc::clone(&arrivals)));
     say(&Line::Others(memberlist.inspector().other_members()))?;
     tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await??;
-    let before = sent(&registry)?;
+    let names: &[&str] = match task.by_memberlist {
+        true => &SENT_BY_MEMBERLIST,
+        false => &SENT_BY_CHITCHAT,
+    };
+    let before = sent(&registry, names)?;
     write(&store, &own, task.load).await?;
-    say(&Line::Written(sent(&registry)? - before))?;
+    say(&Line::Written(sent(&registry, names)? - before))?;
     sleep(LATE).await;
     let arrived = std::mem::take(&mut *arrivals.lock().unwrap_or_else(PoisonError::into_inner));
     say(&Line::Arrived(arrived))
@@ -121,7 +127,7 @@ async fn follow(store: MemberlistStore<ReplicaDesc>, own: String, arrivals: Arri
     }
 }
 
-fn sent(registry: &Registry) -> Result<f64> {
+fn sent(registry: &Registry, names: &[&str]) -> Result<f64> {
     let mut text = String::new();
     encode(&mut text, registry)?;
     let value = |name: &&str| {
@@ -133,8 +139,9 @@ fn sent(registry: &Registry) -> Result<f64> {
         };
         text.lines().find_map(of)
     };
-    let found: Vec<f64> = SENT.iter().filter_map(value).collect();
-    (!found.is_empty())
-        .then(|| found.iter().sum())
-        .context("no metric of what is sent")
+    let found: Option<Vec<f64>> = names.iter().map(value).collect();
+    Ok(found
+        .context("no metric of what is sent")?
+        .into_iter()
+        .sum())
 }
