@@ -31,9 +31,10 @@ const GUEST_RATE: Rate = Rate {
 };
 /// A packet of a member that has waited for longer is not read: newer ones, which say more, wait behind
 /// it. Otherwise a member that has too little CPU for all packets would read each of them as late as
-/// the queue is long, and answer what its senders have long had answered by others. A part of a
-/// snapshot that is as late has been given up.
-const MAX_WAIT: Duration = Duration::from_secs(2);
+/// the queue is long, and answer what its senders have long had answered by others.
+const MAX_WAIT: Duration = Duration::from_secs(1);
+/// A larger packet is read however late: what it brings, a snapshot say, would be sent again.
+const LARGE: usize = 16 << 10;
 /// While packets of members wait, one packet of a guest is read after this many of theirs.
 const MEMBERS_PER_GUEST: u32 = 8;
 
@@ -138,7 +139,7 @@ impl Lanes {
         self.in_a_row = self.in_a_row.saturating_add(1);
         loop {
             let (at, waiting) = self.members.pop()?;
-            if at.elapsed() <= MAX_WAIT {
+            if at.elapsed() <= MAX_WAIT || waiting.envelope.size() > LARGE {
                 return Some(waiting);
             }
             self.late += 1;
@@ -274,13 +275,14 @@ mod tests {
         for _ in 0..5 {
             queue.push(Standing::Member, waiting(1, 10));
         }
+        queue.push(Standing::Member, waiting(3, LARGE));
         tokio::time::advance(MAX_WAIT).await;
         queue.push(Standing::Member, waiting(2, 10));
         queue.push(Standing::Guest, waiting(9, 10));
         // One is read in time.
         assert_eq!(queue.next().await.envelope.reply_to.port(), 1);
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert_eq!(senders(&queue), [2, 9]);
+        assert_eq!(senders(&queue), [3, 2, 9]);
         assert_eq!((queue.take_late(), queue.take_late()), (4, 0));
     }
 
