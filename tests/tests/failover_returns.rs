@@ -9,7 +9,7 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::{elected, ha_config};
 use e2e::{
@@ -17,6 +17,7 @@ use e2e::{
 };
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 const TENANT: &str = "t";
 const CLUSTER: &str = "c";

@@ -6,9 +6,12 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use credentials::{Credentials, Denied, Identity, SecretFileError};
 use distributor_config::{Config, ConfigErrors, read_credentials};
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
 use watched_files::Reload;
+
+/// What a client without credentials is told to send.
+pub(crate) const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"distributor\"");
 
 /// Why credentials cannot be used.
 #[derive(Debug, thiserror::Error)]

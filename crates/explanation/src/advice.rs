@@ -73,7 +73,7 @@ pub(crate) fn dropped(replica: &str, elected: &Elected, view: &View, is_seen: bo
     let mut advice = Vec::new();
     if !is_seen {
         advice.push(format!(
-            "Check the name {replica:?} and whether it sends here: nothing of it has arrived lately."
+            "Check the name {replica:?} and whether it sends here: no request of it has arrived in the last minutes."
         ));
     }
     let other = elected

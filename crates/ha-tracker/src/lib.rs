@@ -53,7 +53,6 @@ mod desc;
 pub mod election;
 mod election_watch;
 mod failover;
-mod gap;
 mod gate;
 #[allow(missing_docs, clippy::all, reason = "generated code")]
 #[rustfmt::skip]

@@ -1,5 +1,6 @@
 //! [`HaTracker`]: the checks, and the handle of its tasks.
 
+mod gap;
 mod read;
 
 use std::sync::Arc;
@@ -38,7 +39,7 @@ use crate::writer::{Permit, Write, Writer};
 
 /// Elects replicas; see the crate's documentation. Cheap to share behind an [`Arc`].
 pub struct HaTracker {
-    pub(crate) cache: Arc<Cache>,
+    cache: Arc<Cache>,
     writer: Arc<Writer>,
     admissions: Arc<Admissions>,
     timing: Arc<Timing>,
@@ -47,7 +48,7 @@ pub struct HaTracker {
     clock_skews: Arc<ClockSkews>,
     ready: Arc<Ready>,
     survey: Arc<Survey>,
-    pub(crate) gaps: GapMetrics,
+    gaps: GapMetrics,
     clock: Clock,
     shutdown: CancellationToken,
 }

@@ -143,7 +143,8 @@ mod tests {
 
     #[test]
     fn each_broken_law_is_named() {
-        let cases: [(fn(u8) -> Broken, &str); 4] = [
+        type Make = fn(u8) -> Broken;
+        let cases: [(Make, &str); 4] = [
             (Broken::Sum, "idempotent"),
             (Broken::Mine, "commutative"),
             (Broken::Mean, "associative"),

@@ -450,7 +450,7 @@ mod tests {
             store.put("flags/a", value).await.unwrap();
         }
         let last = |entries: &BTreeMap<String, Arc<u32>>| {
-            (entries.get("flags/a").as_deref().map(|v| **v) == Some(999)).then_some(())
+            (entries.get("flags/a").map(|v| **v) == Some(999)).then_some(())
         };
         map.wait_for(last).await.unwrap();
         assert_eq!(next().await, "Put(\"flags/a\", 999)");

@@ -33,6 +33,12 @@ const ALLOWED: &[(&str, &str, &str, &str)] = &[
         "a list is read by the walk of its section, and each of its entries is such a section",
     ),
     (
+        "ingest",
+        "downstream/exchange.rs",
+        "downstream/connections.rs",
+        "a connection goes back to its pool by itself, when its answer has been read",
+    ),
+    (
         "kv-memberlist",
         "engine/mod.rs",
         "engine/chitchat/mod.rs",

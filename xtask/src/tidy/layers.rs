@@ -195,6 +195,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
             "ingest",
             "kv-core",
             "kv-memberlist",
+            "peers",
             "remote-write",
             "remote-write-testkit",
         ],

@@ -11,14 +11,14 @@ use axum::Router;
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::header::WWW_AUTHENTICATE;
 use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderValue, Method, StatusCode, Uri};
+use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
 use axum::routing::post;
 use distributor_config::ServerConfig;
 use kv_core::LogThrottle;
 
-use crate::access::Access;
+use crate::access::{Access, CHALLENGE};
 use crate::intake::Intake;
 use crate::listener::{ConnectionMetrics, Listen, Listener, ServeError, Server, connection_limit};
 use crate::metrics::{Protocol, RequestMetrics, Status};
@@ -110,9 +110,6 @@ fn router(
         .layer(axum::middleware::from_fn_with_state(access, protect))
         .layer(axum::middleware::from_fn_with_state(requests, measure))
 }
-
-/// What a client without credentials is told to send.
-const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"distributor\"");
 
 /// Pages need credentials. `/ready` and `/healthz` never do: probes have none. Pushes check theirs, with their
 /// tenant.

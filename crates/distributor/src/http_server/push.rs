@@ -21,7 +21,7 @@ use ingest::{
 use remote_write::{UnsupportedMediaType, Version};
 use tracing::Instrument as _;
 
-use super::CHALLENGE;
+use crate::access::CHALLENGE;
 use crate::intake::{Intake, Received};
 use crate::traces;
 pub(super) use reply::Reply;

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,11 +16,13 @@ use tokio::task::{JoinError, JoinHandle};
 use watched_files::Reload;
 
 use connections::Connections;
+use reloadable::Reloadable;
 use serve::{Serving, Stop};
 
 mod connections;
 mod direct;
 mod metrics;
+mod reloadable;
 mod rewound;
 mod serve;
 mod tls;
@@ -195,29 +196,6 @@ impl Listener {
             stop,
             task: tokio::spawn(serve::serve(self.listener, serving, failed)),
         }
-    }
-}
-
-/// TLS whose files can be read again.
-struct Reloadable {
-    tls: ServerTls,
-    is_http2_only: bool,
-    current: ArcSwap<rustls::ServerConfig>,
-}
-
-impl Reload for Reloadable {
-    fn files(&self) -> Vec<PathBuf> {
-        let tls = &self.tls;
-        let files = [&tls.cert_file, &tls.key_file, &tls.client_ca_file];
-        files.into_iter().flatten().cloned().collect()
-    }
-
-    fn reload(&self) -> Result<(), String> {
-        let config = tls::server_config(&self.tls, self.is_http2_only);
-        if let Some(config) = config.map_err(|error| error.to_string())? {
-            self.current.store(Arc::new(config));
-        }
-        Ok(())
     }
 }
 

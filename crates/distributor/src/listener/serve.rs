@@ -16,9 +16,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Reloadable;
 use super::connections::Connections;
 use super::direct::{Client, Direct, Next};
+use super::reloadable::Reloadable;
 use super::rewound::Rewound;
 use super::watched::{Counted, Watched, gives_way, prepare};
 
@@ -98,7 +98,7 @@ pub(super) async fn serve<D: Direct>(
             }
         }
     }
-    // New connections are refused, instead of waiting for somebody who accepts them.
+    // New connections are refused, instead of waiting for a task that accepts them.
     drop(listener);
     tasks.close();
     tasks.wait().await;

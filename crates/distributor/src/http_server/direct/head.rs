@@ -77,9 +77,9 @@ fn usual_headers(parsed: &[Header<'_>]) -> Option<(HeaderMap, u64)> {
             if length.replace(new).is_some() {
                 return None;
             }
-        } else if name == TRANSFER_ENCODING || name == EXPECT || name == UPGRADE {
-            return None;
-        } else if name == CONNECTION && !header.value.eq_ignore_ascii_case(b"keep-alive") {
+        }
+        let closes = name == CONNECTION && !header.value.eq_ignore_ascii_case(b"keep-alive");
+        if closes || name == TRANSFER_ENCODING || name == EXPECT || name == UPGRADE {
             return None;
         }
         headers.append(name, value);

@@ -1,6 +1,6 @@
 //! What failovers cost: the sample time without samples.
 
-use crate::HaTracker;
+use super::HaTracker;
 
 impl HaTracker {
     /// To be called when samples of a replica up to this time, Unix ms, are stored. Returns whether
