@@ -50,6 +50,7 @@ fn full_yaml() {
           http_server_idle_timeout: 2m0s
           http_path_prefix: ""
           graceful_shutdown_timeout: 30s
+          profiling_enabled: false
           log_level: info
           log_format: logfmt
         distributor:
