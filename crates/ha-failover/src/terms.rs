@@ -44,7 +44,7 @@ pub enum ClaimStage {
     Open,
     /// It accepts nothing more of the elected replica, and nothing is in flight.
     Closed {
-        /// The version of the plan that it closed for.
+        /// The plan that it closed for: its version and successor as one number.
         plan: i64,
         /// Newest sample time of the elected replica that it may have forwarded, ms.
         watermark_ms: i64,
@@ -114,6 +114,24 @@ pub enum PlanStage {
 }
 
 impl Plan {
+    /// Tells plans apart, the same at all distributors: two that are begun in the same millisecond for
+    /// different successors have one version. FNV-1a.
+    pub(crate) fn id(&self) -> i64 {
+        let bytes = self.version.to_le_bytes();
+        let all = bytes.iter().chain(self.successor.as_bytes());
+        let hash = all.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        hash.cast_signed()
+    }
+
+    /// Whether it replaces another one. Of two of one version, the one that wins in the store, whose
+    /// merge compares them as text.
+    pub(crate) fn is_newer_than(&self, other: &Plan) -> bool {
+        (self.version, &self.successor, &self.elector)
+            > (other.version, &other.successor, &other.elector)
+    }
+
     /// Whether it ends this term, and is in progress.
     pub(crate) fn ends(&self, term: &Term) -> bool {
         self.from == *term && !matches!(self.stage, PlanStage::Withdrawn { .. })

@@ -96,6 +96,11 @@ const KEPT: &[(u64, &str)] = &[
          settles twice as long",
     ),
     (
+        38_667,
+        "two plans of one millisecond, for different successors, had one version: a claim that was closed \
+         for one counted for the other, and what was held of its successor was lost",
+    ),
+    (
         10_291,
         "a plan that is withdrawn refused the elected replica, which waits for a minute, as did each \
          later plan: its requests wait at the distributor instead",

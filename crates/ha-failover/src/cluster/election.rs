@@ -341,12 +341,12 @@ impl<B: Clone> ClusterState<B> {
             let is_dead = timed_out || cx.fleet.is_dead(name, since_ms, cx.now_ms);
             let watermark_ms = match claim.stage {
                 ClaimStage::Closed {
-                    plan: version,
+                    plan: id,
                     watermark_ms,
                     next_ms,
                     seen_ms,
                     was_refused,
-                } if version == plan.version || is_dead => {
+                } if id == plan.id() || is_dead => {
                     if !is_dead && next_ms != DONE_MS {
                         gathered.participants.push((name.clone(), next_ms));
                     }

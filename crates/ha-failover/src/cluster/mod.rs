@@ -215,7 +215,7 @@ impl<B: Clone> ClusterState<B> {
         let is_newer = self
             .plan
             .as_ref()
-            .is_none_or(|known| known.version < plan.version);
+            .is_none_or(|known| plan.is_newer_than(known));
         if is_newer {
             self.plan = Some(plan.clone());
             self.plan_since_ms = cx.now_ms;

@@ -218,7 +218,7 @@ impl<B: Clone> ClusterState<B> {
         }
         if plan.stage == PlanStage::Gathering {
             let stage = ClaimStage::Closed {
-                plan: plan.version,
+                plan: plan.id(),
                 watermark_ms: self.traffic.forwarded_ms(),
                 next_ms: self
                     .hold
@@ -247,7 +247,7 @@ impl<B: Clone> ClusterState<B> {
             PlanStage::Gathering => {
                 // Another plan for the same end: what is held of its successor is to be told.
                 let is_published =
-                    !self.claim.may_be_stored(&term) || self.claim.is_closed_for(plan.version);
+                    !self.claim.may_be_stored(&term) || self.claim.is_closed_for(plan.id());
                 if !is_published {
                     self.phase = Phase::Closing;
                 }

@@ -71,8 +71,8 @@ impl Publisher {
 }
 
 impl Publisher {
-    /// Whether it is closed for this version of a plan, or is to be.
-    pub(super) fn is_closed_for(&self, version: i64) -> bool {
-        matches!(self.wanted, Some((_, ClaimStage::Closed { plan, .. })) if plan == version)
+    /// Whether it is closed for the plan with this id, or is to be.
+    pub(super) fn is_closed_for(&self, id: i64) -> bool {
+        matches!(self.wanted, Some((_, ClaimStage::Closed { plan, .. })) if plan == id)
     }
 }
