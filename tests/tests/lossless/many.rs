@@ -94,9 +94,18 @@ async fn ten_thousand_clusters_overdue_at_once_fail_over_and_harm_no_other() {
         })
         .await;
     }
+    // Late after all others.
+    let last = |replica| ha_series_at("m", "last", replica, now_ms());
+    let answer = sender.send(Version::V1, &[last("a")]).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
     let before = resident(&distributor);
     let held_ms = now_ms().max(last_of_a_ms + 2 * GUARD.as_millis() as i64);
     let mut refused = send_of_each(&sender, held_ms, &[200, 202]).await;
+    wait_for("the elected replicas to be late", LONG, || async {
+        let answer = sender.send(Version::V1, &[last("b")]).await;
+        (answer.status == 503).then_some(()).ok_or(answer.body)
+    })
+    .await;
     let live_ms = now_ms().max(held_ms + 1);
     let mut peak = resident(&distributor);
     let done = send_of_each(&sender, live_ms, &[200]);
