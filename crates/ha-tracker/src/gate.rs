@@ -11,6 +11,8 @@ pub enum FailoverCause {
     Arrival,
     /// An operator asked for it.
     ByHand,
+    /// A failover without loss, which the gate had begun, is complete: the gate is not asked for it.
+    Lossless,
 }
 
 impl FailoverCause {
@@ -20,6 +22,7 @@ impl FailoverCause {
             Self::Poll => "poll",
             Self::Arrival => "arrival",
             Self::ByHand => "by_hand",
+            Self::Lossless => "lossless",
         }
     }
 }

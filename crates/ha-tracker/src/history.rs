@@ -39,6 +39,7 @@ impl From<FailoverCause> for ElectionCause {
             FailoverCause::Poll => Self::Poll,
             FailoverCause::Arrival => Self::Arrival,
             FailoverCause::ByHand => Self::ByHand,
+            FailoverCause::Lossless => Self::Lossless,
         }
     }
 }

@@ -47,6 +47,7 @@ impl FailoverMetrics {
             FailoverCause::Poll,
             FailoverCause::Arrival,
             FailoverCause::ByHand,
+            FailoverCause::Lossless,
         ] {
             drop(metrics.0.get_or_create(&[("cause", cause.name())]));
         }

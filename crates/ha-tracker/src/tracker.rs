@@ -27,7 +27,6 @@ use crate::election_watch::ElectionWatch;
 use crate::failover::{FailoverOutlook, is_elected_by_arrival, is_overdue, outlook};
 use crate::gate::{ElectionGate, FailoverCause};
 use crate::handover::{HandOverError, HandedOver};
-use crate::history::ElectionCause;
 use crate::limits::TenantLimits;
 use crate::metrics::{GapMetrics, Shown, TrackerMetrics};
 use crate::ready::Ready;
@@ -419,10 +418,14 @@ impl HaTracker {
             Some(Permit::Ends(ends)) => Some(ends),
             Some(Permit::Any | Permit::NoFailover) => None,
         };
-        self.replace(tenant, cluster, replica, ends.as_ref())
-            .await?;
-        let cause = ElectionCause::ByHand;
-        self.cache.explain(tenant, cluster, replica, cause);
+        self.replace(
+            tenant,
+            cluster,
+            replica,
+            ends.as_ref(),
+            FailoverCause::ByHand,
+        )
+        .await?;
         Ok(HandedOver::Elected)
     }
 
@@ -439,10 +442,9 @@ impl HaTracker {
         replica: &str,
         ends: &ReplicaDesc,
     ) -> Result<(), HandOverError> {
-        self.replace(tenant, cluster, replica, Some(ends)).await?;
-        let cause = ElectionCause::Lossless;
-        self.cache.explain(tenant, cluster, replica, cause);
-        Ok(())
+        let cause = FailoverCause::Lossless;
+        self.replace(tenant, cluster, replica, Some(ends), cause)
+            .await
     }
 
     async fn replace(
@@ -451,12 +453,18 @@ impl HaTracker {
         cluster: &str,
         replica: &str,
         ends: Option<&ReplicaDesc>,
+        cause: FailoverCause,
     ) -> Result<(), HandOverError> {
         let now_ms = self.clock.now_ms();
         let timeout = self.timing.call_timeout(tenant);
-        let replaced = self.writer.replace(tenant, cluster, replica, now_ms, ends);
+        let replaced = (self.writer).replace(tenant, cluster, replica, now_ms, ends, cause);
         match tokio::time::timeout(timeout, replaced).await {
-            Ok(result) => result,
+            Ok(result) => {
+                if result.is_ok() {
+                    self.cache.explain(tenant, cluster, replica, cause.into());
+                }
+                result
+            }
             Err(_) => {
                 let error = self.writer.gave_up(tenant, cluster, timeout);
                 Err(HandOverError::Store(Arc::new(error)))

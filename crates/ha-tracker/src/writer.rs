@@ -186,6 +186,7 @@ impl Writer {
         replica: &str,
         now_ms: i64,
         ends: Option<&ReplicaDesc>,
+        cause: FailoverCause,
     ) -> Result<(), HandOverError> {
         let timer = Timer {
             health: &self.health,
@@ -236,13 +237,14 @@ impl Writer {
         match refused {
             Some(error) => Err(error),
             None => {
-                self.failovers.count(FailoverCause::ByHand);
+                self.failovers.count(cause);
                 tracing::info!(
                     tenant,
                     cluster,
                     old,
                     new = replica,
-                    "handed an election over"
+                    cause = cause.name(),
+                    "elected a replica"
                 );
                 Ok(())
             }
