@@ -114,7 +114,13 @@ async fn a_circle_ends_with_the_next_refresh_at_the_latest() {
             ring.ours[0].put(KEY, "r1", times.at(200)).await;
         }
         let agreed = ring.agreed(KEY, 15 * SECOND).await;
-        assert_eq!((&*agreed.0, agreed.1), ("r1", times.at(30)), "{refreshes}");
+        // If `go-1` had the entry of `r2` at that moment, its refresh was an election.
+        let elected: &[i64] = match (with_second, refreshes) {
+            (true, "go-1") => &[30, 200],
+            _ => &[30],
+        };
+        let is_expected = elected.iter().any(|at| times.at(*at) == agreed.1);
+        assert!(agreed.0 == "r1" && is_expected, "{refreshes}: {agreed:?}");
         assert!([200, 201].map(|later| times.at(later)).contains(&agreed.2));
     }
 }
