@@ -180,7 +180,7 @@ mod tests {
         assert!(ring["licenses"][0]["expression"].is_string());
         assert!(find("ha-tracker").is_some());
         // Of tests and of the build.
-        for absent in ["proptest", "tempfile", "xtask", "prost-build"] {
+        for absent in ["proptest", "rcgen", "xtask", "prost-build"] {
             assert!(find(absent).is_none(), "{absent}");
         }
         let known: BTreeSet<&str> = components
