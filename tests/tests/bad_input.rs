@@ -516,7 +516,7 @@ async fn floods_of_bombs_take_no_memory() {
         assert!(statuses.iter().all(|s| *s == status), "{statuses:?}");
     }
     let peak = peak_mib(&distributor);
-    assert!(peak < 96.0, "at most {peak} MiB");
+    assert!(peak < 64.0, "at most {peak} MiB");
     assert_serves(&sink, &distributor).await;
 }
 
@@ -553,7 +553,7 @@ async fn bombs_within_the_limits_take_what_the_limits_say() {
         }
     }
     let peak = peak_mib(&distributor);
-    assert!(peak < 64.0, "at most {peak} MiB");
+    assert!(peak < 48.0, "at most {peak} MiB");
     wait_metric(
         &distributor,
         "cortex_distributor_inflight_push_requests",

@@ -113,7 +113,7 @@ async fn a_circle_ends_with_the_next_refresh_at_the_latest() {
         } else {
             ring.ours[0].put(KEY, "r1", times.at(200)).await;
         }
-        let agreed = ring.agreed(KEY, 15 * SECOND).await;
+        let agreed = ring.agreed(KEY, 2 * SECOND).await;
         // If `go-1` had the entry of `r2` at that moment, its refresh was an election.
         let elected: &[i64] = match (with_second, refreshes) {
             (true, "go-1") => &[30, 200],
