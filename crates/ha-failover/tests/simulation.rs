@@ -101,6 +101,11 @@ const KEPT: &[(u64, &str)] = &[
          for one counted for the other, and what was held of its successor was lost",
     ),
     (
+        84_754,
+        "after a split, a distributor that knew the older of two plans waited for ever for those that only \
+         this plan had named",
+    ),
+    (
         10_291,
         "a plan that is withdrawn refused the elected replica, which waits for a minute, as did each \
          later plan: its requests wait at the distributor instead",

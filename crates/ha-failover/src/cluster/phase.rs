@@ -2,7 +2,7 @@
 
 use super::ClusterState;
 use crate::terms::NEVER_MS;
-use crate::{ClaimStage, Context, Effect, Output, PlanStage};
+use crate::{ClaimStage, Context, Effect, Output, Plan, PlanStage};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -132,7 +132,7 @@ impl<B: Clone> ClusterState<B> {
     }
 
     /// How the term began is known.
-    fn learned(&mut self, cx: Context<'_>, out: &mut Output<B>) {
+    pub(super) fn learned(&mut self, cx: Context<'_>, out: &mut Output<B>) {
         let Some(term) = self.term.clone() else {
             self.phase = Phase::Idle;
             return;
@@ -160,7 +160,8 @@ impl<B: Clone> ClusterState<B> {
             self.phase = Phase::Closed;
             return;
         }
-        self.replay.begin(&participants, &self.me, cx.now_ms);
+        let plan = self.plan.as_ref().map(Plan::id);
+        self.replay.begin(plan, &participants, &self.me, cx.now_ms);
         self.phase = Phase::Replaying;
     }
 

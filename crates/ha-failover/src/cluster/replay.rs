@@ -11,8 +11,11 @@ use crate::{Claim, ClaimStage, Context, Effect, Output, Slice, Term};
 /// How far each distributor has come.
 #[derive(Debug, Default)]
 pub(super) struct Replay {
-    /// The others, and from which time on each still has something.
-    others: Vec<(SmolStr, i64)>,
+    /// The others: from which time on each still has something, and whether it has said so itself in
+    /// this term.
+    others: Vec<(SmolStr, i64, bool)>,
+    /// The plan that named them.
+    plan: Option<i64>,
     /// What is being forwarded: the slice's number, its end, and the numbers of what is in it.
     running: Option<(u64, i64, Vec<u64>)>,
     takes_part: bool,
@@ -21,26 +24,38 @@ pub(super) struct Replay {
 }
 
 impl Replay {
-    pub(super) fn begin(&mut self, all: &[(SmolStr, i64)], me: &SmolStr, now_ms: i64) {
+    pub(super) fn begin(
+        &mut self,
+        plan: Option<i64>,
+        all: &[(SmolStr, i64)],
+        me: &SmolStr,
+        now_ms: i64,
+    ) {
+        self.plan = plan;
         self.takes_part = all.iter().any(|(name, _)| name == me);
         self.since_ms = now_ms;
+        // Those that only an older plan had named do not know that they are waited for.
+        self.others.retain(|(.., has_said)| *has_said);
         for (name, next_ms) in all.iter().filter(|(name, _)| name != me) {
-            self.progressed(name, *next_ms);
+            self.progressed(name, *next_ms, false);
         }
     }
 
     /// Progress only grows: records can arrive in any order.
-    fn progressed(&mut self, name: &str, next_ms: i64) {
-        match self.others.iter_mut().find(|(known, _)| known == name) {
-            Some((_, known_ms)) => *known_ms = next_ms.max(*known_ms),
-            None => self.others.push((name.into(), next_ms)),
+    fn progressed(&mut self, name: &str, next_ms: i64, says_so: bool) {
+        match self.others.iter_mut().find(|(known, ..)| known == name) {
+            Some((_, known_ms, has_said)) => {
+                *known_ms = next_ms.max(*known_ms);
+                *has_said |= says_so;
+            }
+            None => self.others.push((name.into(), next_ms, says_so)),
         }
     }
 
     pub(super) fn claim_seen(&mut self, instance: &str, claim: &Claim, term: &Term) {
         // Before the replay begins, all are remembered: the plan may be seen later.
         if let Some(next_ms) = claim.replayed_until(term) {
-            self.progressed(instance, next_ms);
+            self.progressed(instance, next_ms, true);
         }
     }
 
@@ -48,7 +63,7 @@ impl Replay {
     fn others_next_ms(&mut self, cx: Context<'_>, out_given_up: &mut u64) -> i64 {
         let since_ms = self.since_ms;
         let mut next = DONE_MS;
-        for (name, next_ms) in &mut self.others {
+        for (name, next_ms, _) in &mut self.others {
             if *next_ms != DONE_MS && cx.fleet.is_dead(name, since_ms, cx.now_ms) {
                 *out_given_up += 1;
                 *next_ms = DONE_MS;
@@ -66,6 +81,12 @@ impl<B: Clone> ClusterState<B> {
         };
         if self.replay.running.is_some() {
             return false;
+        }
+        // After a split, the plan of the other side can become known later than its election.
+        let leads_here = self.plan.as_ref().filter(|plan| plan.leads_to(&term));
+        if leads_here.is_some_and(|plan| Some(plan.id()) != self.replay.plan) {
+            self.learned(cx, out);
+            return true;
         }
         if self.replay.takes_part && cx.fleet.is_cut_off(cx.now_ms) {
             // Others continue without it: what it sent now could be overtaken.
