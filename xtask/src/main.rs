@@ -11,6 +11,7 @@ mod book;
 mod chart;
 mod churn;
 mod codegen;
+mod costs;
 mod fuzz;
 mod golang;
 mod manual;
@@ -83,8 +84,9 @@ Developer commands. Usage: cargo xtask <command> [arguments]
   fuzz [--seconds N] [TARGET...]
                             run fuzz targets, N seconds in all (default 60)
   screenshots               take the pictures of docs/images, of real pages in a headless Chromium
-  services                  package the crates, and build the programs of tests/services from the
-                            packages, outside of the workspace
+  services [--costs]        package the crates, and build the programs of tests/services from the
+                            packages, outside of the workspace; --costs: measure what each crate
+                            and feature adds to a build, for docs/crates.md (minutes)
   simulate [--seeds N] [--seed S]
                             simulate fleets that fail over without loss (minutes): N of them
                             (default 100000), or one, with a trace of what happens

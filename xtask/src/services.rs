@@ -3,7 +3,7 @@
 //! The crates for other programs are packaged as for crates.io. Programs from `tests/services` are
 //! then built from these packages, in a folder outside of the workspace and an environment that has
 //! neither `PROTOC` nor the workspace's configuration of cargo. An end-to-end test runs them against
-//! real servers.
+//! real servers. With `--costs`, [`crate::costs`] builds each crate alone.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,6 +11,7 @@ use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
 
+use crate::costs;
 use crate::workspace::{Workspace, run as run_command};
 
 /// The crates for other programs; all that they need of ours is among them.
@@ -39,12 +40,17 @@ const ENVIRONMENT: &[&str] = &[
     "RUSTUP_TOOLCHAIN",
 ];
 
-/// `services`: no arguments.
+/// `services [--costs]`.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
-    if !arguments.is_empty() {
-        bail!("services takes no arguments");
-    }
+    let costs = match arguments {
+        [] => false,
+        [flag] if flag == "--costs" => true,
+        _ => bail!("services takes no arguments but --costs"),
+    };
     let packages = packaged(workspace)?;
+    if costs {
+        return costs::write(workspace, &packages);
+    }
     let outside = tempfile::tempdir()?;
     replace_published(outside.path(), &packages)?;
     let sources = workspace.root.join("tests/services");
@@ -141,7 +147,7 @@ fn copy_folder(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Has cargo take the packages instead of those of crates.io, in the folders below this one.
-fn replace_published(folder: &Path, packages: &Path) -> Result<()> {
+pub(crate) fn replace_published(folder: &Path, packages: &Path) -> Result<()> {
     let version = env!("CARGO_PKG_VERSION");
     let mut config = String::from("[patch.crates-io]\n");
     for name in CRATES {
@@ -157,6 +163,16 @@ fn replace_published(folder: &Path, packages: &Path) -> Result<()> {
 }
 
 fn build(workspace: &Workspace, program: &Path) -> Result<()> {
+    let mut cargo = outside(&["build", "--quiet"]);
+    cargo
+        .current_dir(program)
+        // All in one folder, so that what they share is built once.
+        .env("CARGO_TARGET_DIR", target(workspace));
+    run_command(&mut cargo)
+}
+
+/// A cargo that knows nothing of this workspace.
+pub(crate) fn outside(arguments: &[&str]) -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.env_clear();
     for name in ENVIRONMENT {
@@ -164,11 +180,6 @@ fn build(workspace: &Workspace, program: &Path) -> Result<()> {
             cargo.env(name, value);
         }
     }
+    cargo.args(arguments).env("CARGO_PROFILE_DEV_DEBUG", "0");
     cargo
-        .args(["build", "--quiet"])
-        .current_dir(program)
-        // All in one folder, so that what they share is built once.
-        .env("CARGO_TARGET_DIR", target(workspace))
-        .env("CARGO_PROFILE_DEV_DEBUG", "0");
-    run_command(&mut cargo)
 }

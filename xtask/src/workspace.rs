@@ -130,3 +130,35 @@ fn describe(command: &Command) -> String {
     }
     line
 }
+
+/// Replaces what stands between the two markers of this name.
+pub(crate) fn splice(page: &str, name: &str, table: &str) -> Result<String> {
+    let begin = format!("<!-- {name}:begin -->");
+    let end = format!("<!-- {name}:end -->");
+    let (before, rest) = page
+        .split_once(&begin)
+        .with_context(|| format!("no {begin}"))?;
+    let (_, after) = rest
+        .split_once(&end)
+        .with_context(|| format!("no {end} after {begin}"))?;
+    Ok(format!(
+        "{before}{begin}\n\n{}\n\n{end}{after}",
+        table.trim()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splicing_twice_changes_nothing() {
+        let others = "<!-- bench-stores:begin -->\nkept\n<!-- bench-stores:end -->";
+        let page = format!("# A\n<!-- bench:begin -->\nold\n<!-- bench:end -->\nrest\n{others}\n");
+        let once = splice(&page, "bench", "| a |\n").unwrap();
+        let block = "<!-- bench:begin -->\n\n| a |\n\n<!-- bench:end -->";
+        assert_eq!(once, format!("# A\n{block}\nrest\n{others}\n"));
+        assert_eq!(splice(&once, "bench", "| a |\n").unwrap(), once);
+        assert!(splice("# A\n", "bench", "").is_err());
+    }
+}
