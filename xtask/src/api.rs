@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::services::CRATES;
+use crate::services::{CRATES, package_of};
 use crate::workspace::{Workspace, run as run_command};
 
 /// Where the files are, relative to the root.
@@ -57,7 +57,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
 fn describe(workspace: &Workspace) -> Result<()> {
     let mut doc = workspace.cargo(&["doc", "--quiet", "--no-deps", "--all-features"]);
     for name in CRATES {
-        doc.args(["--package", name]);
+        doc.args(["--package", package_of(name)]);
         // cargo takes documentation for up to date that is only HTML.
         if !json(workspace, name).is_file() {
             let folder = workspace.target.join("doc").join(lib_name(name));
@@ -90,8 +90,8 @@ fn json(workspace: &Workspace, name: &str) -> PathBuf {
         .join(format!("{}.json", lib_name(name)))
 }
 
-fn lib_name(package: &str) -> String {
-    package.replace('-', "_")
+fn lib_name(folder: &str) -> String {
+    folder.replace('-', "_")
 }
 
 /// A line for each public item, without what every type has by a blanket or automatic

@@ -76,7 +76,8 @@ fn measure(workspace: &Workspace, packages: &Path, name: &str, feature: &str) ->
         program.join("Cargo.toml"),
         format!(
             "[package]\nname = \"program\"\nedition = \"2024\"\n[workspace]\n[dependencies]\n\
-             {name} = {{ version = \"{}\"{separator}{feature} }}\n",
+             {} = {{ version = \"{}\"{separator}{feature} }}\n",
+            services::package_of(name),
             env!("CARGO_PKG_VERSION")
         ),
     )?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
+use crate::services::package_of;
 use crate::workspace::Workspace;
 
 /// Crates for use in other programs.
@@ -41,7 +42,7 @@ pub(crate) fn files(workspace: &Workspace) -> Result<Vec<(&'static str, Vec<u8>)
             let text = workspace
                 .read(&source)
                 .with_context(|| format!("reading {}", source.display()))?;
-            Ok((*file, readme(name, &text).into_bytes()))
+            Ok((*file, readme(package_of(name), &text).into_bytes()))
         })
         .collect()
 }

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use crate::costs;
 use crate::workspace::{Workspace, run as run_command};
 
-/// The crates for other programs; all that they need of ours is among them.
+/// The crates for other programs, by their folders; all that they need of ours is among them.
 pub(crate) const CRATES: &[&str] = &[
     "ha-failover",
     "ha-tracker",
@@ -30,6 +30,15 @@ pub(crate) const CRATES: &[&str] = &[
     "tls-files",
     "watched-files",
 ];
+
+/// The name of the package in this folder. Two have another one, since crates.io has theirs already.
+pub(crate) fn package_of(folder: &str) -> &str {
+    match folder {
+        "kv-core" => "kv-contract",
+        "settings" => "declared-settings",
+        same => same,
+    }
+}
 
 /// What a build needs of the environment.
 const ENVIRONMENT: &[&str] = &[
@@ -99,7 +108,7 @@ fn packaged(workspace: &Workspace) -> Result<PathBuf> {
     let built = workspace.target.join("packages/target");
     let mut package = workspace.cargo(&["package", "--quiet", "--no-verify", "--allow-dirty"]);
     for name in CRATES {
-        package.args(["--package", name]);
+        package.args(["--package", package_of(name)]);
     }
     package.current_dir(&copy).env("CARGO_TARGET_DIR", &built);
     run_command(&mut package)?;
@@ -150,7 +159,7 @@ fn copy_folder(from: &Path, to: &Path) -> Result<()> {
 pub(crate) fn replace_published(folder: &Path, packages: &Path) -> Result<()> {
     let version = env!("CARGO_PKG_VERSION");
     let mut config = String::from("[patch.crates-io]\n");
-    for name in CRATES {
+    for name in CRATES.iter().copied().map(package_of) {
         let path = packages.join(format!("{name}-{version}"));
         config.push_str(&format!(
             "{name} = {{ path = {:?} }}\n",

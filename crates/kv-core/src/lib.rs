@@ -22,6 +22,8 @@
 //! # }
 //! ```
 //!
+//! The package is `kv-contract`: `kv-core = { package = "kv-contract", version = "0.1" }`.
+//!
 //! # When to use it
 //!
 //! For small state that several processes write and must see soon: elections, flags, settings,

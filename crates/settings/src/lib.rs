@@ -10,6 +10,8 @@
 //! know the sections of an application's configuration: rows and reports have names relative to
 //! their section, and the application adds its prefixes.
 //!
+//! The package is `declared-settings`: `settings = { package = "declared-settings", version = "0.1" }`.
+//!
 //! ```
 //! use std::time::Duration;
 //!

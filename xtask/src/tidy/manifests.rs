@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use toml::{Table, Value};
 
 use super::Findings;
+use crate::services::package_of;
 use crate::workspace::Workspace;
 
 const INHERITED: &[&str] = &["version", "edition", "rust-version", "license", "publish"];
@@ -105,10 +106,9 @@ fn crate_problems(
     folder: &str,
 ) -> Vec<String> {
     let mut problems = Vec::new();
-    if at(manifest, &["package", "name"]).and_then(Value::as_str) != Some(folder) {
-        problems.push(format!(
-            "the package must be called as its folder: {folder}"
-        ));
+    let package = package_of(folder);
+    if at(manifest, &["package", "name"]).and_then(Value::as_str) != Some(package) {
+        problems.push(format!("the package must be called {package}"));
     }
     // A tool of its own (such as the benchmarks) has no dependents.
     let is_tool = workspace
