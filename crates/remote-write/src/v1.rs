@@ -1,6 +1,6 @@
 //! Remote write 1.0: labels are in the series, as text.
 
-use crate::canonical::{self, HaValues, Lengths, Names};
+use crate::canonical::{self, Earlier, HaValues, Lengths, Names};
 use crate::error::Problem;
 use crate::groups::{Belongs, Pair};
 use crate::mover::{keep_without, write_header};
@@ -23,13 +23,13 @@ pub(crate) fn scan(
     progress: &mut Progress<'_, '_>,
 ) -> Result<()> {
     let names = Names::new(names);
-    let mut lengths = Lengths::default();
+    let mut taught = (Lengths::default(), Earlier::default());
     let mut pos = 0;
     while pos < buf.len() {
         let start = pos;
         if let Some((content, end)) = canonical::series_v1(buf, start) {
             let whole = (Span::new(start, end), content);
-            if !short_series(buf, whole, &names, &mut lengths, progress) {
+            if !short_series(buf, whole, &names, &mut taught, progress) {
                 series(buf, Span::new(start, end), content, &names, parts, progress)
                     .map_err(|error| error.in_series(progress.series))?;
             }
@@ -87,18 +87,32 @@ fn short_series(
     buf: &mut [u8],
     (whole, content): (Span, usize),
     names: &Names<'_>,
-    lengths: &mut Lengths,
+    (lengths, earlier): &mut (Lengths, Earlier),
     progress: &mut Progress<'_, '_>,
 ) -> bool {
     let (start, end) = (whole.start as usize, whole.end as usize);
     let mut values = HaValues::default();
-    let stopped = canonical::labels(buf, content, end, names, lengths, &mut values);
+    let repeated = earlier.repeated(buf, content, end, names, &mut values);
+    let stopped = match repeated {
+        Some(stopped) => stopped,
+        None => {
+            values = HaValues::default();
+            canonical::labels(buf, content, end, names, lengths, &mut values)
+        }
+    };
     let timestamp = match canonical::sample(buf, stopped, end) {
         Some((timestamp, length)) if stopped + length == end => timestamp,
         _ => return false,
     };
     let (cluster, replica) = (values.cluster.of(buf), values.replica.of(buf));
-    let group = match progress.groups.at_sight_of_text(cluster, replica) {
+    let belongs = match repeated {
+        Some(_) => earlier.belongs,
+        None => progress.groups.at_sight_of_text(cluster, replica),
+    };
+    if earlier.is_outdated(repeated.is_some()) {
+        earlier.replace(buf, Span::new(content, stopped), &values, belongs);
+    }
+    let group = match belongs {
         Belongs::To(group) => group,
         Belongs::ToNone => {
             let has = Has::of(!cluster.is_empty(), !replica.is_empty());

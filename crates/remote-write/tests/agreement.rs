@@ -68,8 +68,88 @@ fn requests_of_a_replica() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+/// What makes a label of a series another one than in the series before.
+#[derive(Debug, Clone)]
+enum Change {
+    Value(prop::sample::Index, String),
+    Name(prop::sample::Index, String),
+    More(prop::sample::Index, String, String),
+    Fewer(prop::sample::Index),
+}
+
+/// Requests of 1.0 whose series repeat the labels of the one before, but for some.
+fn requests_that_repeat() -> BoxedStrategy<Vec<u8>> {
+    let index = any::<prop::sample::Index>;
+    let name = || {
+        prop::sample::select(&["cluster", "__replica__", "__replicb__", "mode", "le", ""])
+            .prop_map(str::to_owned)
+    };
+    let value = || prop_oneof![20 => "[ab]{0,3}", 5 => "x{40,50}", 1 => "y{120,140}"];
+    let change = prop_oneof![
+        20 => (index(), value()).prop_map(|(at, value)| Change::Value(at, value)),
+        2 => (index(), name()).prop_map(|(at, name)| Change::Name(at, name)),
+        1 => (index(), name(), value()).prop_map(|(at, name, value)| Change::More(at, name, value)),
+        1 => index().prop_map(Change::Fewer),
+    ];
+    let series = (prop::collection::vec(change, 0..3), 1..9_usize);
+    prop::collection::vec(series, 1..30)
+        .prop_map(|all| {
+            let mut labels: Vec<(String, String)> = [
+                ("__name__", "node_cpu_seconds_total"),
+                ("__replica__", "a"),
+                ("cluster", "c1"),
+                ("instance", "a-host-of-a-usual-name.example.org:9100"),
+                ("job", "node-exporter"),
+                ("mode", "idle"),
+                ("pod", "prometheus-node-exporter-abcde"),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec();
+            let mut request = Vec::new();
+            for (changes, times) in all {
+                for change in changes {
+                    let count = labels.len();
+                    match change {
+                        Change::Value(at, value) => labels[at.index(count)].1 = value,
+                        Change::Name(at, name) => labels[at.index(count)].0 = name,
+                        Change::More(at, name, value) => {
+                            labels.insert(at.index(count), (name, value));
+                        }
+                        Change::Fewer(at) if count > 1 => {
+                            labels.remove(at.index(count));
+                        }
+                        Change::Fewer(_) => {}
+                    }
+                }
+                for time in 0..times {
+                    let mut parts: Vec<Vec<u8>> = labels
+                        .iter()
+                        .map(|(name, value)| wire::label(name, value))
+                        .collect();
+                    // Others are in between.
+                    parts.extend((0..1 + time / 7).map(|_| wire::sample(1_760_000_000_000)));
+                    request.extend(wire::series(&parts));
+                }
+            }
+            // For readers that look further than to the end of what they read.
+            request.extend(wire::field(9, &[7; 300]));
+            request
+        })
+        .boxed()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn requests_whose_series_repeat(request in requests_that_repeat()) {
+        accepted(Version::V1, &request)?;
+    }
+
+    #[test]
+    fn broken_requests_whose_series_repeat(request in mutated(requests_that_repeat())) {
+        agree(Version::V1, &request)?;
+    }
 
     #[test]
     fn legal_requests_of_1_0(request in request_v1()) {

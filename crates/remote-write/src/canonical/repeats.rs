@@ -1,0 +1,452 @@
+//! Labels of a 1.0 series that repeat those of an earlier one but for a few: compared many bytes at
+//! a time, instead of read one by one.
+
+use wide::u8x16;
+
+use super::{HaValues, Names, word};
+use crate::groups::Belongs;
+use crate::wire::Span;
+
+const LABEL_KEY: u8 = 0x0a;
+/// Bytes of labels that are kept of a series; longer ones are read one by one.
+const TEXT: usize = 1024;
+/// Bytes that are compared at once.
+const CHUNK: usize = 32;
+/// A power of two: one more than there may be labels.
+const BOUNDS: usize = 32;
+/// Labels that may differ.
+const DIFFERENT: usize = 3;
+/// After so many series in a row that were unlike the one before,
+const UNLIKE: u8 = 4;
+/// so many are read without comparing.
+const PAUSE: u8 = 32;
+
+/// The labels of an earlier series of one sample, and what it belonged to.
+#[derive(Debug)]
+pub(crate) struct Earlier {
+    text: [u8; TEXT + CHUNK],
+    /// Where each label starts in `text`, and where the last one ends.
+    bounds: [u16; BOUNDS],
+    /// How many there are; 0 if there is no such series.
+    labels: usize,
+    /// Positions in `text`.
+    values: HaValues,
+    /// Which of the labels the HA labels are; larger than any where there is none.
+    cluster: usize,
+    replica: usize,
+    /// What it belonged to, as do its repetitions.
+    pub(crate) belongs: Belongs,
+    /// The labels in which the last repetition differed: the next one mostly differs in the same.
+    differed: [u8; DIFFERENT],
+    /// How many those were, and before.
+    differences: usize,
+    differences_before: usize,
+    /// Series in a row that were no repetitions.
+    unlike: u8,
+    /// Series that are still to be read without comparing.
+    pause: u8,
+}
+
+impl Default for Earlier {
+    fn default() -> Self {
+        Self {
+            text: [0; TEXT + CHUNK],
+            bounds: [0; BOUNDS],
+            labels: 0,
+            values: HaValues::default(),
+            cluster: usize::MAX,
+            replica: usize::MAX,
+            belongs: Belongs::Unknown,
+            differed: [0; DIFFERENT],
+            differences: 0,
+            differences_before: 0,
+            unlike: 0,
+            pause: 0,
+        }
+    }
+}
+
+impl Earlier {
+    /// Reads the labels of the series from `pos` to `end` if they are those of the earlier one, with
+    /// the same HA labels, and other labels in place of a few. Answers where they stop, and has then
+    /// set `values`; otherwise these are unspecified.
+    ///
+    /// Inlined: it takes a sixth longer where it is not.
+    #[inline(always)]
+    pub(crate) fn repeated(
+        &mut self,
+        request: &[u8],
+        pos: usize,
+        end: usize,
+        names: &Names<'_>,
+        values: &mut HaValues,
+    ) -> Option<usize> {
+        if self.labels == 0 || self.pause > 0 {
+            return None;
+        }
+        let length = self.bound(self.labels);
+        // The next label, where it starts in the request, and where in the text.
+        let (mut label, mut at, mut from) = (0, pos, 0);
+        for nth in 0..=DIFFERENT {
+            let same = from + common(self.text.get(from..)?, request.get(at..)?, length - from)?;
+            let different = if same == length {
+                self.labels
+            } else {
+                self.label_of(same, label, nth)?
+            };
+            let moved = |span: Span| {
+                let start = span.start as usize - from + at;
+                Span::new(start, start + span.len())
+            };
+            if label <= self.cluster && self.cluster < different {
+                values.cluster = moved(self.values.cluster);
+            }
+            if label <= self.replica && self.replica < different {
+                values.replica = moved(self.values.replica);
+                values.cut = moved(self.values.cut);
+            }
+            if different == self.labels {
+                at += length - from;
+                // One label more is another shape.
+                if at > end || request.get(at) == Some(&LABEL_KEY) {
+                    return None;
+                }
+                (self.differences_before, self.differences) = (self.differences, nth);
+                self.unlike = 0;
+                return Some(at);
+            }
+            if different == self.cluster || different == self.replica {
+                return None;
+            }
+            at = other_label(request, at + self.bound(different) - from, names)?;
+            label = different + 1;
+            from = self.bound(label);
+        }
+        None
+    }
+
+    /// Whether the next series will be more like the one that was just read than like the earlier one:
+    /// if that one was no repetition, or one with more differences than before.
+    #[inline]
+    pub(crate) fn is_outdated(&mut self, is_repetition: bool) -> bool {
+        if is_repetition {
+            return self.differences > self.differences_before;
+        }
+        self.is_outdated_by_another()
+    }
+
+    #[inline(never)]
+    fn is_outdated_by_another(&mut self) -> bool {
+        self.differences = 0;
+        if self.pause > 0 {
+            self.pause -= 1;
+        } else if self.unlike == UNLIKE {
+            (self.unlike, self.pause) = (0, PAUSE);
+        } else {
+            self.unlike += 1;
+        }
+        self.pause == 0
+    }
+
+    /// Makes the series with the labels in `whole`, as [`super::labels`] reads them, the earlier one.
+    #[inline(never)]
+    pub(crate) fn replace(
+        &mut self,
+        request: &[u8],
+        whole: Span,
+        values: &HaValues,
+        belongs: Belongs,
+    ) {
+        self.labels = 0;
+        let bytes = whole.of(request);
+        if bytes.len() > TEXT || belongs == Belongs::Unknown {
+            return;
+        }
+        self.text[..bytes.len()].copy_from_slice(bytes);
+        let inside = |span: Span| Span {
+            start: span.start.wrapping_sub(whole.start),
+            end: span.end.wrapping_sub(whole.start),
+        };
+        // What is not there ends where no label does.
+        self.values = HaValues {
+            cluster: inside(values.cluster),
+            replica: inside(values.replica),
+            cut: inside(values.cut),
+        };
+        (self.cluster, self.replica) = (usize::MAX, usize::MAX);
+        let (mut label, mut at) = (0, 0);
+        while let Some(length) = bytes.get(at + 1) {
+            at += 2 + usize::from(*length);
+            if self.values.cluster.end as usize == at {
+                self.cluster = label;
+            }
+            if self.values.replica.end as usize == at {
+                self.replica = label;
+            }
+            label += 1;
+            let Some(bound) = self.bounds.get_mut(label) else {
+                return;
+            };
+            *bound = at as u16;
+        }
+        self.belongs = belongs;
+        self.labels = label;
+    }
+
+    #[inline(always)]
+    fn bound(&self, label: usize) -> usize {
+        usize::from(self.bounds[label % BOUNDS])
+    }
+
+    /// The label that this byte of the text is of, which is not before label `from`.
+    #[inline(always)]
+    fn label_of(&mut self, byte: usize, from: usize, nth: usize) -> Option<usize> {
+        let guess = usize::from(*self.differed.get(nth)?);
+        if self.bound(guess) <= byte && byte < self.bound(guess + 1) {
+            return Some(guess);
+        }
+        self.search(byte, from, nth)
+    }
+
+    #[inline(never)]
+    fn search(&mut self, byte: usize, from: usize, nth: usize) -> Option<usize> {
+        let found = (from..self.labels).find(|label| byte < self.bound(label + 1))?;
+        *self.differed.get_mut(nth)? = found as u8;
+        Some(found)
+    }
+}
+
+/// How many bytes both begin with alike, at most `length`. Reads chunks, beyond `length` if necessary.
+#[inline(always)]
+fn common(text: &[u8], request: &[u8], length: usize) -> Option<usize> {
+    let chunks = length.div_ceil(CHUNK);
+    let text = text.as_chunks::<CHUNK>().0.get(..chunks)?;
+    let request = request.as_chunks::<CHUNK>().0.get(..chunks)?;
+    for (nth, (left, right)) in text.iter().zip(request).enumerate() {
+        let half = |half: usize| {
+            let of = |bytes: &[u8; CHUNK]| {
+                let mut lanes = [0; 16];
+                lanes.copy_from_slice(&bytes[16 * half..16 * half + 16]);
+                u8x16::new(lanes)
+            };
+            of(left).simd_eq(of(right)).to_bitmask()
+        };
+        let alike = half(0) | half(1) << 16;
+        if alike != u32::MAX {
+            return Some(length.min(nth * CHUNK + alike.trailing_ones() as usize));
+        }
+    }
+    Some(length)
+}
+
+/// The end of a label as [`super::labels`] reads it that is no HA label.
+#[inline(always)]
+fn other_label(request: &[u8], pos: usize, names: &Names<'_>) -> Option<usize> {
+    let window: &[u8; 136] = request.get(pos..)?.first_chunk()?;
+    let header = word(window, 0) as u32;
+    let (length, name_length) = (usize::from(window[1]), (header >> 24 & 0x7f) as usize);
+    let value_header = u16::from_le_bytes([window[4 + name_length], window[5 + name_length]]);
+    let value_length = (length as u32).wrapping_sub(name_length as u32 + 4);
+    let is_label =
+        header & 0x80ff_80ff == 0x000a_000a && u32::from(value_header) == value_length << 8 | 0x12;
+    let is_ha = name_length == names.cluster.length && names.cluster.is_in(window)
+        || name_length == names.replica.length && names.replica.is_in(window);
+    (is_label && !is_ha).then_some(pos + 2 + length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn label(name: &str, value: &str) -> Vec<u8> {
+        let (name, value) = (name.as_bytes(), value.as_bytes());
+        let lengths = [name.len() as u8, value.len() as u8];
+        let content = [&[0x0a, lengths[0]], name, &[0x12, lengths[1]], value].concat();
+        [&[LABEL_KEY, content.len() as u8], &content[..]].concat()
+    }
+
+    fn series(labels: &[(&str, &str)]) -> Vec<u8> {
+        labels
+            .iter()
+            .flat_map(|(name, value)| label(name, value))
+            .collect()
+    }
+
+    /// Reads what comes after `before` zeros.
+    fn read(
+        earlier: &mut Earlier,
+        before: usize,
+        labels: &[(&str, &str)],
+    ) -> Option<(String, String)> {
+        let bytes = series(labels);
+        let request = [&vec![0; before], &bytes[..], &[0x12; 200]].concat();
+        let names = Names::new(Some((b"cluster", b"__replica__")));
+        let mut values = HaValues::default();
+        let end = before + bytes.len() + 2;
+        let read = earlier.repeated(&request, before, end, &names, &mut values);
+        if read.is_some() {
+            assert_eq!(read, Some(before + bytes.len()));
+            assert_eq!(earlier.belongs, Belongs::To(7));
+            let cut = [label("__replica__", "a"), Vec::new()];
+            assert!(cut.iter().any(|cut| cut == values.cut.of(&request)));
+        }
+        let text = |span: Span| String::from_utf8(span.of(&request).to_vec()).unwrap();
+        read.map(|_| (text(values.cluster), text(values.replica)))
+    }
+
+    fn after(labels: &[(&str, &str)]) -> Earlier {
+        let bytes = series(labels);
+        let mut values = HaValues::default();
+        let request = [&[9; 5], &bytes[..], &[0x12; 200]].concat();
+        let names = Names::new(Some((b"cluster", b"__replica__")));
+        let end = 5 + bytes.len();
+        let stopped = super::super::labels(
+            &request,
+            5,
+            end,
+            &names,
+            &mut super::super::Lengths::default(),
+            &mut values,
+        );
+        assert_eq!(stopped, end);
+        let mut earlier = Earlier::default();
+        earlier.replace(&request, Span::new(5, end), &values, Belongs::To(7));
+        earlier
+    }
+
+    const LONG: &str =
+        "a value that does not fit into thirty-two bytes, nor into sixty-four of them";
+    const FIRST: [(&str, &str); 6] = [
+        ("__name__", "up"),
+        ("__replica__", "a"),
+        ("cluster", "c1"),
+        ("job", LONG),
+        ("mode", "idle"),
+        ("zone", "z"),
+    ];
+
+    fn with(
+        changes: &[(usize, (&'static str, &'static str))],
+    ) -> Vec<(&'static str, &'static str)> {
+        let mut labels = FIRST.to_vec();
+        for (index, label) in changes {
+            labels[*index] = *label;
+        }
+        labels
+    }
+
+    #[test]
+    fn other_labels_in_place_of_a_few() {
+        let pair = || Some(("c1".to_owned(), "a".to_owned()));
+        let mut earlier = after(&FIRST);
+        for before in [0, 3, 1000] {
+            assert_eq!(read(&mut earlier, before, &FIRST), pair());
+            for other in [
+                ("mode", "iowait"),
+                ("mode", ""),
+                ("le", "0.5"),
+                ("mode", LONG),
+            ] {
+                assert_eq!(read(&mut earlier, before, &with(&[(4, other)])), pair());
+            }
+            let three = [
+                (0, ("__name__", LONG)),
+                (3, ("job", "")),
+                (5, ("zone", "y")),
+            ];
+            assert_eq!(read(&mut earlier, before, &with(&three)), pair());
+            let four = [&three[..], &[(4, ("mode", "irq"))]].concat();
+            assert_eq!(read(&mut earlier, before, &with(&four)), None);
+        }
+    }
+
+    #[test]
+    fn what_decides_never_differs() {
+        let mut earlier = after(&FIRST);
+        for different in [
+            (1, ("__replica__", "b")),
+            (2, ("cluster", "c2")),
+            (2, ("cluster", "c11")),
+            (2, ("job", "c1")),
+            (1, ("replica", "a")),
+            // The last of repeated labels counts.
+            (4, ("cluster", "c2")),
+            (0, ("__replica__", "b")),
+            (5, ("__replica__", "a")),
+        ] {
+            assert_eq!(
+                read(&mut earlier, 2, &with(&[different])),
+                None,
+                "{different:?}"
+            );
+        }
+        let no_labels = [FIRST[0], FIRST[3]];
+        let mut earlier = after(&no_labels);
+        assert_eq!(read(&mut earlier, 2, &no_labels), Some(Default::default()));
+        assert_eq!(read(&mut earlier, 2, &[FIRST[2], FIRST[3]]), None);
+    }
+
+    #[test]
+    fn more_and_fewer_labels() {
+        let mut earlier = after(&FIRST);
+        let more = [&FIRST[..], &[("zzz", "")]].concat();
+        for labels in [&FIRST[..5], &FIRST[1..], &[], &more] {
+            assert_eq!(read(&mut earlier, 0, labels), None, "{labels:?}");
+        }
+        // A series that ends within the labels of the earlier one.
+        let request = [series(&FIRST), vec![0x12; 200]].concat();
+        let names = Names::new(None);
+        let mut values = HaValues::default();
+        let length = request.len() - 200;
+        let mut read = |end| earlier.repeated(&request, 0, end, &names, &mut values);
+        assert_eq!(read(length - 1), None);
+        assert_eq!(read(length), Some(length));
+    }
+
+    #[test]
+    fn what_is_not_worth_comparing() {
+        assert_eq!(Earlier::default().labels, 0);
+        let long = "x".repeat(100);
+        let names: Vec<String> = (0..40).map(|number| format!("l{number}")).collect();
+        let many: Vec<_> = names.iter().map(|name| (&name[..], "")).collect();
+        let longest: Vec<_> = names
+            .iter()
+            .take(10)
+            .map(|name| (&name[..], &long[..]))
+            .collect();
+        assert_eq!(
+            (after(&many[..31]).labels, after(&many[..32]).labels),
+            (31, 0)
+        );
+        assert_eq!(
+            (after(&longest[..9]).labels, after(&longest).labels),
+            (9, 0)
+        );
+
+        let mut earlier = after(&FIRST);
+        let outdated: Vec<bool> = (0..UNLIKE + PAUSE + 2)
+            .map(|_| earlier.is_outdated(false))
+            .collect();
+        let before = usize::from(UNLIKE);
+        assert!(outdated[..before].iter().all(|outdated| *outdated));
+        assert!(
+            !outdated[before..before + usize::from(PAUSE)]
+                .iter()
+                .any(|outdated| *outdated)
+        );
+        assert!(outdated[before + usize::from(PAUSE)]);
+
+        // More differences than before, once.
+        let mut earlier = after(&FIRST);
+        let mut read_another = |changes: &[_]| {
+            assert!(read(&mut earlier, 0, &with(changes)).is_some());
+            earlier.is_outdated(true)
+        };
+        let (one, another) = ((4, ("mode", "irq")), (5, ("zone", "")));
+        assert!(!read_another(&[]));
+        assert!(read_another(&[one]));
+        assert!(!read_another(&[one]));
+        assert!(read_another(&[one, another]));
+        assert!(!read_another(&[]));
+    }
+}
