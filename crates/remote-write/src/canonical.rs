@@ -5,13 +5,14 @@
 //! They read a fixed window of the whole request, beyond the end of the message if necessary, so
 //! that one comparison stands for the bounds checks of every byte in it.
 
+mod last_run;
 mod repeats;
 mod sample;
 mod series_v2;
 
 pub(crate) use repeats::Earlier;
 pub(crate) use sample::sample;
-pub(crate) use series_v2::{LastMetadata, NO_REFERENCE, SeriesReader, ShortSeries, short_series};
+pub(crate) use series_v2::{Last, NO_REFERENCE, SeriesReader, ShortSeries, short_series};
 
 use crate::wire::Span;
 use sample::word;

@@ -2,7 +2,7 @@
 
 mod read;
 
-use crate::canonical::{self, LastMetadata, NO_REFERENCE, SeriesReader, ShortSeries};
+use crate::canonical::{self, Last, NO_REFERENCE, SeriesReader, ShortSeries};
 use crate::density::Density;
 use crate::error::Problem;
 use crate::groups::Belongs;
@@ -29,7 +29,7 @@ pub(crate) fn scan(
     progress.mover.keep(buf, 0, pos);
     let reader = parts.symbols.series_reader();
     let reader = reader.as_ref();
-    let mut last = LastMetadata::NONE;
+    let mut last = Last::NONE;
     while pos < buf.len() {
         let start = pos;
         if let Some(series) = reader.and_then(|reader| reader.series(buf, start, &mut last))

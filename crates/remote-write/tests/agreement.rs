@@ -138,6 +138,47 @@ fn requests_that_repeat() -> BoxedStrategy<Vec<u8>> {
         .boxed()
 }
 
+/// Requests of 2.0 whose series repeat the references of the one before, but for some.
+fn references_that_repeat() -> BoxedStrategy<Vec<u8>> {
+    // Of 150 symbols: in range, of one byte or two, and now and then not.
+    let reference = || prop_oneof![20 => 1..128_u64, 10 => 128..150_u64, 1 => 150..300_u64];
+    let changes = prop::collection::vec((any::<prop::sample::Index>(), reference()), 0..3);
+    let shape = (any::<prop::sample::Index>(), -1..2_i8);
+    let series = (changes, shape, 1..6_usize);
+    prop::collection::vec(series, 1..40)
+        .prop_map(|all| {
+            let fillers: Vec<String> = (0..147).map(|number| format!("symbol-{number}")).collect();
+            let mut table = vec!["", "cluster", "__replica__"];
+            table.extend(fillers.iter().map(String::as_str));
+            let mut request = wire::symbols(&table);
+            let mut references = vec![1, 3, 2, 4, 5, 6, 7, 140, 8, 9, 141, 10];
+            for (number, (changes, (at, more), times)) in all.into_iter().enumerate() {
+                for (at, reference) in changes {
+                    let at = at.index(references.len());
+                    // Names change less often.
+                    if at % 2 == 1 || number % 4 == 0 {
+                        references[at] = reference;
+                    }
+                }
+                let pair = 2 * at.index(references.len() / 2);
+                match more {
+                    1 if number % 3 == 0 => drop(references.splice(pair..pair, [11, 12])),
+                    -1 if number % 3 == 0 && references.len() > 2 => {
+                        drop(references.drain(pair..pair + 2));
+                    }
+                    _ => {}
+                }
+                for _ in 0..times {
+                    let parts = [wire::refs(&references), wire::sample(1_760_000_000_000)];
+                    request.extend(wire::series_v2(&parts));
+                }
+            }
+            request.extend(wire::field(9, &[7; 300]));
+            request
+        })
+        .boxed()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
@@ -149,6 +190,16 @@ proptest! {
     #[test]
     fn broken_requests_whose_series_repeat(request in mutated(requests_that_repeat())) {
         agree(Version::V1, &request)?;
+    }
+
+    #[test]
+    fn requests_whose_references_repeat(request in references_that_repeat()) {
+        agree(Version::V2, &request)?;
+    }
+
+    #[test]
+    fn broken_requests_whose_references_repeat(request in mutated(references_that_repeat())) {
+        agree(Version::V2, &request)?;
     }
 
     #[test]

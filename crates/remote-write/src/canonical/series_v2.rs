@@ -2,6 +2,7 @@
 
 use wide::u8x16;
 
+use super::last_run::LastRun;
 use super::sample::{sample, word};
 use crate::wire::Span;
 
@@ -45,7 +46,7 @@ pub(crate) struct RunLabels {
 }
 
 impl RunLabels {
-    const NONE: Self = Self {
+    pub(crate) const NONE: Self = Self {
         cluster: NO_REFERENCE,
         replica: NO_REFERENCE,
         cut: Span { start: 0, end: 0 },
@@ -62,10 +63,25 @@ pub(crate) struct ShortSeries {
     pub(crate) timestamp: u64,
 }
 
+/// What the last series taught.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Last {
+    metadata: LastMetadata,
+    run: LastRun,
+}
+
+impl Last {
+    /// Nothing.
+    pub(crate) const NONE: Self = Self {
+        metadata: LastMetadata::NONE,
+        run: LastRun::NONE,
+    };
+}
+
 /// The last metadata field that was read: the series of a metric follow each other and have it in
 /// common.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct LastMetadata {
+struct LastMetadata {
     bytes: [u64; 2],
     masks: [u64; 2],
     length: usize,
@@ -73,7 +89,7 @@ pub(crate) struct LastMetadata {
 
 impl LastMetadata {
     /// Like no field.
-    pub(crate) const NONE: Self = Self {
+    const NONE: Self = Self {
         bytes: [1, 0],
         masks: [0, 0],
         length: 0,
@@ -124,7 +140,7 @@ impl SeriesReader {
         &self,
         request: &[u8],
         pos: usize,
-        last: &mut LastMetadata,
+        last: &mut Last,
     ) -> Option<ShortSeries> {
         let window: &[u8; 192] = request.get(pos..)?.first_chunk()?;
         // Both keys, and no high bit in either length.
@@ -134,15 +150,36 @@ impl SeriesReader {
         let (end, run_end) = (2 + usize::from(window[1]), 4 + usize::from(window[3]));
         let (timestamp, length) = sample(window, run_end, end)?;
         let after = run_end + length;
-        if after != end && self.metadata(window, after, last)? != end {
+        if after != end && self.metadata(window, after, &mut last.metadata)? != end {
             return None;
         }
-        let labels = self.run(request, pos + 4, pos + run_end)?;
+        let labels = self.labels(request, window, pos, run_end, &mut last.run)?;
         Some(ShortSeries {
             end: pos + end,
             labels,
             timestamp,
         })
+    }
+
+    /// What the run refers to that is in `window` from its fifth byte to `run_end`.
+    #[inline(always)]
+    fn labels(
+        &self,
+        request: &[u8],
+        window: &[u8; 192],
+        pos: usize,
+        run_end: usize,
+        last: &mut LastRun,
+    ) -> Option<RunLabels> {
+        let (run, _) = window.get(4..)?.split_first_chunk()?;
+        let (length, pos) = (run_end - 4, pos + 4);
+        if let Some(labels) = last.repeated(run, length, pos) {
+            return Some(labels);
+        }
+        let labels = self.run(request, pos, pos + length)?;
+        let ha = [self.cluster, self.replica].map(|name| name.to_array()[0]);
+        last.note((run, length), pos, &labels, ha);
+        Some(labels)
     }
 
     /// The end of metadata at `pos`: type and references of one or two bytes, all in range.
@@ -382,7 +419,7 @@ mod tests {
             },
             timestamp: 9,
         };
-        let mut last = LastMetadata::NONE;
+        let mut last = Last::NONE;
         assert_eq!(reader.series(&padded(&short), 0, &mut last), Some(expected));
         assert_eq!(reader.series(&short, 0, &mut last), None);
         let mut with = |metadata: &[u8]| {

@@ -1,0 +1,193 @@
+//! References of a 2.0 series that repeat those of the one before, but for values of one byte.
+
+use wide::u8x16;
+
+use super::series_v2::RunLabels;
+use crate::wire::Span;
+
+/// Bytes of a run at most; longer ones are read as if they were the first.
+const LENGTH: usize = 64;
+
+/// The last run that was read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LastRun {
+    bytes: [u8; LENGTH],
+    /// Longer than any if there is none.
+    length: usize,
+    /// One bit for each byte: a value of one byte that is not one of an HA label.
+    values: u64,
+    /// Positions in `bytes`.
+    labels: RunLabels,
+}
+
+impl LastRun {
+    /// Like no run.
+    pub(crate) const NONE: Self = Self {
+        bytes: [0; LENGTH],
+        length: usize::MAX,
+        values: 0,
+        labels: RunLabels::NONE,
+    };
+
+    /// What the run at the beginning of `window`, which is at `pos` of the request, refers to, if it
+    /// differs from the last one in nothing but values of one byte: all such values are in range, since
+    /// tables have 128 symbols and more.
+    #[inline(always)]
+    pub(crate) fn repeated(
+        &self,
+        window: &[u8; LENGTH],
+        length: usize,
+        pos: usize,
+    ) -> Option<RunLabels> {
+        if length != self.length {
+            return None;
+        }
+        let (mut alike, mut high) = (0, 0);
+        let lanes = window
+            .as_chunks::<16>()
+            .0
+            .iter()
+            .zip(self.bytes.as_chunks::<16>().0);
+        for (index, (lane, last)) in lanes.enumerate() {
+            if 16 * index >= length {
+                break;
+            }
+            let lane = u8x16::new(*lane);
+            alike |= u64::from(lane.simd_eq(u8x16::new(*last)).to_bitmask()) << (16 * index);
+            high |= u64::from(lane.to_bitmask()) << (16 * index);
+        }
+        let different = !alike & valid(length);
+        if different & (high | !self.values) != 0 {
+            return None;
+        }
+        Some(RunLabels {
+            cut: moved(self.labels.cut, pos),
+            ..self.labels
+        })
+    }
+
+    /// Takes note of a run of whole pairs that was read as these labels, with the only bytes of the
+    /// references to the HA label names. It is at the beginning of `window`, which is at `pos` of the
+    /// request.
+    #[inline(never)]
+    pub(crate) fn note(
+        &mut self,
+        (window, length): (&[u8; LENGTH], usize),
+        pos: usize,
+        labels: &RunLabels,
+        ha: [u8; 2],
+    ) {
+        self.length = usize::MAX;
+        if length > LENGTH {
+            return;
+        }
+        self.values = 0;
+        let mut at = 0;
+        while at < length {
+            // What is not of one byte is of two.
+            let used = |at: usize| 1 + usize::from(window[at % LENGTH] >> 7);
+            let value = at + used(at);
+            if used(value) == 1 && !ha.contains(&window[at % LENGTH]) {
+                self.values |= 1 << (value % LENGTH);
+            }
+            at = value + used(value);
+        }
+        self.bytes = *window;
+        self.length = length;
+        self.labels = RunLabels {
+            cut: moved_back(labels.cut, pos),
+            ..*labels
+        };
+    }
+}
+
+/// A bit for each of so many bytes.
+#[inline(always)]
+fn valid(length: usize) -> u64 {
+    match length {
+        0..LENGTH => !(u64::MAX << length),
+        _ => u64::MAX,
+    }
+}
+
+/// What is cut out, as positions in the request; nothing stays nothing.
+#[inline(always)]
+fn moved(cut: Span, pos: usize) -> Span {
+    if cut.is_empty() {
+        return cut;
+    }
+    Span::new(pos + cut.start as usize, pos + cut.end as usize)
+}
+
+fn moved_back(cut: Span, pos: usize) -> Span {
+    if cut.is_empty() {
+        return cut;
+    }
+    Span::new(cut.start as usize - pos, cut.end as usize - pos)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LABELS: RunLabels = RunLabels {
+        cluster: 7,
+        replica: 8,
+        cut: Span {
+            start: 102,
+            end: 104,
+        },
+    };
+
+    fn window(run: &[u8]) -> [u8; LENGTH] {
+        let mut window = [0xee; LENGTH];
+        window[..run.len()].copy_from_slice(run);
+        window
+    }
+
+    /// After the pairs (3, 7), (5, 8), (9, 10), (9, 300), at 100.
+    fn after() -> (Vec<u8>, LastRun) {
+        let run = vec![3, 7, 5, 8, 9, 10, 9, 0xac, 0x02];
+        let mut last = LastRun::NONE;
+        last.note((&window(&run), run.len()), 100, &LABELS, [3, 5]);
+        (run, last)
+    }
+
+    #[test]
+    fn only_values_of_one_byte_may_differ() {
+        let (run, last) = after();
+        let repeated = |run: &[u8]| last.repeated(&window(run), run.len(), 200);
+        let cut = Span::new(202, 204);
+        assert_eq!(repeated(&run), Some(RunLabels { cut, ..LABELS }));
+        for (at, byte) in (0..run.len()).flat_map(|at| [(at, 1), (at, 0x81), (at, 127)]) {
+            let mut other = run.clone();
+            other[at] = byte;
+            let expected = at == 5 && byte < 0x80;
+            assert_eq!(repeated(&other).is_some(), expected, "{at}: {byte}");
+        }
+        assert_eq!(repeated(&run[..6]), None);
+        assert_eq!(repeated(&[&run[..], &[1, 2]].concat()), None);
+        assert_eq!(LastRun::NONE.repeated(&window(&[]), 0, 0), None);
+    }
+
+    #[test]
+    fn runs_of_any_length() {
+        let labels = RunLabels::NONE;
+        for pairs in 0..32 {
+            let run = vec![6; 2 * pairs];
+            let mut last = LastRun::NONE;
+            last.note((&window(&run), run.len()), 5, &labels, [3, 5]);
+            assert_eq!(last.repeated(&window(&run), run.len(), 9), Some(labels));
+            let mut other = run.clone();
+            if let Some(value) = other.last_mut() {
+                *value = 100;
+                assert_eq!(last.repeated(&window(&other), run.len(), 9), Some(labels));
+                other[2 * pairs - 2] = 101;
+                assert_eq!(last.repeated(&window(&other), run.len(), 9), None);
+            }
+        }
+        let mut last = after().1;
+        last.note((&[6; LENGTH], LENGTH + 2), 5, &labels, [3, 5]);
+        assert_eq!(last.repeated(&[6; LENGTH], LENGTH, 9), None);
+    }
+}
