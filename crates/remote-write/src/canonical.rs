@@ -123,6 +123,34 @@ impl Lengths {
     }
 }
 
+/// How a label begins.
+struct Header {
+    /// Of the content.
+    length: usize,
+    name_length: usize,
+    /// Whether it is a name, then a value, both shorter than 128 bytes, and nothing else.
+    is_usual: bool,
+}
+
+impl Header {
+    #[inline(always)]
+    fn of(window: &[u8; 136]) -> Self {
+        let header = word(window, 0) as u32;
+        let (length, name_length) = (usize::from(window[1]), (header >> 24 & 0x7f) as usize);
+        let value_header = u16::from_le_bytes([window[4 + name_length], window[5 + name_length]]);
+        // Wraps to what no value length can be if the name is too long.
+        let value_length = (length as u32).wrapping_sub(name_length as u32 + 4);
+        // Both keys, and no high bit in either length.
+        let is_usual = header & 0x80ff_80ff == 0x000a_000a
+            && u32::from(value_header) == value_length << 8 | 0x12;
+        Self {
+            length,
+            name_length,
+            is_usual,
+        }
+    }
+}
+
 /// Reads labels from `pos` on, as long as each is a name, then a value, both shorter than 128
 /// bytes, and nothing else, and not another replica label. Answers where it stopped.
 ///
@@ -142,11 +170,11 @@ pub(crate) fn labels(
         .get(pos..)
         .and_then(|rest| rest.first_chunk::<136>())
     {
-        let header = word(window, 0) as u32;
-        let (length, name_length) = (usize::from(window[1]), (header >> 24 & 0x7f) as usize);
-        let value_header = u16::from_le_bytes([window[4 + name_length], window[5 + name_length]]);
-        // Wraps to what no value length can be if the name is too long.
-        let value_length = (length as u32).wrapping_sub(name_length as u32 + 4);
+        let Header {
+            length,
+            name_length,
+            is_usual,
+        } = Header::of(window);
         // Not computed from what was read if it is as expected: so the next label can be read at the
         // same time, and need not wait for this one.
         let mut next = pos + usize::from(lengths.0[index]);
@@ -154,11 +182,7 @@ pub(crate) fn labels(
             next = lengths.differ(index, pos, length);
         }
         index = (index + 1) % LENGTHS;
-        // Both keys, and no high bit in either length.
-        if header & 0x80ff_80ff != 0x000a_000a
-            || u32::from(value_header) != value_length << 8 | 0x12
-            || next > end
-        {
+        if !is_usual || next > end {
             break;
         }
         if name_length == cluster_length && names.cluster.is_in(window) {

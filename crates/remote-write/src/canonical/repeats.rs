@@ -3,7 +3,7 @@
 
 use wide::u8x16;
 
-use super::{HaValues, Names, word};
+use super::{HaValues, Header, Names};
 use crate::groups::Belongs;
 use crate::wire::Span;
 
@@ -243,15 +243,14 @@ fn common(text: &[u8], request: &[u8], length: usize) -> Option<usize> {
 #[inline(always)]
 fn other_label(request: &[u8], pos: usize, names: &Names<'_>) -> Option<usize> {
     let window: &[u8; 136] = request.get(pos..)?.first_chunk()?;
-    let header = word(window, 0) as u32;
-    let (length, name_length) = (usize::from(window[1]), (header >> 24 & 0x7f) as usize);
-    let value_header = u16::from_le_bytes([window[4 + name_length], window[5 + name_length]]);
-    let value_length = (length as u32).wrapping_sub(name_length as u32 + 4);
-    let is_label =
-        header & 0x80ff_80ff == 0x000a_000a && u32::from(value_header) == value_length << 8 | 0x12;
+    let Header {
+        length,
+        name_length,
+        is_usual,
+    } = Header::of(window);
     let is_ha = name_length == names.cluster.length && names.cluster.is_in(window)
         || name_length == names.replica.length && names.replica.is_in(window);
-    (is_label && !is_ha).then_some(pos + 2 + length)
+    (is_usual && !is_ha).then_some(pos + 2 + length)
 }
 
 #[cfg(test)]
