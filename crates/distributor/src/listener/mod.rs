@@ -44,7 +44,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// files.
 const OTHER_DESCRIPTORS: u64 = 256;
 /// Most connections of a listener unless configured, however many descriptors there may be: one
-/// costs some 20 kB of memory.
+/// costs some 14 kB of memory.
 const MOST_CONNECTIONS: u64 = 16_384;
 
 /// How many connections a listener may have: as configured, else by the limit of open files, which
