@@ -42,6 +42,7 @@ pub(crate) fn run(
         barrier.wait();
         barrier.wait();
         let after = mark();
+        barrier.wait();
         let mut all = Answered::default();
         for sender in senders {
             let latencies = sender
@@ -88,6 +89,8 @@ fn send(
         latencies.push(begin.elapsed().as_secs_f64());
     }
     barrier.wait();
+    // A server may end a thread with its connection, and what that has used is no longer known.
+    barrier.wait();
     outcome?;
     sender?;
     Ok(latencies)
@@ -107,6 +110,11 @@ impl Sender {
             answers: Messages::new(stream.try_clone()?),
             stream,
         })
+    }
+
+    /// The connection alone, with one descriptor.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
     }
 
     /// Sends a request and waits for its answer, which must have one of these statuses.

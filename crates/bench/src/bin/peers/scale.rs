@@ -22,6 +22,8 @@ const AT_ONCE: usize = 10_000;
 const SERIES: usize = 10;
 /// Different requests of a load.
 const REQUESTS: usize = 2_000;
+/// More than there are: by default, the limit of open files decides.
+const MOST_CONNECTIONS: usize = 11_000;
 const STORED: [u16; 2] = [200, 204];
 const MB: f64 = 1e6;
 
@@ -81,6 +83,7 @@ pub(crate) fn markdown(rows: &[Row]) -> String {
 
 fn start() -> Result<Distributor> {
     let config = json!({
+        "server": {"http_listen_conn_limit": MOST_CONNECTIONS},
         "distributor": {"ha_tracker": {"enable_ha_tracker": true, "kvstore": {"store": "inmemory"}}},
         "limits": {
             "accept_ha_samples": true,
@@ -129,7 +132,7 @@ fn connections(cores: Cores, sizes: &Sizes, rows: &mut Vec<Row>) -> Result<()> {
     setrlimit(Resource::Nofile, wanted).context("the limit of open files")?;
     let enough = limit
         .maximum
-        .is_none_or(|most| most > 2 * count as u64 + 1_000);
+        .is_none_or(|most| most > count as u64 + 1_000);
     ensure!(enough, "too few files may be open: {limit:?}");
     let distributor = cores.as_server(start)??;
     let before = memory(&distributor)?;
@@ -144,7 +147,7 @@ fn connections(cores: Cores, sizes: &Sizes, rows: &mut Vec<Row>) -> Result<()> {
     for _ in 0..count {
         let mut sender = Sender::connect(address)?;
         sender.push(&request, STORED)?;
-        idle.push(sender);
+        idle.push(sender.into_stream());
     }
     rows.push(Row {
         what: format!(
