@@ -130,9 +130,7 @@ fn connections(cores: Cores, sizes: &Sizes, rows: &mut Vec<Row>) -> Result<()> {
         ..limit
     };
     setrlimit(Resource::Nofile, wanted).context("the limit of open files")?;
-    let enough = limit
-        .maximum
-        .is_none_or(|most| most > count as u64 + 1_000);
+    let enough = limit.maximum.is_none_or(|most| most > count as u64 + 1_000);
     ensure!(enough, "too few files may be open: {limit:?}");
     let distributor = cores.as_server(start)??;
     let before = memory(&distributor)?;
