@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use toml::{Table, Value};
 
 use super::Findings;
+use crate::services::package_of;
 use crate::workspace::Workspace;
 
 /// Our crates, and which others of ours each may depend on: in `[dependencies]`, and besides in
@@ -283,7 +284,8 @@ fn dependency_problems(manifest: &Table) -> Vec<String> {
         .get("package")
         .and_then(|package| package.get("name"));
     let name = package.and_then(Value::as_str).unwrap_or_default();
-    let Some((_, normal, more)) = ALLOWED.iter().find(|(known, ..)| *known == name) else {
+    let Some((name, normal, more)) = ALLOWED.iter().find(|(known, ..)| package_of(known) == name)
+    else {
         return vec![format!(
             "{name} has no layer: enter it in xtask/src/tidy/layers.rs"
         )];
@@ -300,7 +302,7 @@ fn dependency_problems(manifest: &Table) -> Vec<String> {
         };
         let of_ours = dependencies.keys().map(String::as_str);
         // A crate may switch on features of its own for its tests.
-        let of_ours = of_ours.filter(|one| ours.contains(one) && *one != name);
+        let of_ours = of_ours.filter(|one| ours.contains(one) && one != name);
         for one in of_ours.filter(|one| !allowed.concat().contains(one)) {
             problems.push(format!(
                 "{section}.{one}: {name} must not know it (xtask/src/tidy/layers.rs)"
