@@ -141,13 +141,16 @@ async fn metrics_are_named_and_count_as_dskits() {
         ];
         let is_counted = once.iter().all(|name| grew(name) == 1.0)
             && some.iter().all(|name| grew(name) > 0.0)
-            && now.sum("memberlist_client_kv_store_count", &[]) == 2.0;
+            && now.sum("memberlist_client_kv_store_count", &[]) == 2.0
+            // On a busy machine, one that answers late is accused, and refutes it.
+            && now.sum("memberlist_client_cluster_members_count", &[]) == 2.0;
         let all = once.iter().chain(&some);
         match is_counted {
             true => Ok(()),
             false => Err(format!(
-                "{:?}",
-                all.map(|name| (name, grew(name))).collect::<Vec<_>>()
+                "{:?}, {} members",
+                all.map(|name| (name, grew(name))).collect::<Vec<_>>(),
+                now.sum("memberlist_client_cluster_members_count", &[])
             )),
         }
     })
@@ -158,6 +161,5 @@ async fn metrics_are_named_and_count_as_dskits() {
         now.sum("memberlist_client_received_broadcasts_dropped_total", &[]),
         0.0
     );
-    assert_eq!(now.sum("memberlist_client_cluster_members_count", &[]), 2.0);
     assert!(now.sum("memberlist_client_state_pushes_total", &[]) >= 1.0);
 }
