@@ -61,7 +61,7 @@ impl LastRun {
             return None;
         }
         Some(RunLabels {
-            cut: moved(self.labels.cut, pos),
+            cut: moved(self.labels.cut, pos as u32),
             ..self.labels
         })
     }
@@ -95,7 +95,7 @@ impl LastRun {
         self.bytes = *window;
         self.length = length;
         self.labels = RunLabels {
-            cut: moved_back(labels.cut, pos),
+            cut: moved(labels.cut, (pos as u32).wrapping_neg()),
             ..*labels
         };
     }
@@ -110,20 +110,16 @@ fn valid(length: usize) -> u64 {
     }
 }
 
-/// What is cut out, as positions in the request; nothing stays nothing.
+/// What is cut out, elsewhere; nothing stays nothing.
 #[inline(always)]
-fn moved(cut: Span, pos: usize) -> Span {
+fn moved(cut: Span, by: u32) -> Span {
     if cut.is_empty() {
         return cut;
     }
-    Span::new(pos + cut.start as usize, pos + cut.end as usize)
-}
-
-fn moved_back(cut: Span, pos: usize) -> Span {
-    if cut.is_empty() {
-        return cut;
+    Span {
+        start: cut.start.wrapping_add(by),
+        end: cut.end.wrapping_add(by),
     }
-    Span::new(cut.start as usize - pos, cut.end as usize - pos)
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ const PAUSE: u8 = 32;
 #[derive(Debug)]
 pub(crate) struct Earlier {
     text: [u8; TEXT + CHUNK],
-    /// Where each label starts in `text`, and where the last one ends.
+    /// Where each label starts in `text`, and where the last one ends; then zeros.
     bounds: [u16; BOUNDS],
     /// How many there are; 0 if there is no such series.
     labels: usize,
@@ -163,6 +163,8 @@ impl Earlier {
             return;
         }
         self.text[..bytes.len()].copy_from_slice(bytes);
+        // A guess beyond the last label must not find bounds of one that had more.
+        self.bounds = [0; BOUNDS];
         let inside = |span: Span| Span {
             start: span.start.wrapping_sub(whole.start),
             end: span.end.wrapping_sub(whole.start),
@@ -400,6 +402,29 @@ mod tests {
         let mut read = |end| earlier.repeated(&request, 0, end, &names, &mut values);
         assert_eq!(read(length - 1), None);
         assert_eq!(read(length), Some(length));
+    }
+
+    /// Of an earlier one that had more labels than this, too.
+    #[test]
+    fn each_byte_is_of_its_label_whatever_the_guess() {
+        let many =
+            ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"].map(|name| (name, "x"));
+        let mut earlier = after(&many);
+        let bytes = [&series(&FIRST)[..], &[0x12; 200]].concat();
+        let end = bytes.len() - 200;
+        let none = HaValues::default();
+        earlier.replace(&bytes, Span::new(0, end), &none, Belongs::ToNone);
+        let mut expected = Vec::new();
+        for (index, (name, value)) in FIRST.iter().enumerate() {
+            expected.extend(vec![Some(index); label(name, value).len()]);
+        }
+        for guess in 0..BOUNDS as u8 {
+            let found = (0..end).map(|byte| {
+                earlier.differed = [guess; DIFFERENT];
+                earlier.label_of(byte, 0, 0)
+            });
+            assert_eq!(found.collect::<Vec<_>>(), expected, "{guess}");
+        }
     }
 
     #[test]
