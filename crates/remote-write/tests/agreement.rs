@@ -233,3 +233,52 @@ proptest! {
         agree(Version::V2, &request)?;
     }
 }
+
+/// A series whose label is cut off looks like the one before where a label of the one before that
+/// began.
+#[test]
+fn where_labels_of_another_series_were() {
+    let labels = |labels: &[(&str, &str)]| -> Vec<u8> {
+        let bytes = labels.iter().map(|(name, value)| wire::label(name, value));
+        bytes.collect::<Vec<_>>().concat()
+    };
+    let series = |labels: &[u8]| wire::series(&[labels.to_vec(), wire::sample(1_760_000_000_000)]);
+    // The eleventh label is at 80 to 92.
+    let long = "x".repeat(60);
+    let mut many = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"]
+        .map(|name| (name, "x"))
+        .to_vec();
+    many.extend([("k", "12345"), ("l", &long)]);
+    let first = labels(&many);
+    for different in [0, 1, 10] {
+        many[different].1 = if different == 10 { "67890" } else { "y" };
+    }
+    // Of the fourth of these, the length of the name is at 80.
+    let value = "v".repeat(70);
+    let few =
+        |p: &str, q: &str| labels(&[("cluster", "c"), ("p", p), ("q", q), ("0123456789", &value)]);
+    let (p, q) = ("p".repeat(24), "q".repeat(25));
+    let before = few(&p, &q);
+    let mut broken = few(&"r".repeat(24), &"s".repeat(25));
+    assert_eq!((first[80], before[80], before.len()), (0x0a, 0x0a, 163));
+    broken.splice(81..92, *b"\x0e\x0a\x05vwxyz\x12\x05\x07....");
+    let legal = [
+        series(&first),
+        series(&first),
+        series(&labels(&many)),
+        series(&before),
+    ]
+    .concat();
+    let end = wire::field(9, &[7; 300]);
+    let request = [&legal[..], &series(&broken), &end].concat();
+    accepted(Version::V1, &[&legal[..], &end].concat()).unwrap();
+    agree(Version::V1, &request).unwrap();
+    let refused = remote_write::scan(
+        Version::V1,
+        &mut request.clone(),
+        Some(RULES[0]),
+        &mut Scratch::default(),
+        &mut |_, _| Verdict::Keep,
+    );
+    assert!(refused.is_err(), "{refused:?}");
+}
