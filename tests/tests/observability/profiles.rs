@@ -182,7 +182,20 @@ async fn a_profile_shows_where_pushes_spend_their_time() {
     assert_eq!(wrong.status, 400);
     assert!(wrong.body.contains("from 1 to 120"), "{wrong:?}");
 
-    let url = distributor.url(&format!("{CPU}?seconds=2"));
+    // What a busy machine leaves to it may be too little in two seconds.
+    for seconds in [2, 8, 32] {
+        if pushes_were_profiled(&distributor, &sink, seconds).await {
+            return;
+        }
+    }
+    panic!("too few samples");
+}
+
+/// Whether it was sampled often enough to tell; then it must have been in the push path.
+async fn pushes_were_profiled(distributor: &Distributor, sink: &Sink, seconds: i64) -> bool {
+    let begun = |log: &str| log.matches("recording a CPU profile").count();
+    let before = begun(&distributor.process.log());
+    let url = distributor.url(&format!("{CPU}?seconds={seconds}"));
     let profile = tokio::spawn(async move {
         let answer = e2e::http_client().get(&url).send().await.unwrap();
         assert_eq!(answer.status(), 200);
@@ -190,8 +203,7 @@ async fn a_profile_shows_where_pushes_spend_their_time() {
     });
     wait_for("the profile to begin", SHORT, || async {
         let log = distributor.process.log();
-        let has_begun = log.contains("recording a CPU profile");
-        has_begun.then_some(()).ok_or(log)
+        (begun(&log) > before).then_some(()).ok_or(log)
     })
     .await;
     let another = distributor.get(CPU).await.unwrap();
@@ -206,14 +218,17 @@ async fn a_profile_shows_where_pushes_spend_their_time() {
     }
     let gzipped = profile.await.unwrap();
     let profile = Profile::read(&gzipped);
-    assert_eq!(profile.duration_nanos, 2_000_000_000);
+    assert_eq!(profile.duration_nanos, seconds * 1_000_000_000);
     assert_eq!(
         profile.types(),
         [("samples", "count"), ("cpu", "nanoseconds")]
     );
-    assert!(profile.sample.len() > 5, "{} samples", profile.sample.len());
+    if profile.sample.len() <= 5 {
+        return false;
+    }
     profile.has_function_of(&["remote_write", "ingest"]);
     if let Some(top) = top(&gzipped) {
         assert!(top.contains("Type: cpu"), "{top}");
     }
+    true
 }

@@ -13,9 +13,11 @@ use crate::rules::shipped;
 
 const DASHBOARDS: [&str; 3] = ["ha-tracker", "gossip", "migration"];
 
-/// Alerts about time, which is short on a busy machine: they may be pending.
-const ABOUT_TIME: [&str; 5] = [
+/// Alerts about time, which is short on a busy machine: they may be pending. Packets are dropped when
+/// a member has no time to take them.
+const ABOUT_TIME: [&str; 6] = [
     "HaDistributorDownstreamSlow",
+    "HaDistributorGossipPacketsDropped",
     "HaDistributorGossipSlow",
     "HaDistributorGossipUnhealthy",
     "HaDistributorStoreSlow",
