@@ -7,6 +7,7 @@ mod api;
 mod apt;
 mod attack;
 mod bench;
+mod binaries;
 mod book;
 mod chart;
 mod churn;

@@ -1,11 +1,15 @@
 //! `cargo xtask test`: what CI runs.
 
+use std::env;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
 
 use crate::workspace::{Workspace, run as run_command};
-use crate::{api, book, chart, codegen, fuzz, observability, package, peers, services, tidy};
+use crate::{
+    api, binaries, book, chart, codegen, fuzz, observability, package, peers, services, tidy,
+};
 
 /// `test [--no-lint] [-- CARGO TEST ARGUMENTS]`.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
@@ -61,31 +65,39 @@ fn steps(workspace: &Workspace, lint: bool, test_arguments: &[String]) -> Result
         timed("fuzz targets build", || fuzz::build(workspace))?;
     }
     timed("services", || services::run(workspace, &[]))?;
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    // End-to-end tests wait for real servers more than they compute.
+    let threads = env::var("RUST_TEST_THREADS").unwrap_or_else(|_| (3 * cores).to_string());
+    let path = |path: PathBuf| path.to_string_lossy().into_owned();
+    let environment = [
+        (
+            "DISTRIBUTOR_BIN",
+            path(workspace.target.join("debug/distributor")),
+        ),
+        ("SERVICES_DIR", path(services::folder(workspace))),
+        (
+            "EXAMPLES_DIR",
+            path(workspace.target.join("debug/examples")),
+        ),
+        ("PEERS_DIR", path(peers::folder(workspace))),
+        ("CARGO_TARGET_DIR", path(workspace.target.clone())),
+        ("RUST_TEST_THREADS", threads),
+    ];
     timed("test", || {
+        if test_arguments.is_empty() {
+            return binaries::run(workspace, &environment);
+        }
         // Beside `--workspace`, cargo ignores a choice of packages.
         let chosen = test_arguments
             .iter()
             .any(|a| a.starts_with("-p") || a.starts_with("--pack"));
-        let mut tests = workspace.cargo(if chosen {
+        let mut cargo = workspace.cargo(if chosen {
             &["test", "--no-fail-fast"]
         } else {
             &["test", "--no-fail-fast", "--workspace"]
         });
-        tests
-            .args(test_arguments)
-            .env(
-                "DISTRIBUTOR_BIN",
-                workspace.target.join("debug/distributor"),
-            )
-            .env("SERVICES_DIR", services::folder(workspace))
-            .env("EXAMPLES_DIR", workspace.target.join("debug/examples"))
-            .env("PEERS_DIR", peers::folder(workspace));
-        if std::env::var_os("RUST_TEST_THREADS").is_none() {
-            // End-to-end tests wait for real servers more than they compute.
-            let cores = std::thread::available_parallelism().map_or(2, usize::from);
-            tests.env("RUST_TEST_THREADS", (3 * cores).to_string());
-        }
-        run_command(&mut tests)
+        cargo.args(test_arguments);
+        run_command(cargo.envs(environment.iter().map(|(name, value)| (name, value))))
     })
 }
 
