@@ -14,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use common::{AnyStore, counter, put, store_at, stored, value_of};
 use kv_core::conformance::{Backend, Counter, run, storm};
-use kv_core::{CasUpdate, Codec, CodecError, SnappyProtobuf, Store, StoreError};
+use kv_core::{CasUpdate, Codec, CodecError, SnappyProtobuf, Store, StoreError, StoreExt as _};
 use kv_etcd::EtcdConfig;
 use peers::Etcd;
 use prost::Message as _;
@@ -88,13 +88,23 @@ async fn what_is_stored_is_what_mimir_stores() {
     etcd.put_raw("ha-tracker/t1/theirs", STORED).await.unwrap();
     assert_eq!(
         store.get("ha-tracker/t1/theirs").await.unwrap(),
-        Some(replica)
+        Some(replica.clone())
     );
     etcd.put_raw("ha-tracker/t1/junk", b"\xff\xff")
         .await
         .unwrap();
     let error = store.get("ha-tracker/t1/junk").await.unwrap_err();
     assert!(matches!(error, StoreError::Decode { .. }), "{error}");
+    // Nor is it updated, but it can be replaced.
+    let update = store.update("ha-tracker/t1/junk", |_| replica.clone());
+    let error = update.await.unwrap_err();
+    assert!(matches!(error, StoreError::Decode { .. }), "{error}");
+    store
+        .put("ha-tracker/t1/junk", replica.clone())
+        .await
+        .unwrap();
+    let read = etcd.get_raw("ha-tracker/t1/junk").await.unwrap();
+    assert_eq!(read.as_deref(), Some(STORED));
 }
 
 #[tokio::test(flavor = "multi_thread")]
