@@ -10,6 +10,7 @@ pub mod lossless;
 pub mod measure;
 pub mod process;
 pub mod push;
+pub mod reference;
 pub mod remote_write;
 pub mod report;
 pub mod tracker;

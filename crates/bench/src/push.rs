@@ -16,10 +16,11 @@ use ingest::{
 };
 use kv_core::InMemoryStore;
 use prometheus_client::registry::Registry;
-use remote_write::{Version, compress_into, decompress_into};
+use remote_write::{Version, compress_into};
 use tokio::runtime::Runtime;
 
 use crate::measure::{Effort, interleaved};
+use crate::reference::Codec;
 use crate::report::{Constant, Report, Target, Timing, thousands};
 use remote_write_testkit::generate::{Shape, request};
 
@@ -32,11 +33,13 @@ pub fn run(effort: Effort, report: &mut Report) -> Result<()> {
         let mut counts = Vec::new();
         for series in [1_000, 10_000] {
             let body = body(version, series, LOSING);
-            let (mut raw, limit) = (Vec::new(), 100 << 20);
+            let mut reference = Codec::default();
             let times = interleaved(
                 effort,
                 &mut [
-                    &mut || drop(decompress_into(&body, limit, &mut raw)),
+                    &mut || {
+                        std::hint::black_box(reference.decompress(&body).ok());
+                    },
                     &mut || drop(path.push(version, &body)),
                 ],
             );

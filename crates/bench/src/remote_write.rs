@@ -9,6 +9,7 @@ use remote_write::{
 };
 
 use crate::measure::{Effort, interleaved};
+use crate::reference::Codec;
 use crate::report::{Report, Target, Timing, thousands};
 use remote_write_testkit::generate::{HA_LABELS, Shape, request};
 
@@ -43,13 +44,14 @@ fn measure(effort: Effort, version: Version, series: usize, report: &mut Report)
     );
 
     // Each contender owns warm buffers, as a receiver does.
-    let mut work: [Buffers; 5] = std::array::from_fn(|_| Buffers::default());
-    let [decompress, drop_all, round_trip, strip_all, strip_only] = &mut work;
+    let mut work: [Buffers; 3] = std::array::from_fn(|_| Buffers::default());
+    let [drop_all, strip_all, strip_only] = &mut work;
+    let (mut decompress, mut round_trip) = (Codec::default(), Codec::default());
     let times = interleaved(
         effort,
         &mut [
             &mut || {
-                checked(decompress_reusing(&compressed, LIMIT, &mut decompress.raw));
+                checked(decompress.decompress(&compressed));
             },
             &mut || {
                 let Buffers { raw, scratch, .. } = &mut *drop_all;
@@ -57,8 +59,8 @@ fn measure(effort: Effort, version: Version, series: usize, report: &mut Report)
                 checked(scanned(version, &mut raw[..length], scratch, Verdict::Drop));
             },
             &mut || {
-                checked(decompress_reusing(&compressed, LIMIT, &mut round_trip.raw));
-                compress_reusing(&stripped, &mut round_trip.out);
+                checked(round_trip.decompress(&compressed));
+                checked(round_trip.compress(&stripped));
             },
             &mut || {
                 let Buffers { raw, out, scratch } = &mut *strip_all;

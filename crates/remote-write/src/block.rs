@@ -1,6 +1,9 @@
 //! The snappy block format, with bounds checked before memory is taken.
 
-use snap::raw::{Decoder, Encoder, decompress_len, max_compress_len};
+mod elements;
+
+use elements::{Corrupt, Fault};
+use snap::raw::{Encoder, decompress_len, max_compress_len};
 
 /// The format cannot expand more than this: its densest element makes 64 bytes of 3.
 const MAX_EXPANSION: u64 = 22;
@@ -81,9 +84,28 @@ pub fn decompress_reusing(
     }
     // Exactly its size: what does not fill it is corrupt.
     let target = out.get_mut(..size).unwrap_or_default();
-    Decoder::new()
-        .decompress(compressed, target)
-        .map_err(corrupt)
+    let preamble = 1 + compressed.iter().take_while(|byte| **byte >= 0x80).count();
+    let elements = compressed.get(preamble..).unwrap_or_default();
+    match elements::decompress(elements, target) {
+        Ok(()) => Ok(size),
+        Err(fault) => Err(fault.of_a_block(preamble, size)),
+    }
+}
+
+impl Corrupt {
+    /// Cold: nothing of it is to be in the way of what goes well.
+    #[cold]
+    fn of_a_block(&self, preamble: usize, size: usize) -> DecompressError {
+        let at = preamble + self.at;
+        DecompressError::Corrupt(match self.fault {
+            Fault::Truncated => format!("it ends within the element that begins at byte {at}"),
+            Fault::Offset => format!("the element at byte {at} copies from where nothing is"),
+            Fault::TooLong => {
+                format!("the element at byte {at} goes beyond the {size} bytes that it declares")
+            }
+            Fault::TooShort => format!("it makes fewer than the {size} bytes that it declares"),
+        })
+    }
 }
 
 /// The decompressed size that a block declares, bytes; `None` if it does not begin like a block.

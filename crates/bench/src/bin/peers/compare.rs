@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use bench::measure::median;
-use remote_write::{Version, compress_reusing, decompress_reusing};
+use bench::reference::Codec;
+use remote_write::Version;
 use serde::Serialize;
 
 use crate::cases::{Bodies, Case, Outcome};
@@ -14,8 +15,6 @@ use crate::load;
 use crate::servers::{Cpu, Servers, Used};
 use crate::sink::Sink;
 
-/// Largest message, bytes.
-const LIMIT: u64 = 100 << 20;
 /// vmagent sends what it has taken up to a second later; it is done when it uses less than this, of one
 /// processor, for [`QUIET`].
 const IDLE: f64 = 0.01;
@@ -215,17 +214,17 @@ impl Bench<'_> {
     fn codec(&self) -> Result<(f64, f64)> {
         let bodies = self.bodies;
         let calls = (4_000_000 / bodies.raw).max(8);
-        let (mut raw, mut out) = (Vec::new(), Vec::new());
+        let mut codec = Codec::default();
         let mut result = Ok(0);
         let work = || {
             let decompress = thread_seconds(|| {
                 for _ in 0..calls {
-                    result = decompress_reusing(&bodies.elected, LIMIT, &mut raw);
+                    result = codec.decompress(&bodies.elected);
                 }
             });
             let compress = thread_seconds(|| {
                 for _ in 0..calls {
-                    compress_reusing(&bodies.stripped, &mut out);
+                    std::hint::black_box(codec.compress(&bodies.stripped).ok());
                 }
             });
             (decompress / calls as f64, compress / calls as f64)
