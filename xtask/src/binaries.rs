@@ -147,17 +147,16 @@ fn work(
     outcome: &Mutex<Outcome>,
 ) -> Result<()> {
     loop {
-        // Not in the condition of a loop: the queue would be locked while the binary runs.
-        let next = queue.lock().map_or(None, |mut queue| queue.pop_back());
-        let Some(binary) = next else {
+        let Some(binary) = queue.lock().map_or(None, |mut queue| queue.pop_back()) else {
             return Ok(());
         };
+        println!("     Running {}", binary.chosen_by);
         let (status, output) = run_one(&binary, environment)
             .with_context(|| format!("running {}", binary.path.display()))?;
         let Ok(mut outcome) = outcome.lock() else {
             return Ok(());
         };
-        println!("\n     Running {}\n{output}", binary.chosen_by);
+        println!("\n     Output of {}\n{output}", binary.chosen_by);
         outcome.passed += passed(&output);
         if !status.success() {
             outcome.failed.push(binary.chosen_by);

@@ -65,9 +65,16 @@ fn steps(workspace: &Workspace, lint: bool, test_arguments: &[String]) -> Result
         timed("fuzz targets build", || fuzz::build(workspace))?;
     }
     timed("services", || services::run(workspace, &[]))?;
-    let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    // End-to-end tests wait for real servers more than they compute.
-    let threads = env::var("RUST_TEST_THREADS").unwrap_or_else(|_| (3 * cores).to_string());
+    // End-to-end tests wait for real servers more than they compute. Of binaries that run beside each
+    // other, there are more the more processors there are; of one alone, there are more threads.
+    let threads = match (env::var("RUST_TEST_THREADS"), test_arguments.is_empty()) {
+        (Ok(threads), _) => threads,
+        (Err(_), true) => "6".to_owned(),
+        (Err(_), false) => {
+            let cores = std::thread::available_parallelism().map_or(2, usize::from);
+            (3 * cores).to_string()
+        }
+    };
     let path = |path: PathBuf| path.to_string_lossy().into_owned();
     let environment = [
         (

@@ -88,7 +88,7 @@ pub fn decompress_reusing(
     let elements = compressed.get(preamble..).unwrap_or_default();
     match elements::decompress(elements, target) {
         Ok(()) => Ok(size),
-        Err(fault) => Err(fault.of_a_block(preamble, size)),
+        Err(wrong) => Err(wrong.of_a_block(preamble, size)),
     }
 }
 
