@@ -21,7 +21,7 @@ mod vmagent;
 use std::collections::BTreeMap;
 
 use common::ha_config;
-use e2e::{Distributor, Elected, HaTracker, Sink};
+use e2e::{Distributor, Elected, HaTracker, ReceivedRequest, Sink};
 use serde_json::{Value, json};
 
 /// `ha_tracker_failover_timeout`, ms: 30 s by default.
@@ -65,8 +65,12 @@ async fn clusters(distributor: &Distributor) -> BTreeMap<String, Elected> {
 /// The times of the samples of a metric that arrived, by cluster, in order; a sample that arrived twice
 /// is there twice.
 fn arrived(sink: &Sink, metric: &str) -> BTreeMap<String, Vec<i64>> {
+    times_of(&sink.requests(), metric)
+}
+
+fn times_of(requests: &[ReceivedRequest], metric: &str) -> BTreeMap<String, Vec<i64>> {
     let mut times = BTreeMap::<String, Vec<i64>>::new();
-    for series in sink.series() {
+    for series in requests.iter().flat_map(|request| &request.series) {
         let label = |name| series.labels.get(name).cloned().unwrap_or_default();
         if label("__name__") == metric {
             let samples = series.samples.iter().map(|sample| sample.timestamp);
