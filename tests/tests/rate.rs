@@ -218,7 +218,7 @@ async fn a_tenant_gets_its_rate_from_the_fleet_also_while_a_member_dies() {
     // One that leaves gives its share to the other at once, and gets it back.
     mesh.stop(1).await;
     assert_rate(
-        rate(&stored, 6.0).await,
+        rate(&stored, 12.0).await,
         "with one member, since the other left",
     );
     mesh.restart(1).await;

@@ -124,5 +124,7 @@ async fn gossip(
     };
     let mut registry = prometheus_client::registry::Registry::default();
     let (store, member) = kv_memberlist::start(config, CODEC, &mut registry).await?;
+    // From here on it knows who has been elected before.
+    member.ready().await;
     Ok((Arc::new(store), member))
 }
