@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::thread;
@@ -13,7 +13,7 @@ use std::thread;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, package_name};
 
 /// A line that cargo prints about what it builds, as far as it is of interest.
 #[derive(Deserialize)]
@@ -112,7 +112,8 @@ fn build(workspace: &Workspace) -> Result<Vec<Binary>> {
             continue;
         };
         let folder = manifest.parent().context("a manifest has a folder")?;
-        let package = package_of(&manifest)?;
+        let text = fs::read_to_string(&manifest)?.parse()?;
+        let package = package_name(&text).context("a package has a name")?;
         let kind = match target.kind.first().map_or("", String::as_str) {
             "test" => format!("--test {}", target.name),
             "bin" => format!("--bin {}", target.name),
@@ -127,18 +128,6 @@ fn build(workspace: &Workspace) -> Result<Vec<Binary>> {
         });
     }
     Ok(binaries)
-}
-
-fn package_of(manifest: &Path) -> Result<String> {
-    let text = fs::read_to_string(manifest)?;
-    let manifest: toml::Table = text.parse()?;
-    let name = manifest
-        .get("package")
-        .and_then(|package| package.get("name"));
-    Ok(name
-        .and_then(toml::Value::as_str)
-        .context("a name")?
-        .to_owned())
 }
 
 fn work(

@@ -117,6 +117,11 @@ pub(crate) fn stdout_of(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("`{line}` printed no UTF-8"))
 }
 
+/// The name of the package of a manifest.
+pub(crate) fn package_name(manifest: &toml::Table) -> Option<&str> {
+    manifest.get("package")?.get("name")?.as_str()
+}
+
 fn describe(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let mut line = program

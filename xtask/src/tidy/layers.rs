@@ -8,7 +8,7 @@ use toml::{Table, Value};
 
 use super::Findings;
 use crate::services::package_of;
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, package_name};
 
 /// Our crates, and which others of ours each may depend on: in `[dependencies]`, and besides in
 /// `[dev-dependencies]`. Lower layers first; a crate knows only those above it in this list.
@@ -280,10 +280,7 @@ fn folder(manifest: &Path) -> PathBuf {
 
 /// What is wrong with the dependencies of a crate of ours on others of ours.
 fn dependency_problems(manifest: &Table) -> Vec<String> {
-    let package = manifest
-        .get("package")
-        .and_then(|package| package.get("name"));
-    let name = package.and_then(Value::as_str).unwrap_or_default();
+    let name = package_name(manifest).unwrap_or_default();
     let Some((name, normal, more)) = ALLOWED.iter().find(|(known, ..)| package_of(known) == name)
     else {
         return vec![format!(
