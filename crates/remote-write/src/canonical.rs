@@ -5,13 +5,14 @@
 //! They read a fixed window of the whole request, beyond the end of the message if necessary, so
 //! that one comparison stands for the bounds checks of every byte in it.
 
+mod expected;
 mod last_run;
 mod repeats;
 mod sample;
 mod series_v2;
 
 pub(crate) use repeats::Earlier;
-pub(crate) use sample::sample;
+pub(crate) use sample::{sample, written_sample};
 pub(crate) use series_v2::{Last, NO_REFERENCE, SeriesReader, ShortSeries, short_series};
 
 use crate::wire::Span;
@@ -198,6 +199,16 @@ pub(crate) fn labels(
         pos = next;
     }
     pos
+}
+
+/// Vectors that every processor has which the tests can run on.
+#[cfg(test)]
+pub(crate) fn baseline() -> impl fearless_simd::Simd {
+    let level = fearless_simd::Level::new();
+    #[cfg(target_arch = "x86_64")]
+    return level.as_sse2().unwrap();
+    #[cfg(target_arch = "aarch64")]
+    return level.as_neon().unwrap();
 }
 
 #[cfg(test)]

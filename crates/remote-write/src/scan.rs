@@ -1,5 +1,7 @@
 //! The scan of a request of either version, and what it found.
 
+use fearless_simd::{Level, dispatch};
+
 use crate::ages::Ages;
 use crate::density::Density;
 use crate::error::{Problem, ScanError};
@@ -249,10 +251,11 @@ pub fn scan_in_place(
         ages: Ages::at(scratch.now_ms),
         last_timestamp: u64::MAX,
     };
-    match version {
-        Version::V1 => v1::scan(buf, names, &mut scratch.parts, &mut progress)?,
-        Version::V2 => v2::scan(buf, names, &mut scratch.parts, &mut progress)?,
-    }
+    let parts = &mut scratch.parts;
+    dispatch!(Level::new(), simd => match version {
+        Version::V1 => v1::scan(simd, buf, names, parts, &mut progress),
+        Version::V2 => v2::scan(simd, buf, names, parts, &mut progress),
+    })?;
     let Progress {
         groups,
         other,

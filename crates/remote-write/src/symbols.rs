@@ -1,5 +1,7 @@
 //! The symbol table of a 2.0 request: where each symbol is, and which ones are the HA labels.
 
+use fearless_simd::Simd;
+
 use crate::canonical::{NO_REFERENCE, SeriesReader};
 use crate::wire::Cursor;
 
@@ -130,10 +132,10 @@ impl Symbols {
     }
 
     /// A fast reader of series, if the table allows one.
-    pub(crate) fn series_reader(&self) -> Option<SeriesReader> {
+    pub(crate) fn series_reader<S: Simd>(&self, simd: S) -> Option<SeriesReader<S>> {
         match self.label_references() {
             LabelReferences::Single { cluster, replica } => {
-                SeriesReader::new(self.starts.len(), cluster, replica)
+                SeriesReader::new(simd, self.starts.len(), cluster, replica)
             }
             LabelReferences::Many(_) => None,
         }

@@ -1,9 +1,11 @@
 //! Remote write 1.0: labels are in the series, as text.
 
+use fearless_simd::Simd;
+
 use crate::canonical::{self, Earlier, HaValues, Lengths, Names};
 use crate::error::Problem;
 use crate::groups::{Belongs, Pair};
-use crate::mover::{keep_without, write_header};
+use crate::mover::{Mover, keep_without, write_header};
 use crate::progress::{Found, Parts, Progress, Stays};
 use crate::schema::{
     self, EXEMPLAR_V1, HISTOGRAM_TIMESTAMP, HISTOGRAM_V1, METRIC_METADATA, NOTHING,
@@ -16,7 +18,9 @@ use crate::wire::{BYTES, Cursor, Result, Span};
 const TIMESERIES_KEY: u8 = 0x0a;
 const TIMESERIES_OF_V2: u32 = 5;
 
-pub(crate) fn scan(
+#[inline(always)]
+pub(crate) fn scan<S: Simd>(
+    simd: S,
     buf: &mut [u8],
     names: Option<(&[u8], &[u8])>,
     parts: &mut Parts,
@@ -26,10 +30,13 @@ pub(crate) fn scan(
     let mut taught = (Lengths::default(), Earlier::default());
     let mut pos = 0;
     while pos < buf.len() {
+        if taught.1.expects() {
+            pos = alike_series(simd, buf, pos, &names, &mut taught.1, progress);
+        }
         let start = pos;
         if let Some((content, end)) = canonical::series_v1(buf, start) {
             let whole = (Span::new(start, end), content);
-            if !short_series(buf, whole, &names, &mut taught, progress) {
+            if !short_series(simd, buf, whole, &names, &mut taught, progress) {
                 series(buf, Span::new(start, end), content, &names, parts, progress)
                     .map_err(|error| error.in_series(progress.series))?;
             }
@@ -79,11 +86,82 @@ pub(crate) fn scan(
     Ok(())
 }
 
+/// Reads series from `pos` on, each with the labels of the earlier one but for those that are expected
+/// to differ, and one sample, and moves, strips or leaves them out. Answers where it stopped: at another
+/// one, or at once if they are not simply all kept or all left out.
+#[inline(always)]
+fn alike_series<S: Simd>(
+    simd: S,
+    buf: &mut [u8],
+    pos: usize,
+    names: &Names<'_>,
+    earlier: &mut Earlier,
+    progress: &mut Progress<'_, '_>,
+) -> usize {
+    let Belongs::To(index) = earlier.belongs else {
+        return pos;
+    };
+    let Some(group) = progress.groups.list.get_mut(index) else {
+        return pos;
+    };
+    let is_dropped = match group.verdict {
+        Verdict::Drop => true,
+        Verdict::Keep => false,
+        Verdict::Within(_) | Verdict::Later => return pos,
+    };
+    let (mut last_written, mut timestamp) = (None, progress.last_timestamp);
+    let (mut start, mut count) = (pos, 0);
+    while let Some((content, end)) = canonical::series_v1(buf, start)
+        && let Some((stopped, cut)) = earlier.repeated_as_expected(simd, buf, content, names)
+        && let Some((written, length)) = canonical::written_sample(buf, stopped, end)
+        && stopped + length == end
+    {
+        count += 1;
+        // Those of one target of one scrape have the same time.
+        if last_written != Some(written) {
+            last_written = Some(written);
+            timestamp = written.value();
+            group.see(timestamp as i64, timestamp as i64);
+        }
+        if !is_dropped {
+            progress.ages.add(timestamp);
+            keep_stripped(buf, (start, content, end), cut, &mut progress.mover);
+        }
+        start = end;
+    }
+    if count > 0 {
+        progress.last_timestamp = timestamp;
+        progress.series += count;
+        group.counts.series += count;
+        group.counts.samples += count;
+        earlier.were_as_expected();
+    }
+    start
+}
+
+/// Keeps a series, without what is cut out of it.
+#[inline(always)]
+fn keep_stripped(
+    buf: &mut [u8],
+    (start, content, end): (usize, usize, usize),
+    cut: Span,
+    mover: &mut Mover,
+) {
+    if cut.is_empty() {
+        mover.keep(buf, start, end);
+        return;
+    }
+    let header = write_header(buf, TIMESERIES_KEY, content, end - content - cut.len());
+    mover.keep(buf, header, cut.start as usize);
+    mover.keep(buf, cut.end as usize, end);
+}
+
 /// Reads a series of usual labels and then one sample, which belongs to the same group as the one
 /// before, or to none, and moves, strips or leaves it out. Answers false, and does nothing, for any
 /// other.
-#[inline]
-fn short_series(
+#[inline(always)]
+fn short_series<S: Simd>(
+    simd: S,
     buf: &mut [u8],
     (whole, content): (Span, usize),
     names: &Names<'_>,
@@ -92,7 +170,7 @@ fn short_series(
 ) -> bool {
     let (start, end) = (whole.start as usize, whole.end as usize);
     let mut values = HaValues::default();
-    let repeated = earlier.repeated(buf, content, end, names, &mut values);
+    let repeated = earlier.repeated(simd, buf, content, end, names, &mut values);
     let stopped = match repeated {
         Some(stopped) => stopped,
         None => {
@@ -127,14 +205,7 @@ fn short_series(
     };
     if stays != Stays::No {
         let before = progress.mover.position();
-        if values.cut.is_empty() {
-            progress.mover.keep(buf, start, end);
-        } else {
-            let length = end - content - values.cut.len();
-            let header = write_header(buf, TIMESERIES_KEY, content, length);
-            progress.mover.keep(buf, header, values.cut.start as usize);
-            progress.mover.keep(buf, values.cut.end as usize, end);
-        }
+        keep_stripped(buf, (start, content, end), values.cut, &mut progress.mover);
         if stays == Stays::ForNow {
             progress.note_run(group, before);
         }

@@ -2,6 +2,8 @@
 
 mod read;
 
+use fearless_simd::Simd;
+
 use crate::canonical::{self, Last, NO_REFERENCE, SeriesReader, ShortSeries};
 use crate::density::Density;
 use crate::error::Problem;
@@ -19,7 +21,9 @@ const TIMESERIES_KEY: u8 = 0x2a;
 const TIMESERIES_OF_V1: u32 = 1;
 const LABELS_REFS_KEY: u8 = 0x0a;
 
-pub(crate) fn scan(
+#[inline(always)]
+pub(crate) fn scan<S: Simd>(
+    simd: S,
     buf: &mut [u8],
     names: Option<(&[u8], &[u8])>,
     parts: &mut Parts,
@@ -27,7 +31,7 @@ pub(crate) fn scan(
 ) -> Result<()> {
     let mut pos = index_symbols(buf, names, &mut parts.symbols)?;
     progress.mover.keep(buf, 0, pos);
-    let reader = parts.symbols.series_reader();
+    let reader = parts.symbols.series_reader(simd);
     let reader = reader.as_ref();
     let mut last = Last::NONE;
     while pos < buf.len() {
@@ -119,7 +123,7 @@ fn index_symbols(
 
 /// Moves, strips or leaves out a series that belongs to the same group as the one before, or to
 /// none. Answers false, and does nothing, for any other.
-#[inline]
+#[inline(always)]
 fn short_series(
     buf: &mut [u8],
     start: usize,
@@ -171,12 +175,12 @@ fn short_series(
 /// Reads any legal series, whose field is `whole` and whose content starts at `content`, and
 /// moves, strips or leaves it out.
 #[inline(never)]
-fn series(
+fn series<S: Simd>(
     buf: &mut [u8],
     whole: Span,
     content: usize,
     parts: &mut Parts,
-    reader: Option<&SeriesReader>,
+    reader: Option<&SeriesReader<S>>,
     progress: &mut Progress<'_, '_>,
 ) -> Result<()> {
     let (start, end) = (whole.start as usize, whole.end as usize);

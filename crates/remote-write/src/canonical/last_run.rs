@@ -1,6 +1,6 @@
 //! References of a 2.0 series that repeat those of the one before, but for values of one byte.
 
-use wide::u8x16;
+use fearless_simd::{Simd, prelude::*, u8x16};
 
 use super::series_v2::RunLabels;
 use crate::wire::Span;
@@ -33,8 +33,9 @@ impl LastRun {
     /// differs from the last one in nothing but values of one byte: all such values are in range, since
     /// tables have 128 symbols and more.
     #[inline(always)]
-    pub(crate) fn repeated(
+    pub(crate) fn repeated<S: Simd>(
         &self,
+        simd: S,
         window: &[u8; LENGTH],
         length: usize,
         pos: usize,
@@ -52,9 +53,9 @@ impl LastRun {
             if 16 * index >= length {
                 break;
             }
-            let lane = u8x16::new(*lane);
-            alike |= u64::from(lane.simd_eq(u8x16::new(*last)).to_bitmask()) << (16 * index);
-            high |= u64::from(lane.to_bitmask()) << (16 * index);
+            let [lane, last] = [lane, last].map(|bytes| u8x16::load_array_ref(simd, bytes));
+            alike |= lane.simd_eq(last).to_bitmask() << (16 * index);
+            high |= lane.simd_ge(0x80).to_bitmask() << (16 * index);
         }
         let different = !alike & valid(length);
         if different & (high | !self.values) != 0 {
@@ -125,6 +126,7 @@ fn moved(cut: Span, by: u32) -> Span {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::canonical::baseline;
 
     const LABELS: RunLabels = RunLabels {
         cluster: 7,
@@ -152,7 +154,7 @@ mod tests {
     #[test]
     fn only_values_of_one_byte_may_differ() {
         let (run, last) = after();
-        let repeated = |run: &[u8]| last.repeated(&window(run), run.len(), 200);
+        let repeated = |run: &[u8]| last.repeated(baseline(), &window(run), run.len(), 200);
         let cut = Span::new(202, 204);
         assert_eq!(repeated(&run), Some(RunLabels { cut, ..LABELS }));
         for (at, byte) in (0..run.len()).flat_map(|at| [(at, 1), (at, 0x81), (at, 127)]) {
@@ -163,7 +165,7 @@ mod tests {
         }
         assert_eq!(repeated(&run[..6]), None);
         assert_eq!(repeated(&[&run[..], &[1, 2]].concat()), None);
-        assert_eq!(LastRun::NONE.repeated(&window(&[]), 0, 0), None);
+        assert_eq!(LastRun::NONE.repeated(baseline(), &window(&[]), 0, 0), None);
     }
 
     #[test]
@@ -173,17 +175,17 @@ mod tests {
             let run = vec![6; 2 * pairs];
             let mut last = LastRun::NONE;
             last.note((&window(&run), run.len()), 5, &labels, [3, 5]);
-            assert_eq!(last.repeated(&window(&run), run.len(), 9), Some(labels));
+            assert_eq!(last.repeated(baseline(), &window(&run), run.len(), 9), Some(labels));
             let mut other = run.clone();
             if let Some(value) = other.last_mut() {
                 *value = 100;
-                assert_eq!(last.repeated(&window(&other), run.len(), 9), Some(labels));
+                assert_eq!(last.repeated(baseline(), &window(&other), run.len(), 9), Some(labels));
                 other[2 * pairs - 2] = 101;
-                assert_eq!(last.repeated(&window(&other), run.len(), 9), None);
+                assert_eq!(last.repeated(baseline(), &window(&other), run.len(), 9), None);
             }
         }
         let mut last = after().1;
         last.note((&[6; LENGTH], LENGTH + 2), 5, &labels, [3, 5]);
-        assert_eq!(last.repeated(&[6; LENGTH], LENGTH, 9), None);
+        assert_eq!(last.repeated(baseline(), &[6; LENGTH], LENGTH, 9), None);
     }
 }

@@ -1,21 +1,22 @@
 //! Labels of a 1.0 series that repeat those of an earlier one but for a few: compared many bytes at
 //! a time, instead of read one by one.
 
-use wide::u8x16;
+use fearless_simd::{Simd, prelude::*, u8x32};
 
+use super::expected::{self, Expected};
 use super::{HaValues, Header, Names};
 use crate::groups::Belongs;
 use crate::wire::Span;
 
 const LABEL_KEY: u8 = 0x0a;
 /// Bytes of labels that are kept of a series; longer ones are read one by one.
-const TEXT: usize = 1024;
+pub(super) const TEXT: usize = 1024;
 /// Bytes that are compared at once.
 const CHUNK: usize = 32;
 /// A power of two: one more than there may be labels.
 const BOUNDS: usize = 32;
 /// Labels that may differ.
-const DIFFERENT: usize = 3;
+pub(super) const DIFFERENT: usize = 3;
 /// After so many series in a row that were unlike the one before,
 const UNLIKE: u8 = 4;
 /// so many are read without comparing.
@@ -24,7 +25,7 @@ const PAUSE: u8 = 32;
 /// The labels of an earlier series of one sample, and what it belonged to.
 #[derive(Debug)]
 pub(crate) struct Earlier {
-    text: [u8; TEXT + CHUNK],
+    text: [u8; TEXT + expected::CHUNK],
     /// Where each label starts in `text`, and where the last one ends; then zeros.
     bounds: [u16; BOUNDS],
     /// How many there are; 0 if there is no such series.
@@ -36,11 +37,15 @@ pub(crate) struct Earlier {
     replica: usize,
     /// What it belonged to, as do its repetitions.
     pub(crate) belongs: Belongs,
-    /// The labels in which the last repetition differed: the next one mostly differs in the same.
+    /// The labels in which the last repetition differed that was not as expected.
     differed: [u8; DIFFERENT],
-    /// How many those were, and before.
+    /// The labels in which the next one is expected to differ.
+    expected: Expected,
+    /// In how many labels the last repetition differed, and the one before.
     differences: usize,
     differences_before: usize,
+    /// Whether the last repetition was not as expected.
+    is_surprised: bool,
     /// Series in a row that were no repetitions.
     unlike: u8,
     /// Series that are still to be read without comparing.
@@ -50,7 +55,7 @@ pub(crate) struct Earlier {
 impl Default for Earlier {
     fn default() -> Self {
         Self {
-            text: [0; TEXT + CHUNK],
+            text: [0; TEXT + expected::CHUNK],
             bounds: [0; BOUNDS],
             labels: 0,
             values: HaValues::default(),
@@ -58,8 +63,10 @@ impl Default for Earlier {
             replica: usize::MAX,
             belongs: Belongs::Unknown,
             differed: [0; DIFFERENT],
+            expected: Expected::default(),
             differences: 0,
             differences_before: 0,
+            is_surprised: false,
             unlike: 0,
             pause: 0,
         }
@@ -73,8 +80,9 @@ impl Earlier {
     ///
     /// Inlined: it takes a sixth longer where it is not.
     #[inline(always)]
-    pub(crate) fn repeated(
+    pub(crate) fn repeated<S: Simd>(
         &mut self,
+        simd: S,
         request: &[u8],
         pos: usize,
         end: usize,
@@ -88,7 +96,8 @@ impl Earlier {
         // The next label, where it starts in the request, and where in the text.
         let (mut label, mut at, mut from) = (0, pos, 0);
         for nth in 0..=DIFFERENT {
-            let same = from + common(self.text.get(from..)?, request.get(at..)?, length - from)?;
+            let same =
+                from + common(simd, self.text.get(from..)?, request.get(at..)?, length - from)?;
             let different = if same == length {
                 self.labels
             } else {
@@ -113,6 +122,11 @@ impl Earlier {
                 }
                 (self.differences_before, self.differences) = (self.differences, nth);
                 self.unlike = 0;
+                // Once may be where one metric ends and another begins.
+                if self.is_surprised || nth <= self.expected.labels().len() {
+                    self.expect(nth);
+                }
+                self.is_surprised = true;
                 return Some(at);
             }
             if different == self.cluster || different == self.replica {
@@ -123,6 +137,70 @@ impl Earlier {
             from = self.bound(label);
         }
         None
+    }
+
+    /// From now on expects what differed in the last repetition.
+    #[inline(never)]
+    fn expect(&mut self, count: usize) {
+        self.expected = Expected::default();
+        let differed = self.differed;
+        for label in differed.iter().take(count).copied().map(usize::from) {
+            self.expected.add(label, self.bound(label), self.bound(label + 1));
+        }
+        self.expected.end(self.bound(self.labels));
+    }
+
+    /// The same labels as before, if they can be those of this series.
+    fn expect_again(&mut self) {
+        let before = self.expected;
+        let is_possible =
+            |label: usize| label < self.labels && label != self.cluster && label != self.replica;
+        if before.labels().all(is_possible) {
+            for (differed, label) in self.differed.iter_mut().zip(before.labels()) {
+                *differed = label as u8;
+            }
+            self.expect(before.labels().len());
+        } else {
+            self.expect(0);
+        }
+    }
+
+    /// Reads the labels of a series from `pos` on as [`Earlier::repeated`] does, if they differ in no
+    /// others than expected. Answers where they stop, and where the replica label, whole, is; empty if
+    /// there is none.
+    #[inline(always)]
+    pub(crate) fn repeated_as_expected<S: Simd>(
+        &self,
+        simd: S,
+        request: &[u8],
+        pos: usize,
+        names: &Names<'_>,
+    ) -> Option<(usize, Span)> {
+        let cut = self.values.cut;
+        let marked = cut.start as usize;
+        let (stopped, moved) = self
+            .expected
+            .read(simd, &self.text, request, pos, names, marked)?;
+        let by = if cut.is_empty() { 0 } else { moved as u32 };
+        let cut = Span {
+            start: cut.start.wrapping_add(by),
+            end: cut.end.wrapping_add(by),
+        };
+        Some((stopped, cut))
+    }
+
+    /// Whether series may be read with [`Earlier::repeated_as_expected`].
+    #[inline]
+    pub(crate) fn expects(&self) -> bool {
+        self.labels > 0 && self.pause == 0
+    }
+
+    /// Takes note of series that differed in the expected labels.
+    pub(crate) fn were_as_expected(&mut self) {
+        self.differences = self.expected.labels().len();
+        self.differences_before = self.differences;
+        self.unlike = 0;
+        self.is_surprised = false;
     }
 
     /// Whether the next series will be more like the one that was just read than like the earlier one:
@@ -173,7 +251,10 @@ impl Earlier {
         self.values = HaValues {
             cluster: inside(values.cluster),
             replica: inside(values.replica),
-            cut: inside(values.cut),
+            cut: match values.cut.is_empty() {
+                true => Span::default(),
+                false => inside(values.cut),
+            },
         };
         (self.cluster, self.replica) = (usize::MAX, usize::MAX);
         let (mut label, mut at) = (0, 0);
@@ -193,6 +274,7 @@ impl Earlier {
         }
         self.belongs = belongs;
         self.labels = label;
+        self.expect_again();
     }
 
     #[inline(always)]
@@ -220,20 +302,13 @@ impl Earlier {
 
 /// How many bytes both begin with alike, at most `length`. Reads chunks, beyond `length` if necessary.
 #[inline(always)]
-fn common(text: &[u8], request: &[u8], length: usize) -> Option<usize> {
+fn common<S: Simd>(simd: S, text: &[u8], request: &[u8], length: usize) -> Option<usize> {
     let chunks = length.div_ceil(CHUNK);
     let text = text.as_chunks::<CHUNK>().0.get(..chunks)?;
     let request = request.as_chunks::<CHUNK>().0.get(..chunks)?;
     for (nth, (left, right)) in text.iter().zip(request).enumerate() {
-        let half = |half: usize| {
-            let of = |bytes: &[u8; CHUNK]| {
-                let mut lanes = [0; 16];
-                lanes.copy_from_slice(&bytes[16 * half..16 * half + 16]);
-                u8x16::new(lanes)
-            };
-            of(left).simd_eq(of(right)).to_bitmask()
-        };
-        let alike = half(0) | half(1) << 16;
+        let [left, right] = [left, right].map(|bytes| u8x32::load_array_ref(simd, bytes));
+        let alike = left.simd_eq(right).to_bitmask() as u32;
         if alike != u32::MAX {
             return Some(length.min(nth * CHUNK + alike.trailing_ones() as usize));
         }
@@ -243,7 +318,7 @@ fn common(text: &[u8], request: &[u8], length: usize) -> Option<usize> {
 
 /// The end of a label as [`super::labels`] reads it that is no HA label.
 #[inline(always)]
-fn other_label(request: &[u8], pos: usize, names: &Names<'_>) -> Option<usize> {
+pub(super) fn other_label(request: &[u8], pos: usize, names: &Names<'_>) -> Option<usize> {
     let window: &[u8; 136] = request.get(pos..)?.first_chunk()?;
     let Header {
         length,
@@ -258,6 +333,26 @@ fn other_label(request: &[u8], pos: usize, names: &Names<'_>) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::canonical::baseline;
+
+    /// Both ways to read a repetition: where one takes it, the other does as well, and finds the same.
+    fn repeated(
+        earlier: &mut Earlier,
+        request: &[u8],
+        (pos, end): (usize, usize),
+        names: &Names<'_>,
+        values: &mut HaValues,
+    ) -> Option<usize> {
+        let expected = earlier.repeated_as_expected(baseline(), request, pos, names);
+        let read = earlier.repeated(baseline(), request, pos, end, names, values);
+        let is_short = |stopped: usize| stopped <= end && request.get(stopped) != Some(&LABEL_KEY);
+        if let Some((stopped, cut)) = expected
+            && is_short(stopped)
+        {
+            assert_eq!((read, values.cut), (Some(stopped), cut));
+        }
+        read
+    }
 
     fn label(name: &str, value: &str) -> Vec<u8> {
         let (name, value) = (name.as_bytes(), value.as_bytes());
@@ -284,7 +379,7 @@ mod tests {
         let names = Names::new(Some((b"cluster", b"__replica__")));
         let mut values = HaValues::default();
         let end = before + bytes.len() + 2;
-        let read = earlier.repeated(&request, before, end, &names, &mut values);
+        let read = repeated(earlier, &request, (before, end), &names, &mut values);
         if read.is_some() {
             assert_eq!(read, Some(before + bytes.len()));
             assert_eq!(earlier.belongs, Belongs::To(7));
@@ -399,7 +494,7 @@ mod tests {
         let names = Names::new(None);
         let mut values = HaValues::default();
         let length = request.len() - 200;
-        let mut read = |end| earlier.repeated(&request, 0, end, &names, &mut values);
+        let mut read = |end| repeated(&mut earlier, &request, (0, end), &names, &mut values);
         assert_eq!(read(length - 1), None);
         assert_eq!(read(length), Some(length));
     }

@@ -1,6 +1,6 @@
 //! 2.0 series: one run of references, one sample, metadata.
 
-use wide::u8x16;
+use fearless_simd::{Simd, mask8x16, prelude::*, u8x16};
 
 use super::last_run::LastRun;
 use super::sample::{sample, word};
@@ -21,19 +21,23 @@ pub(crate) fn short_series(request: &[u8], pos: usize) -> Option<usize> {
 
 /// Reads series of tables of 128 symbols and more, in which each HA label has at most one symbol,
 /// one of the first 128.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct SeriesReader {
+#[derive(Clone, Copy)]
+pub(crate) struct SeriesReader<S> {
+    simd: S,
     symbols: u32,
     /// The only byte of the references to the label names.
-    cluster: u8x16,
-    replica: u8x16,
+    cluster: Lane,
+    replica: Lane,
     /// Bytes of the first reference out of range: its first, and its second, which is beyond what a
     /// second byte can be if every reference of two bytes is in range.
-    low: u8x16,
-    high: u8x16,
+    low: Lane,
+    high: Lane,
     /// What makes a high bit of a second byte beyond `high`, less one.
-    limit: u8x16,
+    limit: Lane,
 }
+
+/// The same byte, as often as bytes are compared at once.
+type Lane = [u8; 16];
 
 /// What a run refers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,32 +114,33 @@ struct Bits {
     large_low: u64,
 }
 
-impl SeriesReader {
+impl<S: Simd> SeriesReader<S> {
     /// `None` for a table that it is not for. A name without symbol is [`NO_REFERENCE`].
-    pub(crate) fn new(symbols: usize, cluster: u32, replica: u32) -> Option<Self> {
+    pub(crate) fn new(simd: S, symbols: usize, cluster: u32, replica: u32) -> Option<Self> {
         let symbols = u32::try_from(symbols)
             .ok()
             .filter(|&symbols| symbols >= 128)?;
         let byte = |reference| match reference {
             // No reference of one byte looks like this.
-            NO_REFERENCE => Some(u8x16::splat(0xff)),
-            0..0x80 => Some(u8x16::splat(reference as u8)),
+            NO_REFERENCE => Some([0xff; 16]),
+            0..0x80 => Some([reference as u8; 16]),
             _ => None,
         };
         let high = (symbols >> 7).min(0x80) as u8;
         Some(Self {
+            simd,
             symbols,
             cluster: byte(cluster)?,
             replica: byte(replica)?,
-            low: u8x16::splat(symbols as u8 | 0x80),
-            high: u8x16::splat(high),
-            limit: u8x16::splat(0x80 - high),
+            low: [symbols as u8 | 0x80; 16],
+            high: [high; 16],
+            limit: [0x80 - high; 16],
         })
     }
 
     /// Reads the series at `pos` if it has the usual fields in the usual order and less than 128
     /// bytes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn series(
         &self,
         request: &[u8],
@@ -173,11 +178,11 @@ impl SeriesReader {
     ) -> Option<RunLabels> {
         let (run, _) = window.get(4..)?.split_first_chunk()?;
         let (length, pos) = (run_end - 4, pos + 4);
-        if let Some(labels) = last.repeated(run, length, pos) {
+        if let Some(labels) = last.repeated(self.simd, run, length, pos) {
             return Some(labels);
         }
         let labels = self.run(request, pos, pos + length)?;
-        let ha = [self.cluster, self.replica].map(|name| name.to_array()[0]);
+        let ha = [self.cluster[0], self.replica[0]];
         last.note((run, length), pos, &labels, ha);
         Some(labels)
     }
@@ -221,8 +226,16 @@ impl SeriesReader {
     /// Reads the run `start..end`: whole pairs of references of one or two bytes, no more than they
     /// need, all in range, with each HA label at most once. `None` for any other, which may be
     /// legal or not.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn run(&self, request: &[u8], start: usize, end: usize) -> Option<RunLabels> {
+        self.simd.vectorize(
+            #[inline(always)]
+            || self.read_run(request, start, end),
+        )
+    }
+
+    #[inline(always)]
+    fn read_run(&self, request: &[u8], start: usize, end: usize) -> Option<RunLabels> {
         let mut labels = RunLabels::NONE;
         // One bit for each byte of a window. These carry over to the next window: whether its
         // first byte is a second one, and after a large first one, and all ones if an odd number
@@ -279,6 +292,8 @@ impl SeriesReader {
 
     #[inline(always)]
     fn bits(&self, window: &[u8; 64], left: usize) -> Bits {
+        let simd = self.simd;
+        let load = |lane: &Lane| u8x16::load_array_ref(simd, lane);
         let mut bits = Bits {
             firsts: 0,
             cluster: 0,
@@ -291,16 +306,16 @@ impl SeriesReader {
             if 16 * index >= left {
                 break;
             }
-            let bytes = u8x16::new(*lane);
-            let shifted = |lane: u8x16| u64::from(lane.to_bitmask()) << (16 * index);
-            bits.firsts |= shifted(bytes);
-            bits.cluster |= shifted(bytes.simd_eq(self.cluster));
-            bits.replica |= shifted(bytes.simd_eq(self.replica));
+            let bytes = load(lane);
+            let shifted = |lane: mask8x16<S>| lane.to_bitmask() << (16 * index);
+            bits.firsts |= shifted(bytes.simd_ge(0x80));
+            bits.cluster |= shifted(bytes.simd_eq(load(&self.cluster)));
+            bits.replica |= shifted(bytes.simd_eq(load(&self.replica)));
             // Less one, zero is the largest of all.
-            let odd_high = (bytes - u8x16::splat(1)).saturating_add(self.limit);
-            bits.odd_high |= shifted(odd_high);
-            bits.last_high |= shifted(bytes.simd_eq(self.high));
-            bits.large_low |= shifted(bytes.max(self.low).simd_eq(bytes));
+            let odd_high = (bytes - u8x16::splat(simd, 1)).saturating_add(load(&self.limit));
+            bits.odd_high |= shifted(odd_high.simd_ge(0x80));
+            bits.last_high |= shifted(bytes.simd_eq(load(&self.high)));
+            bits.large_low |= shifted(bytes.simd_ge(load(&self.low)));
         }
         bits
     }
@@ -329,6 +344,11 @@ fn short_reference(request: &[u8], at: usize) -> Option<(u32, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::canonical::baseline;
+
+    fn reader_of(symbols: usize, cluster: u32, replica: u32) -> Option<SeriesReader<impl Simd>> {
+        SeriesReader::new(baseline(), symbols, cluster, replica)
+    }
 
     /// Windows need bytes after the message.
     fn padded(bytes: &[u8]) -> Vec<u8> {
@@ -337,7 +357,7 @@ mod tests {
 
     #[test]
     fn runs() {
-        let reader = SeriesReader::new(300, 3, 100).unwrap();
+        let reader = reader_of(300, 3, 100).unwrap();
         let labels = |cluster, replica, start, end| {
             Some(RunLabels {
                 cluster,
@@ -386,11 +406,11 @@ mod tests {
         let straddling = [&[0x81, 0x01], &[1; 61][..], &[100, 0xc8, 0x01]].concat();
         let found = reader.run(&padded(&straddling), 0, straddling.len());
         assert_eq!(found, labels(NO_REFERENCE, 200, 63, 66));
-        assert!(SeriesReader::new(127, 3, 100).is_none());
-        assert!(SeriesReader::new(300, 3, 128).is_none());
-        assert!(SeriesReader::new(300, 128, 3).is_none());
+        assert!(reader_of(127, 3, 100).is_none());
+        assert!(reader_of(300, 3, 128).is_none());
+        assert!(reader_of(300, 128, 3).is_none());
         for symbols in [128, 129, 255, 256, 257, 300, 16_383, 16_384] {
-            let reader = SeriesReader::new(symbols, NO_REFERENCE, NO_REFERENCE).unwrap();
+            let reader = reader_of(symbols, NO_REFERENCE, NO_REFERENCE).unwrap();
             for reference in 128..16_384 {
                 let run = [1, reference as u8 | 0x80, (reference >> 7) as u8];
                 let found = reader.run(&padded(&run), 0, 3);
@@ -401,14 +421,14 @@ mod tests {
                 );
             }
         }
-        let wide = SeriesReader::new(1 << 20, NO_REFERENCE, NO_REFERENCE).unwrap();
+        let wide = reader_of(1 << 20, NO_REFERENCE, NO_REFERENCE).unwrap();
         let run = [0xff, 0x7f, 0xff, 0x7f];
         assert_eq!(wide.run(&padded(&run), 0, 4), Some(RunLabels::NONE));
     }
 
     #[test]
     fn series() {
-        let reader = SeriesReader::new(300, 3, 5).unwrap();
+        let reader = reader_of(300, 3, 5).unwrap();
         let short = [0x2a, 10, 0x0a, 4, 3, 7, 5, 8, 0x12, 2, 0x10, 9];
         let expected = ShortSeries {
             end: 12,

@@ -1,5 +1,7 @@
 //! Any legal 2.0 series.
 
+use fearless_simd::Simd;
+
 use crate::canonical::{self, NO_REFERENCE, SeriesReader};
 use crate::error::Problem;
 use crate::progress::{Found, Progress};
@@ -38,10 +40,10 @@ pub(super) struct Labels<'a> {
 impl Labels<'_> {
     /// Reads the only run of a series so far.
     #[inline]
-    fn read_run(
+    fn read_run<S: Simd>(
         &mut self,
         request: &[u8],
-        reader: Option<&SeriesReader>,
+        reader: Option<&SeriesReader<S>>,
         field: usize,
         mut run: Cursor<'_>,
     ) -> Result<()> {
@@ -110,12 +112,12 @@ impl Labels<'_> {
 }
 
 /// Reads the content of one series of `request`.
-pub(super) fn series<'p>(
+pub(super) fn series<'p, S: Simd>(
     request: &[u8],
     body: Cursor<'_>,
     symbols: &'p Symbols,
     cuts: &'p mut Vec<Span>,
-    reader: Option<&SeriesReader>,
+    reader: Option<&SeriesReader<S>>,
     progress: &mut Progress<'_, '_>,
 ) -> Result<(Labels<'p>, Found)> {
     cuts.clear();
@@ -134,11 +136,11 @@ pub(super) fn series<'p>(
     Ok((labels, found))
 }
 
-fn read(
+fn read<S: Simd>(
     request: &[u8],
     mut body: Cursor<'_>,
     labels: &mut Labels<'_>,
-    reader: Option<&SeriesReader>,
+    reader: Option<&SeriesReader<S>>,
     progress: &mut Progress<'_, '_>,
 ) -> Result<Found> {
     let mut found = Found::nothing(&progress.ages);
