@@ -34,9 +34,8 @@ pub(crate) struct Progress<'s, 'j> {
     pub(crate) density: Density,
     /// Of what is not left out.
     pub(crate) ages: Ages,
-    /// Of the last series of one sample, if no other series came after it: no such timestamp has more
-    /// than 56 bits.
-    pub(crate) last_timestamp: u64,
+    /// Group and timestamp of the last series of one sample.
+    pub(crate) last_seen: Option<(usize, u64)>,
 }
 
 /// What becomes of a whole series.
@@ -54,7 +53,6 @@ impl Progress<'_, '_> {
     pub(crate) fn count(&mut self, group: usize, found: &Found) -> Option<Verdict> {
         let series = self.series;
         self.series += 1;
-        self.last_timestamp = u64::MAX;
         let group = self.groups.list.get_mut(group)?;
         if let Some(problem) = &mut group.problem {
             problem.series.get_or_insert(series);
@@ -81,8 +79,8 @@ impl Progress<'_, '_> {
             return None;
         }
         // Those of one target of one scrape have the same time.
-        if self.last_timestamp != timestamp {
-            self.last_timestamp = timestamp;
+        if self.last_seen != Some((index, timestamp)) {
+            self.last_seen = Some((index, timestamp));
             group.see(timestamp as i64, timestamp as i64);
         }
         self.series += 1;

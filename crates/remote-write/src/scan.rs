@@ -249,7 +249,7 @@ pub fn scan_in_place(
         runs: Vec::new(),
         density: Density::default(),
         ages: Ages::at(scratch.now_ms),
-        last_timestamp: u64::MAX,
+        last_seen: None,
     };
     let parts = &mut scratch.parts;
     dispatch!(Level::new(), simd => match version {

@@ -109,7 +109,7 @@ fn alike_series<S: Simd>(
         Verdict::Keep => false,
         Verdict::Within(_) | Verdict::Later => return pos,
     };
-    let (mut last_written, mut timestamp) = (None, progress.last_timestamp);
+    let (mut last_written, mut timestamp) = (None, 0);
     let (mut start, mut count) = (pos, 0);
     while let Some((content, end)) = canonical::series_v1(buf, start)
         && let Some((stopped, cut)) = earlier.repeated_as_expected(simd, buf, content, names)
@@ -130,7 +130,7 @@ fn alike_series<S: Simd>(
         start = end;
     }
     if count > 0 {
-        progress.last_timestamp = timestamp;
+        progress.last_seen = Some((index, timestamp));
         progress.series += count;
         group.counts.series += count;
         group.counts.samples += count;

@@ -8,7 +8,7 @@ use crate::canonical::{self, Last, NO_REFERENCE, SeriesReader, ShortSeries};
 use crate::density::Density;
 use crate::error::Problem;
 use crate::groups::Belongs;
-use crate::mover::{keep_without, write_header};
+use crate::mover::{Mover, keep_without, write_header};
 use crate::progress::{Found, Parts, Progress, Stays};
 use crate::symbols::Symbols;
 use crate::types::{Has, Verdict};
@@ -29,18 +29,34 @@ pub(crate) fn scan<S: Simd>(
     parts: &mut Parts,
     progress: &mut Progress<'_, '_>,
 ) -> Result<()> {
-    let mut pos = index_symbols(buf, names, &mut parts.symbols)?;
+    parts.symbols.clear();
+    let mut outline = Outline::default();
+    outline.read_until_series(buf, names, &mut parts.symbols)?;
+    let mut pos = outline.pos;
     progress.mover.keep(buf, 0, pos);
-    let reader = parts.symbols.series_reader(simd);
-    let reader = reader.as_ref();
+    let mut reader = parts.symbols.series_reader(simd);
     let mut last = Last::NONE;
+    // What the last series that `last` takes note of belongs to.
+    let mut last_belongs = Belongs::Unknown;
     while pos < buf.len() {
+        if let Some(reader) = &reader {
+            pos = alike_series(buf, pos, reader, &last, last_belongs, progress);
+        }
         let start = pos;
-        if let Some(series) = reader.and_then(|reader| reader.series(buf, start, &mut last))
-            && short_series(buf, start, &series, &parts.symbols, progress)
-        {
-            pos = series.end;
-            continue;
+        let short = reader
+            .as_ref()
+            .and_then(|reader| reader.series(buf, start, &mut last));
+        if let Some(series) = short {
+            last_belongs = short_series(buf, start, &series, &parts.symbols, progress)
+                .map_err(|error| error.in_series(progress.series))?;
+            if last_belongs != Belongs::Unknown {
+                pos = series.end;
+                continue;
+            }
+        }
+        if outline.read_rest(buf, start, names, &mut parts.symbols)? {
+            reader = parts.symbols.series_reader(simd);
+            (last, last_belongs) = (Last::NONE, Belongs::Unknown);
         }
         let mut request = Cursor {
             bytes: buf,
@@ -57,72 +73,188 @@ pub(crate) fn scan<S: Simd>(
         progress.density.field(start, "Request.timeseries")?;
         let body = request.nested("TimeSeries")?;
         let (content, end) = (body.pos, request.pos);
-        series(buf, Span::new(start, end), content, parts, reader, progress)
+        let whole = Span::new(start, end);
+        series(buf, whole, content, parts, reader.as_ref(), progress)
             .map_err(|error| error.in_series(progress.series))?;
         pos = end;
     }
     Ok(())
 }
 
-/// Reads the symbols, which may come after series, and the outlines of all other fields. Answers
-/// where the first series starts.
-fn index_symbols(
-    buf: &[u8],
-    names: Option<(&[u8], &[u8])>,
-    symbols: &mut Symbols,
-) -> Result<usize> {
-    symbols.clear();
-    let mut request = Cursor::new(buf, "Request");
-    let mut density = Density::default();
-    let mut first_series = None;
-    let mut series_before_symbols = false;
-    while !request.is_at_end() {
-        let start = request.pos;
-        if let Some(end) = canonical::short_series(buf, start) {
-            first_series.get_or_insert(start);
-            request.pos = end;
-            continue;
-        }
-        density.field(start, "Request")?;
-        let (number, wire_type) = request.key()?;
-        match number {
-            4 => {
-                request.expect(wire_type, BYTES)?;
-                let prefix = request.pos;
-                let text = request.nested("Request.symbols")?;
-                if symbols.len() == 0 && !text.is_at_end() {
-                    return text.fail(Problem::FirstSymbolNotEmpty);
-                }
-                symbols.push(prefix, text.rest(), names);
-                series_before_symbols |= first_series.is_some();
-            }
-            5 => {
-                request.expect(wire_type, BYTES)?;
-                request.nested("TimeSeries")?;
-                first_series.get_or_insert(start);
-            }
-            TIMESERIES_OF_V1 => {
-                request.pos = start;
-                return request.fail(Problem::OtherVersion {
-                    found: "1.0",
-                    expected: "2.0",
-                });
-            }
-            _ => request.skip(wire_type)?,
-        }
-    }
-    if let Some(start) = first_series
-        && symbols.len() == 0
-    {
-        request.pos = start;
-        return request.fail(Problem::NoSymbols);
-    }
-    symbols.finish(buf, series_before_symbols);
-    Ok(first_series.unwrap_or(buf.len()))
+/// Reads the symbols, and the outlines of all other fields.
+///
+/// Symbols may come after series, but no known sender writes them there: so series are read with the
+/// symbols before them, and the rest of the request is looked through when one of them is not as usual,
+/// as is one that refers to a symbol that is still to come.
+#[derive(Default)]
+struct Outline {
+    /// Up to where the request has been read.
+    pos: usize,
+    density: Density,
+    is_whole: bool,
 }
 
-/// Moves, strips or leaves out a series that belongs to the same group as the one before, or to
-/// none. Answers false, and does nothing, for any other.
+impl Outline {
+    /// Reads what comes before the first series.
+    fn read_until_series(
+        &mut self,
+        buf: &[u8],
+        names: Option<(&[u8], &[u8])>,
+        symbols: &mut Symbols,
+    ) -> Result<()> {
+        self.read(buf, names, symbols, true)?;
+        symbols.finish(buf, false);
+        Ok(())
+    }
+
+    /// Reads all that comes from the series at `pos` on, if that has not been done yet; answers whether
+    /// it has more symbols.
+    #[inline(never)]
+    fn read_rest(
+        &mut self,
+        buf: &[u8],
+        pos: usize,
+        names: Option<(&[u8], &[u8])>,
+        symbols: &mut Symbols,
+    ) -> Result<bool> {
+        if self.is_whole {
+            return Ok(false);
+        }
+        self.is_whole = true;
+        self.pos = pos;
+        let before = symbols.len();
+        self.read(buf, names, symbols, false)?;
+        if symbols.len() == 0 {
+            let request = Cursor {
+                bytes: buf,
+                pos,
+                field: "Request",
+            };
+            return request.fail(Problem::NoSymbols);
+        }
+        let has_more = symbols.len() > before;
+        if has_more {
+            symbols.finish(buf, true);
+        }
+        Ok(has_more)
+    }
+
+    fn read(
+        &mut self,
+        buf: &[u8],
+        names: Option<(&[u8], &[u8])>,
+        symbols: &mut Symbols,
+        stops_at_series: bool,
+    ) -> Result<()> {
+        let mut request = Cursor {
+            bytes: buf,
+            pos: self.pos,
+            field: "Request",
+        };
+        while !request.is_at_end() {
+            self.pos = request.pos;
+            if !stops_at_series && let Some(end) = canonical::short_series(buf, request.pos) {
+                request.pos = end;
+                continue;
+            }
+            let start = request.pos;
+            let (number, wire_type) = request.key()?;
+            if number == 5 && stops_at_series {
+                return Ok(());
+            }
+            self.density.field(start, "Request")?;
+            match number {
+                4 => {
+                    request.expect(wire_type, BYTES)?;
+                    let prefix = request.pos;
+                    let text = request.nested("Request.symbols")?;
+                    if symbols.len() == 0 && !text.is_at_end() {
+                        return text.fail(Problem::FirstSymbolNotEmpty);
+                    }
+                    symbols.push(prefix, text.rest(), names);
+                }
+                5 => {
+                    request.expect(wire_type, BYTES)?;
+                    request.nested("TimeSeries")?;
+                }
+                TIMESERIES_OF_V1 => {
+                    request.pos = start;
+                    return request.fail(Problem::OtherVersion {
+                        found: "1.0",
+                        expected: "2.0",
+                    });
+                }
+                _ => request.skip(wire_type)?,
+            }
+        }
+        self.pos = request.pos;
+        Ok(())
+    }
+}
+
+/// Reads series from `pos` on, each like the `last` one, and moves, strips or leaves them out. Answers
+/// where it stopped: at another one, or at once if they are not simply all kept or all left out.
+#[inline(always)]
+fn alike_series<S: Simd>(
+    buf: &mut [u8],
+    pos: usize,
+    reader: &SeriesReader<S>,
+    last: &Last,
+    belongs: Belongs,
+    progress: &mut Progress<'_, '_>,
+) -> usize {
+    let Belongs::To(index) = belongs else {
+        return pos;
+    };
+    let Some(group) = progress.groups.list.get_mut(index) else {
+        return pos;
+    };
+    let is_dropped = match group.verdict {
+        Verdict::Drop => true,
+        Verdict::Keep => false,
+        Verdict::Within(_) | Verdict::Later => return pos,
+    };
+    let (mut last_written, mut timestamp) = (None, 0);
+    let (mut start, mut count) = (pos, 0);
+    while let Some((end, labels, written)) = reader.alike_series(buf, start, last) {
+        count += 1;
+        // Those of one target of one scrape have the same time.
+        if last_written != Some(written) {
+            last_written = Some(written);
+            timestamp = written.value();
+            group.see(timestamp as i64, timestamp as i64);
+        }
+        if !is_dropped {
+            progress.ages.add(timestamp);
+            keep_stripped(buf, (start, end), labels.cut, &mut progress.mover);
+        }
+        start = end;
+    }
+    if count > 0 {
+        progress.last_seen = Some((index, timestamp));
+        progress.series += count;
+        group.counts.series += count;
+        group.counts.samples += count;
+    }
+    start
+}
+
+/// Keeps a short series, without what is cut out of its run.
+#[inline(always)]
+fn keep_stripped(buf: &mut [u8], (start, end): (usize, usize), cut: Span, mover: &mut Mover) {
+    if cut.is_empty() {
+        mover.keep(buf, start, end);
+        return;
+    }
+    // Both lengths take one byte, and still do when they become smaller.
+    buf[start + 1] -= cut.len() as u8;
+    buf[start + 3] -= cut.len() as u8;
+    mover.keep(buf, start, cut.start as usize);
+    mover.keep(buf, cut.end as usize, end);
+}
+
+/// Moves, strips or leaves out a series. Answers what it belongs to; unknown, and nothing is done, if it
+/// lies outside of the group's window.
 #[inline(always)]
 fn short_series(
     buf: &mut [u8],
@@ -130,46 +262,29 @@ fn short_series(
     series: &ShortSeries,
     symbols: &Symbols,
     progress: &mut Progress<'_, '_>,
-) -> bool {
+) -> Result<Belongs> {
     let end = series.end;
     let labels = &series.labels;
     let references = (labels.cluster, labels.replica);
-    let belongs = progress
+    let group = progress
         .groups
-        .at_sight_of_references(references, symbols, buf);
-    let group = match belongs {
-        Belongs::To(group) => group,
-        Belongs::ToNone => {
-            progress.count_other_sample(has(buf, symbols, references), series.timestamp);
-            progress.mover.keep(buf, start, end);
-            return true;
-        }
-        Belongs::Unknown => return false,
+        .of_references(references, symbols, buf, start)?;
+    let Some(group) = group else {
+        progress.count_other_sample(has(buf, symbols, references), series.timestamp);
+        progress.mover.keep(buf, start, end);
+        return Ok(Belongs::ToNone);
     };
     let Some(stays) = progress.count_sample(group, series.timestamp) else {
-        return false;
+        return Ok(Belongs::Unknown);
     };
     if stays != Stays::No {
         let before = progress.mover.position();
-        if labels.replica == NO_REFERENCE {
-            progress.mover.keep(buf, start, end);
-        } else {
-            let Span {
-                start: cut_start,
-                end: cut_end,
-            } = labels.cut;
-            // Both lengths take one byte, and still do when they become smaller.
-            let cut = labels.cut.len() as u8;
-            buf[start + 1] -= cut;
-            buf[start + 3] -= cut;
-            progress.mover.keep(buf, start, cut_start as usize);
-            progress.mover.keep(buf, cut_end as usize, end);
-        }
+        keep_stripped(buf, (start, end), labels.cut, &mut progress.mover);
         if stays == Stays::ForNow {
             progress.note_run(group, before);
         }
     }
-    true
+    Ok(Belongs::To(group))
 }
 
 /// Reads any legal series, whose field is `whole` and whose content starts at `content`, and

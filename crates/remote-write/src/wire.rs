@@ -55,14 +55,6 @@ pub(crate) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    pub(crate) fn new(bytes: &'a [u8], field: &'static str) -> Self {
-        Self {
-            bytes,
-            pos: 0,
-            field,
-        }
-    }
-
     #[cold]
     pub(crate) fn fail<T>(&self, problem: Problem) -> Result<T> {
         Err(ScanError {
@@ -190,8 +182,16 @@ pub(crate) fn write_varint(mut value: u64, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
+    fn cursor(bytes: &[u8]) -> Cursor<'_> {
+        Cursor {
+            bytes,
+            pos: 0,
+            field: "test",
+        }
+    }
+
     fn varint(bytes: &[u8]) -> std::result::Result<(u64, usize), Problem> {
-        let mut cursor = Cursor::new(bytes, "test");
+        let mut cursor = cursor(bytes);
         cursor
             .varint()
             .map(|value| (value, cursor.pos))
@@ -223,11 +223,7 @@ mod tests {
 
     #[test]
     fn keys() {
-        let key = |bytes: &[u8]| {
-            Cursor::new(bytes, "test")
-                .key()
-                .map_err(|error| error.problem)
-        };
+        let key = |bytes: &[u8]| cursor(bytes).key().map_err(|error| error.problem);
         assert_eq!(key(&[0x0a]), Ok((1, 2)));
         assert_eq!(key(&[0x8a, 0x00]), Ok((1, 2)));
         assert_eq!(key(&[0x02]), Err(Problem::FieldNumberZero));

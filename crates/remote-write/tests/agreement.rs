@@ -127,7 +127,8 @@ fn requests_that_repeat() -> BoxedStrategy<Vec<u8>> {
                         .map(|(name, value)| wire::label(name, value))
                         .collect();
                     // Others are in between.
-                    parts.extend((0..1 + time / 7).map(|_| wire::sample(1_760_000_000_000)));
+                    let at = 1_760_000_000_000 + time as i64 / 3;
+                    parts.extend((0..1 + time / 7).map(|_| wire::sample(at)));
                     request.extend(wire::series(&parts));
                 }
             }
@@ -140,11 +141,15 @@ fn requests_that_repeat() -> BoxedStrategy<Vec<u8>> {
 
 /// Requests of 2.0 whose series repeat the references of the one before, but for some.
 fn references_that_repeat() -> BoxedStrategy<Vec<u8>> {
-    // Of 150 symbols: in range, of one byte or two, and now and then not.
-    let reference = || prop_oneof![20 => 1..128_u64, 10 => 128..150_u64, 1 => 150..300_u64];
+    // Of 150 symbols: in range, of one byte or two, and now and then not, or of one that comes later.
+    let reference = || prop_oneof![20 => 1..128_u64, 10 => 128..150_u64, 1 => 150..160_u64];
+    let late = prop_oneof![
+        20 => Just(None),
+        1 => prop::sample::select(&["cluster", "__replica__", "late"]).prop_map(Some),
+    ];
     let changes = prop::collection::vec((any::<prop::sample::Index>(), reference()), 0..3);
     let shape = (any::<prop::sample::Index>(), -1..2_i8);
-    let series = (changes, shape, 1..6_usize);
+    let series = (changes, shape, 1..6_usize, late);
     prop::collection::vec(series, 1..40)
         .prop_map(|all| {
             let fillers: Vec<String> = (0..147).map(|number| format!("symbol-{number}")).collect();
@@ -152,7 +157,7 @@ fn references_that_repeat() -> BoxedStrategy<Vec<u8>> {
             table.extend(fillers.iter().map(String::as_str));
             let mut request = wire::symbols(&table);
             let mut references = vec![1, 3, 2, 4, 5, 6, 7, 140, 8, 9, 141, 10];
-            for (number, (changes, (at, more), times)) in all.into_iter().enumerate() {
+            for (number, (changes, (at, more), times, late)) in all.into_iter().enumerate() {
                 for (at, reference) in changes {
                     let at = at.index(references.len());
                     // Names change less often.
@@ -168,8 +173,10 @@ fn references_that_repeat() -> BoxedStrategy<Vec<u8>> {
                     }
                     _ => {}
                 }
-                for _ in 0..times {
-                    let parts = [wire::refs(&references), wire::sample(1_760_000_000_000)];
+                request.extend(wire::symbols(late.as_slice()));
+                for time in 0..times {
+                    let sample = wire::sample(1_760_000_000_000 + time as i64 / 3);
+                    let parts = [wire::refs(&references), sample];
                     request.extend(wire::series_v2(&parts));
                 }
             }

@@ -4,7 +4,10 @@ mod wire;
 
 use remote_write::{AGE_BOUNDS_S, OneLabel, Problem, ScanError, Scratch, Verdict, Version};
 
-use wire::{field, ha_series, judged, label, refs, sample, series, series_v2, stripped_series};
+use wire::{
+    field, ha_series, judged, label, refs, sample, series, series_v2, stripped_series, symbols,
+    usual_symbols,
+};
 
 #[test]
 fn several_pairs_in_one_batch() {
@@ -237,4 +240,29 @@ fn ages_are_those_of_what_is_not_left_out() {
     assert_eq!(ages.counts(), expected);
     assert_eq!(ages.sum_ms(), 1_000 + 91_000 - 29_000 + 41_000);
     assert_eq!(ages.latest_ms(), Some(130_000));
+}
+
+/// Short 2.0 series of two groups in turn have the same time.
+#[test]
+fn each_group_has_its_own_latest_sample() {
+    let names: Vec<String> = (0..150).map(|number| format!("symbol-{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let of = |cluster, timestamp| {
+        series_v2(&[refs(&[1, 2, 3, 4, 5, cluster, 100, 140]), sample(timestamp)])
+    };
+    let sent = [
+        usual_symbols(),
+        symbols(&names),
+        of(6, 1_000),
+        of(8, 1_000),
+        of(6, 2_000),
+        of(8, 2_000),
+        // The fast readers look beyond a series.
+        series_v2(&[refs(&[1, 2]), field(9, &[7; 200])]),
+    ];
+    let keep = &mut |_: &str, _: &str| Verdict::Keep;
+    let (found, _) = judged(Version::V2, &sent.concat(), keep).unwrap();
+    let times = |group: &remote_write::Group| (group.earliest_ms, group.latest_ms);
+    let times: Vec<_> = found.groups.iter().map(times).collect();
+    assert_eq!(times, [(Some(1_000), Some(2_000)); 2]);
 }

@@ -53,7 +53,11 @@ impl Expected {
 
     /// The labels, ascending.
     pub(super) fn labels(&self) -> impl ExactSizeIterator<Item = usize> {
-        self.labels.iter().take(self.count).copied().map(usize::from)
+        self.labels
+            .iter()
+            .take(self.count)
+            .copied()
+            .map(usize::from)
     }
 
     /// Reads labels from `pos` of a request on that are those of the text, and others in place of the
@@ -97,7 +101,11 @@ impl Stretch {
         let read = length / CHUNK * CHUNK + CHUNK;
         let text = text.get(self.start..self.start + read)?;
         let request = request.get(pos..pos + read)?;
-        let chunks = text.as_chunks::<CHUNK>().0.iter().zip(request.as_chunks::<CHUNK>().0);
+        let chunks = text
+            .as_chunks::<CHUNK>()
+            .0
+            .iter()
+            .zip(request.as_chunks::<CHUNK>().0);
         let mut alike = u64::MAX;
         let mut before = u64::MAX;
         for (left, right) in chunks {

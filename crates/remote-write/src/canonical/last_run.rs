@@ -1,6 +1,6 @@
 //! References of a 2.0 series that repeat those of the one before, but for values of one byte.
 
-use fearless_simd::{Simd, prelude::*, u8x16};
+use fearless_simd::{Simd, prelude::*, u8x64};
 
 use super::series_v2::RunLabels;
 use crate::wire::Span;
@@ -43,20 +43,9 @@ impl LastRun {
         if length != self.length {
             return None;
         }
-        let (mut alike, mut high) = (0, 0);
-        let lanes = window
-            .as_chunks::<16>()
-            .0
-            .iter()
-            .zip(self.bytes.as_chunks::<16>().0);
-        for (index, (lane, last)) in lanes.enumerate() {
-            if 16 * index >= length {
-                break;
-            }
-            let [lane, last] = [lane, last].map(|bytes| u8x16::load_array_ref(simd, bytes));
-            alike |= lane.simd_eq(last).to_bitmask() << (16 * index);
-            high |= lane.simd_ge(0x80).to_bitmask() << (16 * index);
-        }
+        let [this, last] = [window, &self.bytes].map(|run| u8x64::load_array_ref(simd, run));
+        let alike = this.simd_eq(last).to_bitmask();
+        let high = this.simd_ge(0x80).to_bitmask();
         let different = !alike & valid(length);
         if different & (high | !self.values) != 0 {
             return None;
@@ -175,13 +164,22 @@ mod tests {
             let run = vec![6; 2 * pairs];
             let mut last = LastRun::NONE;
             last.note((&window(&run), run.len()), 5, &labels, [3, 5]);
-            assert_eq!(last.repeated(baseline(), &window(&run), run.len(), 9), Some(labels));
+            assert_eq!(
+                last.repeated(baseline(), &window(&run), run.len(), 9),
+                Some(labels)
+            );
             let mut other = run.clone();
             if let Some(value) = other.last_mut() {
                 *value = 100;
-                assert_eq!(last.repeated(baseline(), &window(&other), run.len(), 9), Some(labels));
+                assert_eq!(
+                    last.repeated(baseline(), &window(&other), run.len(), 9),
+                    Some(labels)
+                );
                 other[2 * pairs - 2] = 101;
-                assert_eq!(last.repeated(baseline(), &window(&other), run.len(), 9), None);
+                assert_eq!(
+                    last.repeated(baseline(), &window(&other), run.len(), 9),
+                    None
+                );
             }
         }
         let mut last = after().1;

@@ -96,8 +96,13 @@ impl Earlier {
         // The next label, where it starts in the request, and where in the text.
         let (mut label, mut at, mut from) = (0, pos, 0);
         for nth in 0..=DIFFERENT {
-            let same =
-                from + common(simd, self.text.get(from..)?, request.get(at..)?, length - from)?;
+            let same = from
+                + common(
+                    simd,
+                    self.text.get(from..)?,
+                    request.get(at..)?,
+                    length - from,
+                )?;
             let different = if same == length {
                 self.labels
             } else {
@@ -145,7 +150,8 @@ impl Earlier {
         self.expected = Expected::default();
         let differed = self.differed;
         for label in differed.iter().take(count).copied().map(usize::from) {
-            self.expected.add(label, self.bound(label), self.bound(label + 1));
+            self.expected
+                .add(label, self.bound(label), self.bound(label + 1));
         }
         self.expected.end(self.bound(self.labels));
     }

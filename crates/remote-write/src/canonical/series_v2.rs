@@ -3,7 +3,7 @@
 use fearless_simd::{Simd, mask8x16, prelude::*, u8x16};
 
 use super::last_run::LastRun;
-use super::sample::{sample, word};
+use super::sample::{Written, sample, word, written_sample};
 use crate::wire::Span;
 
 /// A reference that no request can hold: a table that long would not fit into 4 GiB.
@@ -100,6 +100,17 @@ impl LastMetadata {
     };
 }
 
+impl LastMetadata {
+    /// The end of metadata at `pos` if it is the same.
+    #[inline(always)]
+    fn end_of_same(&self, request: &[u8; 192], pos: usize) -> Option<usize> {
+        let window: &[u8; 16] = request.get(pos..)?.first_chunk()?;
+        let is_same = word(window, 0) & self.masks[0] == self.bytes[0]
+            && word(window, 8) & self.masks[1] == self.bytes[1];
+        is_same.then_some(pos + self.length)
+    }
+}
+
 /// One bit for each byte of a window.
 struct Bits {
     /// More bytes of the reference follow.
@@ -138,6 +149,36 @@ impl<S: Simd> SeriesReader<S> {
         })
     }
 
+    /// The same for a series that is like the last one: with its metadata, and with its references but
+    /// for values of one byte. Its timestamp is as it is written.
+    #[inline(always)]
+    pub(crate) fn alike_series(
+        &self,
+        request: &[u8],
+        pos: usize,
+        last: &Last,
+    ) -> Option<(usize, RunLabels, Written)> {
+        let window: &[u8; 192] = request.get(pos..)?.first_chunk()?;
+        let (end, run_end) = Self::ends(window)?;
+        let (written, length) = written_sample(window, run_end, end)?;
+        let after = run_end + length;
+        if after != end && last.metadata.end_of_same(window, after)? != end {
+            return None;
+        }
+        let (run, _) = window.get(4..)?.split_first_chunk()?;
+        let labels = last.run.repeated(self.simd, run, run_end - 4, pos + 4)?;
+        Some((pos + end, labels, written))
+    }
+
+    /// Where a series that begins with a run ends in the window, and where the run does, if both are
+    /// shorter than 128 bytes.
+    #[inline(always)]
+    fn ends(window: &[u8; 192]) -> Option<(usize, usize)> {
+        // Both keys, and no high bit in either length.
+        let is_usual = word(window, 0) as u32 & 0x80ff_80ff == 0x000a_002a;
+        is_usual.then(|| (2 + usize::from(window[1]), 4 + usize::from(window[3])))
+    }
+
     /// Reads the series at `pos` if it has the usual fields in the usual order and less than 128
     /// bytes.
     #[inline(always)]
@@ -148,11 +189,7 @@ impl<S: Simd> SeriesReader<S> {
         last: &mut Last,
     ) -> Option<ShortSeries> {
         let window: &[u8; 192] = request.get(pos..)?.first_chunk()?;
-        // Both keys, and no high bit in either length.
-        if word(window, 0) as u32 & 0x80ff_80ff != 0x000a_002a {
-            return None;
-        }
-        let (end, run_end) = (2 + usize::from(window[1]), 4 + usize::from(window[3]));
+        let (end, run_end) = Self::ends(window)?;
         let (timestamp, length) = sample(window, run_end, end)?;
         let after = run_end + length;
         if after != end && self.metadata(window, after, &mut last.metadata)? != end {
@@ -190,11 +227,11 @@ impl<S: Simd> SeriesReader<S> {
     /// The end of metadata at `pos`: type and references of one or two bytes, all in range.
     #[inline]
     fn metadata(&self, request: &[u8; 192], pos: usize, last: &mut LastMetadata) -> Option<usize> {
+        if let Some(end) = last.end_of_same(request, pos) {
+            return Some(end);
+        }
         let window: &[u8; 32] = request.get(pos..)?.first_chunk()?;
         let bytes = [word(window, 0), word(window, 8)];
-        if bytes[0] & last.masks[0] == last.bytes[0] && bytes[1] & last.masks[1] == last.bytes[1] {
-            return Some(pos + last.length);
-        }
         let [0x2a, length @ ..=14, ..] = *window else {
             return None;
         };
