@@ -488,6 +488,52 @@ mod tests {
         assert_eq!(read(&mut earlier, 2, &[FIRST[2], FIRST[3]]), None);
     }
 
+    /// With each byte changed, in turn.
+    #[test]
+    fn nothing_but_what_is_expected_differs() {
+        let other = [("mode", "irq"), ("job", "another"), ("__name__", "down")];
+        let [mode, job, name] = other.map(|label| {
+            let index = FIRST.iter().position(|(name, _)| *name == label.0);
+            (index.unwrap(), label)
+        });
+        let names = Names::new(Some((b"cluster", b"__replica__")));
+        for changes in [&[][..], &[mode], &[name, mode], &[name, job, mode]] {
+            let expecting = || {
+                let mut earlier = after(&FIRST);
+                for _ in 0..2 {
+                    assert!(read(&mut earlier, 0, &with(changes)).is_some());
+                }
+                let expected = changes.iter().map(|(index, _)| *index);
+                assert!(earlier.expected.labels().eq(expected));
+                earlier
+            };
+            let is_expected = |byte: usize| {
+                let mut end = 0;
+                let label = FIRST.iter().position(|(name, value)| {
+                    end += label(name, value).len();
+                    byte < end
+                });
+                changes.iter().any(|(index, _)| Some(*index) == label)
+            };
+            let text = series(&FIRST);
+            let read_as_expected = |bytes: &[u8]| {
+                let mut earlier = expecting();
+                let request = [bytes, &[0x12; 200]].concat();
+                let none = &mut HaValues::default();
+                let read = earlier.repeated_as_expected(baseline(), &request, 0, &names);
+                repeated(&mut earlier, &request, (0, text.len()), &names, none);
+                read
+            };
+            assert!(read_as_expected(&text).is_some());
+            for byte in 0..text.len() {
+                let mut changed = text.clone();
+                changed[byte] ^= 1;
+                let read = read_as_expected(&changed);
+                assert!(read.is_none() || is_expected(byte), "{byte}");
+            }
+        }
+    }
+
     #[test]
     fn more_and_fewer_labels() {
         let mut earlier = after(&FIRST);
