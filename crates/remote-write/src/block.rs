@@ -3,6 +3,7 @@
 mod elements;
 
 use elements::{Corrupt, Fault};
+use fearless_simd::{Level, dispatch};
 use snap::raw::{Encoder, decompress_len, max_compress_len};
 
 /// The format cannot expand more than this: its densest element makes 64 bytes of 3.
@@ -86,7 +87,8 @@ pub fn decompress_reusing(
     let target = out.get_mut(..size).unwrap_or_default();
     let preamble = 1 + compressed.iter().take_while(|byte| **byte >= 0x80).count();
     let elements = compressed.get(preamble..).unwrap_or_default();
-    match elements::decompress(elements, target) {
+    let decompressed = dispatch!(Level::new(), _simd => elements::decompress(elements, target));
+    match decompressed {
         Ok(()) => Ok(size),
         Err(wrong) => Err(wrong.of_a_block(preamble, size)),
     }

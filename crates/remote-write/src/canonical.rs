@@ -12,7 +12,7 @@ mod sample;
 mod series_v2;
 
 pub(crate) use repeats::Earlier;
-pub(crate) use sample::{sample, written_sample};
+pub(crate) use sample::{LastSample, sample};
 pub(crate) use series_v2::{Last, NO_REFERENCE, SeriesReader, ShortSeries, short_series};
 
 use crate::wire::Span;

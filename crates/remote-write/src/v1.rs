@@ -2,7 +2,7 @@
 
 use fearless_simd::Simd;
 
-use crate::canonical::{self, Earlier, HaValues, Lengths, Names};
+use crate::canonical::{self, Earlier, HaValues, LastSample, Lengths, Names};
 use crate::error::Problem;
 use crate::groups::{Belongs, Pair};
 use crate::mover::{Mover, keep_without, write_header};
@@ -109,28 +109,25 @@ fn alike_series<S: Simd>(
         Verdict::Keep => false,
         Verdict::Within(_) | Verdict::Later => return pos,
     };
-    let (mut last_written, mut timestamp) = (None, 0);
+    let mut sample = LastSample::NONE;
     let (mut start, mut count) = (pos, 0);
     while let Some((content, end)) = canonical::series_v1(buf, start)
         && let Some((stopped, cut)) = earlier.repeated_as_expected(simd, buf, content, names)
-        && let Some((written, length)) = canonical::written_sample(buf, stopped, end)
+        && let Some((length, is_first)) = sample.read(buf, stopped, end)
         && stopped + length == end
     {
         count += 1;
-        // Those of one target of one scrape have the same time.
-        if last_written != Some(written) {
-            last_written = Some(written);
-            timestamp = written.value();
-            group.see(timestamp as i64, timestamp as i64);
+        if is_first {
+            group.see(sample.timestamp as i64, sample.timestamp as i64);
         }
         if !is_dropped {
-            progress.ages.add(timestamp);
+            progress.ages.add(sample.timestamp);
             keep_stripped(buf, (start, content, end), cut, &mut progress.mover);
         }
         start = end;
     }
     if count > 0 {
-        progress.last_seen = Some((index, timestamp));
+        progress.last_seen = Some((index, sample.timestamp));
         progress.series += count;
         group.counts.series += count;
         group.counts.samples += count;

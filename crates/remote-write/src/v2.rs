@@ -4,7 +4,7 @@ mod read;
 
 use fearless_simd::Simd;
 
-use crate::canonical::{self, Last, NO_REFERENCE, SeriesReader, ShortSeries};
+use crate::canonical::{self, Last, LastSample, NO_REFERENCE, SeriesReader, ShortSeries};
 use crate::density::Density;
 use crate::error::Problem;
 use crate::groups::Belongs;
@@ -214,24 +214,21 @@ fn alike_series<S: Simd>(
         Verdict::Keep => false,
         Verdict::Within(_) | Verdict::Later => return pos,
     };
-    let (mut last_written, mut timestamp) = (None, 0);
+    let mut sample = LastSample::NONE;
     let (mut start, mut count) = (pos, 0);
-    while let Some((end, labels, written)) = reader.alike_series(buf, start, last) {
+    while let Some((end, labels, is_first)) = reader.alike_series(buf, start, last, &mut sample) {
         count += 1;
-        // Those of one target of one scrape have the same time.
-        if last_written != Some(written) {
-            last_written = Some(written);
-            timestamp = written.value();
-            group.see(timestamp as i64, timestamp as i64);
+        if is_first {
+            group.see(sample.timestamp as i64, sample.timestamp as i64);
         }
         if !is_dropped {
-            progress.ages.add(timestamp);
+            progress.ages.add(sample.timestamp);
             keep_stripped(buf, (start, end), labels.cut, &mut progress.mover);
         }
         start = end;
     }
     if count > 0 {
-        progress.last_seen = Some((index, timestamp));
+        progress.last_seen = Some((index, sample.timestamp));
         progress.series += count;
         group.counts.series += count;
         group.counts.samples += count;

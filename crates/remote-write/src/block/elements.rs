@@ -45,6 +45,9 @@ struct Done {
 }
 
 /// Decompresses elements to exactly the length of `out`. After an error it holds unspecified bytes.
+///
+/// Inlined: whoever calls it says what vectors it may use.
+#[inline(always)]
 pub(super) fn decompress(elements: &[u8], out: &mut [u8]) -> Result<(), Corrupt> {
     let mut rest = elements;
     let mut at = 0;

@@ -3,7 +3,7 @@
 use fearless_simd::{Simd, mask8x16, prelude::*, u8x16};
 
 use super::last_run::LastRun;
-use super::sample::{Written, sample, word, written_sample};
+use super::sample::{LastSample, sample, word};
 use crate::wire::Span;
 
 /// A reference that no request can hold: a table that long would not fit into 4 GiB.
@@ -150,24 +150,26 @@ impl<S: Simd> SeriesReader<S> {
     }
 
     /// The same for a series that is like the last one: with its metadata, and with its references but
-    /// for values of one byte. Its timestamp is as it is written.
+    /// for values of one byte. Answers where it ends, and whether it is the first one with the timestamp
+    /// of `sample`.
     #[inline(always)]
     pub(crate) fn alike_series(
         &self,
         request: &[u8],
         pos: usize,
         last: &Last,
-    ) -> Option<(usize, RunLabels, Written)> {
+        sample: &mut LastSample,
+    ) -> Option<(usize, RunLabels, bool)> {
         let window: &[u8; 192] = request.get(pos..)?.first_chunk()?;
         let (end, run_end) = Self::ends(window)?;
-        let (written, length) = written_sample(window, run_end, end)?;
+        let (length, is_first) = sample.read(window, run_end, end)?;
         let after = run_end + length;
         if after != end && last.metadata.end_of_same(window, after)? != end {
             return None;
         }
         let (run, _) = window.get(4..)?.split_first_chunk()?;
         let labels = last.run.repeated(self.simd, run, run_end - 4, pos + 4)?;
-        Some((pos + end, labels, written))
+        Some((pos + end, labels, is_first))
     }
 
     /// Where a series that begins with a run ends in the window, and where the run does, if both are
