@@ -20,6 +20,14 @@ impl Codec {
         Decoder::new().decompress(block, &mut self.raw)
     }
 
+    /// Compresses so many of the bytes that were decompressed last: the block.
+    pub fn compress_again(&mut self, bytes: usize) -> Result<&[u8], snap::Error> {
+        let raw = std::mem::take(&mut self.raw);
+        let length = self.compress(raw.get(..bytes).unwrap_or_default());
+        self.raw = raw;
+        Ok(self.block.get(..length?).unwrap_or_default())
+    }
+
     /// Compresses; the length of the block.
     pub fn compress(&mut self, raw: &[u8]) -> Result<usize, snap::Error> {
         let needed = max_compress_len(raw.len());

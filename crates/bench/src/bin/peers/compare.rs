@@ -12,7 +12,8 @@ use serde::Serialize;
 use crate::cases::{Bodies, Case, Outcome};
 use crate::cores::{Cores, thread_seconds};
 use crate::load;
-use crate::servers::{Cpu, Servers, Used};
+use crate::null::Work;
+use crate::servers::{Cpu, Null, Servers, Used};
 use crate::sink::Sink;
 
 /// vmagent sends what it has taken up to a second later; it is done when it uses less than this, of one
@@ -32,9 +33,11 @@ pub(crate) struct Row {
     /// CPU seconds of one request.
     pub(crate) null: f64,
     pub(crate) null_forward: f64,
+    /// With decompression, and compression if it is forwarded.
+    pub(crate) least: f64,
+    /// Alone, again and again.
     pub(crate) decompress: f64,
     pub(crate) compress: f64,
-    pub(crate) least: f64,
     pub(crate) distributor: Server,
     /// Distributor over `least`: the median of the rounds' ratios.
     pub(crate) ratio: f64,
@@ -55,19 +58,63 @@ pub(crate) struct Server {
 
 /// One round of a case.
 struct Round {
-    null: Server,
-    null_forward: Server,
+    /// Of the null receivers: what they do for each, with and without the codec.
+    deduplicated: Least,
+    accepted: Least,
     decompress: f64,
     compress: f64,
     distributor: Server,
     vmagent: Option<Server>,
 }
 
+/// What null receivers use for one outcome, CPU seconds of one request.
+#[derive(Debug, Clone, Copy, Default)]
+struct Least {
+    /// Only read, or forwarded as it came.
+    network: f64,
+    /// Decompressed as well, and compressed again if it is forwarded.
+    whole: f64,
+}
+
+/// Null receivers that do nothing with a body, and that do the least for an outcome.
+struct Nulls {
+    network: Null,
+    whole: Null,
+}
+
+impl Nulls {
+    fn deduplicating(cores: Cores) -> Result<Self> {
+        let decompressing = Work {
+            decompresses: true,
+            ..Work::default()
+        };
+        Ok(Self {
+            network: Null::start(cores, Work::default())?,
+            whole: Null::start(cores, decompressing)?,
+        })
+    }
+
+    fn accepting(cores: Cores, downstream: SocketAddr, bodies: &Bodies) -> Result<Self> {
+        let forwarding = Work {
+            downstream: Some(downstream),
+            ..Work::default()
+        };
+        let compressing = Work {
+            decompresses: true,
+            compresses: Some(bodies.stripped.len()),
+            ..forwarding
+        };
+        Ok(Self {
+            network: Null::start(cores, forwarding)?,
+            whole: Null::start(cores, compressing)?,
+        })
+    }
+}
+
 impl Round {
     /// What any receiver has to do for this outcome.
     fn least(&self, outcome: Outcome) -> f64 {
-        let deduplicated = self.null.cpu.total() + self.decompress;
-        let accepted = self.null_forward.cpu.total() + self.decompress + self.compress;
+        let (deduplicated, accepted) = (self.deduplicated.whole, self.accepted.whole);
         match outcome {
             Outcome::Deduplicated => deduplicated,
             Outcome::Accepted => accepted,
@@ -93,6 +140,8 @@ pub(crate) fn measure(cases: &[Case], rounds: usize, seconds: f64) -> Result<Vec
         let bench = Bench {
             cores,
             servers: &servers,
+            deduplicating: Nulls::deduplicating(cores)?,
+            accepting: Nulls::accepting(cores, sink.address, &bodies)?,
             sink: &sink,
             case,
             bodies: &bodies,
@@ -109,6 +158,8 @@ pub(crate) fn measure(cases: &[Case], rounds: usize, seconds: f64) -> Result<Vec
 struct Bench<'a> {
     cores: Cores,
     servers: &'a Servers,
+    deduplicating: Nulls,
+    accepting: Nulls,
     sink: &'a Sink,
     case: Case,
     bodies: &'a Bodies,
@@ -132,16 +183,18 @@ impl Bench<'_> {
     /// Each server first in another round.
     fn round(&self, number: usize) -> Result<Round> {
         let servers = self.servers;
-        let (mut null, mut null_forward) = (Server::default(), Server::default());
+        let (mut deduplicated, mut accepted) = (Least::default(), Least::default());
         let mut distributor = Server::default();
         let mut vmagent = None;
         for turn in 0..4 {
             match (turn + number) % 4 {
-                0 => null = self.load(servers.null.address, servers.null.id())?,
-                1 => {
-                    let server = &servers.null_forward;
-                    null_forward = self.load(server.address, server.id())?;
+                0 if self.case.outcome != Outcome::Accepted => {
+                    deduplicated = self.least(&self.deduplicating)?;
                 }
+                1 if self.case.outcome != Outcome::Deduplicated => {
+                    accepted = self.least(&self.accepting)?;
+                }
+                0 | 1 => {}
                 2 => {
                     self.elect()?;
                     let id = servers.distributor.process.id();
@@ -152,12 +205,23 @@ impl Bench<'_> {
         }
         let (decompress, compress) = self.codec()?;
         Ok(Round {
-            null,
-            null_forward,
+            deduplicated,
+            accepted,
             decompress,
             compress,
             distributor,
             vmagent,
+        })
+    }
+
+    fn least(&self, nulls: &Nulls) -> Result<Least> {
+        let used = |null: &Null| {
+            let server = self.load(null.address, null.id())?;
+            anyhow::Ok(server.cpu.total())
+        };
+        Ok(Least {
+            network: used(&nulls.network)?,
+            whole: used(&nulls.whole)?,
         })
     }
 
@@ -280,8 +344,8 @@ fn row(case: Case, bodies: &Bodies, rounds: &[Round]) -> Row {
         outcome: case.outcome,
         compressed_bytes: bodies.elected.len(),
         bytes: bodies.raw,
-        null: of(&|round| round.null.cpu.total()),
-        null_forward: of(&|round| round.null_forward.cpu.total()),
+        null: of(&|round| round.deduplicated.network),
+        null_forward: of(&|round| round.accepted.network),
         decompress: of(&|round| round.decompress),
         compress: of(&|round| round.compress),
         least: of(&|round| round.least(case.outcome)),

@@ -4,7 +4,7 @@
 //! `cargo xtask bench peers` runs it and tells it where the programs are. Each server has one
 //! processor for itself; the senders, and the downstream that everything is forwarded to, have
 //! another one. `bench-peers scale` measures how memory and CPU of the distributor grow;
-//! `bench-peers null [ADDRESS]` is the null receiver.
+//! `bench-peers null` is the null receiver.
 
 mod cases;
 mod compare;
@@ -24,8 +24,8 @@ use bench::measure::Effort;
 fn main() -> Result<()> {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|first| first == "null") {
-        let downstream = arguments.get(1).map(|address| address.parse());
-        return null::serve(downstream.transpose()?);
+        let work = null::Work::parse(arguments.get(1..).unwrap_or_default())?;
+        return null::serve(work);
     }
     let mut select = |name: &str| -> Result<Option<String>> {
         let Some(at) = arguments.iter().position(|argument| argument == name) else {

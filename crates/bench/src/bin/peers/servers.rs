@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::cores::Cores;
+use crate::null::Work;
 use crate::sink::Sink;
 
 /// CPU of a process, seconds.
@@ -78,12 +79,15 @@ pub(crate) struct Null {
 }
 
 impl Null {
-    fn start(downstream: Option<SocketAddr>) -> Result<Self> {
+    /// Where the servers run.
+    pub(crate) fn start(cores: Cores, work: Work) -> Result<Self> {
+        cores.as_server(|| Self::start_here(work))?
+    }
+
+    fn start_here(work: Work) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("null").stdout(Stdio::piped());
-        if let Some(downstream) = downstream {
-            command.arg(downstream.to_string());
-        }
+        command.arg("null").args(work.arguments());
+        command.stdout(Stdio::piped());
         let mut child = command.spawn()?;
         let stdout = child.stdout.take().context("no standard output")?;
         let mut line = String::new();
@@ -107,8 +111,6 @@ impl Drop for Null {
 
 /// All of them, on the processor of the servers.
 pub(crate) struct Servers {
-    pub(crate) null: Null,
-    pub(crate) null_forward: Null,
     pub(crate) distributor: Distributor,
     pub(crate) vmagent: (Process, SocketAddr),
 }
@@ -120,8 +122,6 @@ impl Servers {
             .build()?;
         cores.as_server(|| {
             Ok(Self {
-                null: Null::start(None)?,
-                null_forward: Null::start(Some(sink.address))?,
                 distributor: runtime.block_on(distributor(sink)),
                 vmagent: runtime.block_on(vmagent(sink))?,
             })

@@ -16,7 +16,7 @@ const MODEL_LOAD: f64 = 0.7;
 
 pub(crate) fn markdown(rows: &[Row]) -> String {
     let mut out = String::from(
-        "| one request | the least | – null receiver | – null receiver and forward | – decompress | – compress \
+        "| one request | the least | its network | and forward | decompress alone | compress alone \
          | distributor | – user | – kernel | ratio | target | met |\n\
          |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|\n",
     );
