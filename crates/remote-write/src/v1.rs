@@ -109,7 +109,7 @@ fn alike_series<S: Simd>(
         Verdict::Keep => false,
         Verdict::Within(_) | Verdict::Later => return pos,
     };
-    let mut sample = LastSample::NONE;
+    let (mut sample, mut timestamp) = (LastSample::NONE, 0);
     let (mut start, mut count) = (pos, 0);
     while let Some((content, end)) = canonical::series_v1(buf, start)
         && let Some((stopped, cut)) = earlier.repeated_as_expected(simd, buf, content, names)
@@ -118,16 +118,17 @@ fn alike_series<S: Simd>(
     {
         count += 1;
         if is_first {
-            group.see(sample.timestamp as i64, sample.timestamp as i64);
+            timestamp = sample.timestamp;
+            group.see(timestamp as i64, timestamp as i64);
         }
         if !is_dropped {
-            progress.ages.add(sample.timestamp);
+            progress.ages.add(timestamp);
             keep_stripped(buf, (start, content, end), cut, &mut progress.mover);
         }
         start = end;
     }
     if count > 0 {
-        progress.last_seen = Some((index, sample.timestamp));
+        progress.last_seen = Some((index, timestamp));
         progress.series += count;
         group.counts.series += count;
         group.counts.samples += count;

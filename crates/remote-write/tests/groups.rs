@@ -266,3 +266,36 @@ fn each_group_has_its_own_latest_sample() {
     let times: Vec<_> = found.groups.iter().map(times).collect();
     assert_eq!(times, [(Some(1_000), Some(2_000)); 2]);
 }
+
+/// Of series that are alike, and then of one that is not.
+#[test]
+fn the_first_unlike_series_has_a_later_sample() {
+    let names: Vec<String> = (0..150).map(|number| format!("symbol-{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let alike = |time| series_v2(&[refs(&[1, 2, 3, 4, 5, 6, 100, 140]), sample(time)]);
+    let another = series_v2(&[refs(&[1, 2, 3, 4, 5, 6]), sample(2_000)]);
+    let v2 = [
+        [usual_symbols(), symbols(&names)].concat(),
+        [alike(1_000), alike(1_000), alike(1_000)].concat(),
+        another,
+        field(9, &[7; 200]),
+    ];
+    let labels = |more: &[Vec<u8>]| {
+        let long = "x".repeat(120);
+        let own = [label("__replica__", "r1"), label("cluster", "c1")];
+        [&own[..], &[label("job", &long)], more].concat().concat()
+    };
+    let alike = field(1, &[labels(&[]), sample(1_000)].concat());
+    let twice = field(1, &[labels(&[]), sample(2_000), sample(1_000)].concat());
+    let v1 = [
+        [&alike[..], &alike, &alike].concat(),
+        twice,
+        field(9, &[7; 200]),
+    ];
+    for (version, sent) in [(Version::V1, v1.concat()), (Version::V2, v2.concat())] {
+        let keep = &mut |_: &str, _: &str| Verdict::Keep;
+        let (found, _) = judged(version, &sent, keep).unwrap();
+        let latest: Vec<_> = found.groups.iter().map(|group| group.latest_ms).collect();
+        assert_eq!(latest, [Some(2_000)], "{version:?}");
+    }
+}
