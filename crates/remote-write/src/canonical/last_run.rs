@@ -56,32 +56,22 @@ impl LastRun {
         })
     }
 
-    /// Takes note of a run of whole pairs that was read as these labels, with the only bytes of the
-    /// references to the HA label names. It is at the beginning of `window`, which is at `pos` of the
-    /// request.
-    #[inline(never)]
+    /// Takes note of a run of whole pairs that was read as these labels, with a bit for each byte that is a
+    /// value of one byte and not one of an HA label. It is at the beginning of `window`, which is at `pos`
+    /// of the request.
+    #[inline(always)]
     pub(crate) fn note(
         &mut self,
         (window, length): (&[u8; LENGTH], usize),
         pos: usize,
         labels: &RunLabels,
-        ha: [u8; 2],
+        values: u64,
     ) {
         self.length = usize::MAX;
         if length > LENGTH {
             return;
         }
-        self.values = 0;
-        let mut at = 0;
-        while at < length {
-            // What is not of one byte is of two.
-            let used = |at: usize| 1 + usize::from(window[at % LENGTH] >> 7);
-            let value = at + used(at);
-            if used(value) == 1 && !ha.contains(&window[at % LENGTH]) {
-                self.values |= 1 << (value % LENGTH);
-            }
-            at = value + used(value);
-        }
+        self.values = values;
         self.bytes = *window;
         self.length = length;
         self.labels = RunLabels {
@@ -136,7 +126,7 @@ mod tests {
     fn after() -> (Vec<u8>, LastRun) {
         let run = vec![3, 7, 5, 8, 9, 10, 9, 0xac, 0x02];
         let mut last = LastRun::NONE;
-        last.note((&window(&run), run.len()), 100, &LABELS, [3, 5]);
+        last.note((&window(&run), run.len()), 100, &LABELS, 1 << 5);
         (run, last)
     }
 
@@ -163,7 +153,7 @@ mod tests {
         for pairs in 0..32 {
             let run = vec![6; 2 * pairs];
             let mut last = LastRun::NONE;
-            last.note((&window(&run), run.len()), 5, &labels, [3, 5]);
+            last.note((&window(&run), run.len()), 5, &labels, u64::MAX / 3 * 2);
             assert_eq!(
                 last.repeated(baseline(), &window(&run), run.len(), 9),
                 Some(labels)
@@ -183,7 +173,7 @@ mod tests {
             }
         }
         let mut last = after().1;
-        last.note((&[6; LENGTH], LENGTH + 2), 5, &labels, [3, 5]);
+        last.note((&[6; LENGTH], LENGTH + 2), 5, &labels, 0);
         assert_eq!(last.repeated(baseline(), &[6; LENGTH], LENGTH, 9), None);
     }
 }

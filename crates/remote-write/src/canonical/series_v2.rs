@@ -220,10 +220,25 @@ impl<S: Simd> SeriesReader<S> {
         if let Some(labels) = last.repeated(self.simd, run, length, pos) {
             return Some(labels);
         }
-        let labels = self.run(request, pos, pos + length)?;
-        let ha = [self.cluster[0], self.replica[0]];
-        last.note((run, length), pos, &labels, ha);
-        Some(labels)
+        self.another_run(request, (run, length), pos, last)
+    }
+
+    #[inline(never)]
+    fn another_run(
+        &self,
+        request: &[u8],
+        (run, length): (&[u8; 64], usize),
+        pos: usize,
+        last: &mut LastRun,
+    ) -> Option<RunLabels> {
+        self.simd.vectorize(
+            #[inline(always)]
+            || {
+                let (labels, values) = self.read_run(request, pos, pos + length)?;
+                last.note((run, length), pos, &labels, values);
+                Some(labels)
+            },
+        )
     }
 
     /// The end of metadata at `pos`: type and references of one or two bytes, all in range.
@@ -269,13 +284,15 @@ impl<S: Simd> SeriesReader<S> {
     pub(crate) fn run(&self, request: &[u8], start: usize, end: usize) -> Option<RunLabels> {
         self.simd.vectorize(
             #[inline(always)]
-            || self.read_run(request, start, end),
+            || Some(self.read_run(request, start, end)?.0),
         )
     }
 
+    /// The same; and a bit for each of the first 64 bytes that is a value of one byte and not one of an HA
+    /// label.
     #[inline(always)]
-    fn read_run(&self, request: &[u8], start: usize, end: usize) -> Option<RunLabels> {
-        let mut labels = RunLabels::NONE;
+    fn read_run(&self, request: &[u8], start: usize, end: usize) -> Option<(RunLabels, u64)> {
+        let (mut labels, mut values) = (RunLabels::NONE, 0);
         // One bit for each byte of a window. These carry over to the next window: whether its
         // first byte is a second one, and after a large first one, and all ones if an odd number
         // of references comes before.
@@ -303,7 +320,9 @@ impl<S: Simd> SeriesReader<S> {
             }
             // Whether the number of references that end here or before is odd.
             let parity = prefix_xor(!firsts & valid) ^ odd;
-            let names = !(parity << 1 | odd & 1) & !seconds & !firsts & valid;
+            let short = !seconds & !firsts & valid;
+            let is_value = parity << 1 | odd & 1;
+            let names = !is_value & short;
             let cluster = bits.cluster & names;
             if cluster != 0 {
                 if !cluster.is_power_of_two() || labels.cluster != NO_REFERENCE {
@@ -321,12 +340,15 @@ impl<S: Simd> SeriesReader<S> {
                 let (value, value_end) = short_reference(request, at + 1)?;
                 (labels.replica, labels.cut) = (value, Span::new(at, value_end));
             }
+            if pos == start {
+                values = is_value & short & !((bits.cluster | bits.replica) & names) << 1;
+            }
             carried = firsts >> 63;
             carried_low = bits.large_low >> 63;
             odd = 0u64.wrapping_sub(parity >> 63);
             pos += 64;
         }
-        (carried == 0 && odd == 0).then_some(labels)
+        (carried == 0 && odd == 0).then_some((labels, values))
     }
 
     #[inline(always)]
@@ -392,6 +414,41 @@ mod tests {
     /// Windows need bytes after the message.
     fn padded(bytes: &[u8]) -> Vec<u8> {
         [bytes, &[0xff; 200]].concat()
+    }
+
+    /// Whole pairs of which names and values take one byte or two.
+    #[test]
+    fn values_of_one_byte() {
+        let reader = reader_of(300, 3, 100).unwrap();
+        let names = [&[3][..], &[100], &[5], &[0x80, 0x01], &[0x83, 0x02]];
+        let values = [&[3][..], &[9], &[0x80, 0x01], &[0xab, 0x02]];
+        let pairs: Vec<_> = names
+            .iter()
+            .flat_map(|name| values.map(|value| (*name, value)))
+            .collect();
+        for (first, second) in pairs
+            .iter()
+            .flat_map(|first| pairs.iter().map(move |second| (first, second)))
+        {
+            if first.0 == second.0 && first.0.len() == 1 && first.0 != [5] {
+                // An HA label twice is not read here.
+                continue;
+            }
+            for filler in 0..15 {
+                let mut run = [5, 0x80, 0x01].repeat(filler);
+                let mut expected = 0;
+                for (name, value) in [first, second] {
+                    run.extend(*name);
+                    let is_ha = matches!(name, [3] | [100]);
+                    if value.len() == 1 && !is_ha && run.len() < 64 {
+                        expected |= 1 << run.len();
+                    }
+                    run.extend(*value);
+                }
+                let read = reader.read_run(&padded(&run), 0, run.len());
+                assert_eq!(read.unwrap().1, expected, "{run:x?}");
+            }
+        }
     }
 
     #[test]
