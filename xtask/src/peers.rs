@@ -301,8 +301,10 @@ fn find_or_unpack(peer: &Peer, program: &Program, place: &Path) -> Result<()> {
         .iter()
         .flat_map(|folder| {
             let folder = tree.join(folder);
-            let triplet = format!("{}-linux-gnu", env::consts::ARCH);
-            [folder.join(triplet), folder]
+            let libraries = folder.join(format!("{}-linux-gnu", env::consts::ARCH));
+            // Some have private ones, which they find where Debian installs them.
+            let private = folders_in(&libraries);
+            [vec![libraries, folder], private].concat()
         })
         .map(|folder| folder.display().to_string())
         .collect();
@@ -314,6 +316,15 @@ fn find_or_unpack(peer: &Peer, program: &Program, place: &Path) -> Result<()> {
     fs::write(place, script)?;
     fs::set_permissions(place, fs::Permissions::from_mode(0o755))?;
     Ok(())
+}
+
+/// None if it is no folder.
+fn folders_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    folders.retain(|entry| entry.is_dir());
+    folders.sort();
+    folders
 }
 
 fn on_path(binary: &str) -> Vec<PathBuf> {
