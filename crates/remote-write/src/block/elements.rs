@@ -50,7 +50,7 @@ struct Done {
 
 /// Decompresses elements to exactly the length of `out`. After an error it holds unspecified bytes.
 ///
-/// Inlined: whoever calls it says what vectors it may use.
+/// Inlined: the caller says what vectors it may use.
 #[inline(always)]
 pub(super) fn decompress(elements: &[u8], out: &mut [u8]) -> Result<(), Corrupt> {
     let mut rest = elements;
@@ -99,7 +99,7 @@ pub(super) fn decompress(elements: &[u8], out: &mut [u8]) -> Result<(), Corrupt>
                         *to = from;
                         rest = &rest[size..];
                         at += len;
-                        // Whoever copies more than one element can needs another.
+                        // What is longer than one element can be needs another.
                         let next = [window[size], window[size + 1], window[size + 2]];
                         if len == MOST
                             && let Some(len) = far_copy(out, at, next)
