@@ -2,7 +2,7 @@
 
 use crate::ages::Ages;
 use crate::density::Density;
-use crate::groups::{Groups, Run};
+use crate::groups::{Belongs, Groups, Run};
 use crate::mover::Mover;
 use crate::symbols::Symbols;
 use crate::types::{Counts, Has, OneLabel, Verdict, Window};
@@ -47,7 +47,70 @@ pub(crate) enum Stays {
     ForNow,
 }
 
+/// Series in a row of one sample and one group, of which all are kept or all are left out.
+pub(crate) struct Alike {
+    group: usize,
+    is_kept: bool,
+    count: u64,
+    /// Of the last one.
+    timestamp: u64,
+}
+
 impl Progress<'_, '_> {
+    /// Series that belong to this, unless that says nothing about all of them.
+    #[inline(always)]
+    pub(crate) fn begin_alike(&self, belongs: Belongs) -> Option<Alike> {
+        let Belongs::To(group) = belongs else {
+            return None;
+        };
+        let is_kept = match self.groups.list.get(group)?.verdict {
+            Verdict::Keep => true,
+            Verdict::Drop => false,
+            Verdict::Within(_) | Verdict::Later => return None,
+        };
+        Some(Alike {
+            group,
+            is_kept,
+            count: 0,
+            timestamp: 0,
+        })
+    }
+
+    /// Counts the first one with a timestamp, and answers whether it is kept.
+    #[inline]
+    pub(crate) fn count_first_alike(&mut self, run: &mut Alike, timestamp: u64) -> bool {
+        run.timestamp = timestamp;
+        if let Some(group) = self.groups.list.get_mut(run.group) {
+            group.see(timestamp as i64, timestamp as i64);
+        }
+        self.count_alike(run)
+    }
+
+    /// Counts one with the timestamp of the one before, and answers whether it is kept.
+    #[inline(always)]
+    pub(crate) fn count_alike(&mut self, run: &mut Alike) -> bool {
+        run.count += 1;
+        if run.is_kept {
+            self.ages.add(run.timestamp);
+        }
+        run.is_kept
+    }
+
+    /// Adds what was counted; whether there was any.
+    #[inline]
+    pub(crate) fn end_alike(&mut self, run: &Alike) -> bool {
+        if run.count == 0 {
+            return false;
+        }
+        self.last_seen = Some((run.group, run.timestamp));
+        self.series += run.count;
+        if let Some(group) = self.groups.list.get_mut(run.group) {
+            group.counts.series += run.count;
+            group.counts.samples += run.count;
+        }
+        true
+    }
+
     /// Counts a series for its group, and answers the verdict on it.
     #[inline]
     pub(crate) fn count(&mut self, group: usize, found: &Found) -> Option<Verdict> {

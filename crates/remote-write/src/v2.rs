@@ -203,37 +203,21 @@ fn alike_series<S: Simd>(
     belongs: Belongs,
     progress: &mut Progress<'_, '_>,
 ) -> usize {
-    let Belongs::To(index) = belongs else {
+    let Some(mut run) = progress.begin_alike(belongs) else {
         return pos;
     };
-    let Some(group) = progress.groups.list.get_mut(index) else {
-        return pos;
-    };
-    let is_dropped = match group.verdict {
-        Verdict::Drop => true,
-        Verdict::Keep => false,
-        Verdict::Within(_) | Verdict::Later => return pos,
-    };
-    let (mut sample, mut timestamp) = (LastSample::NONE, 0);
-    let (mut start, mut count) = (pos, 0);
+    let (mut sample, mut start) = (LastSample::NONE, pos);
     while let Some((end, labels, is_first)) = reader.alike_series(buf, start, last, &mut sample) {
-        count += 1;
-        if is_first {
-            timestamp = sample.timestamp;
-            group.see(timestamp as i64, timestamp as i64);
-        }
-        if !is_dropped {
-            progress.ages.add(timestamp);
+        let is_kept = match is_first {
+            true => progress.count_first_alike(&mut run, sample.timestamp),
+            false => progress.count_alike(&mut run),
+        };
+        if is_kept {
             keep_stripped(buf, (start, end), labels.cut, &mut progress.mover);
         }
         start = end;
     }
-    if count > 0 {
-        progress.last_seen = Some((index, timestamp));
-        progress.series += count;
-        group.counts.series += count;
-        group.counts.samples += count;
-    }
+    progress.end_alike(&run);
     start
 }
 

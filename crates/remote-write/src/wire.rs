@@ -36,6 +36,18 @@ impl Span {
         self.start == self.end
     }
 
+    /// The same part so many bytes further on, or back if that wraps around; nothing stays nothing.
+    #[inline(always)]
+    pub(crate) fn moved(self, by: usize) -> Self {
+        if self.is_empty() {
+            return self;
+        }
+        Self {
+            start: self.start.wrapping_add(by as u32),
+            end: self.end.wrapping_add(by as u32),
+        }
+    }
+
     #[inline]
     pub(crate) fn of(self, bytes: &[u8]) -> &[u8] {
         bytes

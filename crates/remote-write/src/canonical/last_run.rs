@@ -3,7 +3,6 @@
 use fearless_simd::{Simd, prelude::*, u8x64};
 
 use super::series_v2::RunLabels;
-use crate::wire::Span;
 
 /// Bytes of a run at most; longer ones are read as if they were the first.
 const LENGTH: usize = 64;
@@ -51,7 +50,7 @@ impl LastRun {
             return None;
         }
         Some(RunLabels {
-            cut: moved(self.labels.cut, pos as u32),
+            cut: self.labels.cut.moved(pos),
             ..self.labels
         })
     }
@@ -75,7 +74,7 @@ impl LastRun {
         self.bytes = *window;
         self.length = length;
         self.labels = RunLabels {
-            cut: moved(labels.cut, (pos as u32).wrapping_neg()),
+            cut: labels.cut.moved(pos.wrapping_neg()),
             ..*labels
         };
     }
@@ -90,22 +89,11 @@ fn valid(length: usize) -> u64 {
     }
 }
 
-/// What is cut out, elsewhere; nothing stays nothing.
-#[inline(always)]
-fn moved(cut: Span, by: u32) -> Span {
-    if cut.is_empty() {
-        return cut;
-    }
-    Span {
-        start: cut.start.wrapping_add(by),
-        end: cut.end.wrapping_add(by),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::canonical::baseline;
+    use crate::wire::Span;
 
     const LABELS: RunLabels = RunLabels {
         cluster: 7,

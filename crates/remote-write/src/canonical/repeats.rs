@@ -187,12 +187,7 @@ impl Earlier {
         let (stopped, moved) = self
             .expected
             .read(simd, &self.text, request, pos, names, marked)?;
-        let by = if cut.is_empty() { 0 } else { moved as u32 };
-        let cut = Span {
-            start: cut.start.wrapping_add(by),
-            end: cut.end.wrapping_add(by),
-        };
-        Some((stopped, cut))
+        Some((stopped, cut.moved(moved)))
     }
 
     /// Whether series may be read with [`Earlier::repeated_as_expected`].
