@@ -10,7 +10,7 @@
 mod common;
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use e2e::{
@@ -68,30 +68,13 @@ impl Ledger {
             refused: Arc::default(),
         };
         let (taken, refused) = (Arc::clone(&ledger.taken), Arc::clone(&ledger.refused));
-        // Ends with the test's process.
+        // These end with the test's process. Each connection has a thread of its own: the writer of
+        // one may be frozen before it has written.
         std::thread::spawn(move || {
             for connection in listener.incoming() {
-                let mut connection = BufReader::new(connection.unwrap());
-                let mut line = String::new();
-                if connection.read_line(&mut line).unwrap_or(0) == 0 {
-                    continue;
-                }
-                let (token, name) = line.trim().split_once(' ').unwrap();
-                let token: u64 = token.parse().unwrap();
-                let mut taken = taken.lock().unwrap();
-                let is_old = taken.last().is_some_and(|(newest, _)| token < *newest);
-                let list = if is_old {
-                    &mut *refused.lock().unwrap()
-                } else {
-                    &mut *taken
-                };
-                list.push((token, name.to_owned()));
-                // The writer may have been killed.
-                let _ = writeln!(
-                    connection.get_mut(),
-                    "{}",
-                    ["taken", "refused"][usize::from(is_old)]
-                );
+                let connection = connection.unwrap();
+                let (taken, refused) = (Arc::clone(&taken), Arc::clone(&refused));
+                std::thread::spawn(move || record(connection, &taken, &refused));
             }
         });
         ledger
@@ -114,6 +97,34 @@ impl Ledger {
         turns.dedup();
         turns
     }
+}
+
+/// Reads a piece of work, takes or refuses it, and answers; nothing if its writer was killed before
+/// the end of the line.
+fn record(
+    connection: TcpStream,
+    taken: &Mutex<Vec<(u64, String)>>,
+    refused: &Mutex<Vec<(u64, String)>>,
+) {
+    let mut connection = BufReader::new(connection);
+    let mut line = String::new();
+    let read = connection.read_line(&mut line);
+    let Some(line) = read.ok().and_then(|_| line.strip_suffix('\n')) else {
+        return;
+    };
+    let (token, name) = line.split_once(' ').unwrap();
+    let token: u64 = token.parse().unwrap();
+    let mut taken = taken.lock().unwrap();
+    let is_old = taken.last().is_some_and(|(newest, _)| token < *newest);
+    let list = if is_old {
+        &mut *refused.lock().unwrap()
+    } else {
+        &mut *taken
+    };
+    list.push((token, name.to_owned()));
+    // The writer may have been killed.
+    let answer = ["taken", "refused"][usize::from(is_old)];
+    let _ = writeln!(connection.get_mut(), "{answer}");
 }
 
 /// Kills, freezes and stops copies; `arguments` are those of the two copies.
@@ -193,6 +204,8 @@ async fn no_write_with_an_old_token_is_taken() {
         let environment = [("LEDGER", address.as_str()), ("CARELESS", "1")];
         example_with(name, "batch_job", &arguments, &environment)
     };
+    let mut frozen_while_it_writes = TcpStream::connect(ledger.address).unwrap();
+    frozen_while_it_writes.write_all(b"1 ").unwrap();
     let a = start("a");
     ledger.is_written_by("a").await;
     let _b = start("b");

@@ -86,7 +86,7 @@ fn piece(name: &str, token: u64) -> Result<(), Error> {
         return Ok(());
     };
     let mut connection = TcpStream::connect(ledger)?;
-    writeln!(connection, "{token} {name}")?;
+    connection.write_all(format!("{token} {name}\n").as_bytes())?;
     let mut answer = String::new();
     BufReader::new(connection).read_line(&mut answer)?;
     if answer.trim() != "taken" {

@@ -10,6 +10,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context, Result};
@@ -104,10 +105,13 @@ fn cluster(chart: &Chart<'_>, case: &Path) -> Result<BTreeMap<String, Value>> {
 fn serve(answers: BTreeMap<String, Value>) -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
+    let answers = Arc::new(answers);
     thread::spawn(move || {
         for connection in listener.incoming().flatten() {
+            // Each has a thread of its own: Go's client may connect more often than it asks.
+            let answers = Arc::clone(&answers);
             // A client that goes away has its own error.
-            let _ = answer(connection, &answers);
+            thread::spawn(move || answer(connection, &answers));
         }
     });
     Ok(address)
