@@ -24,7 +24,9 @@ pub(super) struct Expected {
 #[derive(Debug, Clone, Copy, Default)]
 struct Stretch {
     start: usize,
-    end: usize,
+    /// How many bytes it has, and how many are read: chunks, one of them beyond its end.
+    length: usize,
+    read: usize,
     /// A bit for each byte of its last chunk that is beyond its end.
     beyond: u64,
 }
@@ -47,8 +49,9 @@ impl Expected {
     pub(super) fn end(&mut self, end: usize) {
         let others = self.others.iter_mut().take(self.count);
         let last = others.last().unwrap_or(&mut self.first);
-        last.end = end;
-        last.beyond = u64::MAX << (end.saturating_sub(last.start) % CHUNK);
+        last.length = end.saturating_sub(last.start);
+        last.read = last.length / CHUNK * CHUNK + CHUNK;
+        last.beyond = u64::MAX << (last.length % CHUNK);
     }
 
     /// The labels, ascending.
@@ -97,10 +100,8 @@ impl Stretch {
         request: &[u8],
         pos: usize,
     ) -> Option<usize> {
-        let length = self.end - self.start;
-        let read = length / CHUNK * CHUNK + CHUNK;
-        let text = text.get(self.start..self.start + read)?;
-        let request = request.get(pos..pos + read)?;
+        let text = text.get(self.start..)?.get(..self.read)?;
+        let request = request.get(pos..)?.get(..self.read)?;
         let chunks = text
             .as_chunks::<CHUNK>()
             .0
@@ -113,6 +114,6 @@ impl Stretch {
             let [left, right] = [left, right].map(|bytes| u8x64::load_array_ref(simd, bytes));
             alike = left.simd_eq(right).to_bitmask();
         }
-        (before & (alike | self.beyond) == u64::MAX).then_some(pos + length)
+        (before & (alike | self.beyond) == u64::MAX).then_some(pos + self.length)
     }
 }
