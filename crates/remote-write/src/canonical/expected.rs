@@ -24,8 +24,8 @@ pub(super) struct Expected {
 #[derive(Debug, Clone, Copy, Default)]
 struct Stretch {
     start: usize,
-    /// How many bytes it has, and how many are read: chunks, one of them beyond its end.
     length: usize,
+    /// Bytes that are compared: whole chunks, the last of which goes beyond its end.
     read: usize,
     /// A bit for each byte of its last chunk that is beyond its end.
     beyond: u64,
