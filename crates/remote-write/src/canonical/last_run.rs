@@ -29,8 +29,7 @@ impl LastRun {
     };
 
     /// What the run at the beginning of `window`, which is at `pos` of the request, refers to, if it
-    /// differs from the last one in nothing but values of one byte: all such values are in range, since
-    /// tables have 128 symbols and more.
+    /// differs from the last one in nothing but values of one byte, which are in range: less than `short`.
     #[inline(always)]
     pub(crate) fn repeated<S: Simd>(
         &self,
@@ -38,15 +37,16 @@ impl LastRun {
         window: &[u8; LENGTH],
         length: usize,
         pos: usize,
+        short: u8,
     ) -> Option<RunLabels> {
         if length != self.length {
             return None;
         }
         let [this, last] = [window, &self.bytes].map(|run| u8x64::load_array_ref(simd, run));
         let alike = this.simd_eq(last).to_bitmask();
-        let high = this.simd_ge(0x80).to_bitmask();
+        let not_short = this.simd_ge(short).to_bitmask();
         let different = !alike & valid(length);
-        if different & (high | !self.values) != 0 {
+        if different & (not_short | !self.values) != 0 {
             return None;
         }
         Some(RunLabels {
@@ -121,7 +121,10 @@ mod tests {
     #[test]
     fn only_values_of_one_byte_may_differ() {
         let (run, last) = after();
-        let repeated = |run: &[u8]| last.repeated(baseline(), &window(run), run.len(), 200);
+        let repeated_of = |symbols: u8, run: &[u8]| {
+            last.repeated(baseline(), &window(run), run.len(), 200, symbols)
+        };
+        let repeated = |run: &[u8]| repeated_of(0x80, run);
         let cut = Span::new(202, 204);
         assert_eq!(repeated(&run), Some(RunLabels { cut, ..LABELS }));
         for (at, byte) in (0..run.len()).flat_map(|at| [(at, 1), (at, 0x81), (at, 127)]) {
@@ -130,9 +133,19 @@ mod tests {
             let expected = at == 5 && byte < 0x80;
             assert_eq!(repeated(&other).is_some(), expected, "{at}: {byte}");
         }
+        for (symbols, value) in
+            (11..0x80).flat_map(|symbols| [(symbols, symbols - 1), (symbols, symbols)])
+        {
+            let mut other = run.clone();
+            other[5] = value;
+            assert_eq!(repeated_of(symbols, &other).is_some(), value < symbols);
+        }
         assert_eq!(repeated(&run[..6]), None);
         assert_eq!(repeated(&[&run[..], &[1, 2]].concat()), None);
-        assert_eq!(LastRun::NONE.repeated(baseline(), &window(&[]), 0, 0), None);
+        assert_eq!(
+            LastRun::NONE.repeated(baseline(), &window(&[]), 0, 0, 0x80),
+            None
+        );
     }
 
     #[test]
@@ -143,25 +156,28 @@ mod tests {
             let mut last = LastRun::NONE;
             last.note((&window(&run), run.len()), 5, &labels, u64::MAX / 3 * 2);
             assert_eq!(
-                last.repeated(baseline(), &window(&run), run.len(), 9),
+                last.repeated(baseline(), &window(&run), run.len(), 9, 0x80),
                 Some(labels)
             );
             let mut other = run.clone();
             if let Some(value) = other.last_mut() {
                 *value = 100;
                 assert_eq!(
-                    last.repeated(baseline(), &window(&other), run.len(), 9),
+                    last.repeated(baseline(), &window(&other), run.len(), 9, 0x80),
                     Some(labels)
                 );
                 other[2 * pairs - 2] = 101;
                 assert_eq!(
-                    last.repeated(baseline(), &window(&other), run.len(), 9),
+                    last.repeated(baseline(), &window(&other), run.len(), 9, 0x80),
                     None
                 );
             }
         }
         let mut last = after().1;
         last.note((&[6; LENGTH], LENGTH + 2), 5, &labels, 0);
-        assert_eq!(last.repeated(baseline(), &[6; LENGTH], LENGTH, 9), None);
+        assert_eq!(
+            last.repeated(baseline(), &[6; LENGTH], LENGTH, 9, 0x80),
+            None
+        );
     }
 }

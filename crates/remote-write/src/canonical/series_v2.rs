@@ -19,17 +19,18 @@ pub(crate) fn short_series(request: &[u8], pos: usize) -> Option<usize> {
     (content.len() >= usize::from(*length)).then_some(pos + 2 + usize::from(*length))
 }
 
-/// Reads series of tables of 128 symbols and more, in which each HA label has at most one symbol,
-/// one of the first 128.
+/// Reads series of tables in which each HA label has at most one symbol, one of the first 128.
 #[derive(Clone, Copy)]
 pub(crate) struct SeriesReader<S> {
     simd: S,
     symbols: u32,
+    /// Less than this is a reference of one byte that is in range.
+    short: Lane,
     /// The only byte of the references to the label names.
     cluster: Lane,
     replica: Lane,
-    /// Bytes of the first reference out of range: its first, and its second, which is beyond what a
-    /// second byte can be if every reference of two bytes is in range.
+    /// Bytes of the first reference of two bytes out of range: its first, and its second, which is beyond
+    /// what a second byte can be if every one is in range, and zero if none is.
     low: Lane,
     high: Lane,
     /// What makes a high bit of a second byte beyond `high`, less one.
@@ -118,6 +119,8 @@ struct Bits {
     /// The same as the references to the label names.
     cluster: u64,
     replica: u64,
+    /// Too large for a reference of one byte.
+    not_short: u64,
     /// Too large if it is the second byte of a reference, or zero.
     odd_high: u64,
     /// Too large if it is the second byte of a reference whose first byte is `large_low`.
@@ -128,9 +131,7 @@ struct Bits {
 impl<S: Simd> SeriesReader<S> {
     /// `None` for a table that it is not for. A name without symbol is [`NO_REFERENCE`].
     pub(crate) fn new(simd: S, symbols: usize, cluster: u32, replica: u32) -> Option<Self> {
-        let symbols = u32::try_from(symbols)
-            .ok()
-            .filter(|&symbols| symbols >= 128)?;
+        let symbols = u32::try_from(symbols).ok().filter(|&symbols| symbols > 0)?;
         let byte = |reference| match reference {
             // No reference of one byte looks like this.
             NO_REFERENCE => Some([0xff; 16]),
@@ -141,6 +142,7 @@ impl<S: Simd> SeriesReader<S> {
         Some(Self {
             simd,
             symbols,
+            short: [symbols.min(0x80) as u8; 16],
             cluster: byte(cluster)?,
             replica: byte(replica)?,
             low: [symbols as u8 | 0x80; 16],
@@ -168,7 +170,7 @@ impl<S: Simd> SeriesReader<S> {
             return None;
         }
         let (run, _) = window.get(4..)?.split_first_chunk()?;
-        let labels = last.run.repeated(self.simd, run, run_end - 4, pos + 4)?;
+        let labels = (last.run).repeated(self.simd, run, run_end - 4, pos + 4, self.short[0])?;
         Some((pos + end, labels, is_first))
     }
 
@@ -217,7 +219,7 @@ impl<S: Simd> SeriesReader<S> {
     ) -> Option<RunLabels> {
         let (run, _) = window.get(4..)?.split_first_chunk()?;
         let (length, pos) = (run_end - 4, pos + 4);
-        if let Some(labels) = last.repeated(self.simd, run, length, pos) {
+        if let Some(labels) = last.repeated(self.simd, run, length, pos, self.short[0]) {
             return Some(labels);
         }
         self.another_run(request, (run, length), pos, last)
@@ -321,6 +323,9 @@ impl<S: Simd> SeriesReader<S> {
             // Whether the number of references that end here or before is odd.
             let parity = prefix_xor(!firsts & valid) ^ odd;
             let short = !seconds & !firsts & valid;
+            if bits.not_short & short != 0 {
+                return None;
+            }
             let is_value = parity << 1 | odd & 1;
             let names = !is_value & short;
             let cluster = bits.cluster & names;
@@ -359,6 +364,7 @@ impl<S: Simd> SeriesReader<S> {
             firsts: 0,
             cluster: 0,
             replica: 0,
+            not_short: 0,
             odd_high: 0,
             last_high: 0,
             large_low: 0,
@@ -372,6 +378,7 @@ impl<S: Simd> SeriesReader<S> {
             bits.firsts |= shifted(bytes.simd_ge(0x80));
             bits.cluster |= shifted(bytes.simd_eq(load(&self.cluster)));
             bits.replica |= shifted(bytes.simd_eq(load(&self.replica)));
+            bits.not_short |= shifted(bytes.simd_ge(load(&self.short)));
             // Less one, zero is the largest of all.
             let odd_high = (bytes - u8x16::splat(simd, 1)).saturating_add(load(&self.limit));
             bits.odd_high |= shifted(odd_high.simd_ge(0x80));
@@ -403,180 +410,4 @@ fn short_reference(request: &[u8], at: usize) -> Option<(u32, usize)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::canonical::baseline;
-
-    fn reader_of(symbols: usize, cluster: u32, replica: u32) -> Option<SeriesReader<impl Simd>> {
-        SeriesReader::new(baseline(), symbols, cluster, replica)
-    }
-
-    /// Windows need bytes after the message.
-    fn padded(bytes: &[u8]) -> Vec<u8> {
-        [bytes, &[0xff; 200]].concat()
-    }
-
-    /// Whole pairs of which names and values take one byte or two.
-    #[test]
-    fn values_of_one_byte() {
-        let reader = reader_of(300, 3, 100).unwrap();
-        let names = [&[3][..], &[100], &[5], &[0x80, 0x01], &[0x83, 0x02]];
-        let values = [&[3][..], &[9], &[0x80, 0x01], &[0xab, 0x02]];
-        let pairs: Vec<_> = names
-            .iter()
-            .flat_map(|name| values.map(|value| (*name, value)))
-            .collect();
-        for (first, second) in pairs
-            .iter()
-            .flat_map(|first| pairs.iter().map(move |second| (first, second)))
-        {
-            if first.0 == second.0 && first.0.len() == 1 && first.0 != [5] {
-                // An HA label twice is not read here.
-                continue;
-            }
-            for filler in 0..15 {
-                let mut run = [5, 0x80, 0x01].repeat(filler);
-                let mut expected = 0;
-                for (name, value) in [first, second] {
-                    run.extend(*name);
-                    let is_ha = matches!(name, [3] | [100]);
-                    if value.len() == 1 && !is_ha && run.len() < 64 {
-                        expected |= 1 << run.len();
-                    }
-                    run.extend(*value);
-                }
-                let read = reader.read_run(&padded(&run), 0, run.len());
-                assert_eq!(read.unwrap().1, expected, "{run:x?}");
-            }
-        }
-    }
-
-    #[test]
-    fn runs() {
-        let reader = reader_of(300, 3, 100).unwrap();
-        let labels = |cluster, replica, start, end| {
-            Some(RunLabels {
-                cluster,
-                replica,
-                cut: Span::new(start, end),
-            })
-        };
-        // Pairs (1, 2), (100, 299), (3, 4), (5, 3).
-        let run = [1, 2, 100, 0xab, 0x02, 3, 4, 5, 3];
-        assert_eq!(
-            reader.run(&padded(&run), 0, run.len()),
-            labels(4, 299, 2, 5)
-        );
-        assert_eq!(reader.run(&padded(&run), 3, 3), Some(RunLabels::NONE));
-        let refused: [&[u8]; 13] = [
-            &run[..8],
-            &run[..4],
-            // 300 and 384, out of range, and across words.
-            &[1, 0xac, 0x02],
-            &[1, 0x80, 0x03],
-            &[[1; 63].as_slice(), &[0xac, 0x02]].concat(),
-            // Two bytes for what could be one.
-            &[0x83, 0x00, 1, 2],
-            // Three bytes, and across words.
-            &[1, 0x81, 0x80, 0x00],
-            &[1, 2, 3, 4, 5, 6, 7, 0x81, 0x81, 0x01],
-            // The cluster twice.
-            &[3, 1, 3, 2],
-            &[1, 2, 3, 4, 5, 6, 7, 0x81],
-            &[[1; 63].as_slice(), &[0x81, 0x81, 0x01]].concat(),
-            &[[1; 63].as_slice(), &[0x81]].concat(),
-            &[1; 65],
-        ];
-        for run in refused {
-            assert_eq!(reader.run(&padded(run), 0, run.len()), None, "{run:x?}");
-        }
-        // A pair and a reference that straddle two windows.
-        let long = [[1; 62].as_slice(), &[100, 0xc8, 0x01, 3, 9], &[1; 70]].concat();
-        for at in [60, 62] {
-            let run = &long[62 - at..];
-            assert_eq!(
-                reader.run(&padded(run), 0, run.len()),
-                labels(9, 200, at, at + 3)
-            );
-        }
-        let straddling = [&[0x81, 0x01], &[1; 61][..], &[100, 0xc8, 0x01]].concat();
-        let found = reader.run(&padded(&straddling), 0, straddling.len());
-        assert_eq!(found, labels(NO_REFERENCE, 200, 63, 66));
-        assert!(reader_of(127, 3, 100).is_none());
-        assert!(reader_of(300, 3, 128).is_none());
-        assert!(reader_of(300, 128, 3).is_none());
-        for symbols in [128, 129, 255, 256, 257, 300, 16_383, 16_384] {
-            let reader = reader_of(symbols, NO_REFERENCE, NO_REFERENCE).unwrap();
-            for reference in 128..16_384 {
-                let run = [1, reference as u8 | 0x80, (reference >> 7) as u8];
-                let found = reader.run(&padded(&run), 0, 3);
-                assert_eq!(
-                    found.is_some(),
-                    reference < symbols,
-                    "{reference} of {symbols}"
-                );
-            }
-        }
-        let wide = reader_of(1 << 20, NO_REFERENCE, NO_REFERENCE).unwrap();
-        let run = [0xff, 0x7f, 0xff, 0x7f];
-        assert_eq!(wide.run(&padded(&run), 0, 4), Some(RunLabels::NONE));
-    }
-
-    #[test]
-    fn series() {
-        let reader = reader_of(300, 3, 5).unwrap();
-        let short = [0x2a, 10, 0x0a, 4, 3, 7, 5, 8, 0x12, 2, 0x10, 9];
-        let expected = ShortSeries {
-            end: 12,
-            labels: RunLabels {
-                cluster: 7,
-                replica: 8,
-                cut: Span::new(6, 8),
-            },
-            timestamp: 9,
-        };
-        let mut last = Last::NONE;
-        assert_eq!(reader.series(&padded(&short), 0, &mut last), Some(expected));
-        assert_eq!(reader.series(&short, 0, &mut last), None);
-        let mut with = |metadata: &[u8]| {
-            let mut series = [&short[..], &[0x2a, metadata.len() as u8], metadata].concat();
-            series[1] = series.len() as u8 - 2;
-            reader
-                .series(&padded(&series), 0, &mut last)
-                .map(|series| series.end)
-        };
-        assert_eq!(with(&[]), Some(14));
-        // Of another length, the same twice, and as long as can be remembered.
-        for _ in 0..2 {
-            assert_eq!(with(&[0x08, 1, 0x18, 7]), Some(18));
-        }
-        assert_eq!(with(&[0x08, 1, 0x18, 7, 0x20, 1]), Some(20));
-        let long = [
-            0x08, 1, 0x18, 0xab, 0x02, 0x20, 0xab, 0x02, 0x08, 2, 0x08, 3, 0x08, 4,
-        ];
-        for _ in 0..2 {
-            assert_eq!(with(&long), Some(28));
-        }
-        let mut other = long;
-        other[13] = 5;
-        assert_eq!(with(&other), Some(28));
-        assert_eq!(with(&[0x18, 0xab, 0x02, 0x20, 0xab, 0x02]), Some(20));
-        for odd in [
-            &[0x18, 0xac, 0x02][..],
-            &[0x20, 0xac, 0x02],
-            &[0x18, 0x80, 0x80, 0x00],
-            &[0x18],
-            &[0x18, 0x81],
-            &[0x10, 1],
-            &[
-                0x20, 0, 0x20, 0, 0x20, 0, 0x20, 0, 0x20, 0, 0x20, 0, 0x20, 0, 0x20, 0, 0x20, 0, 8,
-                0,
-            ],
-        ] {
-            assert_eq!(with(odd), None, "{odd:x?}");
-        }
-        assert_eq!(short_series(&short, 0), Some(12));
-        assert_eq!(short_series(&short[..11], 0), None);
-        assert_eq!(short_series(&[0x2a, 0x80, 0], 0), None);
-    }
-}
+mod tests;
