@@ -5,7 +5,7 @@ use remote_write::{Scan, Scratch};
 use tokio::time::Instant;
 
 use crate::answer::Rejection;
-use crate::bounds::{Held, LongWork, Turn};
+use crate::bounds::{Held, LONG_OUTPUT, LONG_REQUEST, LongWork, Turn};
 use crate::buffers::{BufferPool, Message};
 use crate::judge;
 use crate::request::PushBody;
@@ -22,13 +22,41 @@ pub(crate) struct Codec {
 pub(crate) struct Content {
     pub(crate) message: Message,
     /// The compressed body, which is forwarded if nothing changes.
-    block: Option<Bytes>,
+    block: Option<Block>,
+}
+
+/// A compressed body as it came.
+enum Block {
+    Own(Bytes),
+    /// Perhaps in much more memory than it needs, which is why it does not wait for anything.
+    Arrived(Message),
+}
+
+impl Block {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Own(block) => block,
+            Self::Arrived(message) => message.bytes(),
+        }
+    }
+
+    fn keep(self) -> Bytes {
+        match self {
+            Self::Own(block) => block,
+            Self::Arrived(message) => message.keep(),
+        }
+    }
 }
 
 impl Content {
+    /// To wait for something: in memory of about its own size.
+    pub(crate) fn keep(&mut self) {
+        self.block = self.block.take().map(|block| Block::Own(block.keep()));
+    }
+
     /// The compressed body as it came; `None` if it came otherwise.
-    pub(crate) fn block(&self) -> Option<&Bytes> {
-        self.block.as_ref()
+    pub(crate) fn block(&self) -> Option<&[u8]> {
+        self.block.as_ref().map(Block::bytes)
     }
 }
 
@@ -46,9 +74,14 @@ impl Codec {
         self.limit
     }
 
-    /// An empty message.
+    /// An empty message, for what arrives.
     pub(crate) fn message(&self) -> Message {
         self.buffers.message()
+    }
+
+    /// An empty message, for what is decompressed.
+    pub(crate) fn decoded(&self) -> Message {
+        self.buffers.decoded()
     }
 
     /// Gives back to the system what was not needed since the last call.
@@ -56,13 +89,13 @@ impl Codec {
         self.buffers.give_back_unneeded();
     }
 
-    /// Waits for a turn to work on so many bytes of a body that has arrived.
+    /// Waits for a turn to work on a body that has arrived, if that is long work.
     pub(crate) async fn turn(
         &self,
-        bytes: usize,
+        is_long: bool,
         deadline: Instant,
     ) -> Result<Turn<'_>, Rejection> {
-        self.long_work.turn(bytes, deadline).await
+        self.long_work.turn(is_long, deadline).await
     }
 
     /// Appends a part of a body that is to have `most` bytes. A large one that has to be copied to
@@ -75,7 +108,8 @@ impl Codec {
         held: &mut Held<'_>,
         deadline: Instant,
     ) -> Result<(), Rejection> {
-        let turn = self.turn(message.moved_by(part.len()), deadline).await?;
+        let is_long = message.moved_by(part.len()) > LONG_OUTPUT;
+        let turn = self.turn(is_long, deadline).await?;
         turn.run(|| message.append(part, most, held))
     }
 
@@ -88,13 +122,18 @@ impl Codec {
         scan: impl FnOnce(&mut [u8], &mut Scratch) -> Result<Scan, Rejection>,
     ) -> Result<(Scan, Content), Rejection> {
         let size = body.plausible_size().min(self.limit);
+        let is_long = size > LONG_REQUEST as u64;
+        let body = match is_long {
+            true => body.kept(),
+            false => body,
+        };
         // Before memory is allocated: while it waits for a turn, a request uses only the memory of
         // its body.
-        let turn = self.turn(size as usize, deadline).await?;
+        let turn = self.turn(is_long, deadline).await?;
         turn.run(|| {
             let mut content = self.decode(body, held)?;
             let mut memory = self.buffers.scratch();
-            let scan = scan(content.message.bytes_mut(), &mut memory.scratch)?;
+            let scan = scan(content.message.bytes_mut(), memory.get())?;
             // Counted before anything is forwarded.
             held.grow(noted_bytes(&scan))?;
             Ok((scan, content))
@@ -104,20 +143,22 @@ impl Codec {
     fn decode(&self, body: PushBody, held: &mut Held<'_>) -> Result<Content, Rejection> {
         let uncounted = body.len().saturating_sub(held.bytes());
         held.grow(uncounted)?;
-        match body {
-            PushBody::Snappy(block) => {
-                let mut message = self.buffers.message();
-                message.decompress(&block, self.limit, held)?;
-                Ok(Content {
+        let block = match body {
+            PushBody::Snappy(block) => Block::Own(block),
+            PushBody::Arrived(block) => Block::Arrived(block),
+            PushBody::Plain(message) => {
+                return Ok(Content {
                     message,
-                    block: Some(block),
-                })
+                    block: None,
+                });
             }
-            PushBody::Plain(message) => Ok(Content {
-                message,
-                block: None,
-            }),
-        }
+        };
+        let mut message = self.decoded();
+        message.decompress(block.bytes(), self.limit, held)?;
+        Ok(Content {
+            message,
+            block: Some(block),
+        })
     }
 
     /// The remaining series as a snappy block; all other memory of the request is released.
@@ -131,11 +172,13 @@ impl Codec {
         let Content { message, block } = content;
         if let Some(block) = block.filter(|_| !scan.modified) {
             drop(message);
+            let block = block.keep();
             held.shrink_to(block.len() as u64 + noted_bytes(scan));
             return Ok(block);
         }
-        let turn = self.turn(scan.length, deadline).await?;
-        let mut block = self.buffers.message();
+        let is_long = scan.length > LONG_OUTPUT;
+        let turn = self.turn(is_long, deadline).await?;
+        let mut block = self.buffers.compressed();
         let edited = message.bytes().get(..scan.length).unwrap_or_default();
         turn.run(|| block.compress(edited, held))?;
         drop(message);
@@ -154,14 +197,14 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::bounds::{Budget, LONG_WORK};
+    use crate::bounds::Budget;
 
     #[tokio::test(start_paused = true)]
     async fn a_large_message_waits_for_its_turn_to_grow_and_a_small_one_does_not() {
         let codec = Codec::new(100 << 20);
         let budget = Budget::new(0);
         let now = Instant::now();
-        let part = vec![7; LONG_WORK + 1];
+        let part = vec![7; LONG_OUTPUT + 1];
         let mut large = codec.message();
         let mut held = budget.hold();
         // The first part of a message moves nothing.
@@ -170,7 +213,7 @@ mod tests {
 
         let soon = now + Duration::from_millis(1);
         let mut turns = Vec::new();
-        while let Ok(turn) = codec.turn(LONG_WORK + 1, soon).await {
+        while let Ok(turn) = codec.turn(true, soon).await {
             turns.push(turn);
         }
         let mut small = codec.message();

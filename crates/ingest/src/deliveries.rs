@@ -71,12 +71,13 @@ fn note(
     let Some(tracker) = tracker else {
         return;
     };
-    let now_ms = Clock::System.now_ms();
+    let mut now_ms = None;
     for group in &scan.groups {
         // Of a replica that is not elected, only a refusal matters.
         if group.verdict == Verdict::Drop && delivery != Delivery::Refused {
             continue;
         }
+        let now_ms = *now_ms.get_or_insert_with(|| Clock::System.now_ms());
         let (cluster, replica) = (&group.cluster, &group.replica);
         tracker.end_delivery(tenant, cluster, replica, delivery, began_ms, now_ms);
     }

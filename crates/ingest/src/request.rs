@@ -38,16 +38,26 @@ pub struct PushRequest<'a> {
 pub enum PushBody {
     /// A snappy block of it: remote write.
     Snappy(Bytes),
+    /// The same, in the memory that it was read into.
+    Arrived(Message),
     /// Itself: gRPC.
     Plain(Message),
 }
 
 impl PushBody {
+    /// In memory of about its own size, if it is to wait.
+    pub(crate) fn kept(self) -> Self {
+        match self {
+            Self::Arrived(block) => Self::Snappy(block.keep()),
+            body => body,
+        }
+    }
+
     /// Bytes as it is.
     pub(crate) fn len(&self) -> u64 {
         match self {
             Self::Snappy(block) => block.len() as u64,
-            Self::Plain(message) => message.bytes().len() as u64,
+            Self::Arrived(message) | Self::Plain(message) => message.bytes().len() as u64,
         }
     }
 
@@ -55,6 +65,7 @@ impl PushBody {
     pub(crate) fn plausible_size(&self) -> u64 {
         match self {
             Self::Snappy(block) => remote_write::plausible_size(block),
+            Self::Arrived(block) => remote_write::plausible_size(block.bytes()),
             Self::Plain(message) => message.bytes().len() as u64,
         }
     }

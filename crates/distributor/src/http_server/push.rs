@@ -13,10 +13,11 @@ use axum::extract::{ConnectInfo, State};
 use axum::http::header::{ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
 use axum::response::Response;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http_body_util::BodyExt;
 use ingest::{
-    Arrival, Cause, Held, Outcome, PushAnswer, PushBody, Pusher, RETRY_ATTEMPT, Rejection, Sender,
+    Arrival, Cause, Held, Message, Outcome, PushAnswer, PushBody, Pusher, RETRY_ATTEMPT, Rejection,
+    Sender,
 };
 use remote_write::{UnsupportedMediaType, Version};
 use tracing::Instrument as _;
@@ -110,7 +111,7 @@ impl<'a> Push<'a> {
         let in_flight = pusher.enter()?;
         Ok(Received {
             version,
-            body: PushBody::Snappy(body),
+            body,
             headers,
             held,
             in_flight,
@@ -160,13 +161,42 @@ impl<'a> Push<'a> {
 
 /// The body of a request.
 pub(super) trait HttpBody:
-    http_body::Body<Data = Bytes, Error: std::error::Error + 'static> + Unpin
+    http_body::Body<Data: Piece, Error: std::error::Error + 'static> + Unpin
 {
 }
 
 impl<B> HttpBody for B where
-    B: http_body::Body<Data = Bytes, Error: std::error::Error + 'static> + Unpin
+    B: http_body::Body<Data: Piece, Error: std::error::Error + 'static> + Unpin
 {
+}
+
+/// A piece of a body.
+pub(super) trait Piece: Buf {
+    /// For a body of this piece alone.
+    fn whole(self) -> PushBody;
+
+    /// To wait for what follows, in memory of about its own size.
+    fn keep(self) -> Bytes;
+}
+
+impl Piece for Bytes {
+    fn whole(self) -> PushBody {
+        PushBody::Snappy(self)
+    }
+
+    fn keep(self) -> Bytes {
+        self
+    }
+}
+
+impl Piece for Message {
+    fn whole(self) -> PushBody {
+        PushBody::Arrived(self)
+    }
+
+    fn keep(self) -> Bytes {
+        self.keep()
+    }
 }
 
 pub(super) async fn method_not_allowed() -> Response {
@@ -210,7 +240,7 @@ async fn read<B: HttpBody>(
     mut arrival: Arrival<'_>,
     declared: Option<u64>,
     held: &mut Held<'_>,
-) -> Result<Bytes, Rejection> {
+) -> Result<PushBody, Rejection> {
     let limit = pusher.max_recv_msg_size();
     let mut collected = pusher.message();
     let too_large = |size: u64, how: &str| {
@@ -231,23 +261,29 @@ async fn read<B: HttpBody>(
             continue;
         };
         let before = first.as_ref().map_or(collected.bytes().len(), Bytes::len);
-        let size = (before + data.len()) as u64;
+        let size = (before + data.remaining()) as u64;
         if size > limit {
             return Err(too_large(size, "at least "));
         }
         // Most bodies come in one piece, which needs no copy.
         if before == 0 {
-            held.grow(data.len() as u64)?;
-            first = Some(data);
+            held.grow(size)?;
+            if body.is_end_stream() {
+                return Ok(data.whole());
+            }
+            first = Some(data.keep());
             continue;
         }
         if let Some(first) = first.take() {
             pusher.append(&mut collected, &first, most, held).await?;
             held.shrink(first.len() as u64);
         }
-        pusher.append(&mut collected, &data, most, held).await?;
+        pusher
+            .append(&mut collected, data.chunk(), most, held)
+            .await?;
     }
-    Ok(first.unwrap_or_else(|| collected.freeze()))
+    let body = first.unwrap_or_else(|| collected.freeze());
+    Ok(PushBody::Snappy(body))
 }
 
 /// The answer if the body cannot be read: a truncated body may arrive completely at a retry, an
@@ -276,7 +312,7 @@ async fn drain<B: HttpBody>(body: &mut B) {
     let reading = async {
         let mut left = DRAIN;
         while let Some(Ok(frame)) = body.frame().await {
-            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            left = left.saturating_sub(frame.data_ref().map_or(0, Buf::remaining));
             if left == 0 {
                 break;
             }

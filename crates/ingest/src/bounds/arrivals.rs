@@ -65,8 +65,10 @@ struct Slot {
 pub struct Arrival<'a> {
     all: &'a Arrivals,
     connection: Option<SocketAddr>,
-    begun: Instant,
-    last: Instant,
+    /// When it was first waited for: no clock is read for a body that is already there.
+    begun: Option<Instant>,
+    /// When data last arrived; none if that was since the last wait.
+    last: Option<Instant>,
     bytes: u64,
     /// Of these, those of this turn.
     in_turn: u64,
@@ -94,12 +96,11 @@ impl Arrivals {
 
     /// Of a request that came over this connection.
     pub(crate) fn begin(&self, connection: Option<SocketAddr>) -> Arrival<'_> {
-        let now = Instant::now();
         Arrival {
             all: self,
             connection,
-            begun: now,
-            last: now,
+            begun: None,
+            last: None,
             bytes: 0,
             in_turn: 0,
             slot: None,
@@ -196,21 +197,25 @@ impl Arrival<'_> {
             let bytes = frame.data_ref().map_or(0, |data| data.remaining() as u64);
             self.bytes += bytes;
             self.in_turn += bytes;
-            self.last = Instant::now();
+            self.last = None;
             if let Some((_, slot)) = &self.slot {
-                let now_ms = self.all.ms(self.last);
-                slot.progress_ms.store(now_ms, Ordering::Relaxed);
+                let now = Instant::now();
+                self.last = Some(now);
+                slot.progress_ms.store(self.all.ms(now), Ordering::Relaxed);
             }
         }
         Ok(frame)
     }
 
     async fn wait<T>(&mut self, next: impl Future<Output = T>) -> Result<T, Rejection> {
-        let (until, too_slow) = self.until();
+        let now = Instant::now();
+        let begun = *self.begun.get_or_insert(now);
+        let last = *self.last.get_or_insert(now);
+        let (until, too_slow) = self.until(begun, last);
         let slot = match &self.slot {
             Some((_, slot)) => slot,
             None => {
-                let now_ms = self.all.ms(self.last);
+                let now_ms = self.all.ms(last);
                 let slot = self.all.waiting().enter(self.connection, now_ms);
                 &self.slot.insert(slot).1
             }
@@ -227,10 +232,10 @@ impl Arrival<'_> {
     }
 
     /// How long to wait for the next part, and the problem if it has not arrived by then.
-    fn until(&self) -> (Instant, String) {
-        let slowest = self.begun + STALL + Duration::from_secs(self.bytes / SLOWEST);
-        let stall = self.last + STALL;
-        let longest = self.begun + LONGEST;
+    fn until(&self, begun: Instant, last: Instant) -> (Instant, String) {
+        let slowest = begun + STALL + Duration::from_secs(self.bytes / SLOWEST);
+        let stall = last + STALL;
+        let longest = begun + LONGEST;
         let until = slowest.min(stall).min(longest);
         let problem = if until == longest {
             format!("did not arrive within {LONGEST:?}")

@@ -8,9 +8,11 @@ use tokio::time::Instant;
 
 use crate::answer::Rejection;
 
-/// Requests that decode to more than this are processed where they do not delay other requests of
-/// the same thread, bytes.
-pub(crate) const LONG_WORK: usize = 2 << 20;
+/// A request that decodes to more than this is long work, bytes: to decompress and scan as much takes
+/// half a millisecond.
+pub(crate) const LONG_REQUEST: usize = 4 << 20;
+/// The same of what is compressed, which takes twice as long, or moved.
+pub(crate) const LONG_OUTPUT: usize = 2 << 20;
 
 /// Limits concurrent long work, which would otherwise take the processor from everything else:
 /// small requests, gossip, `/ready`.
@@ -36,13 +38,13 @@ impl LongWork {
         }
     }
 
-    /// Waits for a turn to process this many bytes; first come, first served.
+    /// Waits for a turn if work is long; first come, first served.
     pub(crate) async fn turn(
         &self,
-        bytes: usize,
+        is_long: bool,
         deadline: Instant,
     ) -> Result<Turn<'_>, Rejection> {
-        if bytes <= LONG_WORK {
+        if !is_long {
             return Ok(Turn {
                 _permit: None,
                 is_long: false,
@@ -86,15 +88,15 @@ mod tests {
         let deadline = Instant::now() + Duration::from_secs(1);
         let mut turns = Vec::new();
         while work.turns.available_permits() > 0 {
-            turns.push(work.turn(LONG_WORK + 1, deadline).await.unwrap());
+            turns.push(work.turn(true, deadline).await.unwrap());
         }
         assert!(!turns.is_empty());
-        let short = work.turn(LONG_WORK, deadline).await.unwrap();
+        let short = work.turn(false, deadline).await.unwrap();
         assert_eq!(short.run(|| 7), 7);
-        let refused = work.turn(LONG_WORK + 1, deadline).await.unwrap_err();
+        let refused = work.turn(true, deadline).await.unwrap_err();
         assert_eq!(refused.status(), http::StatusCode::SERVICE_UNAVAILABLE);
         turns.pop();
         let later = Instant::now() + Duration::from_secs(1);
-        assert_eq!(work.turn(LONG_WORK + 1, later).await.unwrap().run(|| 8), 8);
+        assert_eq!(work.turn(true, later).await.unwrap().run(|| 8), 8);
     }
 }

@@ -62,6 +62,6 @@ impl HeldBody {
 pub(super) fn bytes_of(content: &Content) -> u64 {
     let bytes = content
         .block()
-        .map_or(content.message.bytes().len(), Bytes::len);
+        .map_or(content.message.bytes().len(), <[u8]>::len);
     bytes as u64
 }

@@ -1,7 +1,7 @@
 //! The content of a request: scanned, and forwarded.
 
 use ha_tracker::Clock;
-use remote_write::{HaRule, Scan, Verdict, Version, Window, scan_in_place};
+use remote_write::{Group, HaRule, Scan, Verdict, Version, Window, scan_in_place};
 use tokio::time::Instant;
 
 use super::{Destination, Job, Pusher};
@@ -44,15 +44,22 @@ impl Pusher {
                 verdict => verdict,
             }
         };
-        self.scan_body(
+        let scanned = self.scan_body(
             job.version,
             job.rule,
             job.deadline,
             body,
             held,
             &mut verdict,
-        )
-        .await
+        );
+        let (scan, mut content) = scanned.await?;
+        let is_dropped = |group: &Group| group.verdict == Verdict::Drop;
+        let is_all_dropped = !scan.groups.is_empty() && scan.groups.iter().all(is_dropped);
+        // Everything else may wait: for an election, for what is held, or for the downstream.
+        if !is_all_dropped || job.failovers.is_some() {
+            content.keep();
+        }
+        Ok((scan, content))
     }
 
     /// Decodes and scans a body.

@@ -192,7 +192,7 @@ where
 
     /// Answers one request; what happens with the connection then, unless the next request is waited
     /// for.
-    async fn answer(&mut self, head: Head, bytes: Message) -> io::Result<Option<Next>> {
+    async fn answer(&mut self, head: Head, mut bytes: Message) -> io::Result<Option<Next>> {
         let Head {
             path,
             headers,
@@ -205,14 +205,14 @@ where
         let in_first = usize::try_from(body_length).unwrap_or(usize::MAX);
         let end = length.saturating_add(in_first).min(bytes.bytes().len());
         let beyond = Bytes::copy_from_slice(bytes.bytes().get(end..).unwrap_or_default());
-        let first = bytes.part(length..end);
+        bytes.cut(length..end);
         let span = traces::push_span("http", &headers);
         let handling = handle(
             &self.direct.intake,
             self.client.address,
             self.stream,
             headers,
-            (first, body_length),
+            (bytes, body_length),
         );
         let Some(Handled {
             reply,
@@ -261,7 +261,7 @@ async fn handle<S>(
     address: SocketAddr,
     stream: &mut S,
     headers: http::HeaderMap,
-    (first, length): (Bytes, u64),
+    (first, length): (Message, u64),
 ) -> Option<Handled>
 where
     S: AsyncRead + Unpin + Send,
