@@ -49,8 +49,13 @@ impl Block {
 }
 
 impl Content {
-    /// To wait for something: in memory of about its own size.
-    pub(crate) fn keep(&mut self) {
+    /// The body as it came is not needed any more: what is forwarded differs from it.
+    pub(crate) fn forget_block(&mut self) {
+        self.block = None;
+    }
+
+    /// It is to wait: in memory of about its own size.
+    pub(crate) fn keep_block(&mut self) {
         self.block = self.block.take().map(|block| Block::Own(block.keep()));
     }
 

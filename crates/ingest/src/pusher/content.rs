@@ -1,7 +1,7 @@
 //! The content of a request: scanned, and forwarded.
 
 use ha_tracker::Clock;
-use remote_write::{Group, HaRule, Scan, Verdict, Version, Window, scan_in_place};
+use remote_write::{HaRule, Scan, Verdict, Version, Window, scan_in_place};
 use tokio::time::Instant;
 
 use super::{Destination, Job, Pusher};
@@ -53,11 +53,10 @@ impl Pusher {
             &mut verdict,
         );
         let (scan, mut content) = scanned.await?;
-        let is_dropped = |group: &Group| group.verdict == Verdict::Drop;
-        let is_all_dropped = !scan.groups.is_empty() && scan.groups.iter().all(is_dropped);
-        // Everything else may wait: for an election, for what is held, or for the downstream.
-        if !is_all_dropped || job.failovers.is_some() {
-            content.keep();
+        // From here on it may wait: for an election, for what is held, or for the downstream.
+        match scan.modified && job.failovers.is_none() {
+            true => content.forget_block(),
+            false => content.keep_block(),
         }
         Ok((scan, content))
     }
