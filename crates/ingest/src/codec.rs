@@ -5,7 +5,7 @@ use remote_write::{Scan, Scratch};
 use tokio::time::Instant;
 
 use crate::answer::Rejection;
-use crate::bounds::{Held, LONG_OUTPUT, LONG_REQUEST, LongWork, Turn};
+use crate::bounds::{Held, LONG_WORK, LongWork, Turn};
 use crate::buffers::{BufferPool, Message};
 use crate::judge;
 use crate::request::PushBody;
@@ -113,7 +113,7 @@ impl Codec {
         held: &mut Held<'_>,
         deadline: Instant,
     ) -> Result<(), Rejection> {
-        let is_long = message.moved_by(part.len()) > LONG_OUTPUT;
+        let is_long = message.moved_by(part.len()) > LONG_WORK;
         let turn = self.turn(is_long, deadline).await?;
         turn.run(|| message.append(part, most, held))
     }
@@ -127,7 +127,7 @@ impl Codec {
         scan: impl FnOnce(&mut [u8], &mut Scratch) -> Result<Scan, Rejection>,
     ) -> Result<(Scan, Content), Rejection> {
         let size = body.plausible_size().min(self.limit);
-        let is_long = size > LONG_REQUEST as u64;
+        let is_long = size > LONG_WORK as u64;
         let body = match is_long {
             true => body.kept(),
             false => body,
@@ -181,7 +181,7 @@ impl Codec {
             held.shrink_to(block.len() as u64 + noted_bytes(scan));
             return Ok(block);
         }
-        let is_long = scan.length > LONG_OUTPUT;
+        let is_long = scan.length > LONG_WORK;
         let turn = self.turn(is_long, deadline).await?;
         let mut block = self.buffers.compressed();
         let edited = message.bytes().get(..scan.length).unwrap_or_default();
@@ -209,7 +209,7 @@ mod tests {
         let codec = Codec::new(100 << 20);
         let budget = Budget::new(0);
         let now = Instant::now();
-        let part = vec![7; LONG_OUTPUT + 1];
+        let part = vec![7; LONG_WORK + 1];
         let mut large = codec.message();
         let mut held = budget.hold();
         // The first part of a message moves nothing.

@@ -13,6 +13,6 @@ pub(crate) use budget::Budget;
 pub use budget::Held;
 pub(crate) use in_flight::InFlight;
 pub use in_flight::InFlightRequest;
-pub(crate) use long_work::{LONG_OUTPUT, LONG_REQUEST, LongWork, Turn};
+pub(crate) use long_work::{LONG_WORK, LongWork, Turn};
 pub(crate) use memory::push_limit;
 pub(crate) use rate::{Charge, TokenBucket};
