@@ -214,7 +214,7 @@ impl PushPath {
             version,
             limits: &self.limits,
             is_lossless,
-            body: PushBody::Snappy(body.clone()),
+            body: PushBody::Snappy(body.clone().into()),
             headers: HeaderMap::new(),
             held: self.pusher.hold(),
             in_flight: self.pusher.enter()?,

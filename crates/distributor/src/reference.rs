@@ -97,7 +97,7 @@ async fn push_and_scrape(running: &Running) -> Result<String, ReferenceError> {
         let pusher = &measured.intake.pusher;
         let received = Received {
             version: Version::V1,
-            body: PushBody::Snappy(Bytes::from(body)),
+            body: PushBody::Snappy(Bytes::from(body).into()),
             headers: HeaderMap::new(),
             held: pusher.hold(),
             in_flight: pusher.enter()?,

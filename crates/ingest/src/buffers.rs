@@ -96,7 +96,7 @@ pub struct Message {
 
 /// Scan memory that returns to its pool when dropped.
 pub(crate) struct PooledScratch {
-    /// Made when it is needed: its tables have random keys, which are not for nothing.
+    /// Made when it is needed: the random keys of its tables take time.
     scratch: Option<Scratch>,
     pool: Arc<Idle>,
 }

@@ -5,10 +5,10 @@ use remote_write::{Scan, Scratch};
 use tokio::time::Instant;
 
 use crate::answer::Rejection;
-use crate::bounds::{Held, LONG_WORK, LongWork, Turn};
+use crate::bounds::{Held, LongWork, Turn, is_long};
 use crate::buffers::{BufferPool, Message};
 use crate::judge;
-use crate::request::PushBody;
+use crate::request::{Block, PushBody};
 
 /// Decompresses, scans and compresses, in memory of a pool, and large bodies in turn.
 pub(crate) struct Codec {
@@ -25,29 +25,6 @@ pub(crate) struct Content {
     block: Option<Block>,
 }
 
-/// A compressed body as it came.
-enum Block {
-    Own(Bytes),
-    /// Perhaps in much more memory than it needs, which is why it does not wait for anything.
-    Arrived(Message),
-}
-
-impl Block {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Own(block) => block,
-            Self::Arrived(message) => message.bytes(),
-        }
-    }
-
-    fn keep(self) -> Bytes {
-        match self {
-            Self::Own(block) => block,
-            Self::Arrived(message) => message.keep(),
-        }
-    }
-}
-
 impl Content {
     /// The body as it came is not needed any more: what is forwarded differs from it.
     pub(crate) fn forget_block(&mut self) {
@@ -56,7 +33,7 @@ impl Content {
 
     /// It is to wait: in memory of about its own size.
     pub(crate) fn keep_block(&mut self) {
-        self.block = self.block.take().map(|block| Block::Own(block.keep()));
+        self.block = self.block.take().map(Block::kept);
     }
 
     /// The compressed body as it came; `None` if it came otherwise.
@@ -94,13 +71,13 @@ impl Codec {
         self.buffers.give_back_unneeded();
     }
 
-    /// Waits for a turn to work on a body that has arrived, if that is long work.
+    /// Waits for a turn to work on so many bytes of a body that has arrived.
     pub(crate) async fn turn(
         &self,
-        is_long: bool,
+        bytes: usize,
         deadline: Instant,
     ) -> Result<Turn<'_>, Rejection> {
-        self.long_work.turn(is_long, deadline).await
+        self.long_work.turn(bytes, deadline).await
     }
 
     /// Appends a part of a body that is to have `most` bytes. A large one that has to be copied to
@@ -113,8 +90,7 @@ impl Codec {
         held: &mut Held<'_>,
         deadline: Instant,
     ) -> Result<(), Rejection> {
-        let is_long = message.moved_by(part.len()) > LONG_WORK;
-        let turn = self.turn(is_long, deadline).await?;
+        let turn = self.turn(message.moved_by(part.len()), deadline).await?;
         turn.run(|| message.append(part, most, held))
     }
 
@@ -126,15 +102,14 @@ impl Codec {
         deadline: Instant,
         scan: impl FnOnce(&mut [u8], &mut Scratch) -> Result<Scan, Rejection>,
     ) -> Result<(Scan, Content), Rejection> {
-        let size = body.plausible_size().min(self.limit);
-        let is_long = size > LONG_WORK as u64;
-        let body = match is_long {
+        let size = body.plausible_size().min(self.limit) as usize;
+        let body = match is_long(size) {
             true => body.kept(),
             false => body,
         };
         // Before memory is allocated: while it waits for a turn, a request uses only the memory of
         // its body.
-        let turn = self.turn(is_long, deadline).await?;
+        let turn = self.turn(size, deadline).await?;
         turn.run(|| {
             let mut content = self.decode(body, held)?;
             let mut memory = self.buffers.scratch();
@@ -148,22 +123,20 @@ impl Codec {
     fn decode(&self, body: PushBody, held: &mut Held<'_>) -> Result<Content, Rejection> {
         let uncounted = body.len().saturating_sub(held.bytes());
         held.grow(uncounted)?;
-        let block = match body {
-            PushBody::Snappy(block) => Block::Own(block),
-            PushBody::Arrived(block) => Block::Arrived(block),
-            PushBody::Plain(message) => {
-                return Ok(Content {
+        match body {
+            PushBody::Snappy(block) => {
+                let mut message = self.decoded();
+                message.decompress(block.bytes(), self.limit, held)?;
+                Ok(Content {
                     message,
-                    block: None,
-                });
+                    block: Some(block),
+                })
             }
-        };
-        let mut message = self.decoded();
-        message.decompress(block.bytes(), self.limit, held)?;
-        Ok(Content {
-            message,
-            block: Some(block),
-        })
+            PushBody::Plain(message) => Ok(Content {
+                message,
+                block: None,
+            }),
+        }
     }
 
     /// The remaining series as a snappy block; all other memory of the request is released.
@@ -181,8 +154,7 @@ impl Codec {
             held.shrink_to(block.len() as u64 + noted_bytes(scan));
             return Ok(block);
         }
-        let is_long = scan.length > LONG_WORK;
-        let turn = self.turn(is_long, deadline).await?;
+        let turn = self.turn(scan.length, deadline).await?;
         let mut block = self.buffers.compressed();
         let edited = message.bytes().get(..scan.length).unwrap_or_default();
         turn.run(|| block.compress(edited, held))?;
@@ -202,7 +174,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::bounds::Budget;
+    use crate::bounds::{Budget, LONG_WORK};
 
     #[tokio::test(start_paused = true)]
     async fn a_large_message_waits_for_its_turn_to_grow_and_a_small_one_does_not() {
@@ -218,7 +190,7 @@ mod tests {
 
         let soon = now + Duration::from_millis(1);
         let mut turns = Vec::new();
-        while let Ok(turn) = codec.turn(true, soon).await {
+        while let Ok(turn) = codec.turn(LONG_WORK + 1, soon).await {
             turns.push(turn);
         }
         let mut small = codec.message();

@@ -45,13 +45,13 @@ pub(crate) async fn expand(
     held: &mut Held<'_>,
 ) -> Result<Message, Rejection> {
     let mut decoding = Decoding::new(compression, message.bytes(), codec.decoded(), codec.limit());
-    let turn = |is_long| codec.turn(is_long, Instant::now() + timeout);
+    let turn = |bytes| codec.turn(bytes, Instant::now() + timeout);
     let mut is_long = message.bytes().len() > SHORT_INPUT;
-    let mut turn_now = turn(is_long).await?;
+    let mut turn_now = turn(if is_long { usize::MAX } else { 0 }).await?;
     while turn_now.run(|| decoding.next_part(held))? {
         if !is_long && decoding.into.bytes().len() > SHORT_WORK {
             is_long = true;
-            turn_now = turn(is_long).await?;
+            turn_now = turn(usize::MAX).await?;
         }
     }
     let decoded = decoding.into;

@@ -24,7 +24,7 @@
 //!         version: Version::V1,
 //!         limits: &PushLimits::default(),
 //!         is_lossless: false,
-//!         body: PushBody::Snappy(body),
+//!         body: PushBody::Snappy(body.into()),
 //!         headers: http::HeaderMap::new(),
 //!         held: pusher.hold(),
 //!         in_flight: pusher.enter()?,
@@ -79,7 +79,7 @@ pub use instance_limit::InstanceLimit;
 pub use lossless::{Failovers, HeldBody};
 pub use pusher::Pusher;
 pub use refusals::Refusal;
-pub use request::{PushBody, PushRequest};
+pub use request::{Block, PushBody, PushRequest};
 pub use retry_after::{RETRY_ATTEMPT, RetryAfterHeader};
 pub use sender::Sender;
 pub use tenancy::{TENANT, Tenancy};

@@ -37,18 +37,61 @@ pub struct PushRequest<'a> {
 #[derive(Debug)]
 pub enum PushBody {
     /// A snappy block of it: remote write.
-    Snappy(Bytes),
-    /// The same, in the memory that it was read into.
-    Arrived(Message),
+    Snappy(Block),
     /// Itself: gRPC.
     Plain(Message),
+}
+
+/// A snappy block, from `Bytes` or a [`Message`].
+#[derive(Debug)]
+pub struct Block(Memory);
+
+#[derive(Debug)]
+enum Memory {
+    Own(Bytes),
+    /// What it was read into, which may be much more than it needs.
+    Arrived(Message),
+}
+
+impl Block {
+    /// The block.
+    pub fn bytes(&self) -> &[u8] {
+        match &self.0 {
+            Memory::Own(bytes) => bytes,
+            Memory::Arrived(message) => message.bytes(),
+        }
+    }
+
+    /// To wait for something: in memory of about its own size.
+    pub fn keep(self) -> Bytes {
+        match self.0 {
+            Memory::Own(bytes) => bytes,
+            Memory::Arrived(message) => message.keep(),
+        }
+    }
+
+    pub(crate) fn kept(self) -> Self {
+        self.keep().into()
+    }
+}
+
+impl From<Bytes> for Block {
+    fn from(bytes: Bytes) -> Self {
+        Self(Memory::Own(bytes))
+    }
+}
+
+impl From<Message> for Block {
+    fn from(message: Message) -> Self {
+        Self(Memory::Arrived(message))
+    }
 }
 
 impl PushBody {
     /// In memory of about its own size, if it is to wait.
     pub(crate) fn kept(self) -> Self {
         match self {
-            Self::Arrived(block) => Self::Snappy(block.keep()),
+            Self::Snappy(block) => Self::Snappy(block.kept()),
             body => body,
         }
     }
@@ -56,16 +99,15 @@ impl PushBody {
     /// Bytes as it is.
     pub(crate) fn len(&self) -> u64 {
         match self {
-            Self::Snappy(block) => block.len() as u64,
-            Self::Arrived(message) | Self::Plain(message) => message.bytes().len() as u64,
+            Self::Snappy(block) => block.bytes().len() as u64,
+            Self::Plain(message) => message.bytes().len() as u64,
         }
     }
 
     /// How large the message is, or can be.
     pub(crate) fn plausible_size(&self) -> u64 {
         match self {
-            Self::Snappy(block) => remote_write::plausible_size(block),
-            Self::Arrived(block) => remote_write::plausible_size(block.bytes()),
+            Self::Snappy(block) => remote_write::plausible_size(block.bytes()),
             Self::Plain(message) => message.bytes().len() as u64,
         }
     }

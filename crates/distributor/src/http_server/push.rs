@@ -16,7 +16,7 @@ use axum::response::Response;
 use bytes::{Buf, Bytes};
 use http_body_util::BodyExt;
 use ingest::{
-    Arrival, Cause, Held, Message, Outcome, PushAnswer, PushBody, Pusher, RETRY_ATTEMPT, Rejection,
+    Arrival, Block, Cause, Held, Outcome, PushAnswer, PushBody, Pusher, RETRY_ATTEMPT, Rejection,
     Sender,
 };
 use remote_write::{UnsupportedMediaType, Version};
@@ -111,7 +111,7 @@ impl<'a> Push<'a> {
         let in_flight = pusher.enter()?;
         Ok(Received {
             version,
-            body,
+            body: PushBody::Snappy(body),
             headers,
             held,
             in_flight,
@@ -161,42 +161,13 @@ impl<'a> Push<'a> {
 
 /// The body of a request.
 pub(super) trait HttpBody:
-    http_body::Body<Data: Piece, Error: std::error::Error + 'static> + Unpin
+    http_body::Body<Data: Into<Block>, Error: std::error::Error + 'static> + Unpin
 {
 }
 
 impl<B> HttpBody for B where
-    B: http_body::Body<Data: Piece, Error: std::error::Error + 'static> + Unpin
+    B: http_body::Body<Data: Into<Block>, Error: std::error::Error + 'static> + Unpin
 {
-}
-
-/// A piece of a body.
-pub(super) trait Piece: Buf {
-    /// For a body of this piece alone.
-    fn whole(self) -> PushBody;
-
-    /// To wait for what follows, in memory of about its own size.
-    fn keep(self) -> Bytes;
-}
-
-impl Piece for Bytes {
-    fn whole(self) -> PushBody {
-        PushBody::Snappy(self)
-    }
-
-    fn keep(self) -> Bytes {
-        self
-    }
-}
-
-impl Piece for Message {
-    fn whole(self) -> PushBody {
-        PushBody::Arrived(self)
-    }
-
-    fn keep(self) -> Bytes {
-        self.keep()
-    }
 }
 
 pub(super) async fn method_not_allowed() -> Response {
@@ -240,7 +211,7 @@ async fn read<B: HttpBody>(
     mut arrival: Arrival<'_>,
     declared: Option<u64>,
     held: &mut Held<'_>,
-) -> Result<PushBody, Rejection> {
+) -> Result<Block, Rejection> {
     let limit = pusher.max_recv_msg_size();
     let mut collected = pusher.message();
     let too_large = |size: u64, how: &str| {
@@ -269,9 +240,9 @@ async fn read<B: HttpBody>(
         if before == 0 {
             held.grow(size)?;
             if body.is_end_stream() {
-                return Ok(data.whole());
+                return Ok(data.into());
             }
-            first = Some(data.keep());
+            first = Some(data.into().keep());
             continue;
         }
         if let Some(first) = first.take() {
@@ -283,7 +254,7 @@ async fn read<B: HttpBody>(
             .await?;
     }
     let body = first.unwrap_or_else(|| collected.freeze());
-    Ok(PushBody::Snappy(body))
+    Ok(body.into())
 }
 
 /// The answer if the body cannot be read: a truncated body may arrive completely at a retry, an

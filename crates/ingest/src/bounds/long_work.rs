@@ -8,10 +8,15 @@ use tokio::time::Instant;
 
 use crate::answer::Rejection;
 
-/// More than this is long work, bytes: of a request as it decodes, and of what is compressed or moved. As
-/// much as this of a usual request is decoded and scanned in a quarter of a millisecond; full of unknown
-/// clusters, it takes far longer.
+/// Requests that decode to more than this are processed where they do not delay other requests of
+/// the same thread, bytes. As much of a usual request takes a quarter of a millisecond to decompress and
+/// scan; full of unknown clusters, it takes far longer.
 pub(crate) const LONG_WORK: usize = 2 << 20;
+
+/// Whether so many bytes wait for a turn.
+pub(crate) fn is_long(bytes: usize) -> bool {
+    bytes > LONG_WORK
+}
 
 /// Limits concurrent long work, which would otherwise take the processor from everything else:
 /// small requests, gossip, `/ready`.
@@ -37,13 +42,13 @@ impl LongWork {
         }
     }
 
-    /// Waits for a turn if work is long; first come, first served.
+    /// Waits for a turn to process this many bytes; first come, first served.
     pub(crate) async fn turn(
         &self,
-        is_long: bool,
+        bytes: usize,
         deadline: Instant,
     ) -> Result<Turn<'_>, Rejection> {
-        if !is_long {
+        if !is_long(bytes) {
             return Ok(Turn {
                 _permit: None,
                 is_long: false,
@@ -87,15 +92,15 @@ mod tests {
         let deadline = Instant::now() + Duration::from_secs(1);
         let mut turns = Vec::new();
         while work.turns.available_permits() > 0 {
-            turns.push(work.turn(true, deadline).await.unwrap());
+            turns.push(work.turn(LONG_WORK + 1, deadline).await.unwrap());
         }
         assert!(!turns.is_empty());
-        let short = work.turn(false, deadline).await.unwrap();
+        let short = work.turn(LONG_WORK, deadline).await.unwrap();
         assert_eq!(short.run(|| 7), 7);
-        let refused = work.turn(true, deadline).await.unwrap_err();
+        let refused = work.turn(LONG_WORK + 1, deadline).await.unwrap_err();
         assert_eq!(refused.status(), http::StatusCode::SERVICE_UNAVAILABLE);
         turns.pop();
         let later = Instant::now() + Duration::from_secs(1);
-        assert_eq!(work.turn(true, later).await.unwrap().run(|| 8), 8);
+        assert_eq!(work.turn(LONG_WORK + 1, later).await.unwrap().run(|| 8), 8);
     }
 }

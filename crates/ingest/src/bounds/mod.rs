@@ -13,6 +13,8 @@ pub(crate) use budget::Budget;
 pub use budget::Held;
 pub(crate) use in_flight::InFlight;
 pub use in_flight::InFlightRequest;
-pub(crate) use long_work::{LONG_WORK, LongWork, Turn};
+#[cfg(test)]
+pub(crate) use long_work::LONG_WORK;
+pub(crate) use long_work::{LongWork, Turn, is_long};
 pub(crate) use memory::push_limit;
 pub(crate) use rate::{Charge, TokenBucket};

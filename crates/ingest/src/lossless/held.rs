@@ -54,7 +54,7 @@ impl HeldBody {
 
     /// As a request has it.
     pub(super) fn body(&self) -> PushBody {
-        PushBody::Snappy(self.block.clone())
+        PushBody::Snappy(self.block.clone().into())
     }
 }
 

@@ -127,7 +127,7 @@ impl Bench {
             version: Version::V1,
             limits: &limits,
             is_lossless: false,
-            body: PushBody::Snappy(one_sample(cluster)),
+            body: PushBody::Snappy(one_sample(cluster).into()),
             headers: HeaderMap::new(),
             held: self.pusher.hold(),
             in_flight: self.pusher.enter().unwrap(),
